@@ -1,0 +1,14 @@
+//! A selected range is not empty and lies within the representation.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use longshore::api::headers::{Selection, byte_range};
+
+fuzz_target!(|input: (u64, &str)| {
+    let (size, value) = input;
+    match byte_range(value, size) {
+        Selection::Part(range) => assert!(range.start < range.end && range.end <= size),
+        Selection::Whole | Selection::Unsatisfiable => {}
+    }
+});

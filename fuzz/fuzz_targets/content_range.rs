@@ -1,0 +1,13 @@
+//! The range of a chunk does not end before it begins, and is understood again as it is printed.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use longshore::api::headers::content_range;
+
+fuzz_target!(|value: &str| {
+    if let Ok((first, last)) = content_range(value) {
+        assert!(first <= last);
+        assert_eq!(content_range(&format!("{first}-{last}")), Ok((first, last)));
+    }
+});

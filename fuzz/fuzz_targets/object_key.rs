@@ -1,0 +1,12 @@
+//! A key that is accepted has one spelling.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use longshore::store::key::EntryKey;
+
+fuzz_target!(|text: &str| {
+    if let Ok(key) = text.parse::<EntryKey>() {
+        assert_eq!(key.to_string(), text);
+    }
+});

@@ -1,0 +1,80 @@
+//! Request bodies: streamed with an idle timeout, or read whole up to a limit.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use bytes::{Bytes, BytesMut};
+use futures_util::{StreamExt, stream};
+use http::StatusCode;
+use http_body::Body as _;
+
+use super::error::Error;
+use crate::oci::ErrorCode;
+use crate::registry::uploads::{Body as Received, Interrupted};
+
+/// Bytes of a refused body that are read and dropped, so that a client which is still sending gets
+/// to see the answer.
+const DRAINED_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// How long the next bytes of a refused body are waited for.
+const DRAIN_IDLE: Duration = Duration::from_secs(2);
+
+/// The length of a body, where its headers say so.
+pub(super) fn length(body: &Body) -> Option<u64> {
+    body.size_hint().exact()
+}
+
+/// A body as a stream that ends with an error when nothing arrives for `idle`. It may go on for as
+/// long as it likes otherwise.
+pub(super) fn received(body: Body, idle: Duration) -> Received {
+    let chunks = body.into_data_stream();
+    Box::pin(stream::unfold(Some(chunks), move |chunks| async move {
+        let mut chunks = chunks?;
+        match tokio::time::timeout(idle, chunks.next()).await {
+            Ok(Some(Ok(chunk))) => Some((Ok(chunk), Some(chunks))),
+            Ok(Some(Err(error))) => Some((Err(Interrupted(error.to_string())), None)),
+            Ok(None) => None,
+            Err(_) => {
+                let reason = format!("nothing arrived for {} s", idle.as_secs());
+                Some((Err(Interrupted(reason)), None))
+            }
+        }
+    }))
+}
+
+/// Reads a body whole. More than `limit` bytes are refused with 413, whether or not they were
+/// announced, and never kept.
+pub(super) async fn read_at_most(body: Body, limit: usize, idle: Duration) -> Result<Bytes, Error> {
+    let announced = length(&body);
+    let mut chunks = received(body, idle);
+    if announced.is_some_and(|bytes| bytes > limit as u64) {
+        drain(&mut chunks).await;
+        return Err(too_large(limit));
+    }
+    let mut whole = BytesMut::new();
+    while let Some(chunk) = chunks.next().await {
+        let chunk = chunk.map_err(|interrupted| {
+            Error::new(StatusCode::BAD_REQUEST, ErrorCode::SizeInvalid, interrupted.0)
+        })?;
+        if whole.len() + chunk.len() > limit {
+            drain(&mut chunks).await;
+            return Err(too_large(limit));
+        }
+        whole.extend_from_slice(&chunk);
+    }
+    Ok(whole.freeze())
+}
+
+fn too_large(limit: usize) -> Error {
+    let message = format!("the manifest is larger than {limit} bytes");
+    Error::new(StatusCode::PAYLOAD_TOO_LARGE, ErrorCode::ManifestInvalid, message)
+}
+
+async fn drain(chunks: &mut Received) {
+    let mut drained = 0;
+    while drained < DRAINED_BYTES_MAX {
+        match tokio::time::timeout(DRAIN_IDLE, chunks.next()).await {
+            Ok(Some(Ok(chunk))) => drained += chunk.len(),
+            Ok(Some(Err(_)) | None) | Err(_) => return,
+        }
+    }
+}

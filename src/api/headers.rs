@@ -1,0 +1,169 @@
+//! Headers: typed in, typed out.
+
+use std::ops::Range;
+
+use http::header::{ACCEPT, CONTENT_TYPE, IF_MATCH, IF_NONE_MATCH, IF_RANGE, RANGE};
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use crate::oci::{Accept, Digest, MediaType};
+use crate::registry::TagCondition;
+
+/// The digest of the content of a response (distribution-spec, "Pulling blobs").
+pub(super) const DOCKER_CONTENT_DIGEST: HeaderName =
+    HeaderName::from_static("docker-content-digest");
+/// The identifier of an upload session (Docker registry API, kept by all clients).
+pub(super) const DOCKER_UPLOAD_UUID: HeaderName = HeaderName::from_static("docker-upload-uuid");
+/// Says that this is a registry (Docker registry API, "API Version Check").
+pub(super) const DOCKER_API_VERSION: HeaderName =
+    HeaderName::from_static("docker-distribution-api-version");
+/// The subject whose referrers include what was pushed (distribution-spec, "Pushing Manifests").
+pub(super) const OCI_SUBJECT: HeaderName = HeaderName::from_static("oci-subject");
+/// The tags that a push set (distribution-spec, "Pushing Manifests with Tags").
+pub(super) const OCI_TAG: HeaderName = HeaderName::from_static("oci-tag");
+/// The filters that a list of referrers applied (distribution-spec, "Listing Referrers").
+pub(super) const OCI_FILTERS_APPLIED: HeaderName = HeaderName::from_static("oci-filters-applied");
+
+/// What of a representation a `Range` header asks for (RFC 9110, section 14.2).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Selection {
+    /// All of it: there is no range, or one that may be ignored (another unit, several ranges).
+    Whole,
+    /// These bytes, which lie within it.
+    Part(Range<u64>),
+    /// Nothing of it: 416.
+    Unsatisfiable,
+}
+
+/// Reads the value of a `Range` header against the size of the representation.
+pub fn byte_range(value: &str, size: u64) -> Selection {
+    let Some(spec) = value.trim().strip_prefix("bytes=") else { return Selection::Whole };
+    let Some((first, last)) = spec.trim().split_once('-') else { return Selection::Whole };
+    let (first, last) = (first.trim(), last.trim());
+    let selected = match (number(first), number(last)) {
+        (Some(first), Some(last)) if first <= last => first..last.saturating_add(1).min(size),
+        // An end before the beginning is invalid, and the conformance suite wants to hear so.
+        (Some(_), Some(_)) => return Selection::Unsatisfiable,
+        (Some(first), None) if last.is_empty() => first..size,
+        (None, Some(suffix)) if first.is_empty() => size.saturating_sub(suffix)..size,
+        (Some(_) | None, None) | (None, Some(_)) => return Selection::Whole,
+    };
+    if selected.is_empty() { Selection::Unsatisfiable } else { Selection::Part(selected) }
+}
+
+/// A decimal number; one that is too large for 64 bits counts as the largest.
+fn number(text: &str) -> Option<u64> {
+    if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    Some(text.parse().unwrap_or(u64::MAX))
+}
+
+/// What is wrong with a `Content-Range` of an upload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ContentRangeError {
+    /// It is not `<first>-<last>`.
+    Malformed,
+    /// Its end lies before its beginning.
+    Reversed,
+}
+
+/// Reads the `Content-Range` of a chunk: the first and the last byte. This header of the
+/// distribution-spec ("Pushing a blob in chunks") is not the one of RFC 9110: it has neither a unit
+/// nor a size. Where a client sends them all the same, they are understood.
+pub fn content_range(value: &str) -> Result<(u64, u64), ContentRangeError> {
+    let value = value.trim();
+    let value = value.strip_prefix("bytes ").unwrap_or(value);
+    let value = value.split_once('/').map_or(value, |(range, _)| range);
+    let (first, last) = value.split_once('-').ok_or(ContentRangeError::Malformed)?;
+    match (number(first.trim()), number(last.trim())) {
+        (Some(first), Some(last)) if first <= last => Ok((first, last)),
+        (Some(_), Some(_)) => Err(ContentRangeError::Reversed),
+        (Some(_) | None, None) | (None, Some(_)) => Err(ContentRangeError::Malformed),
+    }
+}
+
+/// The part of the request's `Range` that is to be answered, `If-Range` considered.
+pub(super) fn selection(headers: &HeaderMap, etag: &Digest, size: u64) -> Selection {
+    let Some(range) = text(headers, &RANGE) else { return Selection::Whole };
+    if let Some(condition) = text(headers, &IF_RANGE)
+        && !names(condition, etag)
+    {
+        return Selection::Whole;
+    }
+    byte_range(range, size)
+}
+
+/// The value of a header that is there once, as text.
+pub(super) fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+    headers.get(name)?.to_str().ok()
+}
+
+/// What the client accepts.
+pub(super) fn accept(headers: &HeaderMap) -> Accept {
+    Accept::parse(headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok()))
+}
+
+/// The declared type of the body.
+pub(super) fn content_type(headers: &HeaderMap) -> Option<MediaType> {
+    let value = text(headers, &CONTENT_TYPE)?;
+    Some(value.parse().unwrap_or_else(|error| match error {}))
+}
+
+/// The entity tags of a condition: quoted, weak or bare, as clients of all ages send them.
+fn entity_tags(value: &str) -> impl Iterator<Item = &str> {
+    value.split(',').map(|tag| tag.trim().trim_start_matches("W/").trim_matches('"'))
+}
+
+fn names(condition: &str, etag: &Digest) -> bool {
+    let etag = etag.to_string();
+    entity_tags(condition).any(|tag| tag == etag)
+}
+
+/// How a conditional read is to be answered (RFC 9110, section 13.2.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Precondition {
+    /// As usual.
+    Holds,
+    /// 304: the client has it.
+    NotModified,
+    /// 412: it is not what the client wants.
+    Failed,
+}
+
+/// Evaluates the conditions of a GET or HEAD of something that exists.
+pub(super) fn precondition(headers: &HeaderMap, etag: &Digest) -> Precondition {
+    if let Some(condition) = text(headers, &IF_MATCH)
+        && condition.trim() != "*"
+        && !names(condition, etag)
+    {
+        return Precondition::Failed;
+    }
+    match text(headers, &IF_NONE_MATCH) {
+        Some(condition) if condition.trim() == "*" || names(condition, etag) => {
+            Precondition::NotModified
+        }
+        Some(_) | None => Precondition::Holds,
+    }
+}
+
+/// The condition of a change to a tag.
+pub(super) fn tag_condition(headers: &HeaderMap) -> TagCondition {
+    let digests = |value: &str| -> Vec<Digest> {
+        entity_tags(value).filter_map(|tag| tag.parse().ok()).collect()
+    };
+    match (text(headers, &IF_MATCH), text(headers, &IF_NONE_MATCH)) {
+        (Some("*"), _) => TagCondition::Present,
+        (Some(value), _) => TagCondition::PointsAt(digests(value)),
+        (None, Some("*")) => TagCondition::Absent,
+        (None, Some(value)) => TagCondition::PointsElsewhere(digests(value)),
+        (None, None) => TagCondition::None,
+    }
+}
+
+/// A value made of what our own types print, which is always visible ASCII.
+pub(super) fn value(text: &str) -> HeaderValue {
+    HeaderValue::from_str(text).unwrap_or_else(|_| HeaderValue::from_static(""))
+}
+
+#[cfg(test)]
+mod tests;

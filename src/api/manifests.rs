@@ -1,0 +1,157 @@
+//! Manifests: pulled, pushed and removed.
+
+use axum::body::Body;
+use axum::response::Response;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, ETAG, LOCATION, VARY};
+use http::{HeaderValue, Method, StatusCode};
+
+use super::blobs::accepted;
+use super::headers::{
+    self, DOCKER_CONTENT_DIGEST, OCI_SUBJECT, OCI_TAG, Precondition, tag_condition, value,
+};
+use super::query::{Query, encoded};
+use super::{Context, Error, body};
+use crate::oci::{Algorithm, Digest, ErrorCode, Manifest, Reference, RepositoryName, Tag};
+use crate::registry::{Push, StoredManifest, TagCondition};
+
+/// Pulling manifests — end-3, `GET` and `HEAD /v2/<name>/manifests/<reference>`.
+pub(super) async fn get(
+    cx: &Context,
+    name: &RepositoryName,
+    reference: &Reference,
+) -> Result<Response, Error> {
+    let accept = headers::accept(&cx.headers);
+    let manifest = cx.api.registry.negotiate(name, reference, &accept).await?;
+    match headers::precondition(&cx.headers, &manifest.digest) {
+        Precondition::Holds => {}
+        Precondition::NotModified => {
+            let mut response = Response::new(Body::empty());
+            describe(&mut response, &manifest);
+            *response.status_mut() = StatusCode::NOT_MODIFIED;
+            return Ok(response);
+        }
+        Precondition::Failed => {
+            let message = "the manifest has another digest than If-Match names";
+            let status = StatusCode::PRECONDITION_FAILED;
+            return Err(Error::new(status, ErrorCode::Denied, message));
+        }
+    }
+    let length = manifest.bytes.len();
+    let body =
+        if cx.method == Method::HEAD { Body::empty() } else { Body::from(manifest.bytes.clone()) };
+    let mut response = Response::new(body);
+    describe(&mut response, &manifest);
+    response.headers_mut().insert(CONTENT_LENGTH, length.into());
+    Ok(response)
+}
+
+fn describe(response: &mut Response, manifest: &StoredManifest) {
+    let headers = response.headers_mut();
+    let digest = manifest.digest.to_string();
+    headers.insert(CONTENT_TYPE, value(manifest.media_type.as_str()));
+    headers.insert(ETAG, value(&format!("\"{digest}\"")));
+    headers.insert(DOCKER_CONTENT_DIGEST, value(&digest));
+    headers.insert(VARY, HeaderValue::from_static("Accept"));
+}
+
+/// Pushing Manifests — end-7a, `PUT /v2/<name>/manifests/<reference>`, and end-7b, the same by
+/// digest with `?tag=<tag>` for each tag to set.
+pub(super) async fn put(
+    cx: &Context,
+    name: &RepositoryName,
+    reference: &Reference,
+    body: Body,
+) -> Result<Response, Error> {
+    let tags = tags(cx, reference)?;
+    let limit = cx.api.registry.limits().manifest_bytes_max;
+    let raw = body::read_at_most(body, limit, cx.api.settings.body_idle).await?;
+    let digest = match reference {
+        Reference::Tag(_) => Digest::of(Algorithm::Sha256, &raw),
+        Reference::Digest(expected) => {
+            let actual = Digest::of(expected.algorithm(), &raw);
+            if actual != *expected {
+                let message = format!("the manifest hashes to {actual}");
+                let status = StatusCode::BAD_REQUEST;
+                return Err(Error::new(status, ErrorCode::DigestInvalid, message));
+            }
+            actual
+        }
+    };
+    let declared = headers::content_type(&cx.headers);
+    let manifest =
+        Manifest::parse(raw, declared.as_ref()).map_err(crate::registry::Error::Manifest)?;
+    let condition = tag_condition(&cx.headers);
+    let push = Push { name, manifest: &manifest, digest, tags: &tags, condition: &condition };
+    let pushed = cx.api.registry.put_manifest(&push).await?;
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::CREATED;
+    let headers = response.headers_mut();
+    headers.insert(LOCATION, value(&format!("/v2/{name}/manifests/{reference}")));
+    headers.insert(DOCKER_CONTENT_DIGEST, value(&digest.to_string()));
+    headers.insert(ETAG, value(&format!("\"{digest}\"")));
+    headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+    if let Some(subject) = pushed.subject {
+        headers.insert(OCI_SUBJECT, value(&subject.to_string()));
+    }
+    if matches!(reference, Reference::Digest(_)) {
+        for tag in &tags {
+            headers.append(OCI_TAG, value(tag.as_str()));
+        }
+    }
+    Ok(response)
+}
+
+/// The tags that a push sets: the one in its path, or those in its query.
+fn tags(cx: &Context, reference: &Reference) -> Result<Vec<Tag>, Error> {
+    let query = Query::of(&cx.uri);
+    let mut tags: Vec<Tag> = Vec::new();
+    for text in query.all("tag") {
+        let tag = text.parse().map_err(|error| {
+            let message = format!("tag {}: {error}", encoded(text));
+            Error::new(StatusCode::BAD_REQUEST, ErrorCode::ManifestInvalid, message)
+        })?;
+        if !tags.contains(&tag) {
+            tags.push(tag);
+        }
+    }
+    match reference {
+        Reference::Tag(_) if !tags.is_empty() => {
+            let message = "tags in the query need a digest in the path";
+            Err(Error::unsupported(StatusCode::BAD_REQUEST, message))
+        }
+        Reference::Tag(tag) => Ok(vec![tag.clone()]),
+        Reference::Digest(_) => {
+            let max = cx.api.registry.limits().tags_per_push_max;
+            if tags.len() > max {
+                let message = format!("one push sets at most {max} tags");
+                return Err(Error::unsupported(StatusCode::URI_TOO_LONG, message));
+            }
+            Ok(tags)
+        }
+    }
+}
+
+/// Deleting tags and manifests — end-9, `DELETE /v2/<name>/manifests/<reference>`.
+pub(super) async fn delete(
+    cx: &Context,
+    name: &RepositoryName,
+    reference: &Reference,
+) -> Result<Response, Error> {
+    if !cx.api.settings.delete_manifests {
+        let message = "deleting manifests is switched off (manifests.delete)";
+        return Err(Error::unsupported(StatusCode::METHOD_NOT_ALLOWED, message));
+    }
+    let condition = tag_condition(&cx.headers);
+    match reference {
+        Reference::Tag(tag) => cx.api.registry.delete_tag(name, tag, &condition).await?,
+        Reference::Digest(digest) => {
+            if !matches!(condition, TagCondition::None | TagCondition::Present)
+                && condition != TagCondition::PointsAt(vec![*digest])
+            {
+                return Err(crate::registry::Error::PreconditionFailed.into());
+            }
+            cx.api.registry.delete_manifest(name, digest).await?;
+        }
+    }
+    Ok(accepted())
+}

@@ -1,0 +1,194 @@
+//! The distribution-spec over HTTP.
+//!
+//! A request goes one straight way: parse, authorize, act, render. [`Endpoint`] is the parsed
+//! question; authorization is one call; the handlers below are thin, and name the section of the
+//! spec that they answer.
+
+mod base;
+mod blobs;
+mod body;
+mod endpoint;
+mod error;
+pub mod headers;
+mod lists;
+mod manifests;
+mod query;
+mod uploads;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::body::Body;
+use axum::response::{IntoResponse, Response};
+use http::header::{CONTENT_LENGTH, X_CONTENT_TYPE_OPTIONS};
+use http::{HeaderMap, HeaderValue, Method, Request, Uri};
+use tokio_util::task::TaskTracker;
+
+use crate::auth::{Access, Action, Authorizer, Caller, Resource};
+use crate::clock::Clock;
+use crate::oci::RepositoryName;
+use crate::registry::Registry;
+
+pub use endpoint::{Endpoint, RouteError};
+pub use error::{Cause, Error};
+
+/// How the bytes of blobs reach clients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Delivery {
+    /// Through this process.
+    Proxy,
+    /// By a redirect to a presigned URL of the store, where it has one.
+    Redirect,
+}
+
+/// What the operator decides about the API.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// How the bytes of blobs reach clients.
+    pub delivery: Delivery,
+    /// How long a presigned URL is good for, at least.
+    pub redirect_ttl: Duration,
+    /// How long the URL of one blob stays the same.
+    pub redirect_step: Duration,
+    /// How long a request body may make no progress.
+    pub body_idle: Duration,
+    /// Whether tags and manifests may be deleted.
+    pub delete_manifests: bool,
+    /// Whether blobs may be deleted.
+    pub delete_blobs: bool,
+    /// Whether the catalog is served.
+    pub catalog: bool,
+}
+
+/// Everything that answering needs.
+#[derive(Debug)]
+pub struct Api {
+    registry: Arc<Registry>,
+    authorizer: Arc<dyn Authorizer>,
+    clock: Arc<dyn Clock>,
+    settings: Settings,
+    tasks: TaskTracker,
+}
+
+/// One request, after it was authorized.
+#[derive(Debug)]
+struct Context {
+    api: Arc<Api>,
+    caller: Caller,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+}
+
+impl Context {
+    /// Whether the caller may read a repository that is not the one it asked about.
+    fn may_pull(&self, name: &RepositoryName) -> bool {
+        let resource = Resource::Repository(name.clone());
+        self.api.authorizer.may(&self.caller, &Access { resource, action: Action::Pull })
+    }
+}
+
+impl Api {
+    /// The API over a registry. Requests that change something run on `tasks`: they are carried
+    /// through when their client goes away, and a shutdown waits for them.
+    pub fn new(
+        registry: Arc<Registry>,
+        authorizer: Arc<dyn Authorizer>,
+        clock: Arc<dyn Clock>,
+        settings: Settings,
+        tasks: TaskTracker,
+    ) -> Self {
+        Self { registry, authorizer, clock, settings, tasks }
+    }
+
+    /// Answers one request. Every answer, whatever went wrong, is one of the spec.
+    pub async fn answer(self: Arc<Self>, request: Request<Body>) -> Response {
+        let started = Instant::now();
+        let (method, uri) = (request.method().clone(), request.uri().clone());
+        let endpoint = Endpoint::parse(&method, &uri);
+        let id = endpoint.as_ref().map_or("none", Endpoint::id);
+        let answer = match endpoint {
+            Ok(endpoint) => self.dispatch(endpoint, request).await,
+            Err(error) => Err(error.into()),
+        };
+        let mut response = answer.unwrap_or_else(IntoResponse::into_response);
+        let headers = response.headers_mut();
+        headers.insert(headers::DOCKER_API_VERSION, HeaderValue::from_static("registry/2.0"));
+        headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        log(id, &method, &uri, &response, started.elapsed());
+        response
+    }
+
+    async fn dispatch(
+        self: Arc<Self>,
+        endpoint: Endpoint,
+        request: Request<Body>,
+    ) -> Result<Response, Error> {
+        let (parts, body) = request.into_parts();
+        let caller = self.authorizer.authorize(&parts.headers, &endpoint.access()).await?;
+        let tasks = self.tasks.clone();
+        let changes = endpoint.changes();
+        let context = Context {
+            api: self,
+            caller,
+            method: parts.method,
+            uri: parts.uri,
+            headers: parts.headers,
+        };
+        let act = act(context, endpoint, body);
+        if !changes {
+            return act.await;
+        }
+        match tasks.spawn(act).await {
+            Ok(answer) => answer,
+            Err(error) => Err(Error::unexpected(error.to_string())),
+        }
+    }
+}
+
+/// The one place from which the handlers are called. Boxed, because the upload arms hold whole
+/// sessions.
+async fn act(cx: Context, endpoint: Endpoint, body: Body) -> Result<Response, Error> {
+    match endpoint {
+        Endpoint::Base => Ok(base::get()),
+        Endpoint::Extensions(name) => Ok(base::extensions(name.as_ref())),
+        Endpoint::GetBlob(name, digest) => blobs::get(&cx, &name, &digest).await,
+        Endpoint::HeadBlob(name, digest) => blobs::head(&cx, &name, &digest).await,
+        Endpoint::DeleteBlob(name, digest) => blobs::delete(&cx, &name, &digest).await,
+        Endpoint::GetManifest(name, reference) | Endpoint::HeadManifest(name, reference) => {
+            manifests::get(&cx, &name, &reference).await
+        }
+        Endpoint::PutManifest(name, reference) => {
+            manifests::put(&cx, &name, &reference, body).await
+        }
+        Endpoint::DeleteManifest(name, reference) => {
+            manifests::delete(&cx, &name, &reference).await
+        }
+        Endpoint::StartUpload { name, from } => {
+            Box::pin(uploads::start(&cx, &name, from, body)).await
+        }
+        Endpoint::GetUpload(name, id) => uploads::status(&cx, name, id).await,
+        Endpoint::PatchUpload(name, id) => Box::pin(uploads::patch(&cx, name, id, body)).await,
+        Endpoint::PutUpload(name, id) => Box::pin(uploads::put(&cx, name, id, body)).await,
+        Endpoint::DeleteUpload(name, id) => uploads::cancel(&cx, name, id).await,
+        Endpoint::ListTags(name) => lists::tags(&cx, &name).await,
+        Endpoint::ListReferrers(name, digest) => lists::referrers(&cx, &name, &digest).await,
+        Endpoint::Catalog => lists::catalog(&cx).await,
+    }
+}
+
+/// The only log line of a request, with the cause if it failed.
+fn log(id: &str, method: &Method, uri: &Uri, response: &Response, took: Duration) {
+    let status = response.status().as_u16();
+    let bytes = headers::text(response.headers(), &CONTENT_LENGTH).unwrap_or("-");
+    let milliseconds = took.as_millis();
+    let path = uri.path();
+    match response.extensions().get::<Cause>() {
+        Some(Cause(cause)) => {
+            tracing::error!(endpoint = id, %method, path, status, milliseconds, cause, "failed");
+        }
+        None => {
+            tracing::info!(endpoint = id, %method, path, status, bytes, milliseconds, "answered");
+        }
+    }
+}

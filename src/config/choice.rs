@@ -1,0 +1,90 @@
+//! Settings that are one of a few words.
+
+/// A closed set of words.
+pub(super) trait Choice: Copy + PartialEq + 'static {
+    /// Each value and its word.
+    const WORDS: &'static [(&'static str, Self)];
+
+    fn word(self) -> &'static str {
+        let found = Self::WORDS.iter().find(|(_, value)| *value == self);
+        found.expect("WORDS holds every value").0
+    }
+
+    fn parse(text: &str) -> Result<Self, String> {
+        if let Some((_, value)) = Self::WORDS.iter().find(|(word, _)| *word == text) {
+            return Ok(*value);
+        }
+        let words: Vec<&str> = Self::WORDS.iter().map(|(word, _)| *word).collect();
+        Err(format!("{text:?} is not {}", words.join(" or ")))
+    }
+}
+
+impl Choice for bool {
+    const WORDS: &'static [(&'static str, Self)] = &[("true", true), ("false", false)];
+}
+
+/// How a blob reaches the client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Delivery {
+    /// The registry streams it.
+    Proxy,
+    /// The client fetches it from the store with a presigned URL.
+    Redirect,
+}
+
+impl Choice for Delivery {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("proxy", Self::Proxy), ("redirect", Self::Redirect)];
+}
+
+/// What a manifest may name although the repository does not have it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sparse {
+    /// Nothing.
+    None,
+    /// An index may name manifests that are not there.
+    Indexes,
+    /// An image may name blobs that are not there, too.
+    All,
+}
+
+impl Choice for Sparse {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("none", Self::None), ("indexes", Self::Indexes), ("all", Self::All)];
+}
+
+/// The checksum that goes with an upload to S3.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Checksum {
+    /// None with a custom endpoint, CRC32 otherwise.
+    Auto,
+    Crc32,
+    None,
+}
+
+impl Choice for Checksum {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("auto", Self::Auto), ("crc32", Self::Crc32), ("none", Self::None)];
+}
+
+/// What somebody may do without saying who they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AnonymousAccess {
+    /// Everything.
+    Push,
+}
+
+impl Choice for AnonymousAccess {
+    const WORDS: &'static [(&'static str, Self)] = &[("push", Self::Push)];
+}
+
+/// How a line of the log looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+impl Choice for LogFormat {
+    const WORDS: &'static [(&'static str, Self)] = &[("text", Self::Text), ("json", Self::Json)];
+}

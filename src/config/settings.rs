@@ -1,0 +1,288 @@
+//! The settings, as plain data: one struct for each concern.
+//!
+//! The doc comments of the structs and fields below are the reference text: `reference.rs` prints
+//! them as they stand. A new setting is a field here, with its doc and its default, and a row in
+//! `table.rs`.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use super::choice::{AnonymousAccess, Checksum, Delivery, LogFormat, Sparse};
+use super::secret::Secret;
+use super::store_url::StoreUrl;
+use super::text::{KIB, MIB};
+
+/// Everything an operator can choose.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Settings {
+    pub server: ServerSettings,
+    pub access: AccessSettings,
+    pub store: StoreSettings,
+    pub uploads: UploadSettings,
+    pub blobs: BlobSettings,
+    pub manifests: ManifestSettings,
+    pub lists: ListSettings,
+    pub collection: LeaseSettings,
+    pub log: LogSettings,
+}
+
+/// Where the registry listens, and how long it is patient with a connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerSettings {
+    /// The address and port to listen on.
+    /// Any address but loopback also needs `access.anonymous`, see there.
+    pub listen: SocketAddr,
+    /// How long a client may take to send the headers of a request.
+    pub header_timeout: Duration,
+    /// How long a body may stand still, in either direction, before its connection is closed.
+    /// There is no limit on the whole of a transfer.
+    pub body_idle_timeout: Duration,
+    /// How long requests in flight may take to end after SIGTERM.
+    /// Another process finishes the uploads that are left.
+    pub drain_timeout: Duration,
+    /// Connections at the same time. Further ones wait to be accepted.
+    pub connections_max: u32,
+}
+
+impl Default for ServerSettings {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 5000)),
+            header_timeout: Duration::from_secs(30),
+            body_idle_timeout: Duration::from_mins(1),
+            drain_timeout: Duration::from_secs(30),
+            connections_max: 10_000,
+        }
+    }
+}
+
+/// Who may do what.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AccessSettings {
+    /// What a caller may do who does not say who they are: `push` allows everything.
+    ///
+    /// When it is not given, everything is allowed on a loopback address, and the registry refuses
+    /// to start on any other: a registry open to the network is never an accident.
+    pub anonymous: Option<AnonymousAccess>,
+}
+
+/// Where the registry keeps everything.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct StoreSettings {
+    /// A folder (`longshore-data`, `/var/lib/longshore`), a bucket (`s3://bucket` or
+    /// `s3://bucket/prefix`), or `memory`, which forgets everything at the end.
+    ///
+    /// A folder belongs to one process at a time. Any number of processes may share a bucket.
+    pub url: StoreUrl,
+    /// Accept a store without conditional writes: one writer at a time, and nothing is ever
+    /// collected. The start says loudly what such a store lacks.
+    pub append_only: bool,
+    pub s3: S3Settings,
+}
+
+/// How to talk to an S3 server. Read only if `store.url` begins with `s3://`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct S3Settings {
+    /// The address of the S3 server, for all but AWS itself.
+    /// Where it is not given, `AWS_ENDPOINT_URL_S3` counts, then `AWS_ENDPOINT_URL`.
+    pub endpoint: Option<String>,
+    /// The address at which clients reach the same server, if it differs from the one above.
+    /// It is used in redirects (`blobs.delivery`) and never contacted from here.
+    pub public_endpoint: Option<String>,
+    /// The region of the bucket.
+    /// Where it is not given, `AWS_REGION` counts, then `AWS_DEFAULT_REGION`, then what the AWS SDK
+    /// finds by itself.
+    pub region: Option<String>,
+    /// Whether the bucket is named in the path (`https://host/bucket/key`) and not in the host.
+    /// When it is not given: true with an endpoint, false without.
+    pub path_style: Option<bool>,
+    /// The access key. When it is not given, the AWS SDK looks for credentials in its usual order:
+    /// `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY`, profiles, web identity (IRSA), container
+    /// and instance roles.
+    pub access_key_id: Option<String>,
+    /// The secret that belongs to `access_key_id`.
+    pub secret_access_key: Option<Secret>,
+    /// The session token of temporary credentials.
+    pub session_token: Option<Secret>,
+    /// The checksum sent with each upload, for the store to verify: `crc32`, `none`, or `auto`,
+    /// which is `none` with an endpoint, because many servers refuse it, and `crc32` without.
+    pub checksum: Checksum,
+    /// How often a request is tried in all.
+    pub attempts_max: u32,
+    /// How long opening a connection to the store may take.
+    pub connect_timeout: Duration,
+    /// How long the store may take to the first byte of a response.
+    pub response_timeout: Duration,
+    /// How long a transfer to or from the store may stand still.
+    /// There is no limit on the whole of a transfer.
+    pub stall_timeout: Duration,
+}
+
+impl S3Settings {
+    /// Whether the bucket is named in the path, decided.
+    pub fn uses_path_style(&self) -> bool {
+        self.path_style.unwrap_or(self.endpoint.is_some())
+    }
+
+    /// Whether uploads carry a CRC32, decided.
+    pub fn sends_crc32(&self) -> bool {
+        match self.checksum {
+            Checksum::Auto => self.endpoint.is_none(),
+            Checksum::Crc32 => true,
+            Checksum::None => false,
+        }
+    }
+}
+
+impl Default for S3Settings {
+    fn default() -> Self {
+        Self {
+            endpoint: None,
+            public_endpoint: None,
+            region: None,
+            path_style: None,
+            access_key_id: None,
+            secret_access_key: None,
+            session_token: None,
+            checksum: Checksum::Auto,
+            attempts_max: 4,
+            connect_timeout: Duration::from_secs(3),
+            response_timeout: Duration::from_secs(30),
+            stall_timeout: Duration::from_secs(20),
+        }
+    }
+}
+
+/// How uploads are cut into parts, and how much memory they may take.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UploadSettings {
+    /// The size of the first parts of a multipart upload. Later parts grow, so that the largest
+    /// blob (5 TiB) fits into 10,000 parts.
+    pub part_bytes: u64,
+    /// Parts of one upload that are sent to the store at the same time.
+    pub parts_in_flight: u32,
+    /// Bytes of all uploads together that may wait in memory. When they are spent, no more is
+    /// read from the clients until the store has taken some.
+    pub buffer_bytes: u64,
+    /// Uploads that may receive bytes at the same time. Further ones are answered 503.
+    pub concurrent_max: u32,
+    /// How long an upload waits for buffer memory before it is answered 503.
+    pub wait_max: Duration,
+    /// The largest blob that is kept inside its entry, not as an object of its own: pushed with
+    /// one write and pulled with one read.
+    pub inline_bytes: u64,
+}
+
+impl Default for UploadSettings {
+    fn default() -> Self {
+        Self {
+            part_bytes: 16 * MIB,
+            parts_in_flight: 4,
+            buffer_bytes: 512 * MIB,
+            concurrent_max: 1024,
+            wait_max: Duration::from_mins(1),
+            inline_bytes: 64 * KIB,
+        }
+    }
+}
+
+/// How blobs reach the clients.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BlobSettings {
+    /// `proxy`: the registry streams blobs itself. `redirect`: it sends clients to the store with
+    /// a presigned URL, which needs an S3 store that they can reach (`store.s3.public_endpoint`).
+    pub delivery: Delivery,
+    /// How long a presigned URL is valid.
+    pub redirect_ttl: Duration,
+    /// How long the presigned URL of a blob stays the same, so that caches on the way can answer.
+    /// A URL is valid for at least `redirect_ttl` less this step, which must be shorter.
+    pub redirect_step: Duration,
+    /// Whether clients may delete blobs.
+    pub delete: bool,
+}
+
+impl Default for BlobSettings {
+    fn default() -> Self {
+        Self {
+            delivery: Delivery::Proxy,
+            redirect_ttl: Duration::from_mins(20),
+            redirect_step: Duration::from_mins(5),
+            delete: true,
+        }
+    }
+}
+
+/// What a manifest may be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ManifestSettings {
+    /// The largest manifest. A larger one is answered 413.
+    pub bytes_max: u64,
+    /// What a manifest may name although the repository does not have it: `none`, `indexes` (an
+    /// index may name manifests that are not there) or `all` (an image may name such blobs, too).
+    pub sparse: Sparse,
+    /// Tags that one push may set with `?tag=`.
+    pub tags_per_push_max: u32,
+    /// Whether clients may delete manifests and tags.
+    pub delete: bool,
+}
+
+impl Default for ManifestSettings {
+    fn default() -> Self {
+        Self { bytes_max: 4 * MIB, sparse: Sparse::None, tags_per_push_max: 64, delete: true }
+    }
+}
+
+/// What clients may list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListSettings {
+    /// The longest page of tags, repositories or referrers, also when a client asks for more.
+    pub page_max: u32,
+    /// Whether the list of all repositories (`/v2/_catalog`) is answered.
+    pub catalog: bool,
+}
+
+impl Default for ListSettings {
+    fn default() -> Self {
+        Self { page_max: 1000, catalog: true }
+    }
+}
+
+/// The times that keep the collector of garbage from taking what somebody is about to use.
+///
+/// All processes on one bucket must agree on them, and
+/// `grace / 2 + write_deadline + clock_skew < grace` must hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeaseSettings {
+    /// How long content that nothing refers to is kept after its last use.
+    pub grace: Duration,
+    /// How long a write that relies on other content may be under way before the store refuses it.
+    pub write_deadline: Duration,
+    /// How far the clocks of the registry and the store may be apart.
+    pub clock_skew: Duration,
+}
+
+impl Default for LeaseSettings {
+    fn default() -> Self {
+        Self {
+            grace: Duration::from_hours(48),
+            write_deadline: Duration::from_mins(5),
+            clock_skew: Duration::from_mins(5),
+        }
+    }
+}
+
+/// What the registry says about itself, on standard error.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogSettings {
+    /// `text` for people, `json` for machines: one object a line.
+    pub format: LogFormat,
+    /// `off`, `error`, `warn`, `info`, `debug` or `trace`; for one part of the program, its path
+    /// and `=` before it: `info,longshore::store=debug`.
+    pub level: String,
+}
+
+impl Default for LogSettings {
+    fn default() -> Self {
+        Self { format: LogFormat::Text, level: "info".to_owned() }
+    }
+}

@@ -1,0 +1,144 @@
+//! The table of settings. File keys, environment variables, limits and the printed reference all
+//! come from its rows.
+
+use std::time::Duration as Time;
+
+use super::setting::Kind::{Bytes, Count, Duration, Secret, Text, Value};
+use super::setting::{Kind, Setting};
+use super::text::{GIB, KIB, MIB, TIB};
+
+const MOMENT: Time = Time::from_millis(100);
+const SECOND: Time = Time::from_secs(1);
+const MINUTE: Time = Time::from_mins(1);
+const HOUR: Time = Time::from_hours(1);
+const DAY: Time = Time::from_hours(24);
+const WEEK: Time = Time::from_hours(7 * 24);
+const YEAR: Time = Time::from_hours(365 * 24);
+
+/// Shorter than this, a slow push could lose what it relies on.
+const GRACE_MIN: Time = Time::from_hours(2);
+
+/// Every setting, in the order of the reference.
+pub(super) const SETTINGS: &[Setting] = &[
+    row("server.listen", Value(|s| &mut s.server.listen)),
+    row("server.header_timeout", Duration(MOMENT..=HOUR, |s| &mut s.server.header_timeout)),
+    row("server.body_idle_timeout", Duration(MOMENT..=HOUR, |s| &mut s.server.body_idle_timeout)),
+    row("server.drain_timeout", Duration(Time::ZERO..=HOUR, |s| &mut s.server.drain_timeout)),
+    row("server.connections_max", Count(1..=1_000_000, |s| &mut s.server.connections_max)),
+    row("access.anonymous", Value(|s| &mut s.access.anonymous)),
+    row("store.url", Value(|s| &mut s.store.url)),
+    row("store.append_only", Value(|s| &mut s.store.append_only)),
+    row("store.s3.endpoint", Text(endpoint, |s| &mut s.store.s3.endpoint)),
+    row("store.s3.public_endpoint", Text(endpoint, |s| &mut s.store.s3.public_endpoint)),
+    row("store.s3.region", Text(word, |s| &mut s.store.s3.region)),
+    row("store.s3.path_style", Value(|s| &mut s.store.s3.path_style)),
+    row("store.s3.access_key_id", Text(word, |s| &mut s.store.s3.access_key_id)),
+    row("store.s3.secret_access_key", Secret(|s| &mut s.store.s3.secret_access_key)),
+    row("store.s3.session_token", Secret(|s| &mut s.store.s3.session_token)),
+    row("store.s3.checksum", Value(|s| &mut s.store.s3.checksum)),
+    row("store.s3.attempts_max", Count(1..=10, |s| &mut s.store.s3.attempts_max)),
+    row("store.s3.connect_timeout", Duration(MOMENT..=HOUR, |s| &mut s.store.s3.connect_timeout)),
+    row("store.s3.response_timeout", Duration(MOMENT..=HOUR, |s| &mut s.store.s3.response_timeout)),
+    row("store.s3.stall_timeout", Duration(MOMENT..=HOUR, |s| &mut s.store.s3.stall_timeout)),
+    row("uploads.part_bytes", Bytes(5 * MIB..=GIB, |s| &mut s.uploads.part_bytes)),
+    row("uploads.parts_in_flight", Count(1..=64, |s| &mut s.uploads.parts_in_flight)),
+    row("uploads.buffer_bytes", Bytes(5 * MIB..=TIB, |s| &mut s.uploads.buffer_bytes)),
+    row("uploads.concurrent_max", Count(1..=1_000_000, |s| &mut s.uploads.concurrent_max)),
+    row("uploads.wait_max", Duration(Time::ZERO..=HOUR, |s| &mut s.uploads.wait_max)),
+    row("uploads.inline_bytes", Bytes(0..=256 * KIB, |s| &mut s.uploads.inline_bytes)),
+    row("blobs.delivery", Value(|s| &mut s.blobs.delivery)),
+    row("blobs.redirect_ttl", Duration(MINUTE..=WEEK, |s| &mut s.blobs.redirect_ttl)),
+    row("blobs.redirect_step", Duration(SECOND..=DAY, |s| &mut s.blobs.redirect_step)),
+    row("blobs.delete", Value(|s| &mut s.blobs.delete)),
+    row("manifests.bytes_max", Bytes(64 * KIB..=64 * MIB, |s| &mut s.manifests.bytes_max)),
+    row("manifests.sparse", Value(|s| &mut s.manifests.sparse)),
+    row("manifests.tags_per_push_max", Count(1..=1024, |s| &mut s.manifests.tags_per_push_max)),
+    row("manifests.delete", Value(|s| &mut s.manifests.delete)),
+    row("lists.page_max", Count(1..=1000, |s| &mut s.lists.page_max)),
+    row("lists.catalog", Value(|s| &mut s.lists.catalog)),
+    row("collection.grace", Duration(GRACE_MIN..=YEAR, |s| &mut s.collection.grace)),
+    row("collection.write_deadline", Duration(SECOND..=DAY, |s| &mut s.collection.write_deadline)),
+    row("collection.clock_skew", Duration(Time::ZERO..=DAY, |s| &mut s.collection.clock_skew)),
+    row("log.format", Value(|s| &mut s.log.format)),
+    row("log.level", Text(level, |s| &mut s.log.level)),
+];
+
+const fn row(key: &'static str, kind: Kind) -> Setting {
+    Setting { key, kind }
+}
+
+/// What the reference shows for the settings that nothing sets by default.
+pub(super) const EXAMPLES: &[(&str, &str)] = &[
+    ("access.anonymous", "push"),
+    ("store.s3.endpoint", "http://127.0.0.1:9000"),
+    ("store.s3.public_endpoint", "https://s3.example.com"),
+    ("store.s3.region", "eu-central-1"),
+    ("store.s3.path_style", "true"),
+    ("store.s3.access_key_id", "longshore"),
+    ("store.s3.secret_access_key", "..."),
+    ("store.s3.session_token", "..."),
+];
+
+/// What the name of every variable of Longshore begins with.
+pub(super) const VARIABLE_PREFIX: &str = "LONGSHORE_";
+
+/// The environment variable that sets a key.
+pub(super) fn variable(key: &str) -> String {
+    format!("{VARIABLE_PREFIX}{}", key.replace('.', "_").to_uppercase())
+}
+
+/// The setting with this key, and whether the key means a file that holds the value.
+pub(super) fn find(key: &str) -> Option<(&'static Setting, bool)> {
+    SETTINGS.iter().find_map(|setting| {
+        let by_file = setting.file_key().is_some_and(|file_key| file_key == key);
+        (setting.key == key || by_file).then_some((setting, by_file))
+    })
+}
+
+/// Every key that may be written, those of files included.
+pub(super) fn keys() -> impl Iterator<Item = String> {
+    SETTINGS.iter().flat_map(|setting| {
+        [Some(setting.key.to_owned()), setting.file_key()].into_iter().flatten()
+    })
+}
+
+/// The address of an S3 server, without the slash at its end.
+fn endpoint(text: &str) -> Result<String, String> {
+    let bad = || format!("{text:?} is not the address of a server, such as https://s3.example.com");
+    let address: http::Uri = text.parse().map_err(|_| bad())?;
+    let scheme = matches!(address.scheme_str(), Some("http" | "https"));
+    let host =
+        address.authority().is_some_and(|a| !a.host().is_empty() && !a.as_str().contains('@'));
+    if scheme && host && address.query().is_none() {
+        return Ok(text.trim_end_matches('/').to_owned());
+    }
+    Err(bad())
+}
+
+/// Text that is neither empty nor broken by spaces.
+fn word(text: &str) -> Result<String, String> {
+    let visible = |c: char| c.is_ascii_graphic();
+    if text.is_empty() || !text.chars().all(visible) {
+        return Err(format!("{text:?} is not one word"));
+    }
+    Ok(text.to_owned())
+}
+
+/// Levels, each for the whole program or for one module: `info,longshore::store=debug`.
+fn level(text: &str) -> Result<String, String> {
+    let is_level = |word: &str| LEVELS.contains(&word);
+    let is_module = |path: &str| {
+        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | ':');
+        !path.is_empty() && path.chars().all(plain)
+    };
+    let is_directive = |directive: &str| match directive.split_once('=') {
+        None => is_level(directive),
+        Some((path, level)) => is_module(path) && is_level(level),
+    };
+    if text.split(',').all(is_directive) {
+        return Ok(text.to_owned());
+    }
+    Err(format!("{text:?} is not a log level: levels are {}", LEVELS.join(", ")))
+}
+
+const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];

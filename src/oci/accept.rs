@@ -1,0 +1,108 @@
+//! The `Accept` header, as far as manifests need it.
+
+#[cfg(test)]
+mod tests;
+
+use super::media_type::MediaType;
+
+/// How many entries are looked at. Clients send ten or so.
+const ENTRIES_MAX: usize = 1000;
+
+/// The types that a client asks for (RFC 9110, 12.5.1).
+///
+/// Weights are only read for "not this one": a manifest has one type, so there is nothing to
+/// rank. The default value is that of a request without the header.
+#[derive(Clone, Debug, Default)]
+pub struct Accept {
+    /// Types that are named, in the order of the header.
+    named: Vec<MediaType>,
+    /// Whether some entry covers every manifest type at once.
+    wildcard: bool,
+    /// Whether some entry could be read, even one that only excludes.
+    present: bool,
+}
+
+impl Accept {
+    /// Reads all `Accept` headers of a request. What cannot be read is as good as not sent.
+    pub fn parse<'a>(headers: impl Iterator<Item = &'a str>) -> Self {
+        let mut accept = Self::default();
+        for entry in headers.flat_map(|h| split_unquoted(h, ',')).take(ENTRIES_MAX) {
+            accept.add(entry);
+        }
+        accept
+    }
+
+    /// Whether the client takes what there is: it sent no header, or one that covers all types.
+    ///
+    /// `application/json` counts, because it is what people type who think of the format and
+    /// every manifest is JSON.
+    pub fn is_unrestricted(&self) -> bool {
+        self.wildcard || !self.present
+    }
+
+    /// Whether the client names this very type.
+    pub fn names(&self, media_type: &MediaType) -> bool {
+        self.named.contains(media_type)
+    }
+
+    fn add(&mut self, entry: &str) {
+        let mut parts = split_unquoted(entry, ';');
+        let range = parts.next().unwrap_or_default().trim();
+        let Some(excluded) = is_excluded(parts) else { return };
+        if !is_range(range) {
+            return;
+        }
+        self.present = true;
+        if excluded {
+            return;
+        }
+        let Ok(media_type) = range.parse::<MediaType>();
+        match media_type.as_str() {
+            "*/*" | "application/*" | "application/json" => self.wildcard = true,
+            _ => self.named.push(media_type),
+        }
+    }
+}
+
+/// Whether the parameters say `q=0`. `None` if they have a weight that is no number.
+fn is_excluded<'a>(parameters: impl Iterator<Item = &'a str>) -> Option<bool> {
+    for parameter in parameters {
+        let Some((name, weight)) = parameter.split_once('=') else { continue };
+        if !name.trim().eq_ignore_ascii_case("q") {
+            continue;
+        }
+        let weight = weight.trim();
+        if weight.is_empty() || !weight.bytes().all(|b| b.is_ascii_digit() || b == b'.') {
+            return None;
+        }
+        return Some(weight.parse::<f32>().ok()? <= 0.0);
+    }
+    Some(false)
+}
+
+/// Whether the text is `token/token`. An asterisk is a character of tokens.
+fn is_range(text: &str) -> bool {
+    text.split_once('/').is_some_and(|(kind, subtype)| is_token(kind) && is_token(subtype))
+}
+
+/// RFC 9110, 5.6.2.
+fn is_token(text: &str) -> bool {
+    let is_token_byte = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+    !text.is_empty() && text.bytes().all(is_token_byte)
+}
+
+/// The pieces between separators that do not stand in a quoted string.
+fn split_unquoted(text: &str, separator: char) -> impl Iterator<Item = &str> {
+    let mut quoted = false;
+    let mut escaped = false;
+    text.split(move |c: char| {
+        if escaped {
+            escaped = false;
+        } else if quoted && c == '\\' {
+            escaped = true;
+        } else if c == '"' {
+            quoted = !quoted;
+        }
+        c == separator && !quoted
+    })
+}

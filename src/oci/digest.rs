@@ -1,0 +1,236 @@
+//! Digests: the names of content.
+//!
+//! Grammar: image-spec, descriptor.md, "Digests".
+
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::str::FromStr;
+
+use super::excerpt::excerpt;
+use super::hasher::Hasher;
+use super::text::serde_as_text;
+
+/// A digest algorithm that this registry computes and verifies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Algorithm {
+    /// What every client uses unless it is told otherwise.
+    Sha256,
+    /// The other algorithm that image-spec registered from the beginning.
+    Sha512,
+}
+
+/// The digest of some content, by an algorithm of ours.
+///
+/// A value cannot have the wrong length or an unknown algorithm, and its text contains no
+/// character that means something in a path.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Digest {
+    /// Of 256 bits.
+    Sha256([u8; 32]),
+    /// Of 512 bits.
+    Sha512([u8; 64]),
+}
+
+/// The digest in a descriptor, whose algorithm need not be one of ours.
+///
+/// image-spec: implementations "SHOULD allow digests with unrecognized algorithms to pass
+/// validation". A digest that *claims* one of our algorithms still has to be spelled right.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum AnyDigest {
+    /// We can compute and serve it.
+    Known(Digest),
+    /// It is grammatical, and all we can do is repeat it.
+    Other(Box<str>),
+}
+
+/// Why a text is no digest for us.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DigestError {
+    /// It is no digest in anybody's eyes.
+    #[error(
+        "{0:?} is not a digest: expected sha256 with 64 or sha512 with 128 lower-case hexadecimal \
+         digits, as in \"sha256:e3b0c4…\""
+    )]
+    Malformed(String),
+    /// It is one, but of an algorithm that is not served here.
+    #[error("the algorithm of digest {0:?} is not supported here: use sha256 or sha512")]
+    Unsupported(String),
+}
+
+impl Algorithm {
+    /// All of them, the usual one first.
+    pub const ALL: [Self; 2] = [Self::Sha256, Self::Sha512];
+
+    /// The name before the colon of a digest.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Sha256 => "sha256",
+            Self::Sha512 => "sha512",
+        }
+    }
+}
+
+impl fmt::Display for Algorithm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl FromStr for Algorithm {
+    type Err = DigestError;
+
+    fn from_str(text: &str) -> Result<Self, DigestError> {
+        match Self::ALL.into_iter().find(|algorithm| algorithm.as_str() == text) {
+            Some(algorithm) => Ok(algorithm),
+            None if is_algorithm(text) => Err(DigestError::Unsupported(excerpt(text))),
+            None => Err(DigestError::Malformed(excerpt(text))),
+        }
+    }
+}
+
+impl Digest {
+    /// Bytes of the longest digest.
+    const BYTES_MAX: usize = 64;
+
+    /// The digest of bytes that are all in memory. For a stream there is [`Hasher`].
+    pub fn of(algorithm: Algorithm, bytes: &[u8]) -> Self {
+        let mut hasher = Hasher::new(algorithm);
+        hasher.update(bytes);
+        hasher.finish()
+    }
+
+    /// What it was computed with.
+    pub fn algorithm(&self) -> Algorithm {
+        match self {
+            Self::Sha256(_) => Algorithm::Sha256,
+            Self::Sha512(_) => Algorithm::Sha512,
+        }
+    }
+
+    /// The part after the colon: lower-case hexadecimal digits.
+    pub fn hex(&self) -> String {
+        hex::encode(self.as_bytes())
+    }
+
+    /// The bytes themselves, 32 or 64 of them.
+    pub fn as_bytes(&self) -> &[u8] {
+        match self {
+            Self::Sha256(bytes) => bytes,
+            Self::Sha512(bytes) => bytes,
+        }
+    }
+
+    /// `None` unless the digits are exactly what the algorithm asks for.
+    fn from_hex(algorithm: Algorithm, digits: &str) -> Option<Self> {
+        // The specification forbids upper case, which the decoder would take: two spellings of
+        // one digest would be two names of one thing.
+        if digits.bytes().any(|byte| byte.is_ascii_uppercase()) {
+            return None;
+        }
+        match algorithm {
+            Algorithm::Sha256 => decoded(digits).map(Self::Sha256),
+            Algorithm::Sha512 => decoded(digits).map(Self::Sha512),
+        }
+    }
+}
+
+fn decoded<const N: usize>(digits: &str) -> Option<[u8; N]> {
+    let mut bytes = [0; N];
+    hex::decode_to_slice(digits, &mut bytes).ok()?;
+    Some(bytes)
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let bytes = self.as_bytes();
+        let mut buffer = [0; 2 * Self::BYTES_MAX];
+        let digits = &mut buffer[..2 * bytes.len()];
+        hex::encode_to_slice(bytes, digits).map_err(|_| fmt::Error)?;
+        let digits = str::from_utf8(digits).map_err(|_| fmt::Error)?;
+        write!(f, "{}:{digits}", self.algorithm())
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for Digest {
+    type Err = DigestError;
+
+    fn from_str(text: &str) -> Result<Self, DigestError> {
+        match text.parse()? {
+            AnyDigest::Known(digest) => Ok(digest),
+            AnyDigest::Other(other) => Err(DigestError::Unsupported(excerpt(&other))),
+        }
+    }
+}
+
+impl AnyDigest {
+    /// The digest, if its algorithm is one of ours.
+    pub fn known(&self) -> Option<Digest> {
+        match self {
+            Self::Known(digest) => Some(*digest),
+            Self::Other(_) => None,
+        }
+    }
+}
+
+impl From<Digest> for AnyDigest {
+    fn from(digest: Digest) -> Self {
+        Self::Known(digest)
+    }
+}
+
+impl fmt::Display for AnyDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Known(digest) => digest.fmt(f),
+            Self::Other(text) => f.write_str(text),
+        }
+    }
+}
+
+impl fmt::Debug for AnyDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for AnyDigest {
+    type Err = DigestError;
+
+    fn from_str(text: &str) -> Result<Self, DigestError> {
+        let malformed = || DigestError::Malformed(excerpt(text));
+        let (algorithm, encoded) = text.split_once(':').ok_or_else(malformed)?;
+        match algorithm.parse() {
+            Ok(algorithm) => {
+                Digest::from_hex(algorithm, encoded).map(Self::Known).ok_or_else(malformed)
+            }
+            Err(DigestError::Unsupported(_)) if is_encoded(encoded) => Ok(Self::Other(text.into())),
+            Err(DigestError::Unsupported(_) | DigestError::Malformed(_)) => Err(malformed()),
+        }
+    }
+}
+
+/// `[a-z0-9]+([+._-][a-z0-9]+)*`: no part between two separators is empty.
+fn is_algorithm(text: &str) -> bool {
+    text.split(['+', '.', '_', '-']).all(|component| {
+        !component.is_empty()
+            && component.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9'))
+    })
+}
+
+/// `[a-zA-Z0-9=_-]+`
+fn is_encoded(text: &str) -> bool {
+    !text.is_empty()
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'=' | b'_' | b'-'))
+}
+
+serde_as_text!(Algorithm, Digest, AnyDigest);

@@ -1,0 +1,84 @@
+//! The codes of error responses.
+
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+
+use serde::{Serialize, Serializer};
+
+/// What went wrong, in the vocabulary of the specification.
+///
+/// The first fourteen are the table in distribution-spec, "Error codes", which binds every 4xx
+/// answer with a body. The last two are distribution's, for 5xx, where the table does not apply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ErrorCode {
+    /// code-1: blob unknown to registry.
+    BlobUnknown,
+    /// code-2: blob upload invalid.
+    BlobUploadInvalid,
+    /// code-3: blob upload unknown to registry.
+    BlobUploadUnknown,
+    /// code-4: provided digest did not match uploaded content.
+    DigestInvalid,
+    /// code-5: manifest references a manifest or blob unknown to registry.
+    ManifestBlobUnknown,
+    /// code-6: manifest invalid.
+    ManifestInvalid,
+    /// code-7: manifest unknown to registry.
+    ManifestUnknown,
+    /// code-8: invalid repository name.
+    NameInvalid,
+    /// code-9: repository name not known to registry.
+    NameUnknown,
+    /// code-10: provided length did not match content length.
+    SizeInvalid,
+    /// code-11: authentication required.
+    Unauthorized,
+    /// code-12: requested access to the resource is denied.
+    Denied,
+    /// code-13: the operation is unsupported.
+    Unsupported,
+    /// code-14: too many requests.
+    TooManyRequests,
+    /// A fault of ours that has no name (500).
+    Unknown,
+    /// Something we depend on does not answer (503).
+    Unavailable,
+}
+
+impl ErrorCode {
+    /// The code as it is spelled in a response.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::BlobUnknown => "BLOB_UNKNOWN",
+            Self::BlobUploadInvalid => "BLOB_UPLOAD_INVALID",
+            Self::BlobUploadUnknown => "BLOB_UPLOAD_UNKNOWN",
+            Self::DigestInvalid => "DIGEST_INVALID",
+            Self::ManifestBlobUnknown => "MANIFEST_BLOB_UNKNOWN",
+            Self::ManifestInvalid => "MANIFEST_INVALID",
+            Self::ManifestUnknown => "MANIFEST_UNKNOWN",
+            Self::NameInvalid => "NAME_INVALID",
+            Self::NameUnknown => "NAME_UNKNOWN",
+            Self::SizeInvalid => "SIZE_INVALID",
+            Self::Unauthorized => "UNAUTHORIZED",
+            Self::Denied => "DENIED",
+            Self::Unsupported => "UNSUPPORTED",
+            Self::TooManyRequests => "TOOMANYREQUESTS",
+            Self::Unknown => "UNKNOWN",
+            Self::Unavailable => "UNAVAILABLE",
+        }
+    }
+}
+
+impl fmt::Display for ErrorCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl Serialize for ErrorCode {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}

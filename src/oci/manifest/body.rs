@@ -1,0 +1,110 @@
+//! The second look at a manifest: what it refers to, now that its type says which keys count.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+
+use super::DESCRIPTORS_MAX;
+use crate::oci::descriptor::Descriptor;
+use crate::oci::media_type::MediaType;
+use crate::oci::object_only::ObjectOnly;
+
+/// The keys that count. Those of another type, or of no specification, are skipped unread: a
+/// registry "MUST NOT" fail on what it does not know.
+#[derive(Debug, Default)]
+pub(super) struct Body {
+    pub(super) config: Option<Descriptor>,
+    pub(super) layers: Option<Vec<Descriptor>>,
+    pub(super) manifests: Option<Vec<Descriptor>>,
+    pub(super) subject: Option<Descriptor>,
+    pub(super) artifact_type: Option<String>,
+    pub(super) annotations: Option<BTreeMap<String, String>>,
+}
+
+impl Body {
+    /// Reads a document that passed the first look.
+    pub(super) fn read(text: &str, media_type: &MediaType) -> Result<Self, serde_json::Error> {
+        let mut deserializer = serde_json::Deserializer::from_str(text);
+        let body = deserializer.deserialize_map(BodyVisitor { media_type })?;
+        deserializer.end()?;
+        Ok(body)
+    }
+}
+
+struct BodyVisitor<'a> {
+    media_type: &'a MediaType,
+}
+
+impl<'de> Visitor<'de> for BodyVisitor<'_> {
+    type Value = Body;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Body, A::Error> {
+        let (image, index) = (self.media_type.is_image(), self.media_type.is_index());
+        let oci = self.media_type.is_oci();
+        let mut body = Body::default();
+        while let Some(key) = map.next_key::<String>()? {
+            let at = |error| A::Error::custom(format_args!("{key}: {error}"));
+            match key.as_str() {
+                "config" if image => body.config = optional(&mut map).map_err(at)?,
+                "layers" if image => body.layers = Some(map.next_value_seed(List).map_err(at)?),
+                "manifests" if index => {
+                    body.manifests = Some(map.next_value_seed(List).map_err(at)?);
+                }
+                "subject" if oci => body.subject = optional(&mut map).map_err(at)?,
+                "artifactType" if oci => body.artifact_type = map.next_value().map_err(at)?,
+                "annotations" if oci => body.annotations = map.next_value().map_err(at)?,
+                _ => {
+                    map.next_value::<IgnoredAny>()?;
+                }
+            }
+        }
+        Ok(body)
+    }
+}
+
+/// A descriptor, or `null`, which is how Go writes an absent one.
+fn optional<'de, A: MapAccess<'de>>(map: &mut A) -> Result<Option<Descriptor>, A::Error> {
+    let value = map.next_value::<Option<ObjectOnly<Descriptor>>>()?;
+    Ok(value.map(|ObjectOnly(descriptor)| descriptor))
+}
+
+/// An array of descriptors, whose faults are reported with their position: `[3]: …`.
+struct List;
+
+impl<'de> DeserializeSeed<'de> for List {
+    type Value = Vec<Descriptor>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_seq(self)
+    }
+}
+
+impl<'de> Visitor<'de> for List {
+    type Value = Vec<Descriptor>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an array of descriptors")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+        let mut descriptors = Vec::new();
+        loop {
+            let position = descriptors.len();
+            let at = |error| A::Error::custom(format_args!("[{position}]: {error}"));
+            match seq.next_element::<ObjectOnly<Descriptor>>().map_err(at)? {
+                None => return Ok(descriptors),
+                Some(_) if position == DESCRIPTORS_MAX => {
+                    return Err(A::Error::custom(format_args!(
+                        "more than {DESCRIPTORS_MAX} descriptors"
+                    )));
+                }
+                Some(ObjectOnly(descriptor)) => descriptors.push(descriptor),
+            }
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! Media types of manifests.
+
+#[cfg(test)]
+mod tests;
+
+use std::convert::Infallible;
+use std::fmt;
+use std::str::FromStr;
+
+use super::text::serde_as_text;
+
+/// The media type of a manifest, without parameters.
+///
+/// Sources: image-spec, media-types.md; distribution, docs/spec/manifest-v2-1.md and
+/// manifest-v2-2.md.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub enum MediaType {
+    /// An image, or an artifact that borrows its shape.
+    OciManifest,
+    /// A list of manifests.
+    OciIndex,
+    /// Docker's image manifest, version 2, schema 2.
+    DockerManifest,
+    /// Docker's list of manifests.
+    DockerManifestList,
+    /// Docker's image manifest, version 2, schema 1, without its signature.
+    DockerSchema1,
+    /// The same with its signature inside.
+    DockerSchema1Signed,
+    /// Any other type, in lower case. Empty if there was nothing but space.
+    Other(Box<str>),
+}
+
+impl MediaType {
+    /// The types that can be pushed.
+    pub const ACCEPTED: [Self; 4] =
+        [Self::OciManifest, Self::OciIndex, Self::DockerManifest, Self::DockerManifestList];
+
+    /// Those that have a name of their own here.
+    const NAMED: [Self; 6] = [
+        Self::OciManifest,
+        Self::OciIndex,
+        Self::DockerManifest,
+        Self::DockerManifestList,
+        Self::DockerSchema1,
+        Self::DockerSchema1Signed,
+    ];
+
+    /// The canonical spelling, which is also what a `Content-Type` header gets.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::OciManifest => "application/vnd.oci.image.manifest.v1+json",
+            Self::OciIndex => "application/vnd.oci.image.index.v1+json",
+            Self::DockerManifest => "application/vnd.docker.distribution.manifest.v2+json",
+            Self::DockerManifestList => "application/vnd.docker.distribution.manifest.list.v2+json",
+            Self::DockerSchema1 => "application/vnd.docker.distribution.manifest.v1+json",
+            Self::DockerSchema1Signed => {
+                "application/vnd.docker.distribution.manifest.v1+prettyjws"
+            }
+            Self::Other(text) => text,
+        }
+    }
+
+    /// Whether it lists other manifests.
+    pub fn is_index(&self) -> bool {
+        matches!(self, Self::OciIndex | Self::DockerManifestList)
+    }
+
+    /// Whether it lists a config and layers.
+    pub fn is_image(&self) -> bool {
+        matches!(self, Self::OciManifest | Self::DockerManifest)
+    }
+
+    /// Whether it is one of the types that came before schema 2.
+    pub fn is_schema1(&self) -> bool {
+        matches!(self, Self::DockerSchema1 | Self::DockerSchema1Signed)
+    }
+
+    /// Whether OCI specified it, and with it `subject`, `artifactType` and `annotations`.
+    pub fn is_oci(&self) -> bool {
+        matches!(self, Self::OciManifest | Self::OciIndex)
+    }
+}
+
+impl fmt::Display for MediaType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl fmt::Debug for MediaType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self.as_str(), f)
+    }
+}
+
+impl FromStr for MediaType {
+    type Err = Infallible;
+
+    /// Reads the text of a header: parameters are dropped, case does not matter (RFC 9110, 8.3.1).
+    fn from_str(text: &str) -> Result<Self, Infallible> {
+        let essence = text.split_once(';').map_or(text, |(essence, _)| essence).trim();
+        let named = Self::NAMED.into_iter().find(|t| t.as_str().eq_ignore_ascii_case(essence));
+        Ok(named.unwrap_or_else(|| Self::Other(essence.to_ascii_lowercase().into())))
+    }
+}
+
+serde_as_text!(MediaType);

@@ -1,0 +1,361 @@
+//! Blobs: found, opened, mounted and deleted through the links of a repository.
+
+use std::ops::Range;
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use futures_util::{StreamExt, stream};
+use serde::{Deserialize, Serialize};
+
+use super::entry::{self, Ensured, Record, Seen, Written};
+use super::{Error, Registry};
+use crate::oci::{Digest, RepositoryName};
+use crate::store::{self, ByteStream, Deadline, EntryKey, Location, ObjectStore, PresignGet};
+
+/// How often a read that breaks off in the middle is taken up again where it stopped.
+const READ_RESUMES_MAX: u32 = 4;
+
+/// The entry `l/`: a blob of one repository.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Link {
+    size: u64,
+    /// Where the bytes are; absent if they are the payload of this entry.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    location: Option<String>,
+}
+
+/// The entry `p/`: one per distinct content.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Pointer {
+    size: u64,
+    /// Where the bytes are; absent while the content is only kept inside links.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    location: Option<String>,
+    /// A repository that had a link to it when this was written: a hint for mounts that name no
+    /// source.
+    repository: RepositoryName,
+}
+
+/// A blob that the repository has.
+#[derive(Clone, Debug)]
+pub struct Blob {
+    /// The digest it was asked for by.
+    pub digest: Digest,
+    /// Bytes.
+    pub size: u64,
+    /// Where they are.
+    pub content: Content,
+}
+
+/// Where the bytes of a blob are.
+#[derive(Clone, Debug)]
+pub enum Content {
+    /// In the link itself.
+    Inline(Bytes),
+    /// In the store.
+    Stored(Location),
+}
+
+/// Where a mount takes a blob from.
+#[derive(Clone, Debug)]
+pub enum MountSource {
+    /// The repository that the request names.
+    Named(RepositoryName),
+    /// Any repository, if the caller may read it.
+    Any,
+}
+
+fn location(text: &str) -> Result<Location, Error> {
+    text.parse()
+        .map_err(|error| Error::Unavailable(store::Error::Damaged(format!("a location: {error}"))))
+}
+
+fn blob_of(digest: &Digest, record: &Record<Link>) -> Result<Blob, Error> {
+    let content = match &record.header.location {
+        Some(text) => Content::Stored(location(text)?),
+        None => Content::Inline(record.payload.clone()),
+    };
+    Ok(Blob { digest: *digest, size: record.header.size, content })
+}
+
+impl Registry {
+    /// Finds a blob of a repository. One read of the store.
+    pub async fn blob(&self, name: &RepositoryName, digest: &Digest) -> Result<Blob, Error> {
+        let key = EntryKey::Link(name.clone(), *digest);
+        let record: Record<Link> =
+            entry::read(self.store(), &key).await?.ok_or(Error::BlobUnknown)?;
+        blob_of(digest, &record)
+    }
+
+    /// The same for a client that asks whether it has to upload the blob: an old link is renewed,
+    /// so that it is still there when the manifest arrives.
+    pub async fn blob_for_push(
+        &self,
+        name: &RepositoryName,
+        digest: &Digest,
+    ) -> Result<Blob, Error> {
+        let key = EntryKey::Link(name.clone(), *digest);
+        let record: Record<Link> =
+            entry::read(self.store(), &key).await?.ok_or(Error::BlobUnknown)?;
+        let blob = blob_of(digest, &record)?;
+        entry::lease(self.store(), &self.leases, &key, record.entry)
+            .await?
+            .ok_or(Error::BlobUnknown)?;
+        Ok(blob)
+    }
+
+    /// Opens a blob, or a range of it that lies within its size. A stream that breaks off in the
+    /// middle is taken up again where it stopped.
+    pub async fn open(&self, blob: &Blob, range: Option<Range<u64>>) -> Result<ByteStream, Error> {
+        let range = range.unwrap_or(0..blob.size);
+        match &blob.content {
+            Content::Inline(bytes) => {
+                let within = |at: u64| usize::try_from(at).unwrap_or(usize::MAX).min(bytes.len());
+                let slice = bytes.slice(within(range.start)..within(range.end));
+                Ok(Box::pin(stream::iter([Ok(slice)])))
+            }
+            Content::Stored(location) => {
+                let first = self.store.get_bytes(location, Some(range.clone())).await;
+                let first = first.map_err(|error| missing_bytes(error, location))?;
+                Ok(resuming(self.store.clone(), location.clone(), range, first))
+            }
+        }
+    }
+
+    /// A URL at which the client finds the bytes without us; `None` where it has to get them here.
+    pub async fn redirect(
+        &self,
+        blob: &Blob,
+        options: PresignGet,
+    ) -> Result<Option<String>, Error> {
+        match &blob.content {
+            Content::Inline(_) => Ok(None),
+            Content::Stored(location) => Ok(self.store.presign_get(location, options).await?),
+        }
+    }
+
+    /// Makes a blob of another repository readable in this one. `None` if it cannot be done, and
+    /// the client has to upload the blob.
+    ///
+    /// `may_read` decides about sources that the request did not name.
+    pub async fn mount(
+        &self,
+        target: &RepositoryName,
+        source: &MountSource,
+        digest: &Digest,
+        may_read: &(dyn Fn(&RepositoryName) -> bool + Send + Sync),
+    ) -> Result<Option<Blob>, Error> {
+        let leased_at = entry::moment(self.store());
+        let pointer_key = EntryKey::Pointer(*digest);
+        let (named, pointer) = match source {
+            MountSource::Named(name) => {
+                let key = EntryKey::Link(name.clone(), *digest);
+                let (link, pointer) = tokio::join!(
+                    entry::read::<Link>(self.store(), &key),
+                    entry::read::<Pointer>(self.store(), &pointer_key)
+                );
+                (link?, pointer?)
+            }
+            MountSource::Any => {
+                let pointer = entry::read::<Pointer>(self.store(), &pointer_key).await?;
+                let Some(found) = &pointer else { return Ok(None) };
+                if !may_read(&found.header.repository) {
+                    return Ok(None);
+                }
+                let key = EntryKey::Link(found.header.repository.clone(), *digest);
+                (entry::read::<Link>(self.store(), &key).await?, pointer)
+            }
+        };
+        let Some(link) = named else { return Ok(None) };
+        let deadline = self.leases.deadline(leased_at);
+        if link.header.location.is_none() {
+            let blob = self.link_inline(target, digest, &link.payload, leased_at).await?;
+            return Ok(Some(blob));
+        }
+        // The pointer is what keeps the bytes: a link of the source may be deleted at any moment.
+        let Some(pointer) = pointer else { return Ok(None) };
+        let Some(text) = pointer.header.location.clone() else { return Ok(None) };
+        let leased = entry::lease(self.store(), &self.leases, &pointer_key, pointer.entry).await?;
+        if leased.is_none() {
+            return Ok(None);
+        }
+        let size = pointer.header.size;
+        let blob = self.link_stored(target, digest, size, &location(&text)?, deadline).await?;
+        Ok(Some(blob))
+    }
+
+    /// Removes a blob from a repository. Its bytes are the collector's business.
+    pub async fn delete_blob(&self, name: &RepositoryName, digest: &Digest) -> Result<(), Error> {
+        let key = EntryKey::Link(name.clone(), *digest);
+        let seen = entry::look(self.store(), &key).await?;
+        let killed = entry::kill(self.store(), &key, seen, |_| Ok(true)).await?;
+        if killed { Ok(()) } else { Err(Error::BlobUnknown) }
+    }
+
+    /// Publishes a small blob: the link carries its bytes.
+    ///
+    /// A pointer beside it lets a mount without a source find it. It carries nothing that the link
+    /// relies on, so it is written at the same time.
+    pub(super) async fn link_inline(
+        &self,
+        name: &RepositoryName,
+        digest: &Digest,
+        bytes: &Bytes,
+        leased_at: SystemTime,
+    ) -> Result<Blob, Error> {
+        let size = bytes.len() as u64;
+        let link = entry::encode(&Link { size, location: None }, bytes);
+        let hint = Pointer { size, location: None, repository: name.clone() };
+        let (link_key, pointer_key) =
+            (EntryKey::Link(name.clone(), *digest), EntryKey::Pointer(*digest));
+        let hint = entry::encode(&hint, &[]);
+        let deadline = Some(self.leases.deadline(leased_at));
+        let (linked, hinted) = tokio::join!(
+            entry::ensure(self.store(), &self.leases, &link_key, &link, deadline),
+            hint_at(self.store(), &pointer_key, &hint)
+        );
+        linked?;
+        if let Err(error) = hinted {
+            tracing::debug!(%digest, %error, "no pointer beside an inline blob");
+        }
+        Ok(Blob { digest: *digest, size, content: Content::Inline(bytes.clone()) })
+    }
+
+    /// Publishes bytes that lie complete and verified at `written`: the pointer first (or the one
+    /// that is there already: then our bytes go), the link last.
+    pub(super) async fn publish(
+        &self,
+        name: &RepositoryName,
+        digest: &Digest,
+        size: u64,
+        written: Location,
+    ) -> Result<Blob, Error> {
+        let leased_at = entry::moment(self.store());
+        let adopted = self.adopt(name, digest, size, &written).await?;
+        let deadline = self.leases.deadline(leased_at);
+        let blob = self.link_stored(name, digest, size, &adopted, deadline).await?;
+        if adopted != written {
+            let store = self.store.clone();
+            self.tasks.spawn(async move {
+                if let Err(error) = store.delete_bytes(&written).await {
+                    tracing::warn!(location = %written, %error, "bytes that lost a race remain");
+                }
+            });
+        }
+        Ok(blob)
+    }
+
+    /// The location that the pointer of this content names, ours if there was none.
+    async fn adopt(
+        &self,
+        name: &RepositoryName,
+        digest: &Digest,
+        size: u64,
+        written: &Location,
+    ) -> Result<Location, Error> {
+        let key = EntryKey::Pointer(*digest);
+        let pointer =
+            Pointer { size, location: Some(written.to_string()), repository: name.clone() };
+        let body = entry::encode(&pointer, &[]);
+        let mut seen = Seen::Absent;
+        for _ in 0..entry::ATTEMPTS_MAX {
+            if let Seen::Alive(entry) = &seen {
+                let (header, _) = entry::decode::<Pointer>(&entry.body)?;
+                if let Some(text) = header.location {
+                    match entry::lease(self.store(), &self.leases, &key, entry.clone()).await? {
+                        Some(_) => return location(&text),
+                        None => seen = entry::look(self.store(), &key).await?,
+                    }
+                    continue;
+                }
+            }
+            match entry::write_over(self.store(), &key, &seen, &body, None).await? {
+                Written::Ours(_) => return Ok(written.clone()),
+                Written::Lost(now) => seen = now,
+            }
+        }
+        Err(entry::contended())
+    }
+
+    async fn link_stored(
+        &self,
+        name: &RepositoryName,
+        digest: &Digest,
+        size: u64,
+        location: &Location,
+        deadline: Deadline,
+    ) -> Result<Blob, Error> {
+        let key = EntryKey::Link(name.clone(), *digest);
+        let body = entry::encode(&Link { size, location: Some(location.to_string()) }, &[]);
+        let ensured =
+            entry::ensure(self.store(), &self.leases, &key, &body, Some(deadline)).await?;
+        if let Ensured::Found(found) = ensured {
+            let (header, payload) = entry::decode(&found.body)?;
+            return blob_of(digest, &Record { header, payload, entry: found });
+        }
+        Ok(Blob { digest: *digest, size, content: Content::Stored(location.clone()) })
+    }
+}
+
+/// Leaves a hint where there is nothing yet; anything that is there already is better.
+async fn hint_at(
+    store: &dyn ObjectStore,
+    key: &EntryKey,
+    body: &Bytes,
+) -> Result<(), store::Error> {
+    match store.create(key, body.clone(), None).await {
+        Ok(_) | Err(store::Error::Conflict) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// A link that is alive names bytes that exist (invariant I2). If they do not, the client must not
+/// hear that the blob is unknown: that would make it lose data that can be repaired.
+fn missing_bytes(error: store::Error, location: &Location) -> Error {
+    match error {
+        store::Error::NotFound => {
+            tracing::error!(%location, "a live link names bytes that do not exist");
+            Error::Unavailable(store::Error::Damaged(format!("no bytes at {location}")))
+        }
+        other => other.into(),
+    }
+}
+
+fn resuming(
+    store: std::sync::Arc<dyn ObjectStore>,
+    location: Location,
+    range: Range<u64>,
+    first: ByteStream,
+) -> ByteStream {
+    let state = (store, location, range, first, 0u32);
+    Box::pin(stream::unfold(
+        state,
+        |(store, location, mut range, mut bytes, mut resumes)| async move {
+            loop {
+                if range.is_empty() {
+                    return None;
+                }
+                let error = match bytes.next().await {
+                    Some(Ok(chunk)) => {
+                        range.start += chunk.len() as u64;
+                        return Some((Ok(chunk), (store, location, range, bytes, resumes)));
+                    }
+                    Some(Err(error)) => error,
+                    None => store::Error::Unavailable("the store sent too few bytes".to_owned()),
+                };
+                if resumes == READ_RESUMES_MAX {
+                    range.start = range.end;
+                    return Some((Err(error), (store, location, range, bytes, resumes)));
+                }
+                resumes += 1;
+                tracing::debug!(%location, at = range.start, %error, "taking up a broken read");
+                match store.get_bytes(&location, Some(range.clone())).await {
+                    Ok(again) => bytes = again,
+                    Err(error) => {
+                        bytes = Box::pin(stream::iter([Err(error)]));
+                    }
+                }
+            }
+        },
+    ))
+}

@@ -1,0 +1,178 @@
+//! Tags: listed in pages, set and removed by compare-and-swap.
+
+use serde::{Deserialize, Serialize};
+
+use super::entry::{self, Seen, Written};
+use super::{Error, LIST_ROWS_MAX, Registry};
+use crate::oci::{Digest, RepositoryName, Tag};
+use crate::store::{Deadline, EntryKey, Prefix};
+
+/// The entry `t/`: what a tag points at.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct TagTarget {
+    pub(super) digest: Digest,
+    pub(super) media_type: String,
+    pub(super) size: u64,
+}
+
+/// What must be true of a tag for a change to happen (RFC 9110, sections 13.1.1 and 13.1.2).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TagCondition {
+    /// Nothing.
+    None,
+    /// The tag does not exist (`If-None-Match: *`).
+    Absent,
+    /// The tag exists (`If-Match: *`).
+    Present,
+    /// The tag points at one of these (`If-Match`).
+    PointsAt(Vec<Digest>),
+    /// The tag points at none of these (`If-None-Match`).
+    PointsElsewhere(Vec<Digest>),
+}
+
+impl TagCondition {
+    pub(super) fn holds(&self, current: Option<&Digest>) -> bool {
+        match self {
+            Self::None => true,
+            Self::Absent => current.is_none(),
+            Self::Present => current.is_some(),
+            Self::PointsAt(digests) => current.is_some_and(|digest| digests.contains(digest)),
+            Self::PointsElsewhere(digests) => {
+                current.is_none_or(|digest| !digests.contains(digest))
+            }
+        }
+    }
+}
+
+/// A page of an ordered list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page<T> {
+    /// The rows, in ascending byte order.
+    pub rows: Vec<T>,
+    /// Whether more rows follow the last one.
+    pub more: bool,
+}
+
+fn points_at(seen: &Seen) -> Result<Option<Digest>, Error> {
+    match seen {
+        Seen::Absent | Seen::Dead(_) => Ok(None),
+        Seen::Alive(entry) => {
+            let (target, _) = entry::decode::<TagTarget>(&entry.body)?;
+            Ok(Some(target.digest))
+        }
+    }
+}
+
+impl Registry {
+    /// The tags of a repository after `last`, at most `count` of them. One listing request for a
+    /// page, as long as deleted tags do not fill it.
+    pub async fn tags(
+        &self,
+        name: &RepositoryName,
+        last: Option<&str>,
+        count: usize,
+    ) -> Result<Page<Tag>, Error> {
+        let prefix = Prefix::Tags(name.clone());
+        let page = self.rows(&prefix, last, count, |rest| rest.parse().ok()).await?;
+        if page.rows.is_empty() && !page.more {
+            let marker = EntryKey::Repository(name.clone());
+            let known = entry::look(self.store(), &marker).await?;
+            if !matches!(known, Seen::Alive(_)) {
+                return Err(Error::NameUnknown);
+            }
+        }
+        Ok(page)
+    }
+
+    /// Walks a listing until the page is full, leaving out what is dead.
+    pub(super) async fn rows<T>(
+        &self,
+        prefix: &Prefix,
+        last: Option<&str>,
+        count: usize,
+        parse: impl Fn(&str) -> Option<T>,
+    ) -> Result<Page<T>, Error> {
+        let below = prefix.to_string();
+        let mut page = Page { rows: Vec::new(), more: false };
+        let mut after = last.filter(|text| !text.is_empty()).map(str::to_owned);
+        if count == 0 {
+            return Ok(page);
+        }
+        let mut limit = count.saturating_add(1).min(LIST_ROWS_MAX);
+        loop {
+            let listing = self.store.list(prefix, after.as_deref(), limit).await?;
+            for row in &listing.rows {
+                let rest = row.key.strip_prefix(&below).unwrap_or_default();
+                after = Some(rest.to_owned());
+                // A key that is none of ours does not hide the others.
+                let Some(parsed) = parse(rest).filter(|_| row.size > 0) else { continue };
+                if page.rows.len() == count {
+                    page.more = true;
+                    return Ok(page);
+                }
+                page.rows.push(parsed);
+            }
+            if !listing.more {
+                return Ok(page);
+            }
+            if page.rows.len() == count {
+                page.more = true;
+                return Ok(page);
+            }
+            limit = LIST_ROWS_MAX;
+        }
+    }
+
+    /// Points a tag at a manifest that is there. `seen` is what this request read of the tag.
+    ///
+    /// A tag is a register. A write without a condition that loses the race against another write
+    /// is a write that was overwritten at once: the other one happened after we had read, so
+    /// before we answer, and nobody can tell the difference. It needs no second attempt.
+    pub(super) async fn set_tag(
+        &self,
+        name: &RepositoryName,
+        tag: &Tag,
+        target: &TagTarget,
+        condition: &TagCondition,
+        mut seen: Seen,
+        deadline: Deadline,
+    ) -> Result<(), Error> {
+        let key = EntryKey::Tag(name.clone(), tag.clone());
+        let body = entry::encode(target, &[]);
+        for _ in 0..entry::ATTEMPTS_MAX {
+            if !condition.holds(points_at(&seen)?.as_ref()) {
+                return Err(Error::PreconditionFailed);
+            }
+            match entry::write_over(self.store(), &key, &seen, &body, Some(deadline)).await? {
+                Written::Ours(_) => return Ok(()),
+                Written::Lost(_) if *condition == TagCondition::None => return Ok(()),
+                Written::Lost(now) => seen = now,
+            }
+        }
+        Err(entry::contended())
+    }
+
+    /// Removes a tag. The manifest stays.
+    pub async fn delete_tag(
+        &self,
+        name: &RepositoryName,
+        tag: &Tag,
+        condition: &TagCondition,
+    ) -> Result<(), Error> {
+        let key = EntryKey::Tag(name.clone(), tag.clone());
+        let seen = entry::look(self.store(), &key).await?;
+        if !matches!(seen, Seen::Alive(_)) {
+            let unmet = *condition != TagCondition::None && !condition.holds(None);
+            return Err(if unmet { Error::PreconditionFailed } else { Error::ManifestUnknown });
+        }
+        let killed = entry::kill(self.store(), &key, seen, |entry| {
+            let (target, _) = entry::decode::<TagTarget>(&entry.body)?;
+            if condition.holds(Some(&target.digest)) {
+                Ok(true)
+            } else {
+                Err(Error::PreconditionFailed)
+            }
+        });
+        if killed.await? { Ok(()) } else { Err(Error::ManifestUnknown) }
+    }
+}

@@ -1,0 +1,89 @@
+//! The memory that uploads may use for what they have received and not yet sent on.
+//!
+//! One process-wide budget of bytes. An upload takes what the smallest part needs as a whole before
+//! it reads on, and grows beyond that only while there is room; when there is none it sends a
+//! smaller part instead. So nobody waits while holding what others wait for, and a store that is
+//! slower than the clients slows the clients down instead of filling the memory.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::registry::{Error, Limits};
+
+/// The unit in which the budget is counted, in bytes.
+const UNIT_BYTES: usize = 1024;
+
+/// The process-wide bounds of uploads.
+#[derive(Debug)]
+pub(in crate::registry) struct Budget {
+    units: Arc<Semaphore>,
+    units_max: usize,
+    uploads: Arc<Semaphore>,
+    wait_max: Duration,
+}
+
+/// Buffer memory held by one part; given back when it is dropped.
+#[derive(Debug)]
+pub(super) struct Reserved {
+    permit: OwnedSemaphorePermit,
+}
+
+impl Reserved {
+    pub(super) fn bytes(&self) -> usize {
+        self.permit.num_permits() * UNIT_BYTES
+    }
+}
+
+fn units(bytes: usize) -> u32 {
+    u32::try_from(bytes.div_ceil(UNIT_BYTES)).unwrap_or(u32::MAX)
+}
+
+impl Budget {
+    pub(in crate::registry) fn new(limits: &Limits) -> Self {
+        let units_max = units(limits.buffer_bytes_max) as usize;
+        Self {
+            units: Arc::new(Semaphore::new(units_max)),
+            units_max,
+            uploads: Arc::new(Semaphore::new(limits.uploads_concurrent_max)),
+            wait_max: limits.buffer_wait_max,
+        }
+    }
+
+    /// Admits one more upload to this process.
+    pub(super) fn admit(&self) -> Result<OwnedSemaphorePermit, Error> {
+        self.uploads
+            .clone()
+            .try_acquire_owned()
+            .map_err(|_| Error::Busy("this process receives no more uploads at once".to_owned()))
+    }
+
+    /// Waits, in turn, until so many bytes are free.
+    pub(super) async fn reserve(&self, bytes: usize) -> Result<Reserved, Error> {
+        let wanted = units(bytes);
+        if wanted as usize > self.units_max {
+            return Err(Error::TooLarge(format!(
+                "its parts need {bytes} bytes of buffer, of {} that are configured",
+                self.units_max * UNIT_BYTES
+            )));
+        }
+        let acquired =
+            tokio::time::timeout(self.wait_max, self.units.clone().acquire_many_owned(wanted));
+        match acquired.await {
+            Ok(Ok(permit)) => Ok(Reserved { permit }),
+            Ok(Err(_)) | Err(_) => Err(Error::Busy("no buffer memory became free".to_owned())),
+        }
+    }
+
+    /// Grows a reservation if there is room right now.
+    pub(super) fn grow(&self, reserved: &mut Reserved, bytes: usize) -> bool {
+        match self.units.clone().try_acquire_many_owned(units(bytes)) {
+            Ok(more) => {
+                reserved.permit.merge(more);
+                true
+            }
+            Err(_) => false,
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! Committing an upload: compare the digests, make the bytes whole, publish them.
+//!
+//! The order is what makes a crash harmless: session → committing, last part, complete, pointer,
+//! link, and the session ends. Whoever repeats the request goes on where it stopped.
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+
+use super::receive::{Receiver, Stop};
+use super::session::Hashes;
+use super::{Chunk, UploadAddress};
+use crate::oci::{Algorithm, Digest};
+use crate::registry::entry;
+use crate::registry::{Blob, Error, Registry};
+use crate::store::{EntryKey, Location, Version};
+
+fn mismatch(expected: Digest, actual: Digest) -> Error {
+    Error::DigestMismatch { expected: Box::new(expected), actual: Box::new(actual) }
+}
+
+/// Compares what can be compared before the bytes are made whole.
+fn compare(receiver: &Receiver<'_>, digests: &[Digest]) -> Result<(), Error> {
+    for expected in digests {
+        let actual = match receiver.hashes.digest(expected.algorithm()) {
+            Some(actual) => actual,
+            // All of it is in the buffer, where it can be hashed again.
+            None if receiver.buffer.len() as u64 == receiver.received => {
+                Digest::of(expected.algorithm(), &receiver.buffer)
+            }
+            None => continue,
+        };
+        if actual != *expected {
+            return Err(mismatch(*expected, actual));
+        }
+    }
+    Ok(())
+}
+
+impl Registry {
+    /// Receives the last chunk and commits.
+    pub(super) async fn finish_once(
+        &self,
+        receiver: &mut Receiver<'_>,
+        chunk: &mut Chunk,
+        digests: &[Digest],
+    ) -> Result<Blob, Stop> {
+        let expected = chunk.expected();
+        let before = receiver.received;
+        let upload = receiver.upload();
+        let interrupted = receiver.receive(&mut chunk.body, expected).await?;
+        let arrived = receiver.received - before;
+        if let Some(reason) = interrupted {
+            // A chunk of a session may be taken up again; a blob in one request has no session.
+            if arrived > 0 && chunk.range.is_some() {
+                receiver.save().await?;
+            }
+            return Err(Error::Interrupted(reason).into());
+        }
+        if expected.is_some_and(|bytes| bytes != arrived) {
+            return Err(Error::SizeMismatch.into());
+        }
+        let Some(digest) = digests.first() else { return Err(Error::UploadUnknown.into()) };
+        if let Err(mismatch) = compare(receiver, digests) {
+            // The location may be the one of the start although chunks were added since.
+            let was_new = receiver.is_unwritten() && upload.new.is_some();
+            if was_new && self.load_session(upload).await?.is_some() {
+                return Err(Stop::NotNew(receiver.buffer.split().freeze()));
+            }
+            self.discard(receiver).await;
+            return Err(mismatch.into());
+        }
+        if receiver.session.target.is_none() {
+            return Ok(self.commit_small(receiver, digests).await?);
+        }
+        self.commit_parts(receiver, digest, digests).await
+    }
+
+    /// A blob that fits into one request to the store.
+    async fn commit_small(
+        &self,
+        receiver: &mut Receiver<'_>,
+        digests: &[Digest],
+    ) -> Result<Blob, Error> {
+        let leased_at = entry::moment(self.store());
+        let name = &receiver.upload().repository;
+        let bytes = receiver.buffer.split().freeze();
+        let size = bytes.len() as u64;
+        let digest = &digests[0];
+        let blob = if bytes.len() <= self.limits.inline_bytes_max {
+            self.link_inline(name, digest, &bytes, leased_at).await?
+        } else {
+            let location = Location::unused(self.store.now());
+            let sha256 = match receiver.hashes.digest(Algorithm::Sha256) {
+                Some(Digest::Sha256(sum)) => Some(sum),
+                Some(Digest::Sha512(_)) | None => None,
+            };
+            self.store.put_bytes(&location, bytes, sha256).await?;
+            self.publish(name, digest, size, location).await?
+        };
+        if let Some(version) = receiver.version.take() {
+            self.end_session_later(receiver.upload(), version);
+        }
+        Ok(blob)
+    }
+
+    /// A blob whose parts are on their way to the store.
+    async fn commit_parts(
+        &self,
+        receiver: &mut Receiver<'_>,
+        digest: &Digest,
+        digests: &[Digest],
+    ) -> Result<Blob, Stop> {
+        if !receiver.buffer.is_empty() && !receiver.buffer_is_durable() {
+            receiver.send_part().await?;
+        }
+        receiver.drain().await?;
+        receiver.session.offset = receiver.received;
+        receiver.session.committing = Some(*digest);
+        if let Some(bound) = receiver.session.reserved_to.take()
+            && !receiver.is_claimed()
+        {
+            receiver.session.part_next = bound;
+        }
+        let tail = receiver.buffer.split().freeze();
+        let hashes = receiver.hashes.clone();
+        receiver.write(&hashes, &tail).await?;
+        Ok(self.complete(receiver, tail, digest, digests).await?)
+    }
+
+    /// Goes on with a commit that another request began: everything it needs is in the session.
+    pub(super) async fn resume_commit(
+        &self,
+        mut receiver: Receiver<'_>,
+        digest: &Digest,
+    ) -> Result<Blob, Error> {
+        let tail = receiver.buffer.split().freeze();
+        self.complete(&mut receiver, tail, digest, &[*digest]).await
+    }
+
+    async fn complete(
+        &self,
+        receiver: &mut Receiver<'_>,
+        tail: Bytes,
+        digest: &Digest,
+        digests: &[Digest],
+    ) -> Result<Blob, Error> {
+        let (location, multipart) = receiver.target()?;
+        let mut parts = receiver.session.store_parts();
+        if !tail.is_empty() {
+            // Whoever repeats this sends the same bytes under the same number.
+            let number = receiver.session.part_next;
+            parts.push(self.store.put_part(&location, &multipart, number, tail).await?);
+        }
+        self.store.complete(&location, &multipart, &parts).await?;
+        for expected in digests {
+            if !receiver.hashes.has(expected.algorithm()) {
+                self.verify_stored(&location, receiver.session.offset, expected).await?;
+            }
+        }
+        let upload = receiver.upload();
+        let size = receiver.session.offset;
+        let blob = self.publish(&upload.repository, digest, size, location).await?;
+        if let Some(version) = receiver.version.take() {
+            self.end_session_later(upload, version);
+        }
+        Ok(blob)
+    }
+
+    /// Reads back bytes that nothing names yet, for a digest whose algorithm was not announced and
+    /// is not carried for large uploads. If they do not match they go.
+    async fn verify_stored(
+        &self,
+        location: &Location,
+        size: u64,
+        expected: &Digest,
+    ) -> Result<(), Error> {
+        let mut hashes = Hashes::new(&[expected.algorithm()]);
+        let mut bytes = self.store.get_bytes(location, Some(0..size)).await?;
+        while let Some(chunk) = bytes.next().await {
+            hashes.update(&chunk?, 0);
+        }
+        match hashes.digest(expected.algorithm()) {
+            Some(actual) if actual == *expected => Ok(()),
+            Some(actual) => {
+                self.store.delete_bytes(location).await?;
+                Err(mismatch(*expected, actual))
+            }
+            None => Err(Error::UploadUnknown),
+        }
+    }
+
+    /// Ends a session whose content is not what the client said it is.
+    async fn discard(&self, receiver: &mut Receiver<'_>) {
+        if let Ok((location, multipart)) = receiver.begun_target() {
+            self.abort_later(location, multipart);
+        }
+        if let Some(version) = receiver.version.take() {
+            self.end_session(receiver.upload(), version).await;
+        }
+    }
+
+    async fn end_session(&self, upload: &UploadAddress, version: Version) {
+        let key = EntryKey::Upload(upload.id);
+        let ended = entry::replace(self.store(), &key, &version, &Bytes::new(), None).await;
+        if let Err(error) = ended {
+            tracing::debug!(id = %upload.id, %error, "an ended session remains until collected");
+        }
+    }
+
+    /// The blob is there; that its session ends does not have to be waited for.
+    fn end_session_later(&self, upload: &UploadAddress, version: Version) {
+        let (store, key) = (self.store.clone(), EntryKey::Upload(upload.id));
+        self.tasks.spawn(async move {
+            let ended = entry::replace(store.as_ref(), &key, &version, &Bytes::new(), None).await;
+            if let Err(error) = ended {
+                tracing::debug!(%key, %error, "an ended session remains until it is collected");
+            }
+        });
+    }
+}

@@ -1,0 +1,289 @@
+//! Uploads: a session that any process may continue, and the commit that ends it.
+//!
+//! A new session costs no request to the store: the first thing that has to survive the request
+//! creates its entry. The digest is compared before the multipart upload is completed, so bytes
+//! with a wrong digest never exist, and completing copies nothing.
+
+mod budget;
+mod commit;
+mod parts;
+mod receive;
+mod session;
+
+use std::pin::Pin;
+
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt, stream};
+
+use super::{Blob, Error, Registry, entry};
+use crate::oci::{Algorithm, Digest, RepositoryName, UploadId};
+use crate::store::{self, EntryKey, Location, MultipartId};
+use receive::{Receiver, Stop};
+use session::Hashes;
+
+pub(super) use budget::Budget;
+pub use parts::{PART_BYTES_MIN, part_bytes};
+pub use session::Session;
+
+/// The body of a request.
+pub type Body = Pin<Box<dyn Stream<Item = Result<Bytes, Interrupted>> + Send>>;
+
+/// A request body that ended before it was whole, and why.
+#[derive(Clone, Debug)]
+pub struct Interrupted(pub String);
+
+/// Which session a request means.
+#[derive(Clone, Debug)]
+pub struct UploadAddress {
+    /// The repository of the request; a session of another one is unknown here.
+    pub repository: RepositoryName,
+    /// The session.
+    pub id: UploadId,
+    /// Set where the request carries the location that starting the session gave out: the session
+    /// is then known to be good even before anything was written for it.
+    pub new: Option<NewSession>,
+}
+
+impl UploadAddress {
+    /// The same session once something was written for it.
+    #[must_use]
+    pub fn begun(&self) -> Self {
+        Self { repository: self.repository.clone(), id: self.id, new: None }
+    }
+}
+
+/// What starting a session fixed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NewSession {
+    /// The algorithm that the client announced (`digest-algorithm`).
+    pub algorithm: Option<Algorithm>,
+}
+
+/// One chunk of a session.
+pub struct Chunk {
+    /// The first and the last byte by `Content-Range`; `None` means that it follows what is there.
+    pub range: Option<(u64, u64)>,
+    /// Bytes of the body, where the client said so.
+    pub length: Option<u64>,
+    /// The bytes.
+    pub body: Body,
+}
+
+impl std::fmt::Debug for Chunk {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Chunk")
+            .field("range", &self.range)
+            .field("length", &self.length)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Chunk {
+    fn expected(&self) -> Option<u64> {
+        match self.range {
+            Some((first, last)) => Some((last - first).saturating_add(1)),
+            None => self.length,
+        }
+    }
+
+    fn unread(&mut self, bytes: Bytes) {
+        if !bytes.is_empty() {
+            let rest = std::mem::replace(&mut self.body, Box::pin(stream::empty()));
+            self.body = Box::pin(stream::iter([Ok(bytes)]).chain(rest));
+        }
+    }
+}
+
+impl Registry {
+    /// Adds a chunk to a session and returns its new offset, which is durable then.
+    pub async fn append(&self, upload: &UploadAddress, mut chunk: Chunk) -> Result<u64, Error> {
+        let _admitted = self.budget.admit()?;
+        let mut may_be_new = true;
+        loop {
+            let mut receiver = self.receiver(upload, chunk.range, may_be_new, &[]).await?;
+            match receive_chunk(&mut receiver, &mut chunk).await {
+                Ok(offset) => return Ok(offset),
+                Err(Stop::Failed(error)) => return Err(error),
+                Err(Stop::NotNew(bytes)) => {
+                    chunk.unread(bytes);
+                    may_be_new = false;
+                }
+            }
+        }
+    }
+
+    /// Ends a session with its last chunk (which may be empty) and publishes the blob under the
+    /// first digest. Repeating it is safe.
+    pub async fn finish(
+        &self,
+        upload: &UploadAddress,
+        mut chunk: Chunk,
+        digests: &[Digest],
+    ) -> Result<Blob, Error> {
+        let _admitted = self.budget.admit()?;
+        let digest = digests.first().ok_or(Error::UploadUnknown)?;
+        let mut may_be_new = true;
+        loop {
+            let receiver = self.receiver(upload, chunk.range, may_be_new, digests).await;
+            let mut receiver = match receiver {
+                Ok(receiver) => receiver,
+                // The session is gone because this very commit succeeded before.
+                Err(Error::UploadUnknown) => {
+                    return self.blob(&upload.repository, digest).await.map_err(|error| {
+                        if matches!(error, Error::BlobUnknown) {
+                            Error::UploadUnknown
+                        } else {
+                            error
+                        }
+                    });
+                }
+                Err(error) => return Err(error),
+            };
+            if receiver.session.committing.is_some() {
+                return self.resume_commit(receiver, digest).await;
+            }
+            match self.finish_once(&mut receiver, &mut chunk, digests).await {
+                Ok(blob) => return Ok(blob),
+                Err(Stop::Failed(error)) => return Err(error),
+                Err(Stop::NotNew(bytes)) => {
+                    chunk.unread(bytes);
+                    may_be_new = false;
+                }
+            }
+        }
+    }
+
+    /// How many bytes of a session are durable.
+    pub async fn upload_offset(&self, upload: &UploadAddress) -> Result<u64, Error> {
+        match self.load_session(upload).await? {
+            Some(loaded) if loaded.session.committing.is_some() => Err(Error::UploadUnknown),
+            Some(loaded) => Ok(loaded.session.offset),
+            None if upload.new.is_some() => Ok(0),
+            None => Err(Error::UploadUnknown),
+        }
+    }
+
+    /// Ends a session without a blob. Its parts are freed.
+    pub async fn cancel(&self, upload: &UploadAddress) -> Result<(), Error> {
+        let key = EntryKey::Upload(upload.id);
+        let Some(loaded) = self.load_session(upload).await? else {
+            if upload.new.is_none() {
+                return Err(Error::UploadUnknown);
+            }
+            // Nothing was written for it yet: a dead entry makes its location useless.
+            return match self.store.create(&key, Bytes::new(), None).await {
+                Ok(_) => Ok(()),
+                Err(store::Error::Conflict) => Err(Error::Busy("the upload goes on".to_owned())),
+                Err(error) => Err(error.into()),
+            };
+        };
+        if loaded.session.committing.is_some() {
+            return Err(Error::UploadUnknown);
+        }
+        match entry::replace(self.store(), &key, &loaded.version, &Bytes::new(), None).await? {
+            entry::Written::Ours(_) => {
+                if let Some(target) = &loaded.session.target {
+                    self.abort_later(target.location()?, target.multipart());
+                }
+                Ok(())
+            }
+            entry::Written::Lost(_) => Err(Error::Busy("the upload goes on".to_owned())),
+        }
+    }
+
+    /// Publishes a blob that comes in one request with its digest.
+    pub async fn put_blob(
+        &self,
+        name: &RepositoryName,
+        digest: &Digest,
+        chunk: Chunk,
+    ) -> Result<Blob, Error> {
+        let upload = UploadAddress {
+            repository: name.clone(),
+            id: UploadId::random(),
+            new: Some(NewSession { algorithm: Some(digest.algorithm()) }),
+        };
+        self.finish(&upload, chunk, &[*digest]).await
+    }
+
+    /// The session as this request continues it, after checking where its chunk begins.
+    async fn receiver<'a>(
+        &'a self,
+        upload: &'a UploadAddress,
+        range: Option<(u64, u64)>,
+        may_be_new: bool,
+        digests: &[Digest],
+    ) -> Result<Receiver<'a>, Error> {
+        let begins = range.map(|(first, _)| first);
+        let new = upload.new.filter(|_| may_be_new && matches!(begins, None | Some(0)));
+        let mut receiver = if let Some(new) = new {
+            Receiver::new_session(self, upload, first_hashes(new.algorithm, digests))
+        } else {
+            match self.load_session(upload).await? {
+                Some(loaded) => Receiver::continuing(self, upload, loaded)?,
+                None if upload.new.is_some() => Receiver::new_session(
+                    self,
+                    upload,
+                    first_hashes(upload.new.and_then(|new| new.algorithm), digests),
+                ),
+                None => return Err(Error::UploadUnknown),
+            }
+        };
+        if receiver.session.committing.is_some() {
+            let same = receiver.session.committing == digests.first().copied();
+            return if same { Ok(receiver) } else { Err(Error::UploadUnknown) };
+        }
+        if begins.is_some_and(|first| first != receiver.session.offset) {
+            return Err(Error::OutOfOrder { offset: receiver.session.offset });
+        }
+        let algorithms: Vec<Algorithm> = digests.iter().map(Digest::algorithm).collect();
+        if !algorithms.is_empty() {
+            receiver.hashes.keep(&algorithms);
+        }
+        Ok(receiver)
+    }
+
+    /// Frees the parts of a multipart upload after the response.
+    pub(super) fn abort_later(&self, location: Location, multipart: MultipartId) {
+        let store = self.store.clone();
+        self.tasks.spawn(async move {
+            if let Err(error) = store.abort(&location, &multipart).await {
+                tracing::warn!(%location, %error, "parts of an ended upload remain");
+            }
+        });
+    }
+}
+
+/// The hashes that a new session carries: those that are known to be needed, else both.
+fn first_hashes(announced: Option<Algorithm>, digests: &[Digest]) -> Hashes {
+    let mut algorithms: Vec<Algorithm> = digests.iter().map(Digest::algorithm).collect();
+    if algorithms.is_empty() {
+        algorithms.extend(announced);
+    }
+    if algorithms.is_empty() {
+        algorithms.extend(Algorithm::ALL);
+    }
+    algorithms.sort();
+    algorithms.dedup();
+    Hashes::new(&algorithms)
+}
+
+/// Takes in one chunk and makes it durable.
+async fn receive_chunk(receiver: &mut Receiver<'_>, chunk: &mut Chunk) -> Result<u64, Stop> {
+    let expected = chunk.expected();
+    let before = receiver.received;
+    let interrupted = receiver.receive(&mut chunk.body, expected).await?;
+    let arrived = receiver.received - before;
+    if let Some(reason) = interrupted {
+        // What arrived is kept: the client may ask where it stands and go on from there.
+        if arrived > 0 {
+            receiver.save().await?;
+        }
+        return Err(Error::Interrupted(reason).into());
+    }
+    if expected.is_some_and(|bytes| bytes != arrived) {
+        return Err(Error::SizeMismatch.into());
+    }
+    receiver.save().await?;
+    Ok(receiver.received)
+}

@@ -1,0 +1,365 @@
+//! Receiving the body of an upload: hash as it arrives, fill a part, send it on, keep going.
+//!
+//! While one part is on its way the next one fills; how many travel at once and how much memory
+//! they hold is bounded. Before the first part is sent the session is *claimed*: the entry then
+//! says which part numbers this request may use, and no other request will use them.
+
+use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt;
+use tokio::task::JoinSet;
+
+use super::budget::Reserved;
+use super::parts::{PART_BYTES_MIN, PARTS_MAX, part_bytes, part_bytes_min};
+use super::session::{Hashes, Loaded, Session, Target};
+use super::{Body, UploadAddress};
+use crate::registry::entry::{self, Seen, Written};
+use crate::registry::{Error, Registry};
+use crate::store::{EntryKey, Location, Part, Version};
+
+/// Bytes that an upload may buffer before it has to reserve any: most blobs are smaller, and the
+/// number of concurrent uploads is bounded elsewhere.
+const UNRESERVED_BYTES_MAX: usize = 64 * 1024;
+/// By how much a part grows beyond the smallest size while there is memory, in bytes.
+const GROWTH_BYTES: usize = 1024 * 1024;
+/// Part numbers that one claim reserves; more are reserved as they are needed.
+const CLAIMED_PARTS: u32 = 64;
+
+/// Why receiving ended before the body did.
+#[derive(Debug)]
+pub(super) enum Stop {
+    /// The session was believed to be new, but it exists. Nothing was sent; these bytes were read.
+    NotNew(Bytes),
+    /// It cannot go on.
+    Failed(Error),
+}
+
+impl From<Error> for Stop {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// One request's work on a session.
+#[derive(Debug)]
+pub(super) struct Receiver<'a> {
+    pub(super) registry: &'a Registry,
+    upload: &'a UploadAddress,
+    pub(super) session: Session,
+    /// The version of the entry that this request read or wrote last; `None` before the first.
+    pub(super) version: Option<Version>,
+    pub(super) hashes: Hashes,
+    /// The hashes and the tail at the acknowledged offset of the session.
+    durable: (Hashes, Bytes),
+    /// What was received and not yet sent on.
+    pub(super) buffer: BytesMut,
+    reserved: Option<Reserved>,
+    /// All bytes of the blob so far, the buffer included.
+    pub(super) received: u64,
+    claimed: bool,
+    in_flight: JoinSet<Result<Part, crate::store::Error>>,
+}
+
+impl<'a> Receiver<'a> {
+    pub(super) fn new_session(
+        registry: &'a Registry,
+        upload: &'a UploadAddress,
+        hashes: Hashes,
+    ) -> Self {
+        let session = Session::new(upload.repository.clone());
+        Self::over(registry, upload, session, None, hashes, Bytes::new())
+    }
+
+    pub(super) fn continuing(
+        registry: &'a Registry,
+        upload: &'a UploadAddress,
+        loaded: Loaded,
+    ) -> Result<Self, Error> {
+        let hashes = loaded.session.hashes()?;
+        let Loaded { session, tail, version } = loaded;
+        Ok(Self::over(registry, upload, session, Some(version), hashes, tail))
+    }
+
+    fn over(
+        registry: &'a Registry,
+        upload: &'a UploadAddress,
+        session: Session,
+        version: Option<Version>,
+        hashes: Hashes,
+        tail: Bytes,
+    ) -> Self {
+        let received = session.offset;
+        Self {
+            registry,
+            upload,
+            session,
+            version,
+            durable: (hashes.clone(), tail.clone()),
+            hashes,
+            buffer: BytesMut::from(tail),
+            reserved: None,
+            received,
+            claimed: false,
+            in_flight: JoinSet::new(),
+        }
+    }
+
+    fn key(&self) -> EntryKey {
+        EntryKey::Upload(self.upload.id)
+    }
+
+    pub(super) fn upload(&self) -> &'a UploadAddress {
+        self.upload
+    }
+
+    pub(super) fn is_claimed(&self) -> bool {
+        self.claimed
+    }
+
+    /// The target, if the session has one.
+    pub(super) fn begun_target(&self) -> Result<(Location, crate::store::MultipartId), Error> {
+        if self.session.target.is_none() {
+            return Err(Error::UploadUnknown);
+        }
+        self.target()
+    }
+
+    /// Whether the entry of this session was never written.
+    pub(super) fn is_unwritten(&self) -> bool {
+        self.version.is_none()
+    }
+
+    /// Whether the buffer holds the durable tail and nothing else.
+    pub(super) fn buffer_is_durable(&self) -> bool {
+        !self.claimed && self.received == self.session.offset
+    }
+
+    /// Takes in the whole body. `expected` is its length, where the client said so.
+    ///
+    /// When the client goes away in the middle, what arrived is kept and `Ok(Some(reason))` is
+    /// returned.
+    pub(super) async fn receive(
+        &mut self,
+        body: &mut Body,
+        expected: Option<u64>,
+    ) -> Result<Option<String>, Stop> {
+        let mut remaining = expected;
+        while let Some(chunk) = body.next().await {
+            let chunk = match chunk {
+                Ok(chunk) => chunk,
+                Err(interrupted) => return Ok(Some(interrupted.0)),
+            };
+            let length = chunk.len() as u64;
+            self.take_in(chunk, remaining).await?;
+            remaining = remaining.map(|bytes| bytes.saturating_sub(length));
+        }
+        Ok(None)
+    }
+
+    async fn take_in(&mut self, mut chunk: Bytes, remaining: Option<u64>) -> Result<(), Stop> {
+        while !chunk.is_empty() {
+            let room = self.room(chunk.len(), remaining).await?;
+            let piece = chunk.split_to(room.min(chunk.len()));
+            self.hashes.update(&piece, self.received);
+            self.buffer.extend_from_slice(&piece);
+            self.received += piece.len() as u64;
+            if self.buffer.len() >= self.part_bytes() {
+                self.send_part().await?;
+            }
+        }
+        Ok(())
+    }
+
+    fn part_bytes(&self) -> usize {
+        part_bytes(self.registry.limits.part_bytes, self.session.part_next)
+    }
+
+    fn part_bytes_min(&self) -> usize {
+        part_bytes_min(self.registry.limits.part_bytes, self.session.part_next)
+    }
+
+    /// How many more bytes the buffer may take now; at least one.
+    async fn room(&mut self, wanted: usize, remaining: Option<u64>) -> Result<usize, Stop> {
+        loop {
+            let allowed = self.reserved.as_ref().map_or(UNRESERVED_BYTES_MAX, Reserved::bytes);
+            let allowed = allowed.min(self.part_bytes());
+            if self.buffer.len() < allowed {
+                let room = allowed - self.buffer.len();
+                let enough = room >= wanted || room >= UNRESERVED_BYTES_MAX;
+                if enough || allowed == self.part_bytes() {
+                    return Ok(room);
+                }
+            }
+            match &mut self.reserved {
+                None => {
+                    let least = self.part_bytes_min().max(self.buffer.len());
+                    let rest = remaining
+                        .map_or(usize::MAX, |rest| usize::try_from(rest).unwrap_or(usize::MAX));
+                    let all = self.buffer.len().saturating_add(rest).saturating_add(1);
+                    let needed = least.min(all).max(self.buffer.len() + 1);
+                    self.reserved = Some(self.registry.budget.reserve(needed).await?);
+                }
+                Some(reserved) => {
+                    if self.registry.budget.grow(reserved, GROWTH_BYTES) {
+                        continue;
+                    }
+                    if self.buffer.len() < allowed {
+                        return Ok(allowed - self.buffer.len());
+                    }
+                    // No memory to grow: what is here is large enough to go as a part of its own.
+                    self.send_part().await?;
+                }
+            }
+        }
+    }
+
+    /// Sends the buffer on as a part.
+    pub(super) async fn send_part(&mut self) -> Result<(), Stop> {
+        if !self.claimed {
+            self.claim().await?;
+        }
+        let number = self.session.part_next;
+        if number > PARTS_MAX {
+            return Err(Error::TooLarge(format!("more than {PARTS_MAX} parts")).into());
+        }
+        if self.session.reserved_to.is_none_or(|bound| number >= bound) {
+            self.reserve_more().await?;
+        }
+        while self.in_flight.len() >= self.registry.limits.parts_in_flight_max {
+            self.one_part_done().await?;
+        }
+        let (location, multipart) = self.target()?;
+        let bytes = std::mem::take(&mut self.buffer).freeze();
+        let held = self.reserved.take();
+        let store = self.registry.store.clone();
+        self.in_flight.spawn(async move {
+            let part = store.put_part(&location, &multipart, number, bytes).await;
+            drop(held);
+            part
+        });
+        self.session.part_next = number + 1;
+        self.durable = (self.hashes.clone(), Bytes::new());
+        Ok(())
+    }
+
+    pub(super) fn target(&self) -> Result<(Location, crate::store::MultipartId), Error> {
+        let target = self.session.target.as_ref().expect("a claimed session has a target");
+        Ok((target.location()?, target.multipart()))
+    }
+
+    async fn one_part_done(&mut self) -> Result<(), Error> {
+        match self.in_flight.join_next().await {
+            Some(Ok(Ok(part))) => {
+                self.session.parts.push(part.into());
+                Ok(())
+            }
+            // The store has forgotten the upload: somebody ended it, or it grew too old.
+            Some(Ok(Err(crate::store::Error::NotFound))) => Err(Error::UploadUnknown),
+            Some(Ok(Err(error))) => Err(error.into()),
+            Some(Err(error)) => Err(Error::Interrupted(format!("sending a part ended: {error}"))),
+            None => Ok(()),
+        }
+    }
+
+    /// Waits until every part that was sent is acknowledged.
+    pub(super) async fn drain(&mut self) -> Result<(), Error> {
+        while !self.in_flight.is_empty() {
+            self.one_part_done().await?;
+        }
+        self.session.sort_parts();
+        Ok(())
+    }
+
+    /// Writes down where the bytes go and which part numbers this request uses.
+    async fn claim(&mut self) -> Result<(), Stop> {
+        if let Some(bound) = self.session.reserved_to {
+            // Another request claimed the session and did not finish: its numbers stay its own.
+            self.session.part_next = bound;
+        }
+        let begun = if self.session.target.is_none() {
+            let location = Location::unused(self.registry.store.now());
+            let multipart = self.registry.store.start(&location).await.map_err(Error::from)?;
+            let target = Target { location: location.to_string(), multipart: multipart.0.clone() };
+            self.session.target = Some(target);
+            Some((location, multipart))
+        } else {
+            None
+        };
+        self.session.reserved_to = Some(self.session.part_next.saturating_add(CLAIMED_PARTS));
+        let was_new = self.is_unwritten();
+        let (hashes, tail) = self.durable.clone();
+        match self.write(&hashes, &tail).await {
+            Ok(()) => {
+                self.claimed = true;
+                Ok(())
+            }
+            Err(error) => {
+                // Only a definite answer says that nobody knows of what was begun.
+                let lost = matches!(error, Error::OutOfOrder { .. } | Error::UploadUnknown);
+                if let (Some((location, multipart)), true) = (begun, lost) {
+                    self.registry.abort_later(location, multipart);
+                }
+                match error {
+                    Error::OutOfOrder { .. } if was_new => {
+                        Err(Stop::NotNew(std::mem::take(&mut self.buffer).freeze()))
+                    }
+                    other => Err(other.into()),
+                }
+            }
+        }
+    }
+
+    /// Reserves more part numbers, which also makes durable what was sent so far.
+    async fn reserve_more(&mut self) -> Result<(), Stop> {
+        self.drain().await?;
+        self.session.offset = self.session.bytes_in_parts();
+        self.session.reserved_to = Some(self.session.part_next.saturating_add(CLAIMED_PARTS));
+        let (hashes, tail) = self.durable.clone();
+        self.write(&hashes, &tail).await?;
+        Ok(())
+    }
+
+    /// Makes everything that was received durable, and gives up the claim.
+    pub(super) async fn save(&mut self) -> Result<(), Stop> {
+        if self.buffer.len() >= PART_BYTES_MIN && self.buffer.len() >= self.part_bytes_min() {
+            self.send_part().await?;
+        }
+        self.drain().await?;
+        self.session.offset = self.received;
+        if self.claimed || self.session.reserved_to.is_none() {
+            self.session.reserved_to = None;
+        }
+        let was_new = self.is_unwritten();
+        let tail = self.buffer.clone().freeze();
+        let hashes = self.hashes.clone();
+        match self.write(&hashes, &tail).await {
+            Ok(()) => Ok(()),
+            Err(Error::OutOfOrder { .. }) if was_new => Err(Stop::NotNew(tail)),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Writes the session entry. If another request was first, says where the session stands now.
+    pub(super) async fn write(&mut self, hashes: &Hashes, tail: &Bytes) -> Result<(), Error> {
+        let body = self.session.encode(hashes, tail);
+        let key = self.key();
+        let store = self.registry.store();
+        let written = match &self.version {
+            None => entry::create(store, &key, &body, None).await?,
+            Some(version) => entry::replace(store, &key, version, &body, None).await?,
+        };
+        match written {
+            Written::Ours(version) => {
+                self.version = Some(version);
+                Ok(())
+            }
+            Written::Lost(Seen::Alive(now)) => {
+                let (session, _) = Session::decode(&now.body)?;
+                if !session.belongs_to(&self.upload.repository) || session.committing.is_some() {
+                    return Err(Error::UploadUnknown);
+                }
+                Err(Error::OutOfOrder { offset: session.offset })
+            }
+            Written::Lost(Seen::Absent | Seen::Dead(_)) => Err(Error::UploadUnknown),
+        }
+    }
+}

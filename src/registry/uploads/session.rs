@@ -1,0 +1,224 @@
+//! The upload session: everything another process needs to continue it.
+//!
+//! The entry `u/<id>` holds the acknowledged offset, the state of the hashes at that offset, the
+//! parts that make it up and, as its payload, the tail that is too short for a part. Nothing of a
+//! session is kept in a process, so any replica may receive any chunk.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::oci::{Algorithm, Digest, Hasher, RepositoryName};
+use crate::registry::entry;
+use crate::registry::{Error, Registry};
+use crate::store::{self, EntryKey, MultipartId, Part, Version};
+
+use super::UploadAddress;
+
+/// Unannounced uploads carry a SHA-512 beside the SHA-256 up to this many bytes. Beyond it the
+/// second hash would cost more than everything else; a client that names a SHA-512 it did not
+/// announce then has its bytes read back once, before anything names them.
+const BOTH_HASHES_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// The header of the entry `u/<id>`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Session {
+    repository: RepositoryName,
+    /// Bytes acknowledged: those of the parts and of the tail.
+    pub(super) offset: u64,
+    hashes: Vec<(Algorithm, String)>,
+    /// Where the bytes go, once there are enough for a part.
+    pub(super) target: Option<Target>,
+    pub(super) parts: Vec<StoredPart>,
+    /// The first part number that nobody has used.
+    pub(super) part_next: u32,
+    /// Set while a request is sending parts: it alone uses the numbers below this bound. A later
+    /// request that finds it set (the writer died, or is still there) begins at the bound, so no
+    /// number is ever sent twice, whatever the other does.
+    pub(super) reserved_to: Option<u32>,
+    /// The digest under which the session is being committed. Nothing can be added any more.
+    pub(super) committing: Option<Digest>,
+}
+
+/// The multipart upload of a session.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Target {
+    pub(super) location: String,
+    pub(super) multipart: String,
+}
+
+/// A part as the session remembers it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct StoredPart {
+    number: u32,
+    tag: String,
+    size: u64,
+}
+
+impl From<Part> for StoredPart {
+    fn from(part: Part) -> Self {
+        Self { number: part.number, tag: part.tag, size: part.size }
+    }
+}
+
+impl From<&StoredPart> for Part {
+    fn from(part: &StoredPart) -> Self {
+        Self { number: part.number, tag: part.tag.clone(), size: part.size }
+    }
+}
+
+impl Target {
+    pub(super) fn location(&self) -> Result<store::Location, Error> {
+        self.location
+            .parse()
+            .map_err(|error| damaged(&format!("the location of a session: {error}")))
+    }
+
+    pub(super) fn multipart(&self) -> MultipartId {
+        MultipartId(self.multipart.clone())
+    }
+}
+
+fn damaged(what: &str) -> Error {
+    Error::Unavailable(store::Error::Damaged(what.to_owned()))
+}
+
+/// The hashes of what was received so far.
+#[derive(Clone, Debug)]
+pub(super) struct Hashes {
+    hashers: Vec<Hasher>,
+}
+
+impl Hashes {
+    pub(super) fn new(algorithms: &[Algorithm]) -> Self {
+        Self { hashers: algorithms.iter().map(|algorithm| Hasher::new(*algorithm)).collect() }
+    }
+
+    pub(super) fn update(&mut self, bytes: &[u8], offset: u64) {
+        if offset > BOTH_HASHES_BYTES_MAX && self.hashers.len() > 1 {
+            self.hashers.retain(|hasher| hasher.algorithm() == Algorithm::Sha256);
+        }
+        for hasher in &mut self.hashers {
+            hasher.update(bytes);
+        }
+    }
+
+    /// Goes on with these algorithms only, where they are known by now.
+    pub(super) fn keep(&mut self, algorithms: &[Algorithm]) {
+        if algorithms.iter().all(|wanted| self.has(*wanted)) {
+            self.hashers.retain(|hasher| algorithms.contains(&hasher.algorithm()));
+        }
+    }
+
+    pub(super) fn has(&self, algorithm: Algorithm) -> bool {
+        self.hashers.iter().any(|hasher| hasher.algorithm() == algorithm)
+    }
+
+    /// The digest so far, if this algorithm was carried.
+    pub(super) fn digest(&self, algorithm: Algorithm) -> Option<Digest> {
+        let hasher = self.hashers.iter().find(|hasher| hasher.algorithm() == algorithm)?;
+        Some(hasher.clone().finish())
+    }
+
+    fn save(&self) -> Vec<(Algorithm, String)> {
+        self.hashers.iter().map(|hasher| (hasher.algorithm(), hasher.save())).collect()
+    }
+}
+
+impl Session {
+    pub(super) fn new(repository: RepositoryName) -> Self {
+        Self {
+            repository,
+            offset: 0,
+            hashes: Vec::new(),
+            target: None,
+            parts: Vec::new(),
+            part_next: 1,
+            reserved_to: None,
+            committing: None,
+        }
+    }
+
+    /// Reads the header and the tail of a session entry. Never panics, whatever the bytes.
+    pub fn decode(body: &Bytes) -> Result<(Self, Bytes), Error> {
+        let (session, tail) = entry::decode::<Self>(body)?;
+        let in_parts = session
+            .parts
+            .iter()
+            .try_fold(0u64, |sum, part| sum.checked_add(part.size))
+            .ok_or_else(|| damaged("a session with impossible part sizes"))?;
+        if in_parts.checked_add(tail.len() as u64) != Some(session.offset) {
+            return Err(damaged("a session whose parts and tail are not its offset"));
+        }
+        Ok((session, tail))
+    }
+
+    /// The state of the hashes at the acknowledged offset.
+    pub(super) fn hashes(&self) -> Result<Hashes, Error> {
+        let restored: Result<Vec<Hasher>, _> = self
+            .hashes
+            .iter()
+            .map(|(algorithm, state)| Hasher::restore(*algorithm, state))
+            .collect();
+        match restored {
+            Ok(hashers) if !hashers.is_empty() => Ok(Hashes { hashers }),
+            Ok(_) => Err(damaged("a session without hashes")),
+            Err(error) => {
+                // Another version of the program wrote a state that this one cannot continue.
+                // The parts cannot be read back, so the client has to start again.
+                tracing::warn!(%error, "an upload session cannot be continued");
+                Err(Error::UploadUnknown)
+            }
+        }
+    }
+
+    /// Whether this session was started for that repository.
+    pub(super) fn belongs_to(&self, name: &RepositoryName) -> bool {
+        self.repository == *name
+    }
+
+    /// The body of the entry at this moment.
+    pub(super) fn encode(&mut self, hashes: &Hashes, tail: &[u8]) -> Bytes {
+        self.hashes = hashes.save();
+        entry::encode(self, tail)
+    }
+
+    pub(super) fn sort_parts(&mut self) {
+        self.parts.sort_by_key(|part| part.number);
+    }
+
+    pub(super) fn bytes_in_parts(&self) -> u64 {
+        self.parts.iter().map(|part| part.size).sum()
+    }
+
+    pub(super) fn store_parts(&self) -> Vec<Part> {
+        self.parts.iter().map(Part::from).collect()
+    }
+}
+
+/// A session as it was read, with the version that a change must expect.
+#[derive(Debug)]
+pub(super) struct Loaded {
+    pub(super) session: Session,
+    pub(super) tail: Bytes,
+    pub(super) version: Version,
+}
+
+impl Registry {
+    /// Reads a session of this repository; `None` if nothing was ever written for it.
+    pub(super) async fn load_session(
+        &self,
+        upload: &UploadAddress,
+    ) -> Result<Option<Loaded>, Error> {
+        match entry::look(self.store(), &EntryKey::Upload(upload.id)).await? {
+            entry::Seen::Absent => Ok(None),
+            entry::Seen::Dead(_) => Err(Error::UploadUnknown),
+            entry::Seen::Alive(entry) => {
+                let (session, tail) = Session::decode(&entry.body)?;
+                if !session.belongs_to(&upload.repository) {
+                    return Err(Error::UploadUnknown);
+                }
+                Ok(Some(Loaded { session, tail, version: entry.version }))
+            }
+        }
+    }
+}

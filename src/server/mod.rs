@@ -1,0 +1,124 @@
+//! Sockets: connections are accepted, bounded, and drained when the time comes.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::server::graceful::GracefulShutdown;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_util::task::TaskTracker;
+
+use crate::api::Api;
+
+/// Bytes of the head of a request that are read before it is refused.
+const HEAD_BYTES_MAX: usize = 64 * 1024;
+/// Streams that one HTTP/2 connection may have open.
+const HTTP2_STREAMS_MAX: u32 = 250;
+/// How long accepting pauses when the process has no descriptor left.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// What the operator decides about sockets.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// How long a client may take to send the head of a request.
+    pub header_timeout: Duration,
+    /// How long requests in flight may go on once the process is told to stop.
+    pub drain_timeout: Duration,
+    /// Connections at once; more wait to be accepted.
+    pub connections_max: usize,
+}
+
+/// Serves the API on a socket until `shutdown` ends, then lets what is in flight finish.
+pub async fn run(
+    listener: TcpListener,
+    api: Arc<Api>,
+    settings: Settings,
+    tasks: TaskTracker,
+    shutdown: impl Future<Output = ()> + Send,
+) {
+    let connections = Arc::new(Semaphore::new(settings.connections_max));
+    let graceful = GracefulShutdown::new();
+    let builder = Arc::new(builder(&settings));
+    let mut shutdown = std::pin::pin!(shutdown);
+    loop {
+        let accepted = tokio::select! {
+            () = &mut shutdown => break,
+            accepted = accept(&listener, &connections) => accepted,
+        };
+        let (stream, permit) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        let api = api.clone();
+        let service = service_fn(move |request: hyper::Request<Incoming>| {
+            let api = api.clone();
+            async move { Ok::<_, Infallible>(api.answer(request.map(Body::new)).await) }
+        });
+        let io = TokioIo::new(stream);
+        let connection = builder.serve_connection(io, service).into_owned();
+        let connection = graceful.watch(connection);
+        tasks.spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(error, "a connection ended early");
+            }
+            drop(permit);
+        });
+    }
+    drop(listener);
+    drain(graceful, tasks, settings.drain_timeout).await;
+}
+
+fn builder(settings: &Settings) -> auto::Builder<TokioExecutor> {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(settings.header_timeout)
+        .max_buf_size(HEAD_BYTES_MAX)
+        .pipeline_flush(true);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(HTTP2_STREAMS_MAX)
+        .keep_alive_interval(Some(settings.header_timeout));
+    builder
+}
+
+async fn accept(
+    listener: &TcpListener,
+    connections: &Arc<Semaphore>,
+) -> io::Result<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
+    let permit = connections.clone().acquire_owned().await.map_err(io::Error::other)?;
+    let (stream, _) = listener.accept().await?;
+    // Small answers must not wait for the acknowledgement of the previous ones.
+    stream.set_nodelay(true)?;
+    Ok((stream, permit))
+}
+
+/// Waits for connections and for work that outlives its request, as long as the operator allows.
+/// What is left then is continued by another process: nothing acknowledged is lost.
+async fn drain(graceful: GracefulShutdown, tasks: TaskTracker, timeout: Duration) {
+    tracing::info!(seconds = timeout.as_secs(), "draining");
+    let drained = tokio::time::timeout(timeout, async {
+        graceful.shutdown().await;
+        tasks.close();
+        tasks.wait().await;
+    });
+    if drained.await.is_ok() {
+        tracing::info!("drained");
+    } else {
+        tracing::warn!(left = tasks.len(), "requests were cut off by the drain timeout");
+    }
+}

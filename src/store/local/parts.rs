@@ -1,0 +1,180 @@
+//! Multipart uploads: a folder that gathers parts, and in the end becomes the blob itself.
+//!
+//! Nothing of it is in memory, so an upload goes on after a restart. Each part lies under a name
+//! of its own, even if its number is sent again: the caller's list says which one counts.
+
+use std::fmt;
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::sync::{PoisonError, RwLock};
+
+use uuid::Uuid;
+
+use super::folder::{Folder, Incoming, sync_folder, sync_parent, unless_absent};
+use super::io_error;
+use crate::store::{Error, Location, MultipartId, Part};
+
+/// Parts a multipart upload can have, as on S3.
+const PART_NUMBER_MAX: u32 = 10_000;
+
+/// The multipart uploads of a folder.
+#[derive(Debug, Default)]
+pub(super) struct Parts {
+    /// Held for reading while a part is put in its place, and for writing while an upload becomes
+    /// a blob: a late part must not slip in between the look at what is there and the move. There
+    /// are several so that uploads rarely wait for each other's disk.
+    placing: [RwLock<()>; 32],
+}
+
+/// The file name of a part: everything that is known of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct PartName {
+    pub(super) number: u32,
+    pub(super) size: u64,
+    pub(super) tag: String,
+}
+
+impl fmt::Display for PartName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:05}-{}-{}", self.number, self.size, self.tag)
+    }
+}
+
+impl PartName {
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let (number, rest) = text.split_once('-')?;
+        let (size, tag) = rest.split_once('-')?;
+        let tag = Uuid::try_parse(tag).ok()?.simple().to_string();
+        let name = Self { number: number.parse().ok()?, size: size.parse().ok()?, tag };
+        (name.to_string() == text).then_some(name)
+    }
+}
+
+impl Parts {
+    pub(super) fn start(folder: &Folder) -> Result<MultipartId, Error> {
+        let id = Uuid::now_v7();
+        let gathered = folder.parts(id);
+        fs::create_dir(&gathered)
+            .and_then(|()| sync_parent(&gathered))
+            .map_err(|error| io_error("create", &gathered, &error))?;
+        Ok(MultipartId(id.simple().to_string()))
+    }
+
+    pub(super) fn put(
+        &self,
+        folder: &Folder,
+        id: &MultipartId,
+        number: u32,
+        bytes: &[u8],
+    ) -> Result<Part, Error> {
+        if !(1..=PART_NUMBER_MAX).contains(&number) {
+            return Err(Error::Refused(format!("{number} is no number of a part")));
+        }
+        let id = parse(id)?;
+        let gathered = folder.parts(id);
+        let failed = |error: io::Error| io_error("write a part to", &gathered, &error);
+        // Asked first, so that what nobody waits for is not written at all.
+        fs::metadata(&gathered).map_err(failed)?;
+        let tag = Uuid::now_v7();
+        let incoming = Incoming::write(folder.transient(tag), bytes).map_err(failed)?;
+        let name = PartName { number, size: bytes.len() as u64, tag: tag.simple().to_string() };
+        {
+            let _placing = self.placing(id).read().unwrap_or_else(PoisonError::into_inner);
+            incoming.place(&gathered.join(name.to_string())).map_err(failed)?;
+        }
+        sync_folder(&gathered).map_err(failed)?;
+        Ok(Part { number, tag: name.tag, size: name.size })
+    }
+
+    pub(super) fn complete(
+        &self,
+        folder: &Folder,
+        location: &Location,
+        id: &MultipartId,
+        parts: &[Part],
+    ) -> Result<(), Error> {
+        if parts.is_empty() || !parts.is_sorted_by(|one, next| one.number < next.number) {
+            return Err(Error::Refused("the parts are not in ascending order".to_owned()));
+        }
+        let id = parse(id)?;
+        let gathered = folder.parts(id);
+        let place = folder.bytes(location);
+        let failed = |error: io::Error| io_error("complete", &gathered, &error);
+        folder.ensure(parent(&place)).map_err(failed)?;
+
+        let _placing = self.placing(id).write().unwrap_or_else(PoisonError::into_inner);
+        if !place.try_exists().map_err(failed)? {
+            let chosen = choose(&gathered, parts)?;
+            if let [only] = chosen.as_slice() {
+                fs::rename(gathered.join(only), &place).map_err(failed)?;
+            } else {
+                fs::rename(&gathered, &place).map_err(failed)?;
+            }
+        }
+        // The location was used for this upload only: what lies there now, or lay there already
+        // when the call was repeated, is its outcome.
+        sync_parent(&place).map_err(failed)?;
+        unless_absent(fs::remove_dir_all(&gathered)).map_err(failed)?;
+        sync_parent(&gathered).map_err(failed)
+    }
+
+    pub(super) fn abort(&self, folder: &Folder, id: &MultipartId) -> Result<(), Error> {
+        let id = parse(id)?;
+        let gathered = folder.parts(id);
+        let _placing = self.placing(id).write().unwrap_or_else(PoisonError::into_inner);
+        remove(folder, &gathered)
+    }
+
+    fn placing(&self, id: Uuid) -> &RwLock<()> {
+        // The last byte of an id is random.
+        &self.placing[usize::from(id.as_bytes()[15]) % self.placing.len()]
+    }
+}
+
+/// Checks that the parts are there and removes all others, so that the folder holds the blob.
+fn choose(gathered: &Path, parts: &[Part]) -> Result<Vec<String>, Error> {
+    let failed = |error: io::Error| io_error("complete", gathered, &error);
+    let mut found = Vec::new();
+    for entry in fs::read_dir(gathered).map_err(failed)? {
+        found.push(entry.map_err(failed)?.file_name());
+    }
+    let mut chosen = Vec::with_capacity(parts.len());
+    for Part { number, tag, size } in parts {
+        let name = PartName { number: *number, size: *size, tag: tag.clone() }.to_string();
+        if !found.iter().any(|there| *there == *name) {
+            return Err(Error::Refused(format!("there is no part {number} with the tag {tag:?}")));
+        }
+        chosen.push(name);
+    }
+    if found.len() > chosen.len() {
+        for name in found.iter().filter(|there| chosen.iter().all(|name| *there != name.as_str())) {
+            fs::remove_file(gathered.join(name)).map_err(failed)?;
+        }
+        // Before the move, or they might be back after a loss of power and be read as its bytes.
+        sync_folder(gathered).map_err(failed)?;
+    }
+    Ok(chosen)
+}
+
+/// Removes a file or a folder such that nobody ever sees a half of it.
+pub(super) fn remove(folder: &Folder, path: &Path) -> Result<(), Error> {
+    let failed = |error: io::Error| io_error("remove", path, &error);
+    let doomed = folder.transient(Uuid::now_v7());
+    match fs::rename(path, &doomed) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        outcome => outcome.map_err(failed)?,
+    }
+    sync_parent(path).map_err(failed)?;
+    if doomed.is_dir() { fs::remove_dir_all(&doomed) } else { fs::remove_file(&doomed) }
+        .map_err(failed)
+}
+
+/// The only way from a name that came from outside to a path.
+fn parse(id: &MultipartId) -> Result<Uuid, Error> {
+    Uuid::try_parse(&id.0).map_err(|_| Error::Refused(format!("{:?} names no upload", id.0)))
+}
+
+pub(super) fn parent(path: &Path) -> &Path {
+    path.parent().expect("a path in the store has a parent")
+}

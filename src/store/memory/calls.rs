@@ -1,0 +1,113 @@
+//! Counts the calls a store was asked to serve: what an operation costs is a contract.
+
+/// The kinds of call an [`ObjectStore`](crate::store::ObjectStore) serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Operation {
+    /// Reading an entry.
+    Read,
+    /// Creating an entry.
+    Create,
+    /// Replacing an entry.
+    Replace,
+    /// One page of a listing.
+    List,
+    /// Writing bytes whole.
+    PutBytes,
+    /// Opening bytes.
+    GetBytes,
+    /// Removing bytes.
+    DeleteBytes,
+    /// Making a URL. Costs no request on S3, and is counted all the same.
+    Presign,
+    /// Beginning a multipart upload.
+    Start,
+    /// Sending one part.
+    PutPart,
+    /// Completing a multipart upload.
+    Complete,
+    /// Giving up a multipart upload.
+    Abort,
+}
+
+/// How many calls of each kind were made, failed ones included.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Calls {
+    /// See [`Operation::Read`].
+    pub read: u64,
+    /// See [`Operation::Create`].
+    pub create: u64,
+    /// See [`Operation::Replace`].
+    pub replace: u64,
+    /// See [`Operation::List`].
+    pub list: u64,
+    /// See [`Operation::PutBytes`].
+    pub put_bytes: u64,
+    /// See [`Operation::GetBytes`].
+    pub get_bytes: u64,
+    /// See [`Operation::DeleteBytes`].
+    pub delete_bytes: u64,
+    /// See [`Operation::Presign`].
+    pub presign: u64,
+    /// See [`Operation::Start`].
+    pub start: u64,
+    /// See [`Operation::PutPart`].
+    pub put_part: u64,
+    /// See [`Operation::Complete`].
+    pub complete: u64,
+    /// See [`Operation::Abort`].
+    pub abort: u64,
+}
+
+impl Calls {
+    /// All calls that would be a request to S3: everything but the making of URLs.
+    pub fn total(&self) -> u64 {
+        self.read
+            + self.create
+            + self.replace
+            + self.list
+            + self.put_bytes
+            + self.get_bytes
+            + self.delete_bytes
+            + self.start
+            + self.put_part
+            + self.complete
+            + self.abort
+    }
+
+    /// What was called after `earlier` was taken.
+    #[must_use]
+    pub fn since(&self, earlier: &Self) -> Self {
+        Self {
+            read: self.read - earlier.read,
+            create: self.create - earlier.create,
+            replace: self.replace - earlier.replace,
+            list: self.list - earlier.list,
+            put_bytes: self.put_bytes - earlier.put_bytes,
+            get_bytes: self.get_bytes - earlier.get_bytes,
+            delete_bytes: self.delete_bytes - earlier.delete_bytes,
+            presign: self.presign - earlier.presign,
+            start: self.start - earlier.start,
+            put_part: self.put_part - earlier.put_part,
+            complete: self.complete - earlier.complete,
+            abort: self.abort - earlier.abort,
+        }
+    }
+
+    pub(super) fn count(&mut self, operation: Operation) {
+        let counter = match operation {
+            Operation::Read => &mut self.read,
+            Operation::Create => &mut self.create,
+            Operation::Replace => &mut self.replace,
+            Operation::List => &mut self.list,
+            Operation::PutBytes => &mut self.put_bytes,
+            Operation::GetBytes => &mut self.get_bytes,
+            Operation::DeleteBytes => &mut self.delete_bytes,
+            Operation::Presign => &mut self.presign,
+            Operation::Start => &mut self.start,
+            Operation::PutPart => &mut self.put_part,
+            Operation::Complete => &mut self.complete,
+            Operation::Abort => &mut self.abort,
+        };
+        *counter += 1;
+    }
+}

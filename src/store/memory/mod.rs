@@ -1,0 +1,329 @@
+//! A store that lives as long as the process: `--store memory`, and what most tests run against.
+//!
+//! Everything happens under one mutex, so each call takes effect at one moment. A test may bring
+//! its own clock, count the calls, and have the store fail in the ways a real one does.
+
+mod calls;
+mod faults;
+mod state;
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::stream;
+
+use self::faults::{Faults, Strike};
+use self::state::{Condition, State};
+use super::{
+    ByteStream, Deadline, Entry, EntryKey, Error, Listing, Location, MultipartId, ObjectStore,
+    Part, Prefix, PresignGet, Version,
+};
+
+pub use calls::{Calls, Operation};
+pub use faults::{Fault, FaultKind, Reported};
+
+/// The least size of a part that is not the last one, as on S3.
+const PART_BYTES_MIN: u64 = 5 * 1024 * 1024;
+
+/// How many bytes a reader is given at a time.
+const CHUNK_BYTES: usize = 64 * 1024;
+
+/// The clock of the store, by which it tells ages and deadlines.
+pub type StoreClock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
+
+/// A store in memory. See the [module documentation](self).
+pub struct Memory {
+    clock: StoreClock,
+    presign_base: Option<String>,
+    part_bytes_min: u64,
+    state: Mutex<State>,
+    calls: Mutex<Calls>,
+    faults: Mutex<Faults>,
+}
+
+impl fmt::Debug for Memory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Memory").field("calls", &self.calls()).finish_non_exhaustive()
+    }
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Memory {
+    /// An empty store that tells the time of the system.
+    #[expect(clippy::disallowed_methods, reason = "a store tells its own time")]
+    pub fn new() -> Self {
+        Self::with_clock(Arc::new(SystemTime::now))
+    }
+
+    /// An empty store that tells the time of a clock of yours.
+    pub fn with_clock(clock: StoreClock) -> Self {
+        Self {
+            clock,
+            presign_base: None,
+            part_bytes_min: PART_BYTES_MIN,
+            state: Mutex::default(),
+            calls: Mutex::default(),
+            faults: Mutex::default(),
+        }
+    }
+
+    /// Makes URLs below `base_url`, `memory://bucket` for instance. Nothing answers them.
+    #[must_use]
+    pub fn with_presign(self, base_url: impl Into<String>) -> Self {
+        Self { presign_base: Some(base_url.into()), ..self }
+    }
+
+    /// Takes parts of this size and more (the last one may be smaller) instead of 5 MiB.
+    #[must_use]
+    pub fn with_part_bytes_min(self, part_bytes_min: u64) -> Self {
+        Self { part_bytes_min, ..self }
+    }
+
+    /// The calls so far, including those that failed.
+    pub fn calls(&self) -> Calls {
+        *locked(&self.calls)
+    }
+
+    /// Has calls fail from now on. Of several faults that fit a call the first injected strikes.
+    pub fn inject(&self, fault: Fault) {
+        locked(&self.faults).inject(fault);
+    }
+
+    /// Takes back all faults.
+    pub fn heal(&self) {
+        locked(&self.faults).clear();
+    }
+
+    /// Every location that holds bytes, and how many, in ascending order.
+    pub fn byte_objects(&self) -> Vec<(String, u64)> {
+        locked(&self.state).byte_objects()
+    }
+
+    /// How many multipart uploads are neither completed nor aborted.
+    pub fn open_multiparts(&self) -> usize {
+        locked(&self.state).open_multiparts()
+    }
+
+    /// An entry as it is, past all faults and uncounted. `None` if it was never created.
+    pub fn entry(&self, key: &EntryKey) -> Option<Entry> {
+        locked(&self.state).read(&key.to_string(), self.now()).ok()
+    }
+
+    /// Counts a call, lets a fault strike it, and has it take effect at one moment.
+    async fn perform<T>(
+        &self,
+        operation: Operation,
+        subject: &str,
+        act: impl FnOnce(&mut State) -> Result<T, Error> + Send,
+    ) -> Result<T, Error> {
+        locked(&self.calls).count(operation);
+        let fault = locked(&self.faults).strike(operation, subject);
+        match fault {
+            Some(Strike::FailBefore) => return Err(unavailable("the request was lost")),
+            Some(Strike::Refuse) => return Err(Error::Refused("injected".to_owned())),
+            Some(Strike::Delay(delay)) => tokio::time::sleep(delay).await,
+            Some(Strike::FailAfter(_)) | None => {}
+        }
+        let value = act(&mut locked(&self.state))?;
+        let Some(Strike::FailAfter(reported)) = fault else { return Ok(value) };
+        let conditional = matches!(operation, Operation::Create | Operation::Replace);
+        match reported {
+            Reported::Conflict if conditional => Err(Error::Conflict),
+            Reported::Conflict | Reported::Unavailable => Err(unavailable("the response was lost")),
+        }
+    }
+
+    /// Where the body of an answer breaks off, if it does.
+    fn truncation(&self, operation: Operation, subject: &str) -> Option<u64> {
+        locked(&self.faults).truncate(operation, subject)
+    }
+}
+
+#[async_trait]
+impl ObjectStore for Memory {
+    async fn read(&self, key: &EntryKey) -> Result<Entry, Error> {
+        let key = key.to_string();
+        let entry =
+            self.perform(Operation::Read, &key, |state| state.read(&key, self.now())).await?;
+        match self.truncation(Operation::Read, &key) {
+            // An entry is only handed out whole, so that its reader never sees the first half.
+            Some(sent) if sent < entry.body.len() as u64 => Err(unavailable("the body broke off")),
+            Some(_) | None => Ok(entry),
+        }
+    }
+
+    async fn create(
+        &self,
+        key: &EntryKey,
+        body: Bytes,
+        deadline: Option<Deadline>,
+    ) -> Result<Version, Error> {
+        let key = key.to_string();
+        self.perform(Operation::Create, &key, |state| {
+            state.write(&key, Condition::Absent, body, deadline, self.now())
+        })
+        .await
+    }
+
+    async fn replace(
+        &self,
+        key: &EntryKey,
+        expected: &Version,
+        body: Bytes,
+        deadline: Option<Deadline>,
+    ) -> Result<Version, Error> {
+        let key = key.to_string();
+        self.perform(Operation::Replace, &key, |state| {
+            state.write(&key, Condition::Version(expected), body, deadline, self.now())
+        })
+        .await
+    }
+
+    async fn list(
+        &self,
+        prefix: &Prefix,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Listing, Error> {
+        let prefix = prefix.to_string();
+        self.perform(Operation::List, &prefix, |state| Ok(state.list(&prefix, after, limit))).await
+    }
+
+    async fn put_bytes(
+        &self,
+        location: &Location,
+        bytes: Bytes,
+        sha256: Option<[u8; 32]>,
+    ) -> Result<(), Error> {
+        let location = location.as_str();
+        self.perform(Operation::PutBytes, location, |state| {
+            state.put_bytes(location, bytes, sha256)
+        })
+        .await
+    }
+
+    async fn get_bytes(
+        &self,
+        location: &Location,
+        range: Option<Range<u64>>,
+    ) -> Result<ByteStream, Error> {
+        let location = location.as_str();
+        let pieces = self
+            .perform(Operation::GetBytes, location, |state| state.get_bytes(location, range))
+            .await?;
+        let truncation = self.truncation(Operation::GetBytes, location);
+        Ok(Box::pin(stream::iter(chunks(pieces, truncation))))
+    }
+
+    async fn delete_bytes(&self, location: &Location) -> Result<(), Error> {
+        let location = location.as_str();
+        self.perform(Operation::DeleteBytes, location, |state| {
+            state.delete_bytes(location);
+            Ok(())
+        })
+        .await
+    }
+
+    async fn presign_get(
+        &self,
+        location: &Location,
+        options: PresignGet,
+    ) -> Result<Option<String>, Error> {
+        let location = location.as_str();
+        self.perform(Operation::Presign, location, |_| {
+            let dated = options.dated.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+            let valid_for = options.valid_for.as_secs();
+            let url = |base| format!("{base}/{location}?dated={dated}&valid_for={valid_for}");
+            Ok(self.presign_base.as_ref().map(url))
+        })
+        .await
+    }
+
+    async fn start(&self, location: &Location) -> Result<MultipartId, Error> {
+        let location = location.as_str();
+        self.perform(Operation::Start, location, |state| Ok(MultipartId(state.start(location))))
+            .await
+    }
+
+    async fn put_part(
+        &self,
+        location: &Location,
+        id: &MultipartId,
+        number: u32,
+        bytes: Bytes,
+    ) -> Result<Part, Error> {
+        let location = location.as_str();
+        self.perform(Operation::PutPart, location, |state| {
+            state.put_part(location, &id.0, number, &bytes)
+        })
+        .await
+    }
+
+    async fn complete(
+        &self,
+        location: &Location,
+        id: &MultipartId,
+        parts: &[Part],
+    ) -> Result<(), Error> {
+        let location = location.as_str();
+        self.perform(Operation::Complete, location, |state| {
+            state.complete(location, &id.0, parts, self.part_bytes_min)
+        })
+        .await
+    }
+
+    async fn abort(&self, location: &Location, id: &MultipartId) -> Result<(), Error> {
+        self.perform(Operation::Abort, location.as_str(), |state| {
+            state.abort(&id.0);
+            Ok(())
+        })
+        .await
+    }
+
+    fn now(&self) -> SystemTime {
+        (self.clock)()
+    }
+
+    fn describe(&self) -> String {
+        "memory".to_owned()
+    }
+}
+
+/// Cuts pieces into chunks, and breaks off where a fault says so.
+fn chunks(pieces: Vec<Bytes>, truncation: Option<u64>) -> Vec<Result<Bytes, Error>> {
+    let mut left = truncation.unwrap_or(u64::MAX);
+    let mut chunks = Vec::new();
+    for mut piece in pieces {
+        while !piece.is_empty() {
+            let fits = usize::try_from(left).unwrap_or(usize::MAX);
+            let chunk = piece.split_to(piece.len().min(CHUNK_BYTES).min(fits));
+            left -= chunk.len() as u64;
+            if !chunk.is_empty() {
+                chunks.push(Ok(chunk));
+            }
+            if left == 0 {
+                chunks.push(Err(unavailable("the body broke off")));
+                return chunks;
+            }
+        }
+    }
+    chunks
+}
+
+fn unavailable(what: &str) -> Error {
+    Error::Unavailable(format!("injected: {what}"))
+}
+
+/// A panic while the lock was held was a test's own: what the lock guards is consistent.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

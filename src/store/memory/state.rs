@@ -1,0 +1,229 @@
+//! What the store holds, and what each operation does to it at the moment it takes effect.
+
+use std::collections::BTreeMap;
+use std::ops::{Bound, Range};
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use sha2::{Digest as _, Sha256};
+
+use crate::store::{Deadline, Entry, Error, Listed, Listing, Part, Version};
+
+#[derive(Debug, Default)]
+pub(super) struct State {
+    entries: BTreeMap<String, Written>,
+    bytes: BTreeMap<String, Vec<Bytes>>,
+    multiparts: BTreeMap<String, Multipart>,
+    last_version: u64,
+    last_multipart: u64,
+}
+
+#[derive(Debug)]
+struct Written {
+    body: Bytes,
+    version: u64,
+    at: SystemTime,
+}
+
+#[derive(Debug)]
+struct Multipart {
+    location: String,
+    parts: BTreeMap<u32, Bytes>,
+}
+
+/// What must hold for a write to take effect.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Condition<'a> {
+    Absent,
+    Version(&'a Version),
+}
+
+impl State {
+    pub(super) fn read(&self, key: &str, now: SystemTime) -> Result<Entry, Error> {
+        let written = self.entries.get(key).ok_or(Error::NotFound)?;
+        // A clock that was set back must not make an entry older than it is.
+        let age = now.duration_since(written.at).unwrap_or_default();
+        Ok(Entry {
+            body: written.body.clone(),
+            version: Version(written.version.to_string()),
+            age: Duration::from_secs(age.as_secs()),
+        })
+    }
+
+    pub(super) fn write(
+        &mut self,
+        key: &str,
+        condition: Condition<'_>,
+        body: Bytes,
+        deadline: Option<Deadline>,
+        now: SystemTime,
+    ) -> Result<Version, Error> {
+        let late = |deadline: Deadline| {
+            now.duration_since(deadline.leased_at).is_ok_and(|age| age > deadline.valid_for)
+        };
+        if deadline.is_some_and(late) {
+            return Err(Error::Expired);
+        }
+        let holds = match (condition, self.entries.get(key)) {
+            (Condition::Absent, None) => true,
+            (Condition::Version(expected), Some(present)) => {
+                expected.0 == present.version.to_string()
+            }
+            (Condition::Absent, Some(_)) | (Condition::Version(_), None) => false,
+        };
+        if !holds {
+            return Err(Error::Conflict);
+        }
+        self.last_version += 1;
+        let written = Written { body, version: self.last_version, at: now };
+        self.entries.insert(key.to_owned(), written);
+        Ok(Version(self.last_version.to_string()))
+    }
+
+    pub(super) fn list(&self, prefix: &str, after: Option<&str>, limit: usize) -> Listing {
+        let cursor = format!("{prefix}{}", after.unwrap_or_default());
+        let from = match after {
+            Some(_) => Bound::Excluded(cursor.as_str()),
+            None => Bound::Included(cursor.as_str()),
+        };
+        let mut below = self
+            .entries
+            .range::<str, _>((from, Bound::Unbounded))
+            .take_while(|(key, _)| key.starts_with(prefix))
+            .map(|(key, written)| Listed { key: key.clone(), size: written.body.len() as u64 });
+        let rows = below.by_ref().take(limit.clamp(1, 1_000)).collect();
+        Listing { rows, more: below.next().is_some() }
+    }
+
+    pub(super) fn put_bytes(
+        &mut self,
+        location: &str,
+        bytes: Bytes,
+        sha256: Option<[u8; 32]>,
+    ) -> Result<(), Error> {
+        if sha256.is_some_and(|expected| Sha256::digest(&bytes)[..] != expected[..]) {
+            return Err(Error::BadDigest);
+        }
+        // A real store would overwrite. A location is never used twice, so it is a mistake of ours
+        // that must not pass a test; only a request that was sent again may find itself.
+        let present = self.bytes.entry(location.to_owned()).or_insert_with(|| vec![bytes.clone()]);
+        if *present == [bytes] {
+            Ok(())
+        } else {
+            Err(Error::Refused(format!("{location} already holds other bytes")))
+        }
+    }
+
+    /// The bytes of a range, in pieces that share memory with what is stored.
+    pub(super) fn get_bytes(
+        &self,
+        location: &str,
+        range: Option<Range<u64>>,
+    ) -> Result<Vec<Bytes>, Error> {
+        let segments = self.bytes.get(location).ok_or(Error::NotFound)?;
+        let size = length(segments);
+        let range = range.unwrap_or(0..size);
+        if range.start > range.end || range.end > size {
+            return Err(Error::Refused(format!("{range:?} lies outside of {size} bytes")));
+        }
+        let mut pieces = Vec::new();
+        let mut begin = 0;
+        for segment in segments {
+            let end = begin + segment.len() as u64;
+            let (from, to) = (range.start.max(begin), range.end.min(end));
+            if from < to {
+                pieces.push(segment.slice(to_usize(from - begin)..to_usize(to - begin)));
+            }
+            begin = end;
+        }
+        Ok(pieces)
+    }
+
+    pub(super) fn delete_bytes(&mut self, location: &str) {
+        self.bytes.remove(location);
+    }
+
+    pub(super) fn start(&mut self, location: &str) -> String {
+        self.last_multipart += 1;
+        let id = format!("multipart-{}", self.last_multipart);
+        let multipart = Multipart { location: location.to_owned(), parts: BTreeMap::new() };
+        self.multiparts.insert(id.clone(), multipart);
+        id
+    }
+
+    pub(super) fn put_part(
+        &mut self,
+        location: &str,
+        id: &str,
+        number: u32,
+        bytes: &Bytes,
+    ) -> Result<Part, Error> {
+        if !(1..=10_000).contains(&number) {
+            return Err(Error::Refused(format!("{number} is no number of a part")));
+        }
+        let multipart = self.multiparts.get_mut(id).filter(|found| found.location == location);
+        let multipart = multipart.ok_or(Error::NotFound)?;
+        let part = Part { number, tag: tag_of(bytes), size: bytes.len() as u64 };
+        // S3 would let the last one win. See `put_bytes` for why a test must not pass so.
+        let present = multipart.parts.entry(number).or_insert_with(|| bytes.clone());
+        if present == bytes {
+            Ok(part)
+        } else {
+            Err(Error::Refused(format!("part {number} was sent before with other bytes")))
+        }
+    }
+
+    pub(super) fn complete(
+        &mut self,
+        location: &str,
+        id: &str,
+        parts: &[Part],
+        part_bytes_min: u64,
+    ) -> Result<(), Error> {
+        let Some(multipart) = self.multiparts.get(id).filter(|open| open.location == location)
+        else {
+            // The location was used for this upload only: what lies there is its outcome.
+            return self.bytes.contains_key(location).then_some(()).ok_or(Error::NotFound);
+        };
+        if parts.is_empty() || !parts.is_sorted_by(|one, next| one.number < next.number) {
+            return Err(Error::Refused("the parts are not in ascending order".to_owned()));
+        }
+        let mut segments = Vec::with_capacity(parts.len());
+        for (index, part) in parts.iter().enumerate() {
+            let sent = multipart.parts.get(&part.number);
+            let sent = sent.filter(|bytes| tag_of(bytes) == part.tag);
+            let sent = sent.ok_or_else(|| Error::Refused(format!("no part is {part:?}")))?;
+            if (sent.len() as u64) < part_bytes_min && index + 1 < parts.len() {
+                return Err(Error::Refused(format!("part {} is too small", part.number)));
+            }
+            segments.push(sent.clone());
+        }
+        self.multiparts.remove(id);
+        self.bytes.insert(location.to_owned(), segments);
+        Ok(())
+    }
+
+    pub(super) fn abort(&mut self, id: &str) {
+        self.multiparts.remove(id);
+    }
+
+    pub(super) fn byte_objects(&self) -> Vec<(String, u64)> {
+        self.bytes.iter().map(|(key, segments)| (key.clone(), length(segments))).collect()
+    }
+
+    pub(super) fn open_multiparts(&self) -> usize {
+        self.multiparts.len()
+    }
+}
+
+fn length(segments: &[Bytes]) -> u64 {
+    segments.iter().map(|segment| segment.len() as u64).sum()
+}
+
+fn tag_of(bytes: &Bytes) -> String {
+    hex::encode(&Sha256::digest(bytes)[..16])
+}
+
+fn to_usize(offset: u64) -> usize {
+    usize::try_from(offset).expect("an offset into memory fits")
+}

@@ -1,0 +1,187 @@
+//! Finds out at start-up what the store can be relied on for.
+//!
+//! A store that takes `If-Match` and ignores it answers like one that honours it, until two
+//! writers meet. So nothing is believed that was not seen to be refused. At most eight calls, on
+//! scratch keys that nobody else knows, however large the bucket is.
+
+use std::fmt;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+
+use super::{Deadline, EntryKey, Error, Location, ObjectStore, Version};
+use crate::oci::UploadId;
+
+/// How long ago the lease of the late write was taken: more than any two clocks differ.
+const LATE_BY: Duration = Duration::from_hours(24);
+/// A version that no write has: it has the form of one, so that its form is no reason to refuse.
+const STALE_VERSION: &str = "\"00000000000000000000000000000000\"";
+
+/// What a store was seen to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "four independent answers of yes or no")]
+pub struct Capabilities {
+    /// Of several that create an entry one succeeds, and an entry that exists is not created again.
+    pub create: bool,
+    /// A replacement that expects another version is refused, one that expects this version is not.
+    pub compare_and_swap: bool,
+    /// A write after its deadline is refused.
+    pub deadline: bool,
+    /// Bytes that do not have the digest they were announced with are refused.
+    pub checksum: bool,
+}
+
+/// What the probe found. `Display` says it in one line.
+#[derive(Clone, Debug)]
+pub struct ProbeReport {
+    /// The store, in its own words.
+    pub store: String,
+    /// What it was seen to do.
+    pub capabilities: Capabilities,
+}
+
+impl ProbeReport {
+    /// Whether anything is missing.
+    pub fn degraded(&self) -> bool {
+        let Capabilities { create, compare_and_swap, deadline, checksum } = self.capabilities;
+        !(create && compare_and_swap && deadline && checksum)
+    }
+
+    /// Whether what is missing leaves no safe way to move a tag between writers or to collect.
+    pub fn append_only(&self) -> bool {
+        let Capabilities { create, compare_and_swap, deadline, checksum: _ } = self.capabilities;
+        !(create && compare_and_swap && deadline)
+    }
+}
+
+impl fmt::Display for ProbeReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Capabilities { create, compare_and_swap, deadline, checksum } = self.capabilities;
+        write!(f, "{}:", self.store)?;
+        let found = [
+            ("create-if-absent", create),
+            ("compare-and-swap", compare_and_swap),
+            ("write deadlines", deadline),
+            ("checksums", checksum),
+        ];
+        for (index, (name, works)) in found.into_iter().enumerate() {
+            let comma = if index == 0 { "" } else { "," };
+            write!(f, "{comma} {name} {}", if works { "ok" } else { "MISSING" })?;
+        }
+        if self.append_only() {
+            f.write_str("; append-only mode: nothing may be collected, concurrent writers may lose")
+        } else if !checksum {
+            f.write_str("; what is damaged on its way to the store is not noticed there")
+        } else {
+            Ok(())
+        }
+    }
+}
+
+/// Puts the store to the test.
+///
+/// # Errors
+///
+/// The store cannot be reached or used at all; the text says what the operator can do.
+pub async fn probe(store: &dyn ObjectStore) -> Result<ProbeReport, Error> {
+    match examine(store).await {
+        Ok(capabilities) => Ok(ProbeReport { store: store.describe(), capabilities }),
+        Err(error) => Err(advised(store, error)),
+    }
+}
+
+async fn examine(store: &dyn ObjectStore) -> Result<Capabilities, Error> {
+    let key = EntryKey::Probe(UploadId::random());
+    let (create, version) = creates(store, &key).await?;
+    let refuses_stale = refuses_stale(store, &key).await?;
+    let checksum = checks_digests(store).await?;
+    let (deadline, version) = refuses_late(store, &key, version).await?;
+    let kills = match store.replace(&key, &version, Bytes::new(), None).await {
+        Ok(_) => true,
+        // An entry that was created twice, or replaced when it should not have been, has a version
+        // that we cannot name. It stays, a few bytes under a key that nobody reads.
+        Err(Error::Conflict) => false,
+        Err(error) => return Err(error),
+    };
+    Ok(Capabilities { create, compare_and_swap: refuses_stale && kills, deadline, checksum })
+}
+
+/// Three calls: two writers at once, and one after them.
+async fn creates(store: &dyn ObjectStore, key: &EntryKey) -> Result<(bool, Version), Error> {
+    let create = |body: &'static [u8]| store.create(key, Bytes::from_static(body), None);
+    let (first, second) = tokio::join!(create(b"first"), create(b"second"));
+    let third = create(b"third").await;
+    let mut winners = Vec::with_capacity(3);
+    for outcome in [first, second, third] {
+        match outcome {
+            Ok(version) => winners.push(version),
+            Err(Error::Conflict) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    let one = winners.len() == 1;
+    let last = winners.pop().ok_or_else(|| {
+        Error::Refused("it says that an entry exists which was never created".to_owned())
+    })?;
+    Ok((one, last))
+}
+
+/// One call.
+async fn refuses_stale(store: &dyn ObjectStore, key: &EntryKey) -> Result<bool, Error> {
+    let stale = Version(STALE_VERSION.to_owned());
+    match store.replace(key, &stale, Bytes::from_static(b"stale"), None).await {
+        Ok(_) => Ok(false),
+        Err(Error::Conflict) => Ok(true),
+        Err(error) => Err(error),
+    }
+}
+
+/// Two calls. The second one also shows that the store tells us what is absent: S3 answers 403
+/// instead of 404 to those who may not list the bucket, and every miss would look like an outage.
+async fn checks_digests(store: &dyn ObjectStore) -> Result<bool, Error> {
+    let location = Location::unused(store.now());
+    match store.put_bytes(&location, Bytes::from_static(b"probe"), Some([0; 32])).await {
+        Ok(()) => {
+            store.delete_bytes(&location).await?;
+            Ok(false)
+        }
+        Err(Error::BadDigest) => match store.get_bytes(&location, None).await {
+            Ok(_) => Ok(false),
+            Err(Error::NotFound) => Ok(true),
+            Err(error) => Err(error),
+        },
+        Err(error) => Err(error),
+    }
+}
+
+/// One call. Returns the version that the entry has afterwards.
+async fn refuses_late(
+    store: &dyn ObjectStore,
+    key: &EntryKey,
+    version: Version,
+) -> Result<(bool, Version), Error> {
+    let long_ago = store.now().checked_sub(LATE_BY).unwrap_or(SystemTime::UNIX_EPOCH);
+    let late = Deadline { leased_at: long_ago, valid_for: Duration::from_secs(1) };
+    match store.replace(key, &version, Bytes::from_static(b"late"), Some(late)).await {
+        Ok(written) => Ok((false, written)),
+        Err(Error::Expired) => Ok((true, version)),
+        // The version was not the current one, and the store looked at that before the time.
+        Err(Error::Conflict) => Ok((false, version)),
+        Err(error) => Err(error),
+    }
+}
+
+/// An error that stops the start, with what can be done about it.
+fn advised(store: &dyn ObjectStore, error: Error) -> Error {
+    let store = store.describe();
+    match error {
+        Error::Unavailable(why) => Error::Unavailable(format!(
+            "{store} cannot be reached; check the endpoint, the network and the credentials: {why}"
+        )),
+        Error::Refused(why) => Error::Refused(format!("{store} cannot be used: {why}")),
+        Error::NotFound | Error::Conflict | Error::Expired | Error::BadDigest => {
+            Error::Refused(format!("{store} answers what was not asked: {error}"))
+        }
+        Error::Damaged(why) => Error::Damaged(format!("{store}: {why}")),
+    }
+}

@@ -1,0 +1,34 @@
+//! What the process tells about itself. For now: the log, on standard error.
+
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt;
+use tracing_subscriber::prelude::*;
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Begins logging. A second call in one process changes nothing.
+pub fn start(format: Format, level: &str) {
+    let filter = EnvFilter::try_new(level).unwrap_or_else(|_| EnvFilter::new("info"));
+    let registry = tracing_subscriber::registry().with(filter);
+    let started = match format {
+        Format::Text => {
+            let ansi = std::io::IsTerminal::is_terminal(&std::io::stderr());
+            let layer = fmt::layer().with_writer(std::io::stderr).with_ansi(ansi);
+            registry.with(layer.with_target(false)).try_init()
+        }
+        Format::Json => {
+            let layer = fmt::layer().json().flatten_event(true).with_writer(std::io::stderr);
+            registry.with(layer).try_init()
+        }
+    };
+    if started.is_err() {
+        tracing::debug!("logging was started before");
+    }
+}

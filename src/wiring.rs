@@ -1,0 +1,184 @@
+//! From settings to a running registry: the one place that names every concrete type.
+
+use std::future::Future;
+use std::io;
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
+use tokio_util::task::TaskTracker;
+
+use crate::api::{self, Api};
+use crate::auth::Anyone;
+use crate::clock::SystemClock;
+use crate::config::{self, Settings, StoreUrl};
+use crate::registry::{Leases, Limits, Policy, Registry};
+use crate::server;
+use crate::store::local::{Local, OpenError};
+use crate::store::memory::Memory;
+use crate::store::s3::S3;
+use crate::store::{self, ObjectStore, ProbeReport};
+use crate::telemetry;
+
+/// Why the registry cannot start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The folder cannot be used.
+    #[error(transparent)]
+    Folder(#[from] OpenError),
+    /// The store cannot be used.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    /// The store lacks what the registry relies on.
+    #[error(
+        "{0}\nThis store cannot keep tags safe between several writers. To use it all the same, \
+         with one writer at a time and nothing ever collected, set store.append_only = true."
+    )]
+    AppendOnly(Box<ProbeReport>),
+    /// The constants of the lease protocol contradict each other.
+    #[error(transparent)]
+    Leases(#[from] crate::registry::lease::UnsafeLeases),
+    /// The socket cannot be opened.
+    #[error("cannot listen on {0}: {1}")]
+    Listen(std::net::SocketAddr, #[source] io::Error),
+}
+
+/// Opens the store that the settings name.
+pub async fn open_store(settings: &Settings) -> Result<Arc<dyn ObjectStore>, StartError> {
+    match &settings.store.url {
+        StoreUrl::Folder(path) => {
+            let path = path.clone();
+            let opened = tokio::task::spawn_blocking(move || Local::open(path)).await;
+            match opened {
+                Ok(opened) => Ok(Arc::new(opened?)),
+                Err(error) => Err(store::Error::Unavailable(error.to_string()).into()),
+            }
+        }
+        StoreUrl::Memory => Ok(Arc::new(Memory::new())),
+        StoreUrl::S3 { bucket, prefix } => {
+            Ok(Arc::new(S3::connect(s3_settings(settings, bucket, prefix)).await?))
+        }
+    }
+}
+
+fn s3_settings(settings: &Settings, bucket: &str, prefix: &str) -> store::s3::Settings {
+    let s3 = &settings.store.s3;
+    let exposed =
+        |secret: &Option<config::Secret>| secret.as_ref().map(|secret| secret.expose().to_owned());
+    store::s3::Settings {
+        bucket: bucket.to_owned(),
+        prefix: prefix.to_owned(),
+        endpoint: s3.endpoint.clone(),
+        public_endpoint: s3.public_endpoint.clone(),
+        region: s3.region.clone(),
+        path_style: s3.uses_path_style(),
+        access_key_id: s3.access_key_id.clone(),
+        secret_access_key: exposed(&s3.secret_access_key),
+        session_token: exposed(&s3.session_token),
+        checksum: if s3.sends_crc32() {
+            store::s3::Checksum::Crc32
+        } else {
+            store::s3::Checksum::None
+        },
+        attempts_max: s3.attempts_max,
+        connect_timeout: s3.connect_timeout,
+        response_timeout: s3.response_timeout,
+        stall_timeout: s3.stall_timeout,
+    }
+}
+
+/// The API over a store, as the settings want it.
+pub fn api(
+    settings: &Settings,
+    store: Arc<dyn ObjectStore>,
+    tasks: &TaskTracker,
+) -> Result<Arc<Api>, StartError> {
+    let collection = &settings.collection;
+    let leases = Leases::new(collection.grace, collection.write_deadline, collection.clock_skew)?;
+    let sparse = settings.manifests.sparse;
+    let policy = Policy {
+        sparse_indexes: sparse != config::Sparse::None,
+        sparse_images: sparse == config::Sparse::All,
+    };
+    let registry = Registry::new(store, limits(settings), policy, leases, tasks.clone());
+    let delivery = match settings.blobs.delivery {
+        config::Delivery::Proxy => api::Delivery::Proxy,
+        config::Delivery::Redirect => api::Delivery::Redirect,
+    };
+    let api_settings = api::Settings {
+        delivery,
+        redirect_ttl: settings.blobs.redirect_ttl,
+        redirect_step: settings.blobs.redirect_step,
+        body_idle: settings.server.body_idle_timeout,
+        delete_manifests: settings.manifests.delete,
+        delete_blobs: settings.blobs.delete,
+        catalog: settings.lists.catalog,
+    };
+    Ok(Arc::new(Api::new(
+        Arc::new(registry),
+        Arc::new(Anyone),
+        Arc::new(SystemClock),
+        api_settings,
+        tasks.clone(),
+    )))
+}
+
+fn limits(settings: &Settings) -> Limits {
+    let bytes = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
+    Limits {
+        manifest_bytes_max: bytes(settings.manifests.bytes_max),
+        tags_per_push_max: settings.manifests.tags_per_push_max as usize,
+        inline_bytes_max: bytes(settings.uploads.inline_bytes),
+        part_bytes: bytes(settings.uploads.part_bytes),
+        parts_in_flight_max: settings.uploads.parts_in_flight as usize,
+        buffer_bytes_max: bytes(settings.uploads.buffer_bytes),
+        uploads_concurrent_max: settings.uploads.concurrent_max as usize,
+        buffer_wait_max: settings.uploads.wait_max,
+        page_max: settings.lists.page_max as usize,
+    }
+}
+
+/// Begins logging.
+pub fn start_logging(settings: &Settings) {
+    let format = match settings.log.format {
+        config::LogFormat::Text => telemetry::Format::Text,
+        config::LogFormat::Json => telemetry::Format::Json,
+    };
+    telemetry::start(format, &settings.log.level);
+}
+
+/// Puts the store to the test, and refuses one that would lose writes.
+pub async fn check(settings: &Settings) -> Result<(Arc<dyn ObjectStore>, ProbeReport), StartError> {
+    let store = open_store(settings).await?;
+    let report = store::probe(store.as_ref()).await?;
+    if report.append_only() && !settings.store.append_only {
+        return Err(StartError::AppendOnly(Box::new(report)));
+    }
+    Ok((store, report))
+}
+
+/// Runs the registry until `shutdown` ends.
+pub async fn serve(
+    settings: &Settings,
+    shutdown: impl Future<Output = ()> + Send,
+) -> Result<(), StartError> {
+    let (store, report) = check(settings).await?;
+    tracing::info!("{report}");
+    if report.degraded() {
+        tracing::warn!("the store lacks something that the registry relies on, see above");
+    }
+    let tasks = TaskTracker::new();
+    let api = api(settings, store, &tasks)?;
+    let address = settings.server.listen;
+    let listener =
+        TcpListener::bind(address).await.map_err(|error| StartError::Listen(address, error))?;
+    let address = listener.local_addr().unwrap_or(address);
+    tracing::info!(store = %settings.store.url, "listening on {address}");
+    let sockets = server::Settings {
+        header_timeout: settings.server.header_timeout,
+        drain_timeout: settings.server.drain_timeout,
+        connections_max: settings.server.connections_max as usize,
+    };
+    server::run(listener, api, sockets, tasks, shutdown).await;
+    Ok(())
+}

@@ -1,0 +1,204 @@
+//! Bytes: guarantees 7 and 9.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use longshore::oci::{Algorithm, Digest};
+use longshore::store::{Error, Location, MultipartId, ObjectStore, Part, PresignGet};
+use tokio::task::JoinSet;
+
+use super::{assert_fails, bytes_of, collect, get, unused_location};
+
+/// The least size of a part that is not the last.
+const PART_BYTES: usize = 5 * 1024 * 1024;
+
+pub(super) async fn check(store: &Arc<dyn ObjectStore>) {
+    bytes_come_back(store.as_ref()).await;
+    a_wrong_digest_leaves_nothing(store.as_ref()).await;
+    deleting_is_idempotent(store.as_ref()).await;
+    a_url_is_made_or_not(store.as_ref()).await;
+    parts_become_one_object(store).await;
+    one_part_is_enough(store.as_ref()).await;
+    only_listed_parts_count(store.as_ref()).await;
+    a_wrong_list_is_refused(store.as_ref()).await;
+    aborting_is_idempotent(store.as_ref()).await;
+}
+
+async fn bytes_come_back(store: &dyn ObjectStore) {
+    for length in [0, 1, 300_000, 3_000_001] {
+        let location = unused_location(store);
+        assert_fails!(get(store, &location).await, Error::NotFound);
+        let bytes = bytes_of(3, length);
+        let digest = (length != 1).then(|| sha256(&bytes));
+        store.put_bytes(&location, bytes.clone(), digest).await.expect("written");
+        assert!(get(store, &location).await.expect("read") == bytes, "{length} bytes differ");
+        ranges_come_back(store, &location, &bytes).await;
+    }
+}
+
+/// Reads at both ends, around the middle, and around what may be the border of a part.
+async fn ranges_come_back(store: &dyn ObjectStore, location: &Location, bytes: &Bytes) {
+    let end = bytes.len();
+    let around = [0, 1, end / 2, end.saturating_sub(1), end, PART_BYTES, PART_BYTES + 1];
+    for from in around {
+        for to in around.into_iter().filter(|to| from < *to && *to <= end) {
+            let stream = store.get_bytes(location, Some(from as u64..to as u64)).await;
+            let read = collect(stream.expect("opened")).await.expect("read");
+            assert!(
+                read == bytes[from..to],
+                "the range {:?} differs",
+                Range { start: from, end: to }
+            );
+        }
+    }
+    assert_fails!(
+        store.get_bytes(&unused_location(store), Some(0..1)).await.map(|_| ()),
+        Error::NotFound
+    );
+}
+
+fn sha256(bytes: &[u8]) -> [u8; 32] {
+    let digest = Digest::of(Algorithm::Sha256, bytes);
+    digest.as_bytes().try_into().expect("32 bytes")
+}
+
+async fn a_wrong_digest_leaves_nothing(store: &dyn ObjectStore) {
+    let location = unused_location(store);
+    let bytes = bytes_of(4, 50_000);
+    let wrong = Some(sha256(b"something else"));
+    assert_fails!(store.put_bytes(&location, bytes.clone(), wrong).await, Error::BadDigest);
+    assert_fails!(get(store, &location).await, Error::NotFound);
+    store.put_bytes(&location, bytes.clone(), Some(sha256(&bytes))).await.expect("written");
+    assert_eq!(get(store, &location).await.expect("read"), bytes);
+}
+
+async fn deleting_is_idempotent(store: &dyn ObjectStore) {
+    let location = unused_location(store);
+    store.delete_bytes(&location).await.expect("nothing to remove");
+    store.put_bytes(&location, "short".into(), None).await.expect("written");
+    for _ in 0..2 {
+        store.delete_bytes(&location).await.expect("removed");
+        assert_fails!(get(store, &location).await, Error::NotFound);
+    }
+}
+
+async fn a_url_is_made_or_not(store: &dyn ObjectStore) {
+    let options = PresignGet { dated: store.now(), valid_for: Duration::from_mins(10) };
+    let location = unused_location(store);
+    if let Some(url) = store.presign_get(&location, options).await.expect("no failure") {
+        assert!(url.contains(location.as_str()), "{url}");
+        let again = store.presign_get(&location, options).await.expect("no failure");
+        assert_eq!(again, Some(url), "equal options make equal URLs");
+    }
+}
+
+/// Parts come in any order, their numbers have gaps, and one of them is sent twice.
+async fn parts_become_one_object(store: &Arc<dyn ObjectStore>) {
+    let location = unused_location(store.as_ref());
+    let id = store.start(&location).await.expect("started");
+    let sent = [
+        (2, bytes_of(5, PART_BYTES)),
+        (3, bytes_of(6, PART_BYTES + 17)),
+        (7, bytes_of(7, PART_BYTES)),
+        (9_999, bytes_of(8, 123)),
+    ];
+    let mut tasks = JoinSet::new();
+    for (number, bytes) in sent.iter().rev().cloned() {
+        let (store, location, id) = (Arc::clone(store), location.clone(), id.clone());
+        tasks.spawn(async move { put(store.as_ref(), &location, &id, number, bytes).await });
+    }
+    let mut parts = tasks.join_all().await;
+    parts.sort_by_key(|part| part.number);
+    parts[1] = put(store.as_ref(), &location, &id, 3, sent[1].1.clone()).await;
+    assert_fails!(get(store.as_ref(), &location).await, Error::NotFound);
+
+    let whole: BytesMut = sent.iter().flat_map(|(_, bytes)| bytes.clone()).collect();
+    let whole = whole.freeze();
+    for _ in 0..2 {
+        store.complete(&location, &id, &parts).await.expect("completed");
+        assert!(get(store.as_ref(), &location).await.expect("read") == whole, "bytes differ");
+    }
+    ranges_come_back(store.as_ref(), &location, &whole).await;
+
+    // Whatever it answers, what is complete stays.
+    drop(store.abort(&location, &id).await);
+    assert_eq!(get(store.as_ref(), &location).await.expect("read").len(), whole.len());
+    for _ in 0..2 {
+        store.delete_bytes(&location).await.expect("removed");
+        assert_fails!(get(store.as_ref(), &location).await, Error::NotFound);
+    }
+}
+
+async fn put(
+    store: &dyn ObjectStore,
+    location: &Location,
+    id: &MultipartId,
+    number: u32,
+    bytes: Bytes,
+) -> Part {
+    let size = bytes.len() as u64;
+    let part = store.put_part(location, id, number, bytes).await.expect("a part is taken");
+    assert_eq!((part.number, part.size), (number, size));
+    part
+}
+
+async fn one_part_is_enough(store: &dyn ObjectStore) {
+    let location = unused_location(store);
+    let id = store.start(&location).await.expect("started");
+    let bytes = bytes_of(9, 1_000);
+    let parts = [put(store, &location, &id, 1, bytes.clone()).await];
+    assert_fails!(get(store, &location).await, Error::NotFound);
+    for _ in 0..2 {
+        store.complete(&location, &id, &parts).await.expect("completed");
+        assert_eq!(get(store, &location).await.expect("read"), bytes);
+    }
+    ranges_come_back(store, &location, &bytes).await;
+}
+
+async fn only_listed_parts_count(store: &dyn ObjectStore) {
+    let location = unused_location(store);
+    let id = store.start(&location).await.expect("started");
+    let first = bytes_of(10, PART_BYTES);
+    let last = bytes_of(12, 10);
+    let parts = [
+        put(store, &location, &id, 1, first.clone()).await,
+        put(store, &location, &id, 5, last.clone()).await,
+    ];
+    put(store, &location, &id, 3, bytes_of(11, PART_BYTES)).await;
+    store.complete(&location, &id, &parts).await.expect("completed");
+    assert!(get(store, &location).await.expect("read") == [first, last].concat(), "bytes differ");
+}
+
+async fn a_wrong_list_is_refused(store: &dyn ObjectStore) {
+    let location = unused_location(store);
+    let id = store.start(&location).await.expect("started");
+    let first = put(store, &location, &id, 1, bytes_of(13, PART_BYTES)).await;
+    let second = put(store, &location, &id, 2, bytes_of(14, 10)).await;
+    let lists = [
+        vec![second.clone(), first.clone()],
+        vec![Part { tag: second.tag.clone(), ..first.clone() }, second.clone()],
+        vec![first.clone(), Part { number: 4, ..second.clone() }],
+    ];
+    for list in lists {
+        let outcome = store.complete(&location, &id, &list).await;
+        assert!(outcome.is_err(), "{list:?} was completed");
+        assert_fails!(get(store, &location).await, Error::NotFound);
+    }
+    store.complete(&location, &id, &[first, second]).await.expect("completed");
+    assert_eq!(get(store, &location).await.expect("read").len(), PART_BYTES + 10);
+}
+
+async fn aborting_is_idempotent(store: &dyn ObjectStore) {
+    let location = unused_location(store);
+    let id = store.start(&location).await.expect("started");
+    let parts = [put(store, &location, &id, 1, bytes_of(15, 100)).await];
+    for _ in 0..2 {
+        store.abort(&location, &id).await.expect("aborted");
+    }
+    assert_fails!(store.complete(&location, &id, &parts).await, Error::NotFound);
+    let late = store.put_part(&location, &id, 2, "late".into()).await;
+    assert_fails!(late, Error::NotFound);
+    assert_fails!(get(store, &location).await, Error::NotFound);
+}

@@ -1,0 +1,194 @@
+//! What only the local folder can do: be opened twice, be closed, and be opened again.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use longshore::store::local::{Local, OpenError};
+use longshore::store::{Error, MultipartId, ObjectStore, Part};
+use tempfile::tempdir;
+
+use super::{assert_fails, bytes_of, get, unused_key, unused_location};
+
+fn open(path: &Path) -> Local {
+    Local::open(path).expect("the folder opens")
+}
+
+/// Every file below a path.
+fn files(path: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(path).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() { found.extend(files(&path)) } else { found.push(path) }
+    }
+    found
+}
+
+#[tokio::test]
+async fn a_folder_in_use_is_refused() {
+    let folder = tempdir().expect("a temporary folder");
+    let path = folder.path().join("new").join("store");
+    let store = open(&path);
+    let location = unused_location(&store);
+    store.put_bytes(&location, "kept".into(), None).await.expect("written");
+    // What the first one is writing must not be swept away by the second.
+    let writing = path.join("incoming").join("being-written");
+    fs::write(&writing, "half").expect("written");
+
+    let refusal = Local::open(&path).expect_err("it is in use").to_string();
+    assert!(refusal.contains("in use by another process"), "{refusal}");
+    assert!(refusal.contains(path.to_str().expect("text")), "{refusal}");
+    assert!(writing.exists());
+    assert_eq!(get(&store, &location).await.expect("read"), "kept");
+    drop(store);
+    let store = open(&path);
+    assert!(!writing.exists(), "leftovers go when the folder is opened");
+    assert!(store.describe().starts_with("local folder /"), "{}", store.describe());
+}
+
+#[tokio::test]
+async fn what_is_not_ours_is_refused() {
+    let folder = tempdir().expect("a temporary folder");
+    let file = folder.path().join("file");
+    fs::write(&file, "").expect("written");
+    assert_fails!(Local::open(&file), OpenError::Io { .. });
+
+    let path = folder.path().join("newer");
+    drop(open(&path));
+    fs::write(path.join("layout"), "longshore local store, layout 2\n").expect("written");
+    let refusal = Local::open(&path).expect_err("another layout").to_string();
+    assert!(refusal.contains("another layout") && refusal.contains("layout 2"), "{refusal}");
+
+    let path = folder.path().join("damaged");
+    drop(open(&path));
+    fs::write(path.join("entries.redb"), bytes_of(1, 100_000)).expect("written");
+    assert_fails!(Local::open(&path), OpenError::Database { .. });
+    assert_fails!(
+        Local::open("/proc/longshore"),
+        OpenError::NotWritable { .. } | OpenError::Io { .. }
+    );
+}
+
+#[tokio::test]
+async fn everything_is_there_after_a_restart() {
+    let folder = tempdir().expect("a temporary folder");
+    let store = open(folder.path());
+    let (key, location, unfinished) =
+        (unused_key(), unused_location(&store), unused_location(&store));
+    let version = store.create(&key, "one".into(), None).await.expect("created");
+    store.put_bytes(&location, "bytes".into(), None).await.expect("written");
+    let id = store.start(&unfinished).await.expect("started");
+    let first = bytes_of(2, 400_000);
+    let mut parts = vec![store.put_part(&unfinished, &id, 1, first.clone()).await.expect("taken")];
+    drop(store);
+
+    let store = open(folder.path());
+    let entry = store.read(&key).await.expect("read");
+    assert_eq!((entry.body.as_ref(), &entry.version), (b"one".as_slice(), &version));
+    let next = store.replace(&key, &version, "two".into(), None).await.expect("replaced");
+    assert_ne!(next, version);
+    assert_eq!(get(&store, &location).await.expect("read"), "bytes");
+    let last = bytes_of(3, 100);
+    parts.push(store.put_part(&unfinished, &id, 2, last.clone()).await.expect("taken"));
+    drop(store);
+
+    let store = open(folder.path());
+    store.complete(&unfinished, &id, &parts).await.expect("completed");
+    drop(store);
+    let store = open(folder.path());
+    store.complete(&unfinished, &id, &parts).await.expect("repeated");
+    assert_eq!(get(&store, &unfinished).await.expect("read"), [first, last].concat());
+}
+
+#[tokio::test]
+async fn nothing_is_left_behind() {
+    let folder = tempdir().expect("a temporary folder");
+    let store = open(folder.path());
+    let (location, other) = (unused_location(&store), unused_location(&store));
+    let id = store.start(&location).await.expect("started");
+    let mut parts = Vec::new();
+    for number in 1..=3 {
+        let bytes = bytes_of(u64::from(number), 1_000);
+        parts.push(store.put_part(&location, &id, number, bytes).await.expect("taken"));
+    }
+    let given_up = store.start(&other).await.expect("started");
+    store.put_part(&other, &given_up, 1, "gone".into()).await.expect("taken");
+    store.abort(&other, &given_up).await.expect("aborted");
+
+    store.complete(&location, &id, &parts[..2]).await.expect("completed");
+    assert_eq!(files(&folder.path().join("bytes")).len(), 2, "the parts themselves, not a copy");
+    for room in ["parts", "incoming"] {
+        assert_eq!(files(&folder.path().join(room)), [] as [PathBuf; 0]);
+    }
+    let late = store.put_part(&location, &id, 4, "late".into()).await;
+    assert_fails!(late, Error::NotFound);
+    assert_eq!(get(&store, &location).await.expect("read").len(), 2_000);
+    store.delete_bytes(&location).await.expect("removed");
+    assert_eq!(files(&folder.path().join("bytes")), [] as [PathBuf; 0]);
+}
+
+#[tokio::test]
+async fn a_number_sent_twice_means_what_the_list_says() {
+    let folder = tempdir().expect("a temporary folder");
+    let store = open(folder.path());
+    let location = unused_location(&store);
+    let id = store.start(&location).await.expect("started");
+    let first = store.put_part(&location, &id, 1, "first".into()).await.expect("taken");
+    store.put_part(&location, &id, 1, "second".into()).await.expect("taken");
+    store.complete(&location, &id, &[first]).await.expect("completed");
+    assert_eq!(get(&store, &location).await.expect("read"), "first");
+}
+
+#[tokio::test]
+async fn names_from_outside_stay_out_of_paths() {
+    let folder = tempdir().expect("a temporary folder");
+    let store = open(folder.path());
+    let location = unused_location(&store);
+    for name in ["", "..", "../bytes", "/etc", "multipart-1"] {
+        let id = MultipartId(name.to_owned());
+        let part = Part { number: 1, tag: "x".to_owned(), size: 1 };
+        assert_fails!(store.put_part(&location, &id, 1, "x".into()).await, Error::Refused(_));
+        assert_fails!(store.complete(&location, &id, &[part]).await, Error::Refused(_));
+        assert_fails!(store.abort(&location, &id).await, Error::Refused(_));
+    }
+    let id = store.start(&location).await.expect("started");
+    let part = store.put_part(&location, &id, 1, "x".into()).await.expect("taken");
+    let tag = format!("../{}", part.tag);
+    let outcome = store.complete(&location, &id, &[Part { tag, ..part }]).await;
+    assert_fails!(outcome, Error::Refused(_));
+}
+
+#[tokio::test]
+async fn a_folder_that_went_away_is_an_outage() {
+    let folder = tempdir().expect("a temporary folder");
+    let path = folder.path().join("store");
+    let store = open(&path);
+    let location = unused_location(&store);
+    store.put_bytes(&location, "bytes".into(), None).await.expect("written");
+    fs::rename(&path, folder.path().join("elsewhere")).expect("moved");
+    assert_fails!(get(&store, &location).await, Error::Unavailable(_));
+    assert_fails!(store.start(&location).await, Error::Unavailable(_));
+    let outcome = store.put_bytes(&unused_location(&store), Bytes::new(), None).await;
+    assert_fails!(outcome, Error::Unavailable(_));
+}
+
+#[tokio::test]
+async fn damage_is_told_from_absence() {
+    let folder = tempdir().expect("a temporary folder");
+    let store = open(folder.path());
+    let location = unused_location(&store);
+    let id = store.start(&location).await.expect("started");
+    let mut parts = Vec::new();
+    for number in [1, 2] {
+        let bytes = bytes_of(4, 10_000);
+        parts.push(store.put_part(&location, &id, number, bytes).await.expect("taken"));
+    }
+    store.complete(&location, &id, &parts).await.expect("completed");
+    let part = &files(&folder.path().join("bytes"))[0];
+    fs::OpenOptions::new()
+        .write(true)
+        .open(part)
+        .and_then(|file| file.set_len(9_000))
+        .expect("shortened");
+    assert_fails!(get(&store, &location).await, Error::Damaged(_));
+}

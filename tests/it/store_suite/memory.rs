@@ -1,0 +1,174 @@
+//! What only the store in memory can do: tell another time, count, and fail on demand.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant, UNIX_EPOCH};
+
+use bytes::Bytes;
+use longshore::store::memory::{Calls, Fault, FaultKind, Memory, Operation, Reported};
+use longshore::store::{Deadline, Error, ObjectStore, Part, Prefix, PresignGet};
+
+use super::{assert_fails, bytes_of, collect, get, unused_key, unused_location, unused_repository};
+
+#[tokio::test]
+async fn time_is_what_the_clock_says() {
+    let seconds = Arc::new(AtomicU64::new(1_000));
+    let told = Arc::clone(&seconds);
+    let clock = move || UNIX_EPOCH + Duration::from_secs(told.load(Ordering::SeqCst));
+    let store = Memory::with_clock(Arc::new(clock));
+    let deadline = Deadline { leased_at: store.now(), valid_for: Duration::from_mins(5) };
+
+    let key = unused_key();
+    seconds.store(1_300, Ordering::SeqCst);
+    let version = store.create(&key, "in time".into(), Some(deadline)).await.expect("in time");
+    seconds.store(1_301, Ordering::SeqCst);
+    let late = store.replace(&key, &version, "late".into(), Some(deadline)).await;
+    assert_fails!(late, Error::Expired);
+    seconds.store(3_300, Ordering::SeqCst);
+    assert_eq!(store.read(&key).await.expect("read").age, Duration::from_secs(2_000));
+    seconds.store(0, Ordering::SeqCst);
+    assert_eq!(store.read(&key).await.expect("read").age, Duration::ZERO);
+}
+
+#[tokio::test]
+async fn calls_are_counted_by_kind() {
+    let store = Memory::new();
+    let key = unused_key();
+    let version = store.create(&key, "one".into(), None).await.expect("created");
+    assert_fails!(store.create(&key, "one".into(), None).await, Error::Conflict);
+    let before = store.calls();
+    store.replace(&key, &version, "two".into(), None).await.expect("replaced");
+    store.read(&key).await.expect("read");
+    store.list(&Prefix::Tags(unused_repository()), None, 10).await.expect("listed");
+    let location = unused_location(&store);
+    let options = PresignGet { dated: store.now(), valid_for: Duration::from_mins(10) };
+    assert_eq!(store.presign_get(&location, options).await.expect("no failure"), None);
+    let since = store.calls().since(&before);
+    assert_eq!(since, Calls { replace: 1, read: 1, list: 1, presign: 1, ..Calls::default() });
+    assert_eq!((since.total(), store.calls().total()), (3, 5));
+}
+
+#[tokio::test]
+async fn what_is_stored_can_be_looked_at() {
+    let store = Memory::new().with_presign("memory://bucket");
+    let key = unused_key();
+    assert!(store.entry(&key).is_none());
+    store.create(&key, "seen".into(), None).await.expect("created");
+    assert_eq!(store.entry(&key).expect("it is there").body, "seen");
+
+    let location = unused_location(&store);
+    let id = store.start(&location).await.expect("started");
+    assert_eq!((store.open_multiparts(), store.byte_objects().len()), (1, 0));
+    let part = store.put_part(&location, &id, 1, "bytes".into()).await.expect("taken");
+    store.complete(&location, &id, &[part]).await.expect("completed");
+    assert_eq!(store.open_multiparts(), 0);
+    assert_eq!(store.byte_objects(), [(location.to_string(), 5)]);
+
+    let options = PresignGet { dated: UNIX_EPOCH, valid_for: Duration::from_mins(10) };
+    let url = store.presign_get(&location, options).await.expect("no failure").expect("a URL");
+    assert_eq!(url, format!("memory://bucket/{location}?dated=0&valid_for=600"));
+}
+
+#[tokio::test]
+async fn mistakes_of_ours_are_refused() {
+    let store = Memory::new();
+    let location = unused_location(&store);
+    let id = store.start(&location).await.expect("started");
+    let mut parts: Vec<Part> = Vec::new();
+    for number in [1, 2] {
+        parts.push(store.put_part(&location, &id, number, "small".into()).await.expect("taken"));
+    }
+    assert_fails!(store.put_part(&location, &id, 1, "other".into()).await, Error::Refused(_));
+    assert_fails!(store.put_part(&location, &id, 0, "zero".into()).await, Error::Refused(_));
+    assert_fails!(store.complete(&location, &id, &parts).await, Error::Refused(_));
+    assert_fails!(store.complete(&location, &id, &[]).await, Error::Refused(_));
+    let elsewhere = unused_location(&store);
+    assert_fails!(store.complete(&elsewhere, &id, &parts[1..]).await, Error::NotFound);
+
+    store.put_bytes(&elsewhere, "one".into(), None).await.expect("written");
+    store.put_bytes(&elsewhere, "one".into(), None).await.expect("a request was sent again");
+    assert_fails!(store.put_bytes(&elsewhere, "two".into(), None).await, Error::Refused(_));
+
+    let lenient = Memory::new().with_part_bytes_min(5);
+    let id = lenient.start(&location).await.expect("started");
+    for part in &parts {
+        lenient.put_part(&location, &id, part.number, "small".into()).await.expect("taken");
+    }
+    lenient.complete(&location, &id, &parts).await.expect("five bytes are enough");
+}
+
+#[tokio::test]
+async fn a_lost_request_has_no_effect_and_a_lost_response_has() {
+    let store = Memory::new();
+    let key = unused_key();
+    store.inject(Fault::on(Operation::Create, FaultKind::FailBefore));
+    assert_fails!(store.create(&key, "one".into(), None).await, Error::Unavailable(_));
+    assert!(store.entry(&key).is_none());
+
+    store.inject(Fault::on(Operation::Create, FaultKind::FailAfter(Reported::Conflict)));
+    assert_fails!(store.create(&key, "one".into(), None).await, Error::Conflict);
+    let version = store.entry(&key).expect("it took effect").version;
+
+    store.inject(Fault::everywhere(FaultKind::FailAfter(Reported::Unavailable)));
+    let outcome = store.replace(&key, &version, "two".into(), None).await;
+    assert_fails!(outcome, Error::Unavailable(_));
+    assert_eq!(store.read(&key).await.expect("the fault is spent").body, "two");
+
+    let location = unused_location(&store);
+    store.inject(Fault::on(Operation::PutBytes, FaultKind::FailAfter(Reported::Conflict)));
+    assert_fails!(store.put_bytes(&location, "x".into(), None).await, Error::Unavailable(_));
+    assert_eq!(store.byte_objects().len(), 1);
+    store.inject(Fault::everywhere(FaultKind::Refuse).times(2));
+    assert_fails!(store.delete_bytes(&location).await, Error::Refused(_));
+    assert_fails!(store.start(&location).await, Error::Refused(_));
+    store.delete_bytes(&location).await.expect("removed");
+}
+
+#[tokio::test]
+async fn a_body_breaks_off_where_it_was_told_to() {
+    let store = Memory::new();
+    let (key, location) = (unused_key(), unused_location(&store));
+    let bytes = bytes_of(1, 200_000);
+    store.create(&key, bytes.clone(), None).await.expect("created");
+    store.put_bytes(&location, bytes.clone(), None).await.expect("written");
+
+    store.inject(Fault::everywhere(FaultKind::TruncateBody(100_000)).always());
+    assert_fails!(store.read(&key).await, Error::Unavailable(_));
+    assert_fails!(get(&store, &location).await, Error::Unavailable(_));
+    let range = store.get_bytes(&location, Some(10..100_009)).await.expect("opened");
+    assert_eq!(collect(range).await.expect("it ends before"), bytes[10..100_009]);
+    store.heal();
+    assert_eq!(get(&store, &location).await.expect("healed"), bytes);
+}
+
+#[tokio::test]
+async fn a_delayed_write_meets_its_deadline() {
+    let store = Memory::new();
+    let delay = Duration::from_millis(120);
+    store.inject(Fault::on(Operation::Create, FaultKind::Delay(delay)));
+    let deadline = Deadline { leased_at: store.now(), valid_for: Duration::from_millis(60) };
+    let begin = Instant::now();
+    let late = store.create(&unused_key(), "late".into(), Some(deadline)).await;
+    assert_fails!(late, Error::Expired);
+    assert!(begin.elapsed() >= delay);
+}
+
+#[tokio::test]
+async fn chances_repeat_from_their_seed() {
+    let failures = async |seed| {
+        let store = Memory::new();
+        store.inject(Fault::everywhere(FaultKind::FailBefore).chance(seed, 300).below("v1/g/"));
+        let mut failed = Vec::new();
+        for _ in 0..1_000 {
+            failed.push(store.create(&unused_key(), Bytes::new(), None).await.is_err());
+            let outcome = store.list(&Prefix::Repositories, None, 1).await;
+            outcome.expect("the fault strikes elsewhere");
+        }
+        failed
+    };
+    let failed = failures(7).await;
+    let count = failed.iter().filter(|failed| **failed).count();
+    assert!((200..400).contains(&count), "{count} of 1,000");
+    assert_eq!(failed, failures(7).await);
+    assert_ne!(failed, failures(8).await);
+}

@@ -1,0 +1,223 @@
+//! A registry to talk to: in this process over a store of its own, or a running one by its URL.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use longshore::config::{self, Flag, Settings, Sources, StoreUrl};
+use longshore::oci::UploadId;
+use longshore::server;
+use longshore::store::ObjectStore;
+use longshore::store::memory::Memory;
+use longshore::wiring;
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio_util::task::TaskTracker;
+
+use super::http::{Client, Request};
+use super::{bytes, sha256};
+
+/// A registry under test. It ends with this value.
+#[derive(Debug)]
+pub struct App {
+    pub client: Client,
+    /// The store, where it is the memory store: to count calls and to inject faults.
+    pub memory: Option<Arc<Memory>>,
+    /// The store, where the registry runs in this process.
+    pub store: Option<Arc<dyn ObjectStore>>,
+    pub address: Option<SocketAddr>,
+    /// What the registry still has to do; waiting for it makes counts exact.
+    tasks: TaskTracker,
+    stop: Option<oneshot::Sender<()>>,
+    _folder: Option<TempDir>,
+}
+
+#[expect(clippy::disallowed_methods, reason = "the tests are configured by their environment")]
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// Settings for tests: everything is allowed, even what is sparse.
+fn settings() -> Settings {
+    Settings::default()
+}
+
+/// The bucket of `LONGSHORE_TEST_S3` below a prefix that nothing has used, if it is set.
+pub async fn store_from_environment() -> Option<Arc<dyn ObjectStore>> {
+    let url = variable("LONGSHORE_TEST_S3")?;
+    let url = format!("{}/{}", url.trim_end_matches('/'), UploadId::random());
+    let flag = Flag { name: "LONGSHORE_TEST_S3", key: "store.url", value: url };
+    let sources = Sources::from_process(None, vec![flag]).expect("a readable environment");
+    let settings = config::load(&sources).unwrap_or_else(|errors| panic!("{errors}"));
+    Some(wiring::open_store(&settings).await.expect("the bucket can be opened"))
+}
+
+impl App {
+    /// A registry over the store that the environment chooses.
+    pub async fn start() -> Self {
+        Self::start_with(|_| {}).await
+    }
+
+    /// The same with other settings. Only for registries in this process: with `REGISTRY_URL` the
+    /// settings are those of the registry there.
+    pub async fn start_with(change: impl FnOnce(&mut Settings)) -> Self {
+        if let Some(url) = variable("REGISTRY_URL") {
+            return Self {
+                client: Client::new(&url),
+                memory: None,
+                store: None,
+                address: None,
+                tasks: TaskTracker::new(),
+                stop: None,
+                _folder: None,
+            };
+        }
+        let mut settings = settings();
+        change(&mut settings);
+        match variable("LONGSHORE_TEST_STORE").as_deref() {
+            None | Some("memory") => Self::over_memory(Arc::new(Memory::new()), settings).await,
+            Some("local") => {
+                let folder = TempDir::new().expect("a temporary folder");
+                settings.store.url = StoreUrl::Folder(folder.path().join("data"));
+                let store = wiring::open_store(&settings).await.expect("a local store");
+                let mut app = Self::over(store, settings).await;
+                app._folder = Some(folder);
+                app
+            }
+            Some("s3") => {
+                let store = store_from_environment().await;
+                Self::over(store.expect("LONGSHORE_TEST_S3 names a bucket"), settings).await
+            }
+            Some(other) => panic!("LONGSHORE_TEST_STORE={other} is none of memory, local, s3"),
+        }
+    }
+
+    /// A registry over a memory store of the test's own, whatever the environment says.
+    pub async fn over_memory(memory: Arc<Memory>, settings: Settings) -> Self {
+        let mut app = Self::over(memory.clone(), settings).await;
+        app.memory = Some(memory);
+        app
+    }
+
+    /// A registry over any store. Several over one store are several frontends.
+    pub async fn over(store: Arc<dyn ObjectStore>, settings: Settings) -> Self {
+        let tasks = TaskTracker::new();
+        let api = wiring::api(&settings, store.clone(), &tasks).expect("good settings");
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let (stop, stopped) = oneshot::channel::<()>();
+        let sockets = server::Settings {
+            header_timeout: settings.server.header_timeout,
+            drain_timeout: settings.server.drain_timeout,
+            connections_max: settings.server.connections_max as usize,
+        };
+        let serving = tasks.clone();
+        // The registry ends with the test, not with this function.
+        TaskTracker::new().spawn(async move {
+            let shutdown = async {
+                let _ = stopped.await;
+            };
+            server::run(listener, api, sockets, TaskTracker::new(), shutdown).await;
+            drop(serving);
+        });
+        Self {
+            client: Client::new(&format!("http://{address}")),
+            memory: None,
+            store: Some(store),
+            address: Some(address),
+            tasks,
+            stop: Some(stop),
+            _folder: None,
+        }
+    }
+
+    /// Whether the registry runs in this process, so that settings and faults can be chosen.
+    pub fn is_ours(&self) -> bool {
+        self.store.is_some()
+    }
+
+    /// Waits until the registry has done what outlives its requests.
+    pub async fn settled(&self) {
+        self.tasks.close();
+        self.tasks.wait().await;
+        self.tasks.reopen();
+    }
+
+    /// A repository name that no other test uses, even against a registry that is kept.
+    pub fn repository(&self, name: &str) -> String {
+        format!("it/{name}-{}", &UploadId::random().to_string()[..8])
+    }
+
+    pub fn request(&self, method: &str, path: &str) -> Request<'_> {
+        self.client.request(method, path)
+    }
+
+    pub fn get(&self, path: &str) -> Request<'_> {
+        self.request("GET", path)
+    }
+
+    /// Pushes a blob in one request and returns its digest.
+    pub async fn push_blob(&self, repository: &str, content: &[u8]) -> String {
+        let digest = sha256(content);
+        let path = format!("/v2/{repository}/blobs/uploads/");
+        let location = self.request("POST", &path).send().await.expect(202).location();
+        let separator = if location.contains('?') { '&' } else { '?' };
+        let close = format!("{location}{separator}digest={digest}");
+        let put = self.request("PUT", &close).header("content-type", "application/octet-stream");
+        put.body(content.to_vec()).send().await.expect(201);
+        digest
+    }
+
+    /// Pushes an image with a config and layers made from a seed, and returns its manifest.
+    pub async fn push_image(&self, repository: &str, tag: &str, seed: u64) -> (String, Vec<u8>) {
+        let config = format!("{{\"seed\":{seed}}}").into_bytes();
+        let layers = [bytes(seed, 300), bytes(seed + 1, 700)];
+        self.push_blob(repository, &config).await;
+        for layer in &layers {
+            self.push_blob(repository, layer).await;
+        }
+        let manifest = image_manifest(&config, &layers);
+        let path = format!("/v2/{repository}/manifests/{tag}");
+        let put = self.request("PUT", &path).header("content-type", OCI_MANIFEST);
+        put.body(manifest.clone()).send().await.expect(201);
+        (sha256(&manifest), manifest)
+    }
+}
+
+pub const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+pub const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
+pub const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
+pub const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
+
+/// An OCI image manifest over a config and layers.
+pub fn image_manifest(config: &[u8], layers: &[impl AsRef<[u8]>]) -> Vec<u8> {
+    let layers: Vec<serde_json::Value> = layers
+        .iter()
+        .map(|layer| {
+            serde_json::json!({
+                "mediaType": "application/vnd.oci.image.layer.v1.tar",
+                "digest": sha256(layer.as_ref()),
+                "size": layer.as_ref().len(),
+            })
+        })
+        .collect();
+    let manifest = serde_json::json!({
+        "schemaVersion": 2,
+        "mediaType": OCI_MANIFEST,
+        "config": {
+            "mediaType": "application/vnd.oci.image.config.v1+json",
+            "digest": sha256(config),
+            "size": config.len(),
+        },
+        "layers": layers,
+    });
+    serde_json::to_vec_pretty(&manifest).expect("JSON")
+}
+
+impl Drop for App {
+    fn drop(&mut self) {
+        if let Some(stop) = self.stop.take() {
+            let _ = stop.send(());
+        }
+    }
+}

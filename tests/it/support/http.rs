@@ -1,0 +1,156 @@
+//! A client that sends paths and headers as they are given, without tidying them up.
+
+use std::fmt;
+
+use bytes::Bytes;
+use futures_util::{StreamExt, stream};
+use http::{HeaderMap, Method, StatusCode, Uri};
+use http_body_util::combinators::BoxBody;
+use http_body_util::{BodyExt, Full, StreamBody};
+use hyper::body::Frame;
+use hyper_util::client::legacy::Client as Pooled;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+
+type Body = BoxBody<Bytes, std::io::Error>;
+
+/// A client of one registry.
+#[derive(Clone, Debug)]
+pub struct Client {
+    base: String,
+    pooled: Pooled<HttpConnector, Body>,
+}
+
+/// One request on its way.
+pub struct Request<'a> {
+    client: &'a Client,
+    method: Method,
+    path: String,
+    headers: HeaderMap,
+    body: Body,
+}
+
+/// What came back.
+#[derive(Clone)]
+pub struct Reply {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+}
+
+impl fmt::Debug for Reply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = &self.body[..self.body.len().min(500)];
+        writeln!(f, "{}", self.status)?;
+        for (name, value) in &self.headers {
+            writeln!(f, "{name}: {}", String::from_utf8_lossy(value.as_bytes()))?;
+        }
+        write!(f, "\n{}", String::from_utf8_lossy(shown))
+    }
+}
+
+fn full(bytes: Bytes) -> Body {
+    Full::new(bytes).map_err(|never| match never {}).boxed()
+}
+
+impl Client {
+    pub fn new(base: &str) -> Self {
+        let pooled = Pooled::builder(TokioExecutor::new()).build_http();
+        Self { base: base.trim_end_matches('/').to_owned(), pooled }
+    }
+
+    pub fn request(&self, method: &str, path: &str) -> Request<'_> {
+        Request {
+            client: self,
+            method: method.parse().expect("a method"),
+            path: path.to_owned(),
+            headers: HeaderMap::new(),
+            body: full(Bytes::new()),
+        }
+    }
+}
+
+impl Request<'_> {
+    pub fn header(mut self, name: &'static str, value: impl AsRef<str>) -> Self {
+        self.headers.append(name, value.as_ref().parse().expect("a header value"));
+        self
+    }
+
+    /// A body with a `Content-Length`.
+    pub fn body(mut self, bytes: impl Into<Bytes>) -> Self {
+        self.body = full(bytes.into());
+        self
+    }
+
+    /// A body in chunks, with `Transfer-Encoding: chunked`.
+    pub fn chunked(mut self, bytes: &[u8], size: usize) -> Self {
+        let chunks: Vec<Bytes> = bytes.chunks(size.max(1)).map(Bytes::copy_from_slice).collect();
+        let frames = stream::iter(chunks.into_iter().map(|chunk| Ok(Frame::data(chunk))));
+        self.body = BodyExt::boxed(StreamBody::new(frames));
+        self
+    }
+
+    /// A body in chunks that breaks off with an error after the last one.
+    pub fn broken_after(mut self, bytes: &[u8]) -> Self {
+        let first = Bytes::copy_from_slice(bytes);
+        let frames = stream::iter([Ok(Frame::data(first))]).chain(stream::once(async {
+            tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+            Err(std::io::Error::other("the client goes away"))
+        }));
+        self.body = BodyExt::boxed(StreamBody::new(Box::pin(frames)).map_err(|error| error));
+        self
+    }
+
+    /// Sends it. An absolute URL of this registry may stand in place of the path, as in `Location`.
+    pub async fn try_send(self) -> Result<Reply, String> {
+        let base = &self.client.base;
+        let path = self.path.strip_prefix(base.as_str()).unwrap_or(&self.path);
+        let uri: Uri = format!("{base}{path}").parse().map_err(|error| format!("{error}"))?;
+        let mut request = http::Request::new(self.body);
+        *request.method_mut() = self.method;
+        *request.uri_mut() = uri;
+        *request.headers_mut() = self.headers;
+        let response =
+            self.client.pooled.request(request).await.map_err(|error| format!("{error:?}"))?;
+        let (parts, body) = response.into_parts();
+        let body = body.collect().await.map_err(|error| format!("{error:?}"))?.to_bytes();
+        Ok(Reply { status: parts.status, headers: parts.headers, body })
+    }
+
+    pub async fn send(self) -> Reply {
+        let said = format!("{} {}", self.method, self.path);
+        self.try_send().await.unwrap_or_else(|error| panic!("{said}: {error}"))
+    }
+}
+
+impl Reply {
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+
+    #[track_caller]
+    pub fn expect(self, status: u16) -> Self {
+        assert_eq!(self.status.as_u16(), status, "{self:?}");
+        self
+    }
+
+    /// Asserts the status and the code of the first error of the envelope.
+    #[track_caller]
+    pub fn expect_error(self, status: u16, code: &str) -> Self {
+        let reply = self.expect(status);
+        let json = reply.json();
+        assert_eq!(json["errors"][0]["code"], code, "{reply:?}");
+        reply
+    }
+
+    #[track_caller]
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+
+    /// The `Location` header.
+    #[track_caller]
+    pub fn location(&self) -> String {
+        self.header("location").unwrap_or_else(|| panic!("no Location: {self:?}")).to_owned()
+    }
+}

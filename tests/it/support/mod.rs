@@ -1,0 +1,35 @@
+//! What the tests stand on: a registry to talk to, and a client that says exactly what it is told.
+
+pub mod app;
+pub mod http;
+
+pub use app::{App, store_from_environment};
+pub use http::{Reply, Request};
+
+use longshore::oci::{Algorithm, Digest};
+
+/// The SHA-256 digest of some bytes, as text.
+pub fn sha256(bytes: &[u8]) -> String {
+    Digest::of(Algorithm::Sha256, bytes).to_string()
+}
+
+/// The SHA-512 digest of some bytes, as text.
+pub fn sha512(bytes: &[u8]) -> String {
+    Digest::of(Algorithm::Sha512, bytes).to_string()
+}
+
+/// Bytes that differ from seed to seed and do not repeat.
+pub fn bytes(seed: u64, length: usize) -> Vec<u8> {
+    // SplitMix64, so that a failure can be repeated from its seed.
+    let mut state = seed;
+    let mut out = Vec::with_capacity(length + 8);
+    while out.len() < length {
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut word = state;
+        word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        out.extend_from_slice(&(word ^ (word >> 31)).to_le_bytes());
+    }
+    out.truncate(length);
+    out
+}

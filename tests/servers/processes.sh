@@ -1,0 +1,165 @@
+# shellcheck shell=bash
+# Starts and stops the processes that a test needs: S3 servers, registries, a round robin before them.
+#
+# Source this file, call the start functions, and let the script end: whatever was started is stopped
+# then, and what it had written is removed. A start function returns when the process answers, and
+# leaves its host:port in `address`. Logs go to $TEST_LOGS and outlive the run.
+
+repository_root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+tools_bin=$repository_root/target/tools/bin
+export PATH="$tools_bin:$PATH"
+export TEST_LOGS="${TEST_LOGS:-$repository_root/target/test-logs}"
+mkdir -p "$TEST_LOGS"
+
+process_scratch=$(mktemp -d)
+process_ids=()
+address=
+
+s3_access_key=longshore-tests
+s3_secret_key=longshore-tests-secret
+
+stop_processes() {
+  local id
+  for id in "${process_ids[@]}"; do kill -TERM "$id" 2>/dev/null || true; done
+  for id in "${process_ids[@]}"; do stop_process "$id"; done
+  process_ids=()
+  rm -rf "$process_scratch"
+}
+trap stop_processes EXIT
+# Without these the shell would end on a signal without running the EXIT trap of a waiting command.
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+# stop_process ID: asks it to end, and ends it by force when ten seconds were not enough.
+stop_process() {
+  local tries
+  kill -TERM "$1" 2>/dev/null || return 0
+  for ((tries = 0; tries < 100; tries++)); do
+    kill -0 "$1" 2>/dev/null || break
+    sleep 0.1
+  done
+  kill -KILL "$1" 2>/dev/null || true
+  wait "$1" 2>/dev/null || true
+}
+
+# choose_address: a port below the range from which the kernel takes ports for outgoing connections,
+# so that nobody gets it between the choice and the listen.
+choose_address() {
+  local port
+  while :; do
+    port=$((20000 + RANDOM % 10000))
+    if [ -z "$(ss -Hltn "sport = :$port")" ]; then break; fi
+  done
+  address=127.0.0.1:$port
+}
+
+# start_process NAME COMMAND...: runs it in the background with its output in a log of its own.
+# Leaves its id in `process_id` and the path of the log in `process_log`.
+start_process() {
+  local name=$1
+  shift
+  process_log=$TEST_LOGS/$name.log
+  "$@" >"$process_log" 2>&1 &
+  process_id=$!
+  process_ids+=("$process_id")
+}
+
+# wait_until WHAT COMMAND...: polls for up to a minute, and fails at once when the process has ended.
+wait_until() {
+  local what=$1 tries
+  shift
+  for ((tries = 0; tries < 600; tries++)); do
+    if "$@" >/dev/null 2>&1; then return 0; fi
+    if ! kill -0 "$process_id" 2>/dev/null; then break; fi
+    sleep 0.1
+  done
+  echo "$what did not start; its log $process_log ends with:" >&2
+  tail -n 30 "$process_log" >&2
+  return 1
+}
+
+start_minio() {
+  local folder=$process_scratch/minio
+  mkdir -p "$folder/data" "$folder/home"
+  choose_address
+  start_process minio env HOME="$folder/home" MINIO_BROWSER=off \
+    MINIO_ROOT_USER="$s3_access_key" MINIO_ROOT_PASSWORD="$s3_secret_key" \
+    minio server "$folder/data" --address "$address"
+  wait_until MinIO curl -fsS "http://$address/minio/health/ready"
+  use_s3 "$address"
+}
+
+start_versitygw() {
+  # The folder of the metadata must not have the folder of the data as a prefix of its path.
+  local folder=$process_scratch/versitygw
+  mkdir -p "$folder/data" "$folder/metadata"
+  choose_address
+  start_process versitygw env ROOT_ACCESS_KEY="$s3_access_key" ROOT_SECRET_KEY="$s3_secret_key" \
+    versitygw --port "$address" --keep-alive --quiet posix --sidecar "$folder/metadata" "$folder/data"
+  # It answers an unsigned request with 403, which is an answer.
+  wait_until versitygw curl -sS "http://$address/"
+  use_s3 "$address"
+}
+
+# use_s3 ADDRESS: makes the bucket that all tests share and points the standard variables at it.
+use_s3() {
+  export AWS_ENDPOINT_URL_S3=http://$1 AWS_REGION=us-east-1 AWS_EC2_METADATA_DISABLED=true
+  export AWS_ACCESS_KEY_ID=$s3_access_key AWS_SECRET_ACCESS_KEY=$s3_secret_key
+  # Those of the machine would go before these, or would make them mean something else.
+  unset AWS_SESSION_TOKEN AWS_PROFILE AWS_DEFAULT_PROFILE AWS_ENDPOINT_URL AWS_CA_BUNDLE
+  s3_bucket=longshore
+  # curl signs the header with the digest of the body, but does not always send it.
+  curl -fsS --aws-sigv4 "aws:amz:$AWS_REGION:s3" --user "$s3_access_key:$s3_secret_key" \
+    -H 'x-amz-content-sha256: UNSIGNED-PAYLOAD' -X PUT "$AWS_ENDPOINT_URL_S3/$s3_bucket"
+}
+
+# start_longshore NAME STORE [VARIABLE=VALUE...]: STORE as on its command line.
+start_longshore() {
+  local name=$1 store=$2
+  shift 2
+  choose_address
+  # It takes every LONGSHORE_ variable for a setting, and these two are the tests' own.
+  start_process "$name" env -u LONGSHORE_TEST_STORE -u LONGSHORE_TEST_S3 "$@" \
+    "${REGISTRY_BINARY:-$repository_root/target/release/longshore}" serve --listen "$address" --store "$store"
+  wait_until "$name" grep -q 'listening on' "$process_log"
+  if ! curl -fsS "http://$address/v2/" >/dev/null; then
+    echo "$name says that it listens but does not answer; see $process_log" >&2
+    return 1
+  fi
+}
+
+# start_round_robin ADDRESS...: every request goes to the next one, also within one connection.
+start_round_robin() {
+  local folder=$process_scratch/round-robin upstream
+  mkdir -p "$folder"
+  choose_address
+  {
+    # One worker, because each worker takes turns on its own.
+    echo "worker_processes 1; daemon off; pid $folder/pid; error_log stderr warn;"
+    echo 'events { worker_connections 2048; }'
+    echo 'http {'
+    echo '  access_log off; server_tokens off;'
+    echo "  client_body_temp_path $folder/body; proxy_temp_path $folder/proxy; fastcgi_temp_path $folder/fastcgi;"
+    echo "  uwsgi_temp_path $folder/uwsgi; scgi_temp_path $folder/scgi;"
+    echo '  upstream registries {'
+    # A process that fails must be seen, so none is ever left out and nothing is tried twice.
+    for upstream in "$@"; do echo "    server $upstream max_fails=0;"; done
+    echo '  }'
+    echo '  server {'
+    echo "    listen $address; client_max_body_size 0; merge_slashes off; large_client_header_buffers 8 64k;"
+    echo '    location / {'
+    echo '      proxy_pass http://registries; proxy_next_upstream off;'
+    # Bodies of unknown length can only be passed on as they come in HTTP/1.1.
+    echo '      proxy_http_version 1.1; proxy_buffering off; proxy_request_buffering off;'
+    # Location may be absolute and then has to name the proxy.
+    # The dollar belongs to nginx.
+    # shellcheck disable=SC2016
+    echo '      proxy_set_header Host $http_host;'
+    echo '      proxy_read_timeout 300s; proxy_send_timeout 300s;'
+    echo '    }'
+    echo '  }'
+    echo '}'
+  } >"$folder/nginx.conf"
+  start_process round-robin nginx -c "$folder/nginx.conf" -e stderr
+  wait_until 'the round robin' curl -fsS "http://$address/v2/"
+}

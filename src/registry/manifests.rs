@@ -131,6 +131,8 @@ impl Registry {
         leased?;
         let seen_tags = seen_tags?;
         let deadline = self.leases.deadline(leased_at);
+        // Before the manifest is written: the tags rely on it being young.
+        let written_at = entry::moment(self.store());
         let (manifest, found, subject, marked) = tokio::join!(
             self.write_manifest(push, deadline),
             self.write_tags_of(push, deadline),
@@ -146,7 +148,7 @@ impl Registry {
             media_type: push.manifest.media_type().to_string(),
             size: push.manifest.raw().len() as u64,
         };
-        let deadline = self.leases.deadline(entry::moment(self.store()));
+        let deadline = self.leases.deadline(written_at);
         let mut changes = Vec::with_capacity(push.tags.len());
         for (tag, seen) in push.tags.iter().zip(seen_tags) {
             changes.push(self.set_tag(push.name, tag, &target, push.condition, seen, deadline));

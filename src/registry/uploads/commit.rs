@@ -12,7 +12,7 @@ use super::{Chunk, UploadAddress};
 use crate::oci::{Algorithm, Digest};
 use crate::registry::entry;
 use crate::registry::{Blob, Error, Registry};
-use crate::store::{EntryKey, Location, Version};
+use crate::store::{self, EntryKey, Location, Part, Version};
 
 fn mismatch(expected: Digest, actual: Digest) -> Error {
     Error::DigestMismatch { expected: Box::new(expected), actual: Box::new(actual) }
@@ -148,10 +148,22 @@ impl Registry {
         let mut parts = receiver.session.store_parts();
         if !tail.is_empty() {
             // Whoever repeats this sends the same bytes under the same number.
-            let number = receiver.session.part_next;
-            parts.push(self.store.put_part(&location, &multipart, number, tail).await?);
+            let (number, size) = (receiver.session.part_next, tail.len() as u64);
+            parts.push(match self.store.put_part(&location, &multipart, number, tail).await {
+                // The request that this one repeats had completed the upload. Completing it again
+                // finds the bytes whatever tag is named; one that is in shape is named.
+                Err(store::Error::NotFound) => {
+                    let tag = parts.last().map(|part| part.tag.clone()).unwrap_or_default();
+                    Part { number, tag, size }
+                }
+                part => part?,
+            });
         }
-        self.store.complete(&location, &multipart, &parts).await?;
+        match self.store.complete(&location, &multipart, &parts).await {
+            // Neither an upload nor its bytes: it was published and lost the race, or was ended.
+            Err(store::Error::NotFound) => return Err(Error::UploadUnknown),
+            completed => completed?,
+        }
         for expected in digests {
             if !receiver.hashes.has(expected.algorithm()) {
                 self.verify_stored(&location, receiver.session.offset, expected).await?;

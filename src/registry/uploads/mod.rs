@@ -127,20 +127,14 @@ impl Registry {
             let receiver = self.receiver(upload, chunk.range, may_be_new, digests).await;
             let mut receiver = match receiver {
                 Ok(receiver) => receiver,
-                // The session is gone because this very commit succeeded before.
-                Err(Error::UploadUnknown) => {
-                    return self.blob(&upload.repository, digest).await.map_err(|error| {
-                        if matches!(error, Error::BlobUnknown) {
-                            Error::UploadUnknown
-                        } else {
-                            error
-                        }
-                    });
-                }
+                Err(Error::UploadUnknown) => return self.finished_before(upload, digest).await,
                 Err(error) => return Err(error),
             };
             if receiver.session.committing.is_some() {
-                return self.resume_commit(receiver, digest).await;
+                return match self.resume_commit(receiver, digest).await {
+                    Err(Error::UploadUnknown) => self.finished_before(upload, digest).await,
+                    ended => ended,
+                };
             }
             match self.finish_once(&mut receiver, &mut chunk, digests).await {
                 Ok(blob) => return Ok(blob),
@@ -150,6 +144,18 @@ impl Registry {
                     may_be_new = false;
                 }
             }
+        }
+    }
+
+    /// The blob of a session that is gone because this very commit succeeded before.
+    async fn finished_before(
+        &self,
+        upload: &UploadAddress,
+        digest: &Digest,
+    ) -> Result<Blob, Error> {
+        match self.blob(&upload.repository, digest).await {
+            Err(Error::BlobUnknown) => Err(Error::UploadUnknown),
+            found => found,
         }
     }
 

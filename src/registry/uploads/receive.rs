@@ -33,6 +33,16 @@ pub(super) enum Stop {
     Failed(Error),
 }
 
+impl Stop {
+    /// The same with bytes that were read after those it carries.
+    fn unread(self, rest: &[u8]) -> Self {
+        match self {
+            Self::NotNew(bytes) => Self::NotNew([&bytes[..], rest].concat().into()),
+            failed @ Self::Failed(_) => failed,
+        }
+    }
+}
+
 impl From<Error> for Stop {
     fn from(error: Error) -> Self {
         Self::Failed(error)
@@ -157,13 +167,14 @@ impl<'a> Receiver<'a> {
 
     async fn take_in(&mut self, mut chunk: Bytes, remaining: Option<u64>) -> Result<(), Stop> {
         while !chunk.is_empty() {
-            let room = self.room(chunk.len(), remaining).await?;
+            let room = self.room(chunk.len(), remaining).await;
+            let room = room.map_err(|stop| stop.unread(&chunk))?;
             let piece = chunk.split_to(room.min(chunk.len()));
             self.hashes.update(&piece, self.received);
             self.buffer.extend_from_slice(&piece);
             self.received += piece.len() as u64;
             if self.buffer.len() >= self.part_bytes() {
-                self.send_part().await?;
+                self.send_part().await.map_err(|stop| stop.unread(&chunk))?;
             }
         }
         Ok(())
@@ -298,12 +309,12 @@ impl<'a> Receiver<'a> {
                 if let (Some((location, multipart)), true) = (begun, lost) {
                     self.registry.abort_later(location, multipart);
                 }
-                match error {
-                    Error::OutOfOrder { .. } if was_new => {
-                        Err(Stop::NotNew(std::mem::take(&mut self.buffer).freeze()))
-                    }
-                    other => Err(other.into()),
+                // It may be committing or have ended: then this request was answered before, or
+                // nearly so, and whoever reads the session finds that out.
+                if lost && was_new {
+                    return Err(Stop::NotNew(std::mem::take(&mut self.buffer).freeze()));
                 }
+                Err(error.into())
             }
         }
     }
@@ -333,7 +344,9 @@ impl<'a> Receiver<'a> {
         let hashes = self.hashes.clone();
         match self.write(&hashes, &tail).await {
             Ok(()) => Ok(()),
-            Err(Error::OutOfOrder { .. }) if was_new => Err(Stop::NotNew(tail)),
+            Err(Error::OutOfOrder { .. } | Error::UploadUnknown) if was_new => {
+                Err(Stop::NotNew(tail))
+            }
             Err(error) => Err(error.into()),
         }
     }

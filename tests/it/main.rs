@@ -7,5 +7,7 @@
 //!   standard AWS variables.
 //! - `REGISTRY_URL=http://host:port` points the exchanges at any running registry instead.
 
+mod contracts;
+mod faults;
 mod store_suite;
 mod support;

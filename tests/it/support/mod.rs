@@ -2,6 +2,8 @@
 
 pub mod app;
 pub mod http;
+pub mod metered;
+pub mod persistent;
 
 pub use app::{App, store_from_environment};
 pub use http::{Reply, Request};

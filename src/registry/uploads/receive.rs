@@ -18,7 +18,7 @@ use crate::store::{EntryKey, Location, Part, Version};
 
 /// Bytes that an upload may buffer before it has to reserve any: most blobs are smaller, and the
 /// number of concurrent uploads is bounded elsewhere.
-const UNRESERVED_BYTES_MAX: usize = 64 * 1024;
+pub(super) const UNRESERVED_BYTES_MAX: usize = 64 * 1024;
 /// By how much a part grows beyond the smallest size while there is memory, in bytes.
 const GROWTH_BYTES: usize = 1024 * 1024;
 /// Part numbers that one claim reserves; more are reserved as they are needed.
@@ -83,10 +83,13 @@ impl<'a> Receiver<'a> {
         registry: &'a Registry,
         upload: &'a UploadAddress,
         loaded: Loaded,
+        reserved: Option<Reserved>,
     ) -> Result<Self, Error> {
         let hashes = loaded.session.hashes()?;
         let Loaded { session, tail, version } = loaded;
-        Ok(Self::over(registry, upload, session, Some(version), hashes, tail))
+        let mut receiver = Self::over(registry, upload, session, Some(version), hashes, tail);
+        receiver.reserved = reserved;
+        Ok(receiver)
     }
 
     fn over(
@@ -340,7 +343,7 @@ impl<'a> Receiver<'a> {
             self.session.reserved_to = None;
         }
         let was_new = self.is_unwritten();
-        let tail = self.buffer.clone().freeze();
+        let tail = std::mem::take(&mut self.buffer).freeze();
         let hashes = self.hashes.clone();
         match self.write(&hashes, &tail).await {
             Ok(()) => Ok(()),

@@ -9,5 +9,7 @@
 
 mod contracts;
 mod faults;
+mod limits;
 mod store_suite;
 mod support;
+mod three_frontends;

@@ -10,6 +10,8 @@
 mod contracts;
 mod faults;
 mod limits;
+mod processes;
+mod s3_transport;
 mod store_suite;
 mod support;
 mod three_frontends;

@@ -33,7 +33,7 @@ pub struct App {
 }
 
 #[expect(clippy::disallowed_methods, reason = "the tests are configured by their environment")]
-fn variable(name: &str) -> Option<String> {
+pub(crate) fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 

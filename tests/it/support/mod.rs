@@ -4,6 +4,7 @@ pub mod app;
 pub mod http;
 pub mod metered;
 pub mod persistent;
+pub mod process;
 
 pub use app::{App, store_from_environment};
 pub use http::{Reply, Request};

@@ -20,6 +20,8 @@ pub mod clock;
 
 pub mod store;
 
+pub mod cache;
+
 pub mod auth;
 
 pub mod registry;

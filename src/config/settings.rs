@@ -7,7 +7,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use super::choice::{AnonymousAccess, Checksum, Delivery, LogFormat, Sparse};
+use super::choice::{AnonymousAccess, Checksum, Delivery, LogFormat, RedisTopology, Sparse};
 use super::secret::Secret;
 use super::store_url::StoreUrl;
 use super::text::{KIB, MIB};
@@ -22,6 +22,7 @@ pub struct Settings {
     pub blobs: BlobSettings,
     pub manifests: ManifestSettings,
     pub lists: ListSettings,
+    pub cache: CacheSettings,
     pub collection: LeaseSettings,
     pub log: LogSettings,
 }
@@ -244,6 +245,60 @@ pub struct ListSettings {
 impl Default for ListSettings {
     fn default() -> Self {
         Self { page_max: 1000, catalog: true }
+    }
+}
+
+/// What is remembered of tags, manifests and blobs.
+///
+/// Nothing depends on Redis: while it is away every answer stays the same, only slower.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CacheSettings {
+    /// The memory of one process for what it has looked up.
+    pub local_bytes: u64,
+    /// How long a process believes what it has looked up without asking Redis or the bucket. It is
+    /// how late it may see what another process wrote, so it is nothing by default. A folder has
+    /// one process only, which sees every write: there this is not used.
+    pub local_ttl: Duration,
+    /// How long Redis keeps what a tag points at: after a failure of Redis a tag may lag so long.
+    pub tag_ttl: Duration,
+    /// How long Redis keeps manifests and the places of blobs.
+    pub ttl: Duration,
+    /// Whether each read of a tag asks the bucket, whatever Redis knows.
+    pub strict_tags: bool,
+    /// Redis: `redis://host:port`, or `rediss://host:port` with TLS. Several, separated by commas,
+    /// are the sentinels or some nodes of the cluster.
+    pub redis: Option<String>,
+    /// How Redis is set up: `single`, `sentinel` or `cluster`.
+    pub redis_topology: RedisTopology,
+    /// The name under which the sentinels know the primary.
+    pub redis_primary: String,
+    /// The user that Redis knows us as.
+    pub redis_username: Option<String>,
+    pub redis_password: Option<Secret>,
+    /// What the keys in Redis begin with. Registries over buckets of one name at different S3
+    /// servers must not share it.
+    pub redis_prefix: String,
+    /// How long one request to Redis may take. Five failures in a row, and for a second none is
+    /// sent.
+    pub redis_timeout: Duration,
+}
+
+impl Default for CacheSettings {
+    fn default() -> Self {
+        Self {
+            local_bytes: 64 * MIB,
+            local_ttl: Duration::ZERO,
+            tag_ttl: Duration::from_secs(30),
+            ttl: Duration::from_mins(10),
+            strict_tags: false,
+            redis: None,
+            redis_topology: RedisTopology::Single,
+            redis_primary: "mymaster".to_owned(),
+            redis_username: None,
+            redis_password: None,
+            redis_prefix: "longshore".to_owned(),
+            redis_timeout: Duration::from_millis(50),
+        }
     }
 }
 

@@ -1,9 +1,12 @@
 //! Manifests: pushed with everything that names them, resolved, and deleted with their tags.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::entry::{self, Ensured, Record, Seen, Written};
+use super::entry::{self, Ensured, Seen, Written};
+use super::facts::Fact;
 use super::referrers::Referrer;
 pub use super::tags::TagCondition;
 use super::tags::TagTarget;
@@ -54,36 +57,45 @@ pub struct Pushed {
     pub subject: Option<Digest>,
 }
 
+/// What the entry of a manifest says. What is served under a digest has it, whatever happened to
+/// the bucket or to the cache.
+pub(super) fn cached_manifest(
+    name: &RepositoryName,
+    digest: &Digest,
+    body: &Bytes,
+) -> Result<StoredManifest, store::Error> {
+    let (header, bytes) = entry::decode::<Header>(body).map_err(Error::into_store)?;
+    if Digest::of(digest.algorithm(), &bytes) != *digest {
+        tracing::error!(%name, %digest, "a stored manifest does not match its digest");
+        return Err(store::Error::Damaged(format!("the manifest {digest} of {name}")));
+    }
+    let Ok(media_type) = header.media_type.parse();
+    Ok(StoredManifest { digest: *digest, media_type, bytes })
+}
+
 impl Registry {
-    /// Resolves a tag. One read of the store.
+    /// Resolves a tag. At most one read of the store.
     async fn resolve(&self, name: &RepositoryName, tag: &Tag) -> Result<Digest, Error> {
-        let key = EntryKey::Tag(name.clone(), tag.clone());
-        let record: Record<TagTarget> =
-            entry::read(self.store(), &key).await?.ok_or(Error::ManifestUnknown)?;
-        Ok(record.header.digest)
+        match self.facts.read(&EntryKey::Tag(name.clone(), tag.clone())).await? {
+            Fact::Tag(target) => Ok(target.digest),
+            Fact::Absent | Fact::Manifest(_) | Fact::Blob(..) => Err(Error::ManifestUnknown),
+        }
     }
 
-    /// Finds a manifest: by tag two reads of the store, by digest one.
+    /// Finds a manifest: by tag at most two reads of the store, by digest one.
     pub async fn manifest(
         &self,
         name: &RepositoryName,
         reference: &Reference,
-    ) -> Result<StoredManifest, Error> {
+    ) -> Result<Arc<StoredManifest>, Error> {
         let digest = match reference {
             Reference::Digest(digest) => *digest,
             Reference::Tag(tag) => self.resolve(name, tag).await?,
         };
-        let key = EntryKey::Manifest(name.clone(), digest);
-        let record: Record<Header> =
-            entry::read(self.store(), &key).await?.ok_or(Error::ManifestUnknown)?;
-        // What is served under a digest has it, whatever happened to the bucket.
-        if Digest::of(digest.algorithm(), &record.payload) != digest {
-            tracing::error!(%name, %digest, "a stored manifest does not match its digest");
-            let what = format!("the manifest {digest} of {name}");
-            return Err(Error::Unavailable(store::Error::Damaged(what)));
+        match self.facts.read(&EntryKey::Manifest(name.clone(), digest)).await? {
+            Fact::Manifest(manifest) => Ok(manifest),
+            Fact::Absent | Fact::Tag(_) | Fact::Blob(..) => Err(Error::ManifestUnknown),
         }
-        let media_type = record.header.media_type.parse().unwrap_or_else(|error| match error {});
-        Ok(StoredManifest { digest, media_type, bytes: record.payload })
     }
 
     /// Finds the manifest to serve to a client that accepts these types.
@@ -97,7 +109,7 @@ impl Registry {
         name: &RepositoryName,
         reference: &Reference,
         accept: &Accept,
-    ) -> Result<StoredManifest, Error> {
+    ) -> Result<Arc<StoredManifest>, Error> {
         let stored = self.manifest(name, reference).await?;
         if accept.is_unrestricted() || accept.names(&stored.media_type) {
             return Ok(stored);
@@ -131,20 +143,21 @@ impl Registry {
         leased?;
         let seen_tags = seen_tags?;
         let deadline = self.leases.deadline(leased_at);
-        let (manifest, found, subject, marked) = tokio::join!(
-            self.write_manifest(push, deadline),
+        // What finds the manifest comes first, so that whoever deletes it finds that, too.
+        let (found, subject, marked) = tokio::join!(
             self.write_tags_of(push, deadline),
             self.write_referrer(push, deadline),
             self.mark(push.name, deadline),
         );
-        manifest?;
         found?;
         marked?;
         let subject = subject?;
+        self.write_manifest(push, deadline).await?;
         let target = TagTarget {
             digest: push.digest,
             media_type: push.manifest.media_type().to_string(),
             size: push.manifest.raw().len() as u64,
+            unconditional: *push.condition == TagCondition::None,
         };
         let deadline = self.leases.deadline(entry::moment(self.store()));
         let mut changes = Vec::with_capacity(push.tags.len());
@@ -267,6 +280,7 @@ impl Registry {
     ///
     /// The tags go first, the manifest last and only if nobody has pushed it since it was read:
     /// otherwise everything is read again. So an acknowledged push is either whole or gone whole.
+    /// Then the tags are looked at once more, for a push that was between its manifest and its tag.
     pub async fn delete_manifest(
         &self,
         name: &RepositoryName,
@@ -285,44 +299,66 @@ impl Registry {
             }
             let version = &record.entry.version;
             match entry::replace(self.store(), &key, version, &Bytes::new(), None).await? {
-                Written::Ours(_) => return Ok(()),
+                Written::Ours(_) => return self.drop_dangling_tags(name, digest).await,
                 Written::Lost(_) => {}
             }
         }
         Err(entry::contended())
     }
 
-    async fn delete_tags_of(&self, name: &RepositoryName, digest: &Digest) -> Result<(), Error> {
+    /// The tags that point, or once pointed, at a manifest.
+    async fn tags_of(&self, name: &RepositoryName, digest: &Digest) -> Result<Vec<Tag>, Error> {
         let prefix = Prefix::TagsOf(name.clone(), *digest);
-        let mut last: Option<String> = None;
+        let mut tags: Vec<Tag> = Vec::new();
         loop {
+            let last = tags.last().map(ToString::to_string);
             let page = self
                 .rows(&prefix, last.as_deref(), LIST_ROWS_MAX, |rest| rest.parse::<Tag>().ok())
                 .await?;
-            let mut deletions = Vec::with_capacity(page.rows.len());
-            for tag in &page.rows {
-                deletions.push(self.delete_tag_of(name, digest, tag));
-            }
-            concurrently(deletions).await?;
-            match page.rows.last() {
-                Some(tag) if page.more => last = Some(tag.to_string()),
-                Some(_) | None => return Ok(()),
+            let more = page.more && !page.rows.is_empty();
+            tags.extend(page.rows);
+            if !more {
+                return Ok(tags);
             }
         }
     }
 
-    async fn delete_tag_of(
+    async fn delete_tags_of(&self, name: &RepositoryName, digest: &Digest) -> Result<(), Error> {
+        let tags = self.tags_of(name, digest).await?;
+        let mut deletions = Vec::with_capacity(tags.len());
+        for tag in &tags {
+            let key = EntryKey::Tag(name.clone(), tag.clone());
+            deletions.push(async move {
+                let seen = entry::look(self.store(), &key).await?;
+                entry::kill(self.store(), &key, seen, |entry| {
+                    Ok(entry::decode::<TagTarget>(&entry.body)?.0.digest == *digest)
+                })
+                .await
+            });
+        }
+        concurrently(deletions).await?;
+        Ok(())
+    }
+
+    /// Removes tags that still point at a manifest which is gone. A push that brings it back
+    /// rewrites its tags afterwards, so a tag of it has another version than the one read here.
+    async fn drop_dangling_tags(
         &self,
         name: &RepositoryName,
         digest: &Digest,
-        tag: &Tag,
     ) -> Result<(), Error> {
-        let key = EntryKey::Tag(name.clone(), tag.clone());
-        let seen = entry::look(self.store(), &key).await?;
-        entry::kill(self.store(), &key, seen, |entry| {
-            Ok(entry::decode::<TagTarget>(&entry.body)?.0.digest == *digest)
-        })
-        .await?;
+        let manifest = EntryKey::Manifest(name.clone(), *digest);
+        for tag in self.tags_of(name, digest).await? {
+            let key = EntryKey::Tag(name.clone(), tag);
+            let Seen::Alive(entry) = entry::look(self.store(), &key).await? else { continue };
+            if entry::decode::<TagTarget>(&entry.body)?.0.digest != *digest {
+                continue;
+            }
+            if let Seen::Alive(_) = entry::look(self.store(), &manifest).await? {
+                return Ok(());
+            }
+            entry::replace(self.store(), &key, &entry.version, &Bytes::new(), None).await?;
+        }
         Ok(())
     }
 }

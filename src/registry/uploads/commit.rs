@@ -12,7 +12,7 @@ use super::{Chunk, UploadAddress};
 use crate::oci::{Algorithm, Digest};
 use crate::registry::entry;
 use crate::registry::{Blob, Error, Registry};
-use crate::store::{EntryKey, Location, Version};
+use crate::store::{self, EntryKey, Location, Part, Version};
 
 fn mismatch(expected: Digest, actual: Digest) -> Error {
     Error::DigestMismatch { expected: Box::new(expected), actual: Box::new(actual) }
@@ -146,12 +146,31 @@ impl Registry {
     ) -> Result<Blob, Error> {
         let (location, multipart) = receiver.target()?;
         let mut parts = receiver.session.store_parts();
+        let mut completed = Ok(());
         if !tail.is_empty() {
             // Whoever repeats this sends the same bytes under the same number.
-            let number = receiver.session.part_next;
-            parts.push(self.store.put_part(&location, &multipart, number, tail).await?);
+            let (number, size) = (receiver.session.part_next, tail.len() as u64);
+            match self.store.put_part(&location, &multipart, number, tail).await {
+                Ok(part) => parts.push(part),
+                // Completed before, by a request that did not come further.
+                Err(store::Error::NotFound) => {
+                    parts.push(Part { number, tag: String::new(), size });
+                }
+                Err(error) => completed = Err(error),
+            }
         }
-        self.store.complete(&location, &multipart, &parts).await?;
+        if completed.is_ok() {
+            completed = self.store.complete(&location, &multipart, &parts).await;
+        }
+        match completed {
+            Ok(()) => {}
+            // The bytes are gone again: they lost against others of the same content, or did not
+            // match after all. If the blob is there, this was done before.
+            Err(store::Error::NotFound) => {
+                return self.finished_before(receiver.upload(), digest).await;
+            }
+            Err(error) => return Err(error.into()),
+        }
         for expected in digests {
             if !receiver.hashes.has(expected.algorithm()) {
                 self.verify_stored(&location, receiver.session.offset, expected).await?;

@@ -129,13 +129,7 @@ impl Registry {
                 Ok(receiver) => receiver,
                 // The session is gone because this very commit succeeded before.
                 Err(Error::UploadUnknown) => {
-                    return self.blob(&upload.repository, digest).await.map_err(|error| {
-                        if matches!(error, Error::BlobUnknown) {
-                            Error::UploadUnknown
-                        } else {
-                            error
-                        }
-                    });
+                    return self.finished_before(upload, digest).await;
                 }
                 Err(error) => return Err(error),
             };
@@ -150,6 +144,19 @@ impl Registry {
                     may_be_new = false;
                 }
             }
+        }
+    }
+
+    /// The blob of a session that is gone, if its commit succeeded before.
+    async fn finished_before(
+        &self,
+        upload: &UploadAddress,
+        digest: &Digest,
+    ) -> Result<Blob, Error> {
+        match self.blob(&upload.repository, digest).await {
+            Ok(blob) => Ok(Blob::clone(&blob)),
+            Err(Error::BlobUnknown) => Err(Error::UploadUnknown),
+            Err(error) => Err(error),
         }
     }
 

@@ -86,11 +86,13 @@ impl Chunk {
         }
     }
 
-    fn unread(&mut self, bytes: Bytes) {
-        if !bytes.is_empty() {
-            let rest = std::mem::replace(&mut self.body, Box::pin(stream::empty()));
-            self.body = Box::pin(stream::iter([Ok(bytes)]).chain(rest));
-        }
+}
+
+/// Puts back what was read of a body.
+fn unread(body: &mut Body, bytes: Bytes) {
+    if !bytes.is_empty() {
+        let rest = std::mem::replace(body, Box::pin(stream::empty()));
+        *body = Box::pin(stream::iter([Ok(bytes)]).chain(rest));
     }
 }
 
@@ -105,7 +107,7 @@ impl Registry {
                 Ok(offset) => return Ok(offset),
                 Err(Stop::Failed(error)) => return Err(error),
                 Err(Stop::NotNew(bytes)) => {
-                    chunk.unread(bytes);
+                    unread(&mut chunk.body, bytes);
                     may_be_new = false;
                 }
             }
@@ -146,7 +148,7 @@ impl Registry {
                 Ok(blob) => return Ok(blob),
                 Err(Stop::Failed(error)) => return Err(error),
                 Err(Stop::NotNew(bytes)) => {
-                    chunk.unread(bytes);
+                    unread(&mut chunk.body, bytes);
                     may_be_new = false;
                 }
             }

@@ -62,9 +62,15 @@ impl Registry {
         let Some(digest) = digests.first() else { return Err(Error::UploadUnknown.into()) };
         if let Err(mismatch) = compare(receiver, digests) {
             // The location may be the one of the start although chunks were added since.
-            let was_new = receiver.is_unwritten() && upload.new.is_some();
-            if was_new && self.load_session(upload).await?.is_some() {
-                return Err(Stop::NotNew(receiver.buffer.split().freeze()));
+            if receiver.is_unwritten() && upload.new.is_some() {
+                match self.load_session(upload).await {
+                    Ok(None) => {}
+                    // The same for one that has ended, perhaps by this very request.
+                    Ok(Some(_)) | Err(Error::UploadUnknown) => {
+                        return Err(Stop::NotNew(receiver.buffer.split().freeze()));
+                    }
+                    Err(error) => return Err(error.into()),
+                }
             }
             self.discard(receiver).await;
             return Err(mismatch.into());

@@ -310,7 +310,7 @@ impl<'a> Receiver<'a> {
                     self.registry.abort_later(location, multipart);
                 }
                 match error {
-                    Error::OutOfOrder { .. } if was_new => {
+                    Error::OutOfOrder { .. } | Error::UploadUnknown if was_new => {
                         Err(Stop::NotNew(std::mem::take(&mut self.buffer).freeze()))
                     }
                     other => Err(other.into()),

@@ -85,7 +85,6 @@ impl Chunk {
             None => self.length,
         }
     }
-
 }
 
 /// Puts back what was read of a body.
@@ -141,8 +140,8 @@ impl Registry {
                 }
                 Err(error) => return Err(error),
             };
-            if receiver.session.committing.is_some() {
-                return self.resume_commit(receiver, digest).await;
+            if !receiver.session.committing.is_empty() {
+                return self.resume_commit(receiver, digests).await;
             }
             match self.finish_once(&mut receiver, &mut chunk, digests).await {
                 Ok(blob) => return Ok(blob),
@@ -158,7 +157,7 @@ impl Registry {
     /// How many bytes of a session are durable.
     pub async fn upload_offset(&self, upload: &UploadAddress) -> Result<u64, Error> {
         match self.load_session(upload).await? {
-            Some(loaded) if loaded.session.committing.is_some() => Err(Error::UploadUnknown),
+            Some(loaded) if !loaded.session.committing.is_empty() => Err(Error::UploadUnknown),
             Some(loaded) => Ok(loaded.session.offset),
             None if upload.new.is_some() => Ok(0),
             None => Err(Error::UploadUnknown),
@@ -179,7 +178,7 @@ impl Registry {
                 Err(error) => Err(error.into()),
             };
         };
-        if loaded.session.committing.is_some() {
+        if !loaded.session.committing.is_empty() {
             return Err(Error::UploadUnknown);
         }
         match entry::replace(self.store(), &key, &loaded.version, &Bytes::new(), None).await? {
@@ -231,8 +230,8 @@ impl Registry {
                 None => return Err(Error::UploadUnknown),
             }
         };
-        if receiver.session.committing.is_some() {
-            let same = receiver.session.committing == digests.first().copied();
+        if !receiver.session.committing.is_empty() {
+            let same = receiver.session.committing == digests;
             return if same { Ok(receiver) } else { Err(Error::UploadUnknown) };
         }
         if begins.is_some_and(|first| first != receiver.session.offset) {

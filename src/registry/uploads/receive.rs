@@ -365,7 +365,7 @@ impl<'a> Receiver<'a> {
             }
             Written::Lost(Seen::Alive(now)) => {
                 let (session, _) = Session::decode(&now.body)?;
-                if !session.belongs_to(&self.upload.repository) || session.committing.is_some() {
+                if !session.belongs_to(&self.upload.repository) || !session.committing.is_empty() {
                     return Err(Error::UploadUnknown);
                 }
                 Err(Error::OutOfOrder { offset: session.offset })

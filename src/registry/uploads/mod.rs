@@ -192,19 +192,19 @@ impl Registry {
         }
     }
 
-    /// Publishes a blob that comes in one request with its digest.
+    /// Publishes a blob that comes in one request with its digests.
     pub async fn put_blob(
         &self,
         name: &RepositoryName,
-        digest: &Digest,
+        digests: &[Digest],
         chunk: Chunk,
     ) -> Result<Blob, Error> {
         let upload = UploadAddress {
             repository: name.clone(),
             id: UploadId::random(),
-            new: Some(NewSession { algorithm: Some(digest.algorithm()) }),
+            new: Some(NewSession { algorithm: None }),
         };
-        self.finish(&upload, chunk, &[*digest]).await
+        self.finish(&upload, chunk, digests).await
     }
 
     /// The session as this request continues it, after checking where its chunk begins.

@@ -65,8 +65,9 @@ async fn other_repositories_keep_theirs() {
     }
 }
 
+/// Whoever asks while it happens hears that it happened, or that there is nothing any more.
 #[tokio::test]
-async fn of_many_deletes_at_once_one_succeeds() {
+async fn many_deletes_at_once() {
     let app = App::start().await;
     let repository = app.repository("at-once");
     for round in 0..5 {
@@ -80,7 +81,7 @@ async fn of_many_deletes_at_once_one_succeeds() {
                 _ => drop(reply.expect_error(404, "BLOB_UNKNOWN")),
             }
         }
-        assert_eq!(succeeded, 1);
+        assert!(succeeded >= 1, "somebody deleted it");
         app.assert_no_blob(&repository, &digest).await;
     }
 }

@@ -74,7 +74,7 @@ async fn pushes_of_one_blob_in_several_parts_leave_one_copy() {
     let app = App::start().await;
     let repository = app.repository("parts");
     let content = bytes(902, 17 * 1024 * 1024);
-    join_all((0..8).map(|way| push(&app, &repository, &content, way))).await;
+    join_all((0..4).map(|way| push(&app, &repository, &content, way))).await;
     app.assert_blob(&repository, &sha256(&content), &content).await;
     assert_copies(&app, 1).await;
 }

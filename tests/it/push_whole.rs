@@ -8,8 +8,7 @@ use crate::support::exchange::{created, with_query};
 use crate::support::{App, Reply, bytes, sha256, sha512};
 
 /// Sizes around everything that is decided by size: kept in its entry, one object, several parts.
-const SIZES: [usize; 7] =
-    [0, 1, 64 * 1024, 64 * 1024 + 1, 5 * 1024 * 1024, 16 * 1024 * 1024, 17 * 1024 * 1024 + 1];
+const SIZES: [usize; 6] = [0, 1, 64 * 1024, 64 * 1024 + 1, 16 * 1024 * 1024, 16 * 1024 * 1024 + 1];
 
 /// The ways to push a blob in one body.
 #[derive(Clone, Copy, Debug)]

@@ -124,7 +124,7 @@ async fn several_writers_of_small_chunks() {
 
 #[tokio::test]
 async fn several_writers_of_large_chunks() {
-    writers(521, 60 * MIB, [&[7 * MIB], &[3 * MIB, 18 * MIB], &[6 * MIB, 1_000]]).await;
+    writers(521, 40 * MIB, [&[7 * MIB], &[3 * MIB, 18 * MIB], &[6 * MIB, 1_000]]).await;
 }
 
 /// Streams have no place of their own: those that are accepted follow one another whole.

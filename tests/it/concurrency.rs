@@ -84,7 +84,7 @@ async fn a_hundred_different_blobs_do_not_mix() {
     let app = App::start().await;
     let repository = app.repository("different");
     let contents: Vec<Vec<u8>> =
-        (0..100).map(|seed| bytes(1_000 + seed, 1_000 * (1 + seed as usize))).collect();
+        (1..101).map(|size| bytes(1_000 + size as u64, 1_000 * size)).collect();
     let pushes = contents.iter().enumerate();
     join_all(pushes.map(|(way, content)| push(&app, &repository, content, way))).await;
     let digests: Vec<String> = contents.iter().map(|content| sha256(content)).collect();

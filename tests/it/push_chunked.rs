@@ -12,6 +12,8 @@ mod sizes;
 use crate::support::exchange::{created, with_query};
 use crate::support::{App, Reply, bytes, sha256};
 
+const MIB: usize = 1024 * 1024;
+
 /// Asserts that a chunk was refused because of its place, and that the session says where it is.
 #[track_caller]
 fn refused_at(reply: Reply, offset: usize) {
@@ -149,7 +151,6 @@ async fn the_location_of_the_start_is_good_to_the_end() {
 async fn the_location_of_the_start_is_good_for_large_chunks() {
     let app = App::start().await;
     let repository = app.repository("stale-large");
-    const MIB: usize = 1024 * 1024;
     let content = bytes(108, 40 * MIB + 5);
     let digest = sha256(&content);
     let stale = app.start_upload(&repository, "").await;

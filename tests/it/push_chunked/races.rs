@@ -2,14 +2,14 @@
 
 use futures_util::future::join_all;
 
-use crate::support::exchange::created;
-use crate::support::{App, Reply, bytes, sha256};
+use crate::support::exchange::{created, with_query};
+use crate::support::{App, Reply, bytes, sha256, sha512};
 
 const MIB: usize = 1024 * 1024;
 
 /// The digest of the one content that got in. The others were told so.
 #[track_caller]
-fn winner<'a>(replies: Vec<Reply>, contents: &'a [Vec<u8>]) -> &'a [u8] {
+fn winner(replies: Vec<Reply>, contents: &[Vec<u8>]) -> &[u8] {
     let mut winner = None;
     for (reply, content) in replies.into_iter().zip(contents) {
         match reply.status.as_u16() {
@@ -208,5 +208,35 @@ async fn a_cancel_and_a_chunk() {
             app.request("DELETE", &location).send().await.expect(204);
         }
         app.assert_nothing_stored().await;
+    }
+}
+
+/// Both name the right digest, one of them a wrong one beside it that only reading the bytes back
+/// can refute. Whatever each hears, what is published has its bytes.
+#[tokio::test]
+async fn a_final_put_that_is_right_and_one_that_is_not() {
+    for seed in 550..554 {
+        let app = App::start().await;
+        let (repository, other) = (app.repository("verdict"), app.repository("later"));
+        let content = bytes(seed, 17 * MIB);
+        let (right, wrong) = (sha256(&content), sha512(b"something else"));
+        let location = app.start_upload(&repository, "?digest-algorithm=sha256").await;
+        let location = app.patch(&location, &content).await.expect(202).location();
+        let both = with_query(&location, &format!("digest={right}"));
+        let (refuted, plain) =
+            tokio::join!(app.close(&both, &wrong, b""), app.close(&location, &right, b""));
+        let (refuted, plain) = (refuted.status.as_u16(), plain.status.as_u16());
+        assert!(matches!(refuted, 201 | 400 | 404 | 416), "{refuted}");
+        assert!(matches!(plain, 201 | 404 | 416), "{plain}");
+        app.settled().await;
+        if plain == 201 {
+            app.assert_blob(&repository, &right, &content).await;
+        } else {
+            app.assert_no_blob(&repository, &right).await;
+        }
+        // Whoever pushes the same content now may be given the bytes that are there.
+        app.push_blob(&other, &content).await;
+        app.settled().await;
+        app.assert_blob(&other, &right, &content).await;
     }
 }

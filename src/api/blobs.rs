@@ -76,7 +76,7 @@ pub(super) async fn delete(
 ) -> Result<Response, Error> {
     if !cx.api.settings.delete_blobs {
         let message = "deleting blobs is switched off (blobs.delete)";
-        return Err(Error::unsupported(StatusCode::METHOD_NOT_ALLOWED, message));
+        return Err(Error::not_allowed("GET, HEAD", message));
     }
     cx.api.registry.delete_blob(name, digest).await?;
     Ok(accepted())

@@ -7,5 +7,13 @@
 //!   standard AWS variables.
 //! - `REGISTRY_URL=http://host:port` points the exchanges at any running registry instead.
 
+mod concurrency;
+mod delete_blobs;
+mod mount;
+mod pull;
+mod push_chunked;
+mod push_whole;
+mod ranges;
+mod redirect;
 mod store_suite;
 mod support;

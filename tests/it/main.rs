@@ -7,5 +7,8 @@
 //!   standard AWS variables.
 //! - `REGISTRY_URL=http://host:port` points the exchanges at any running registry instead.
 
+mod manifests;
+mod negotiation;
 mod store_suite;
 mod support;
+mod tags;

@@ -1,6 +1,7 @@
 //! What the tests stand on: a registry to talk to, and a client that says exactly what it is told.
 
 pub mod app;
+pub mod content;
 pub mod http;
 
 pub use app::{App, store_from_environment};

@@ -123,31 +123,38 @@ impl Registry {
         }
     }
 
-    /// Points a tag at a manifest that is there. `seen` is what this request read of the tag.
+    /// Points a tag at a manifest that is there. `seen` is what this request read of the tag; if it
+    /// has not looked, the tag is taken for new until the store says otherwise.
     ///
     /// A tag is a register. A write without a condition that loses the race against another write
     /// is a write that was overwritten at once: the other one happened after we had read, so
-    /// before we answer, and nobody can tell the difference. It needs no second attempt.
+    /// before we answer, and nobody can tell the difference. It needs no second attempt. Losing
+    /// against a removal is different: that may be part of deleting what the tag pointed at before.
     pub(super) async fn set_tag(
         &self,
         name: &RepositoryName,
         tag: &Tag,
         target: &TagTarget,
         condition: &TagCondition,
-        mut seen: Seen,
+        seen: Option<Seen>,
         deadline: Deadline,
     ) -> Result<(), Error> {
         let key = EntryKey::Tag(name.clone(), tag.clone());
         let body = entry::encode(target, &[]);
+        let mut looked = seen.is_some();
+        let mut seen = seen.unwrap_or(Seen::Absent);
         for _ in 0..entry::ATTEMPTS_MAX {
             if !condition.holds(points_at(&seen)?.as_ref()) {
                 return Err(Error::PreconditionFailed);
             }
             match entry::write_over(self.store(), &key, &seen, &body, Some(deadline)).await? {
                 Written::Ours(_) => return Ok(()),
-                Written::Lost(_) if *condition == TagCondition::None => return Ok(()),
+                Written::Lost(Seen::Alive(_)) if looked && *condition == TagCondition::None => {
+                    return Ok(());
+                }
                 Written::Lost(now) => seen = now,
             }
+            looked = true;
         }
         Err(entry::contended())
     }

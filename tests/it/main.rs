@@ -7,8 +7,15 @@
 //!   standard AWS variables.
 //! - `REGISTRY_URL=http://host:port` points the exchanges at any running registry instead.
 
+mod catalog;
+mod delete;
+mod errors;
 mod manifests;
+mod names;
 mod negotiation;
+mod referrers;
 mod store_suite;
 mod support;
+mod tag_conditions;
 mod tags;
+mod tidy;

@@ -1,11 +1,13 @@
 //! What the tests stand on: a registry to talk to, and a client that says exactly what it is told.
 
+#![expect(unreachable_pub, reason = "in a test binary `pub` only says what the tests may use")]
+
 pub mod app;
 pub mod content;
 pub mod http;
 
 pub use app::{App, store_from_environment};
-pub use http::{Reply, Request};
+pub use http::Reply;
 
 use longshore::oci::{Algorithm, Digest};
 

@@ -47,7 +47,9 @@ pub async fn store_from_environment() -> Option<Arc<dyn ObjectStore>> {
     let url = variable("LONGSHORE_TEST_S3")?;
     let url = format!("{}/{}", url.trim_end_matches('/'), UploadId::random());
     let flag = Flag { name: "LONGSHORE_TEST_S3", key: "store.url", value: url };
-    let sources = Sources::from_process(None, vec![flag]).expect("a readable environment");
+    let mut sources = Sources::from_process(None, vec![flag]).expect("a readable environment");
+    // The variables of the tests are no settings.
+    sources.environment.retain(|(name, _)| !name.starts_with("LONGSHORE_TEST_"));
     let settings = config::load(&sources).unwrap_or_else(|errors| panic!("{errors}"));
     Some(wiring::open_store(&settings).await.expect("the bucket can be opened"))
 }

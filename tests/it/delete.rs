@@ -1,6 +1,7 @@
 //! distribution-spec, "Content Management" (end-9): what is deleted is gone at once, and a push at
 //! the same time is whole or gone whole.
 
+use std::io::{self, Write as _};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -176,17 +177,17 @@ async fn a_push_that_races_a_deletion_is_whole_or_gone() {
             // Every second time the tag has to be brought back and not only moved.
             delete(&app, &repository, "v1").await.expect(202);
         }
-        let pushes = async {
+        let push = async {
             tokio::time::sleep(Duration::from_micros(round * 37 % 1_500)).await;
             app.put_manifest(&repository, "v1", OCI_MANIFEST, &body).await
         };
-        let deletes = async {
+        let removal = async {
             tokio::time::sleep(Duration::from_micros(round * 53 % 1_500)).await;
             delete(&app, &repository, &digest).await
         };
-        let (pushed, deleted) = tokio::join!(pushes, deletes);
+        let (pushed, removed) = tokio::join!(push, removal);
         pushed.expect(201);
-        deleted.expect(202);
+        removed.expect(202);
         let by_digest = app.get(&path(&repository, &digest)).send().await.status == 200;
         let by_tag = app.get(&path(&repository, "v1")).send().await.status == 200;
         let listed = tags(&app, &repository).await.as_array().expect("tags").contains(&json!("v1"));
@@ -199,7 +200,8 @@ async fn a_push_that_races_a_deletion_is_whole_or_gone() {
             delete(&app, &repository, &digest).await.expect(202);
         }
     }
-    eprintln!("gone {}, there {}", outcomes[0], outcomes[1]);
+    let [gone, there] = outcomes;
+    writeln!(io::stderr(), "gone {gone}, there {there}").expect("stderr can be written");
 }
 
 /// The same at the worst moments, held open: the tag, or the referrer, is written only after the
@@ -222,14 +224,14 @@ async fn a_deletion_in_the_middle_of_a_push() {
             let delay = FaultKind::Delay(Duration::from_millis(150));
             memory.inject(Fault::on(operation, delay).below(below));
         }
-        let deletes = async {
+        let removal = async {
             tokio::time::sleep(Duration::from_millis(50)).await;
             delete(&app, "a", &digest).await
         };
-        let pushes = app.put_manifest("a", "v1", OCI_MANIFEST, &body);
-        let (pushed, deleted) = tokio::join!(pushes, deletes);
+        let push = app.put_manifest("a", "v1", OCI_MANIFEST, &body);
+        let (pushed, removed) = tokio::join!(push, removal);
         pushed.expect(201);
-        deleted.expect(202);
+        removed.expect(202);
         let by_digest = app.get(&path("a", &digest)).send().await.status == 200;
         let by_tag = app.get(&path("a", "v1")).send().await.status == 200;
         let listed = tags(&app, "a").await == json!(["v1"]);
@@ -251,12 +253,12 @@ async fn a_push_of_another_tag_that_races_a_deletion() {
     for round in 0..(if app.memory.is_some() { 200 } else { 20 }) {
         app.put_manifest(&repository, "old", OCI_MANIFEST, &body).await.expect(201);
         let tag = format!("new-{round}");
-        let (pushed, deleted) = tokio::join!(
+        let (pushed, removed) = tokio::join!(
             app.put_manifest(&repository, &tag, OCI_MANIFEST, &body),
             delete(&app, &repository, &digest),
         );
         pushed.expect(201);
-        deleted.expect(202);
+        removed.expect(202);
         let by_digest = app.get(&path(&repository, &digest)).send().await.status == 200;
         let by_tag = app.get(&path(&repository, &tag)).send().await.status == 200;
         let expected = if by_tag { json!([tag]) } else { json!([]) };

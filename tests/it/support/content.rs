@@ -1,5 +1,7 @@
 //! Manifests of every type, and the ways in which the tests push them.
 
+use std::io::{self, Write as _};
+
 use serde_json::{Value, json};
 
 use super::app::{DOCKER_LIST, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST};
@@ -13,7 +15,7 @@ pub const NOWHERE: &str = "sha256:0000000000000000000000000000000000000000000000
 
 /// The reason why a test does not run, for whoever reads the log.
 pub fn skip(reason: &str) {
-    eprintln!("not run: {reason}");
+    writeln!(io::stderr(), "not run: {reason}").expect("stderr can be written");
 }
 
 /// A descriptor of some bytes.

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
@@ -145,15 +145,20 @@ impl Registry {
         }
     }
 
-    /// A URL at which the client finds the bytes without us; `None` where it has to get them here.
+    /// A URL at which the client finds the bytes without us, good for `valid_for` from `dated` on;
+    /// `None` where it has to get them here.
     pub async fn redirect(
         &self,
         blob: &Blob,
-        options: PresignGet,
+        dated: SystemTime,
+        valid_for: Duration,
     ) -> Result<Option<String>, Error> {
         match &blob.content {
             Content::Inline(_) => Ok(None),
-            Content::Stored(location) => Ok(self.store.presign_get(location, options).await?),
+            Content::Stored(location) => {
+                let options = PresignGet { dated, valid_for };
+                Ok(self.store.presign_get(location, options).await?)
+            }
         }
     }
 

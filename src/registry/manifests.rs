@@ -12,7 +12,7 @@ pub use super::tags::TagCondition;
 use super::tags::TagTarget;
 use super::{Error, LIST_ROWS_MAX, Registry, concurrently};
 use crate::oci::{Accept, AnyDigest, Digest, Manifest, MediaType, Reference, RepositoryName, Tag};
-use crate::store::{self, Deadline, EntryKey, Prefix};
+use crate::store::{self, Deadline, EntryKey, Prefix, Version};
 
 /// The entry `m/`: the header before the exact bytes of a manifest.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -22,6 +22,17 @@ struct Header {
     references: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     subject: Option<Digest>,
+    /// Names this life of the manifest: kept as long as it is pushed again, another one when it was
+    /// deleted in between.
+    #[serde(default)]
+    life: String,
+}
+
+/// A manifest that was alive when it was written or read.
+#[derive(Debug)]
+struct Alive {
+    life: String,
+    version: Version,
 }
 
 /// A manifest as it is served.
@@ -136,36 +147,61 @@ impl Registry {
     }
 
     /// Accepts a manifest: leases what it names, writes it with what finds it, then sets the tags.
+    ///
+    /// A deletion of the same manifest may run at the same time and remove what was written last,
+    /// or not see it. So the push ends with a renewal of the manifest: where that succeeds, no
+    /// deletion was completed meanwhile, and one that is under way has to begin again and finds
+    /// everything. Where it does not, the manifest was deleted, and the push is done over.
     pub async fn put_manifest(&self, push: &Push<'_>) -> Result<Pushed, Error> {
         let leased_at = entry::moment(self.store());
         let (leased, seen_tags) =
             tokio::join!(self.lease_references(push), self.look_at_tags(push));
         leased?;
-        let seen_tags = seen_tags?;
+        let mut seen_tags = seen_tags?;
         let deadline = self.leases.deadline(leased_at);
-        // What finds the manifest comes first, so that whoever deletes it finds that, too.
-        let (found, subject, marked) = tokio::join!(
-            self.write_tags_of(push, deadline),
-            self.write_referrer(push, deadline),
-            self.mark(push.name, deadline),
-        );
-        found?;
-        marked?;
-        let subject = subject?;
-        self.write_manifest(push, deadline).await?;
+        for attempt in 0..entry::ATTEMPTS_MAX {
+            let (alive, found, marked) = tokio::join!(
+                self.write_manifest(push, deadline),
+                self.write_tags_of(push, deadline),
+                self.mark(push.name, deadline),
+            );
+            let alive = alive?;
+            found?;
+            marked?;
+            let subject = self.write_referrer(push, deadline).await?;
+            self.set_tags(push, std::mem::take(&mut seen_tags), attempt > 0).await?;
+            let named = subject.is_some() || !push.tags.is_empty();
+            if !named || self.outlived(push, alive).await? {
+                return Ok(Pushed { subject });
+            }
+        }
+        Err(entry::contended())
+    }
+
+    /// Points the tags at the manifest. When the push is done over, what a tag holds by then was
+    /// written after us: only a tag that is gone is set again.
+    async fn set_tags(&self, push: &Push<'_>, seen: Vec<Seen>, over: bool) -> Result<(), Error> {
         let target = TagTarget {
             digest: push.digest,
             media_type: push.manifest.media_type().to_string(),
             size: push.manifest.raw().len() as u64,
             unconditional: *push.condition == TagCondition::None,
         };
+        let condition = if over { &TagCondition::Absent } else { push.condition };
         let deadline = self.leases.deadline(entry::moment(self.store()));
-        let mut changes = Vec::with_capacity(push.tags.len());
-        for (tag, seen) in push.tags.iter().zip(seen_tags) {
-            changes.push(self.set_tag(push.name, tag, &target, push.condition, seen, deadline));
-        }
-        concurrently(changes).await?;
-        Ok(Pushed { subject })
+        let mut seen = seen.into_iter();
+        let set = |tag| {
+            let seen = seen.next();
+            let set = self.set_tag(push.name, tag, &target, condition, seen, deadline);
+            async move {
+                match set.await {
+                    Err(Error::PreconditionFailed) if over => Ok(()),
+                    outcome => outcome,
+                }
+            }
+        };
+        concurrently(push.tags.iter().map(set).collect()).await?;
+        Ok(())
     }
 
     /// Takes a lease on everything that the manifest names; says all that is missing.
@@ -199,8 +235,12 @@ impl Registry {
         if missing.is_empty() { Ok(()) } else { Err(Error::ReferencesMissing(missing)) }
     }
 
-    /// Reads the tags that will be set, and refuses early what cannot succeed.
+    /// Reads the tags that will be set, and refuses early what cannot succeed. Without a condition
+    /// nothing is read: most tags are new.
     async fn look_at_tags(&self, push: &Push<'_>) -> Result<Vec<Seen>, Error> {
+        if *push.condition == TagCondition::None {
+            return Ok(Vec::new());
+        }
         let look = |tag: &Tag| {
             let key = EntryKey::Tag(push.name.clone(), tag.clone());
             async move { entry::look(self.store(), &key).await }
@@ -220,24 +260,55 @@ impl Registry {
 
     /// Writes the manifest. One that is there already is always renewed: a deletion that read it
     /// before then fails and starts again, and cannot take the tags of this push with it.
-    async fn write_manifest(&self, push: &Push<'_>, deadline: Deadline) -> Result<(), Error> {
+    async fn write_manifest(&self, push: &Push<'_>, deadline: Deadline) -> Result<Alive, Error> {
         let key = EntryKey::Manifest(push.name.clone(), push.digest);
-        let manifest = push.manifest;
-        let references = manifest.blobs().iter().chain(manifest.children());
-        let header = Header {
-            media_type: manifest.media_type().to_string(),
-            references: references.map(|descriptor| descriptor.digest.to_string()).collect(),
-            subject: known_subject(manifest),
-        };
-        let body = entry::encode(&header, manifest.raw());
+        let mut life = entry::nonce();
         let mut seen = Seen::Absent;
         for _ in 0..entry::ATTEMPTS_MAX {
-            match entry::write_over(self.store(), &key, &seen, &body, Some(deadline)).await? {
-                Written::Ours(_) => return Ok(()),
-                Written::Lost(now) => seen = now,
+            let body = body(push, &life);
+            let lost =
+                match entry::write_over(self.store(), &key, &seen, &body, Some(deadline)).await? {
+                    Written::Ours(version) => return Ok(Alive { life, version }),
+                    Written::Lost(lost) => lost,
+                };
+            if let Seen::Alive(entry) = &lost {
+                let found = entry::decode::<Header>(&entry.body)?.0.life;
+                if matches!(seen, Seen::Alive(_)) && found == life {
+                    // Another push has renewed it since we looked, which is as good.
+                    return Ok(Alive { life, version: entry.version.clone() });
+                }
+                life = found;
+            } else {
+                life = entry::nonce();
             }
+            seen = lost;
         }
         Err(entry::contended())
+    }
+
+    /// Renews the manifest after everything that names it was written. `false` if it was deleted
+    /// since it was seen alive.
+    async fn outlived(&self, push: &Push<'_>, alive: Alive) -> Result<bool, Error> {
+        let key = EntryKey::Manifest(push.name.clone(), push.digest);
+        let Alive { life, mut version } = alive;
+        for renewed_by_another in [false, true] {
+            let body = body(push, &life);
+            match entry::replace(self.store(), &key, &version, &body, None).await? {
+                Written::Ours(_) => return Ok(true),
+                Written::Lost(Seen::Alive(entry)) => {
+                    if entry::decode::<Header>(&entry.body)?.0.life != life {
+                        return Ok(false);
+                    }
+                    // The first one may have been renewed before our last write, this one was not.
+                    if renewed_by_another {
+                        return Ok(true);
+                    }
+                    version = entry.version;
+                }
+                Written::Lost(Seen::Absent | Seen::Dead(_)) => return Ok(false),
+            }
+        }
+        Ok(true)
     }
 
     /// Says which tags point at the manifest, before they do.
@@ -245,7 +316,8 @@ impl Registry {
         let write = |tag: &Tag| {
             let key = EntryKey::TagOf(push.name.clone(), push.digest, tag.clone());
             let body = entry::encode(&serde_json::Map::new(), &[]);
-            async move { entry::ensure(self.store(), &self.leases, &key, &body, Some(deadline)).await }
+            let deadline = Some(deadline);
+            async move { entry::ensure(self.store(), &self.leases, &key, &body, deadline).await }
         };
         let written: Vec<Ensured> = concurrently(push.tags.iter().map(write).collect()).await?;
         tracing::trace!(tags = written.len(), "reverse index written");
@@ -280,7 +352,6 @@ impl Registry {
     ///
     /// The tags go first, the manifest last and only if nobody has pushed it since it was read:
     /// otherwise everything is read again. So an acknowledged push is either whole or gone whole.
-    /// Then the tags are looked at once more, for a push that was between its manifest and its tag.
     pub async fn delete_manifest(
         &self,
         name: &RepositoryName,
@@ -299,7 +370,7 @@ impl Registry {
             }
             let version = &record.entry.version;
             match entry::replace(self.store(), &key, version, &Bytes::new(), None).await? {
-                Written::Ours(_) => return self.drop_dangling_tags(name, digest).await,
+                Written::Ours(_) => return Ok(()),
                 Written::Lost(_) => {}
             }
         }
@@ -339,28 +410,19 @@ impl Registry {
         concurrently(deletions).await?;
         Ok(())
     }
+}
 
-    /// Removes tags that still point at a manifest which is gone. A push that brings it back
-    /// rewrites its tags afterwards, so a tag of it has another version than the one read here.
-    async fn drop_dangling_tags(
-        &self,
-        name: &RepositoryName,
-        digest: &Digest,
-    ) -> Result<(), Error> {
-        let manifest = EntryKey::Manifest(name.clone(), *digest);
-        for tag in self.tags_of(name, digest).await? {
-            let key = EntryKey::Tag(name.clone(), tag);
-            let Seen::Alive(entry) = entry::look(self.store(), &key).await? else { continue };
-            if entry::decode::<TagTarget>(&entry.body)?.0.digest != *digest {
-                continue;
-            }
-            if let Seen::Alive(_) = entry::look(self.store(), &manifest).await? {
-                return Ok(());
-            }
-            entry::replace(self.store(), &key, &entry.version, &Bytes::new(), None).await?;
-        }
-        Ok(())
-    }
+/// The entry of a manifest, with a nonce of its own.
+fn body(push: &Push<'_>, life: &str) -> Bytes {
+    let manifest = push.manifest;
+    let references = manifest.blobs().iter().chain(manifest.children());
+    let header = Header {
+        media_type: manifest.media_type().to_string(),
+        references: references.map(|descriptor| descriptor.digest.to_string()).collect(),
+        subject: known_subject(manifest),
+        life: life.to_owned(),
+    };
+    entry::encode(&header, manifest.raw())
 }
 
 /// The image of a list that clients got which did not know lists.

@@ -140,7 +140,8 @@ impl Registry {
         }
     }
 
-    /// Points a tag at a manifest that is there. `seen` is what this request read of the tag.
+    /// Points a tag at a manifest that is there. `seen` is what this request read of the tag; if it
+    /// has not looked, the tag is taken for new until the store says otherwise.
     ///
     /// A tag is a register. A write without a condition that loses the race against another such
     /// write was overwritten at once: the other one happened after we had read, so before we
@@ -153,22 +154,25 @@ impl Registry {
         tag: &Tag,
         target: &TagTarget,
         condition: &TagCondition,
-        mut seen: Seen,
+        seen: Option<Seen>,
         deadline: Deadline,
     ) -> Result<(), Error> {
         let key = EntryKey::Tag(name.clone(), tag.clone());
         let body = entry::encode(target, &[]);
+        let mut looked = seen.is_some();
+        let mut seen = seen.unwrap_or(Seen::Absent);
         for _ in 0..entry::ATTEMPTS_MAX {
             if !condition.holds(points_at(&seen)?.as_ref()) {
                 return Err(Error::PreconditionFailed);
             }
             match entry::write_over(self.store(), &key, &seen, &body, Some(deadline)).await? {
                 Written::Ours(_) => return Ok(()),
-                Written::Lost(now) if target.unconditional && was_overwritten(&now)? => {
+                Written::Lost(now) if looked && target.unconditional && was_overwritten(&now)? => {
                     return Ok(());
                 }
                 Written::Lost(now) => seen = now,
             }
+            looked = true;
         }
         Err(entry::contended())
     }

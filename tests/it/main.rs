@@ -7,13 +7,23 @@
 //!   standard AWS variables.
 //! - `REGISTRY_URL=http://host:port` points the exchanges at any running registry instead.
 
+mod catalog;
 mod concurrency;
+mod delete;
 mod delete_blobs;
+mod errors;
+mod manifests;
 mod mount;
+mod names;
+mod negotiation;
 mod pull;
 mod push_chunked;
 mod push_whole;
 mod ranges;
 mod redirect;
+mod referrers;
 mod store_suite;
 mod support;
+mod tag_conditions;
+mod tags;
+mod tidy;

@@ -171,7 +171,7 @@ impl Registry {
             // The bytes are gone again: they lost against others of the same content, or did not
             // match after all. If the blob is there, this was done before.
             Err(store::Error::NotFound) => {
-                return self.finished_before(receiver.upload(), digest).await;
+                return self.finished_before(upload, &digests[0]).await;
             }
             Err(error) => return Err(error.into()),
         }

@@ -227,6 +227,7 @@ pub async fn serve(
     tracing::info!(store = %settings.store.url, "listening on {address}");
     let sockets = server::Settings {
         header_timeout: settings.server.header_timeout,
+        body_idle_timeout: settings.server.body_idle_timeout,
         drain_timeout: settings.server.drain_timeout,
         connections_max: settings.server.connections_max as usize,
     };

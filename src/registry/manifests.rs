@@ -160,6 +160,8 @@ impl Registry {
         let mut seen_tags = seen_tags?;
         let deadline = self.leases.deadline(leased_at);
         for attempt in 0..entry::ATTEMPTS_MAX {
+            // Before the manifest is written: the tags rely on it being young.
+            let written_at = entry::moment(self.store());
             let (alive, found, marked) = tokio::join!(
                 self.write_manifest(push, deadline),
                 self.write_tags_of(push, deadline),
@@ -169,7 +171,9 @@ impl Registry {
             found?;
             marked?;
             let subject = self.write_referrer(push, deadline).await?;
-            self.set_tags(push, std::mem::take(&mut seen_tags), attempt > 0).await?;
+            let deadline = self.leases.deadline(written_at);
+            let seen = std::mem::take(&mut seen_tags);
+            self.set_tags(push, seen, attempt > 0, deadline).await?;
             let named = subject.is_some() || !push.tags.is_empty();
             if !named || self.outlived(push, alive).await? {
                 return Ok(Pushed { subject });
@@ -180,7 +184,13 @@ impl Registry {
 
     /// Points the tags at the manifest. When the push is done over, what a tag holds by then was
     /// written after us: only a tag that is gone is set again.
-    async fn set_tags(&self, push: &Push<'_>, seen: Vec<Seen>, over: bool) -> Result<(), Error> {
+    async fn set_tags(
+        &self,
+        push: &Push<'_>,
+        seen: Vec<Seen>,
+        over: bool,
+        deadline: Deadline,
+    ) -> Result<(), Error> {
         let target = TagTarget {
             digest: push.digest,
             media_type: push.manifest.media_type().to_string(),
@@ -188,7 +198,6 @@ impl Registry {
             unconditional: *push.condition == TagCondition::None,
         };
         let condition = if over { &TagCondition::Absent } else { push.condition };
-        let deadline = self.leases.deadline(entry::moment(self.store()));
         let mut seen = seen.into_iter();
         let set = |tag| {
             let seen = seen.next();

@@ -1,5 +1,7 @@
 //! Sockets: connections are accepted, bounded, and drained when the time comes.
 
+mod patience;
+
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
@@ -17,6 +19,7 @@ use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
 use crate::api::Api;
+use patience::Patience;
 
 /// Bytes of the head of a request that are read before it is refused.
 const HEAD_BYTES_MAX: usize = 64 * 1024;
@@ -30,6 +33,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 pub struct Settings {
     /// How long a client may take to send the head of a request.
     pub header_timeout: Duration,
+    /// How long a client may take nothing of its answer.
+    pub body_idle_timeout: Duration,
     /// How long requests in flight may go on once the process is told to stop.
     pub drain_timeout: Duration,
     /// Connections at once; more wait to be accepted.
@@ -66,7 +71,7 @@ pub async fn run(
             let api = api.clone();
             async move { Ok::<_, Infallible>(api.answer(request.map(Body::new)).await) }
         });
-        let io = TokioIo::new(stream);
+        let io = TokioIo::new(Patience::new(stream, settings.body_idle_timeout));
         let connection = builder.serve_connection(io, service).into_owned();
         let connection = graceful.watch(connection);
         tasks.spawn(async move {

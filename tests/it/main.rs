@@ -9,21 +9,27 @@
 
 mod catalog;
 mod concurrency;
+mod contracts;
 mod delete;
 mod delete_blobs;
 mod errors;
+mod faults;
+mod limits;
 mod manifests;
 mod mount;
 mod names;
 mod negotiation;
+mod processes;
 mod pull;
 mod push_chunked;
 mod push_whole;
 mod ranges;
 mod redirect;
 mod referrers;
+mod s3_transport;
 mod store_suite;
 mod support;
 mod tag_conditions;
 mod tags;
+mod three_frontends;
 mod tidy;

@@ -156,9 +156,11 @@ impl Registry {
             let (number, size) = (receiver.session.part_next, tail.len() as u64);
             match self.store.put_part(&location, &multipart, number, tail).await {
                 Ok(part) => parts.push(part),
-                // Completed before, by a request that did not come further.
+                // Completed before, by a request that did not come further. Completing it again
+                // finds the bytes whatever tag is named; one that is in shape is named.
                 Err(store::Error::NotFound) => {
-                    parts.push(Part { number, tag: String::new(), size });
+                    let tag = parts.last().map(|part| part.tag.clone()).unwrap_or_default();
+                    parts.push(Part { number, tag, size });
                 }
                 Err(error) => completed = Err(error),
             }

@@ -227,8 +227,8 @@ impl Registry {
         let mut receiver = if let Some(new) = new {
             Receiver::new_session(self, upload, first_hashes(new.algorithm, digests))
         } else {
-            match self.load_session(upload).await? {
-                Some(loaded) => Receiver::continuing(self, upload, loaded)?,
+            match self.load_within_budget(upload).await? {
+                Some((loaded, reserved)) => Receiver::continuing(self, upload, loaded, reserved)?,
                 None if upload.new.is_some() => Receiver::new_session(
                     self,
                     upload,

@@ -18,7 +18,7 @@ use crate::store::{EntryKey, Location, Part, Version};
 
 /// Bytes that an upload may buffer before it has to reserve any: most blobs are smaller, and the
 /// number of concurrent uploads is bounded elsewhere.
-const UNRESERVED_BYTES_MAX: usize = 64 * 1024;
+pub(super) const UNRESERVED_BYTES_MAX: usize = 64 * 1024;
 /// By how much a part grows beyond the smallest size while there is memory, in bytes.
 const GROWTH_BYTES: usize = 1024 * 1024;
 /// Part numbers that one claim reserves; more are reserved as they are needed.
@@ -73,10 +73,13 @@ impl<'a> Receiver<'a> {
         registry: &'a Registry,
         upload: &'a UploadAddress,
         loaded: Loaded,
+        reserved: Option<Reserved>,
     ) -> Result<Self, Error> {
         let hashes = loaded.session.hashes()?;
         let Loaded { session, tail, version } = loaded;
-        Ok(Self::over(registry, upload, session, Some(version), hashes, tail))
+        let mut receiver = Self::over(registry, upload, session, Some(version), hashes, tail);
+        receiver.reserved = reserved;
+        Ok(receiver)
     }
 
     fn over(
@@ -309,12 +312,12 @@ impl<'a> Receiver<'a> {
                 if let (Some((location, multipart)), true) = (begun, lost) {
                     self.registry.abort_later(location, multipart);
                 }
-                match error {
-                    Error::OutOfOrder { .. } | Error::UploadUnknown if was_new => {
-                        Err(Stop::NotNew(std::mem::take(&mut self.buffer).freeze()))
-                    }
-                    other => Err(other.into()),
+                // It may be committing or have ended: then this request was answered before, or
+                // nearly so, and whoever reads the session finds that out.
+                if lost && was_new {
+                    return Err(Stop::NotNew(std::mem::take(&mut self.buffer).freeze()));
                 }
+                Err(error.into())
             }
         }
     }
@@ -340,11 +343,13 @@ impl<'a> Receiver<'a> {
             self.session.reserved_to = None;
         }
         let was_new = self.is_unwritten();
-        let tail = self.buffer.clone().freeze();
+        let tail = std::mem::take(&mut self.buffer).freeze();
         let hashes = self.hashes.clone();
         match self.write(&hashes, &tail).await {
             Ok(()) => Ok(()),
-            Err(Error::OutOfOrder { .. }) if was_new => Err(Stop::NotNew(tail)),
+            Err(Error::OutOfOrder { .. } | Error::UploadUnknown) if was_new => {
+                Err(Stop::NotNew(tail))
+            }
             Err(error) => Err(error.into()),
         }
     }

@@ -33,7 +33,7 @@ pub struct App {
 }
 
 #[expect(clippy::disallowed_methods, reason = "the tests are configured by their environment")]
-fn variable(name: &str) -> Option<String> {
+pub(crate) fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
@@ -110,6 +110,7 @@ impl App {
         let (stop, stopped) = oneshot::channel::<()>();
         let sockets = server::Settings {
             header_timeout: settings.server.header_timeout,
+            body_idle_timeout: settings.server.body_idle_timeout,
             drain_timeout: settings.server.drain_timeout,
             connections_max: settings.server.connections_max as usize,
         };

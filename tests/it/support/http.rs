@@ -3,7 +3,7 @@
 use std::fmt;
 
 use bytes::Bytes;
-use futures_util::{StreamExt, stream};
+use futures_util::{Stream, StreamExt, stream};
 use http::{HeaderMap, Method, StatusCode, Uri};
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
@@ -87,6 +87,12 @@ impl Request<'_> {
         let chunks: Vec<Bytes> = bytes.chunks(size.max(1)).map(Bytes::copy_from_slice).collect();
         let frames = stream::iter(chunks.into_iter().map(|chunk| Ok(Frame::data(chunk))));
         self.body = BodyExt::boxed(StreamBody::new(frames));
+        self
+    }
+
+    /// A body of unknown length that is made while it is sent.
+    pub fn stream(mut self, chunks: impl Stream<Item = Bytes> + Send + Sync + 'static) -> Self {
+        self.body = BodyExt::boxed(StreamBody::new(chunks.map(|chunk| Ok(Frame::data(chunk)))));
         self
     }
 

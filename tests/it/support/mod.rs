@@ -6,6 +6,9 @@ pub mod app;
 pub mod content;
 pub mod exchange;
 pub mod http;
+pub mod metered;
+pub mod persistent;
+pub mod process;
 
 pub use app::{App, store_from_environment};
 pub use http::{Reply, Request};

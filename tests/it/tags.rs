@@ -47,6 +47,7 @@ async fn tags_are_in_the_order_of_ascii() {
             let tags = page.json()["tags"].as_array().expect("tags").clone();
             assert!(tags.len() == count || next.is_none(), "a page in the middle is full");
             pages.extend(tags);
+            assert!(pages.len() <= ordered.len(), "pages of {count} repeat themselves");
         }
         assert_eq!(pages, ordered, "pages of {count}");
     }

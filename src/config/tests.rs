@@ -344,6 +344,7 @@ fn the_reference_is_a_configuration_that_changes_nothing() {
     let nothing_else = Settings {
         access: AccessSettings::default(),
         store: StoreSettings { s3: S3Settings::default(), ..all.store.clone() },
+        cache: CacheSettings::default(),
         ..all.clone()
     };
     assert_eq!(nothing_else, Settings::default());

@@ -192,32 +192,45 @@ impl Inner {
     ) -> Result<Fact, store::Error> {
         let landed = Landing { inner: self.clone(), key: key.clone(), current: current.clone() };
         let loaded = self.clone().load_shared(key.clone()).await;
-        let ttl = match &loaded {
-            Ok(Fact::Absent) => self.caching.local_ttl.min(ABSENT_TTL),
-            Ok(Fact::Tag(_) | Fact::Manifest(_) | Fact::Blob(..)) => self.caching.local_ttl,
-            Err(_) => Duration::ZERO,
-        };
-        if let Ok(fact) = &loaded
-            && !ttl.is_zero()
+        if let Ok((fact, good_for)) = &loaded
+            && !good_for.is_zero()
         {
             // Under the lock of the flights, so that a write is either before this or after it.
             let _flights = self.flights();
             if current.load(Ordering::Acquire) {
-                let cached = Cached { fact: fact.clone(), until: Instant::now() + ttl };
+                let cached = Cached { fact: fact.clone(), until: Instant::now() + *good_for };
                 self.local.insert(key, cached);
             }
         }
         drop(landed);
-        loaded
+        loaded.map(|(fact, _)| fact)
     }
 
-    async fn load_shared(self: Arc<Self>, key: EntryKey) -> Result<Fact, store::Error> {
+    /// How long this process may believe a fact. A link that its reader may rely on is believed no
+    /// longer than the reliance is good for.
+    fn good_for(&self, fact: &Fact, entry: Option<&Entry>) -> Duration {
+        let local = self.caching.local_ttl;
+        match (fact, entry) {
+            (Fact::Absent, _) => local.min(ABSENT_TTL),
+            (Fact::Blob(_, true), Some(entry)) => {
+                local.min(self.leases.half_life().saturating_sub(entry.age))
+            }
+            (Fact::Tag(_) | Fact::Manifest(_) | Fact::Blob(..), _) => local,
+        }
+    }
+
+    async fn load_shared(self: Arc<Self>, key: EntryKey) -> Result<(Fact, Duration), store::Error> {
         let Some(shared) = self.shared.clone() else {
-            return Ok(self.load_from_store(key).await?.0);
+            let (fact, entry) = self.clone().load_from_store(key).await?;
+            let good_for = self.good_for(&fact, entry.as_ref());
+            return Ok((fact, good_for));
         };
         let token = match shared.get(&key).await {
             Lookup::Hit(value) => match decode(&key, &value) {
-                Some(fact) => return Ok(fact),
+                Some(fact) => {
+                    let good_for = self.good_for(&fact, None);
+                    return Ok((fact, good_for));
+                }
                 // A value that does not parse is a miss: another release may have written it.
                 None => None,
             },
@@ -230,7 +243,8 @@ impl Inner {
                 shared.fill(&key, &token, value, ttl).await;
             }
         }
-        Ok(fact)
+        let good_for = self.good_for(&fact, entry.as_ref());
+        Ok((fact, good_for))
     }
 
     async fn load_from_store(

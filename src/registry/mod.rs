@@ -1,6 +1,6 @@
 //! What a registry does, in terms of the object store. Knows neither HTTP nor S3.
 //!
-//! Everything true about the registry is an [entry](entry) of the store; nothing is kept in the
+//! Everything true about the registry is an entry of the store; nothing is kept in the
 //! process but what can be forgotten at any moment. Changes are written so that a crash between
 //! any two requests leaves garbage, never a wrong answer: bytes first, then what names them, and
 //! what the client asked for last.

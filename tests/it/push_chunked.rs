@@ -1,8 +1,8 @@
 //! Pushing a blob in chunks: distribution-spec "Pushing a blob in chunks", "Resuming an upload",
 //! "Cancel a blob upload" (end-4a, end-4c, end-5, end-6, end-13, end-14).
 //!
-//! Here is the protocol, chunk by chunk; `sizes` has chunks of all sizes, `sessions` what becomes of
-//! a session in the end, `interrupted` clients that go away, and `races` several at once.
+//! Here is the protocol, chunk by chunk; `sizes` has chunks of all sizes, `sessions` what becomes
+//! of a session in the end, `interrupted` clients that go away, and `races` several at once.
 
 mod interrupted;
 mod races;

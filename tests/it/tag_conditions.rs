@@ -17,7 +17,7 @@ use crate::support::{App, Reply, sha256};
 async fn two_frontends() -> [App; 2] {
     let first = App::start().await;
     let second = match &first.store {
-        Some(store) => App::over(store.clone(), longshore::config::Settings::default()).await,
+        Some(store) => App::frontend(store.clone(), longshore::config::Settings::default()).await,
         None => App::start().await,
     };
     [first, second]

@@ -388,7 +388,8 @@ fn any_path() -> impl Strategy<Value = String> {
         1 => "[!-~]{0,12}",
     ];
     prop_oneof![
-        8 => prop::collection::vec(piece, 0..8).prop_map(|pieces| format!("/v2/{}", pieces.join("/"))),
+        8 => prop::collection::vec(piece, 0..8)
+            .prop_map(|pieces| format!("/v2/{}", pieces.join("/"))),
         1 => "/[!-~]{0,40}",
     ]
 }
@@ -407,7 +408,10 @@ proptest! {
     /// Whatever a repository is called, its endpoints are found.
     #[test]
     fn every_name_is_found(
-        parts in prop::collection::vec("blobs|uploads|manifests|tags|list|referrers|[a-z0-9]{1,5}", 1..11),
+        parts in prop::collection::vec(
+            "blobs|uploads|manifests|tags|list|referrers|[a-z0-9]{1,5}",
+            1..11,
+        ),
     ) {
         let repository = parts.join("/");
         let blob = parse("GET", &format!("/v2/{repository}/blobs/{SHA256}"));

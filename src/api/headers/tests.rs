@@ -190,14 +190,21 @@ fn range_like() -> impl Strategy<Value = String> {
 
 proptest! {
     #[test]
-    fn a_part_lies_within_its_size(value in range_like(), size in prop_oneof![0..30u64, any::<u64>()]) {
+    fn a_part_lies_within_its_size(
+        value in range_like(),
+        size in prop_oneof![0..30u64, any::<u64>()],
+    ) {
         if let Selection::Part(range) = byte_range(&value, size) {
             prop_assert!(range.start < range.end && range.end <= size, "{range:?} of {size}");
         }
     }
 
     #[test]
-    fn a_part_is_what_was_asked_for(first in any::<u64>(), more in any::<u64>(), size in any::<u64>()) {
+    fn a_part_is_what_was_asked_for(
+        first in any::<u64>(),
+        more in any::<u64>(),
+        size in any::<u64>(),
+    ) {
         let last = first.saturating_add(more);
         let expected = if first < size {
             Selection::Part(first..last.saturating_add(1).min(size))

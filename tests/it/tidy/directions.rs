@@ -11,14 +11,26 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("telemetry", &[]),
     ("store", &["oci", "clock", "telemetry"]),
     ("auth", &["oci", "clock"]),
-    ("registry", &["oci", "clock", "store"]),
+    ("cache", &["oci", "store"]),
+    ("registry", &["oci", "clock", "store", "cache"]),
     ("api", &["oci", "clock", "auth", "registry"]),
     ("server", &["telemetry", "api"]),
     ("config", &[]),
     ("command_line", &["config"]),
     (
         "wiring",
-        &["oci", "clock", "telemetry", "store", "auth", "registry", "api", "server", "config"],
+        &[
+            "oci",
+            "clock",
+            "telemetry",
+            "store",
+            "cache",
+            "auth",
+            "registry",
+            "api",
+            "server",
+            "config",
+        ],
     ),
 ];
 
@@ -26,6 +38,7 @@ const ROOMS: &[(&str, &[&str])] = &[
 const CRATES: &[(&str, &[&str])] = &[
     ("aws_", &["src/store/s3/"]),
     ("redb", &["src/store/local/"]),
+    ("deadpool_redis", &["src/cache/redis"]),
     ("axum", &["src/api/", "src/server/"]),
     ("hyper", &["src/api/", "src/server/", "src/store/s3/transport.rs"]),
 ];

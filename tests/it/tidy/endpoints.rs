@@ -121,8 +121,8 @@ fn citations_are_told_apart() {
     assert!(!cites("end-11, end-4a, `POST`", "end-1"));
     assert!(!cites("end-4a", "end-4"));
     assert_eq!(family("end-12b"), "end-12");
-    let text =
-        "/// Pulling — end-3\n#[x]\nfn f() {}\n/// A — end-1,\n/// b\npub(super) async fn g() {}";
+    let text = "/// Pulling — end-3\n#[x]\nfn f() {}\n/// A — end-1,\n/// b\n\
+         pub(super) async fn g() {}";
     let source = Source { path: String::new(), text: text.to_owned() };
     assert_eq!(handlers(&source), ["A — end-1, b "]);
 }

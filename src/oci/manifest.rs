@@ -1,7 +1,7 @@
 //! Manifests: checked once, kept as they came.
 
 mod body;
-mod outline;
+pub(super) mod outline;
 #[cfg(test)]
 mod tests;
 
@@ -82,7 +82,7 @@ impl Manifest {
         &self.raw
     }
 
-    /// What it is; one of [`MediaType::ACCEPTED`].
+    /// What it is; one of [`MediaType::ACCEPTED`], or signed schema 1.
     pub fn media_type(&self) -> &MediaType {
         &self.media_type
     }
@@ -118,6 +118,20 @@ impl Manifest {
     /// Its own annotations, which the list of referrers repeats.
     pub fn annotations(&self) -> Option<&BTreeMap<String, String>> {
         self.annotations.as_ref()
+    }
+
+    /// A document of schema 1 whose signatures hold, with its layers.
+    pub(super) fn schema1(raw: Bytes, layers: Vec<Descriptor>) -> Self {
+        Self {
+            raw,
+            media_type: MediaType::DockerSchema1Signed,
+            blobs: layers,
+            external_layers: Vec::new(),
+            children: Vec::new(),
+            subject: None,
+            artifact_type: None,
+            annotations: None,
+        }
     }
 
     fn assemble(raw: Bytes, media_type: MediaType, body: Body) -> Result<Self, ManifestError> {
@@ -158,7 +172,7 @@ impl Manifest {
 }
 
 /// The document as text, if it can be JSON at all.
-fn text(raw: &[u8]) -> Result<&str, ManifestError> {
+pub(super) fn text(raw: &[u8]) -> Result<&str, ManifestError> {
     let text = str::from_utf8(raw).map_err(|error| {
         invalid(format!("the manifest is not UTF-8 text: byte {} is wrong", error.valid_up_to()))
     })?;
@@ -261,7 +275,7 @@ fn served(media_type: &MediaType, at: &str) -> Result<(), ManifestError> {
 }
 
 /// Whether a `Content-Type` says nothing about what the manifest is.
-fn is_generic(media_type: &MediaType) -> bool {
+pub(super) fn is_generic(media_type: &MediaType) -> bool {
     matches!(media_type.as_str(), "" | "application/json" | "application/octet-stream")
 }
 
@@ -274,7 +288,7 @@ fn is_external(layer: &Descriptor) -> bool {
 
 fn schema1() -> ManifestError {
     ManifestError::Unsupported(
-        "Docker image manifests of schema 1 are not supported: push schema 2 or an OCI manifest"
+        "pushing Docker image manifests of schema 1 is not supported: push schema 2 or an OCI manifest"
             .to_owned(),
     )
 }

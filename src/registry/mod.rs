@@ -14,6 +14,7 @@ mod entry;
 mod error;
 mod manifests;
 mod referrers;
+mod schema1;
 mod tags;
 
 use std::collections::HashSet;
@@ -30,7 +31,8 @@ pub use manifests::{Push, Pushed, StoredManifest, TagCondition};
 pub use referrers::ReferrersPage;
 pub use tags::Page;
 
-use crate::oci::RepositoryName;
+use crate::oci::schema1::SigningKey;
+use crate::oci::{Negotiation, RepositoryName};
 use crate::store::ObjectStore;
 use uploads::Budget;
 
@@ -57,13 +59,17 @@ pub struct Limits {
     pub page_max: usize,
 }
 
-/// What is accepted, beyond what the specification demands.
+/// What is accepted, beyond what the specification demands, and how it is served.
 #[derive(Clone, Copy, Debug)]
 pub struct Policy {
     /// Whether an index may name manifests that are not there.
     pub sparse_indexes: bool,
     /// Whether an image may name blobs that are not there.
     pub sparse_images: bool,
+    /// By which rules a client gets another manifest than the one that is stored.
+    pub negotiation: Negotiation,
+    /// Whether manifests of schema 1 may be pushed.
+    pub schema1_push: bool,
 }
 
 /// Rows that one listing request asks the store for, at most (S3's own bound).
@@ -82,6 +88,8 @@ pub struct Registry {
     leases: Leases,
     budget: Budget,
     tasks: TaskTracker,
+    /// Signs what is converted to schema 1.
+    schema1_key: Option<SigningKey>,
     /// Repositories whose catalog marker this process has seen alive. A hint that saves a write:
     /// markers are never killed.
     marked: Mutex<HashSet<RepositoryName>>,
@@ -106,7 +114,8 @@ impl Registry {
         tasks: TaskTracker,
     ) -> Self {
         let budget = Budget::new(&limits);
-        Self { store, limits, policy, leases, budget, tasks, marked: Mutex::default() }
+        let (schema1_key, marked) = (None, Mutex::default());
+        Self { store, limits, policy, leases, budget, tasks, schema1_key, marked }
     }
 
     /// The bounds that this registry keeps.

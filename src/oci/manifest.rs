@@ -70,7 +70,7 @@ impl Manifest {
         }
         let text = text(&raw)?;
         let outline = Outline::read(text)?;
-        check_schema_version(&outline)?;
+        check_schema_version(&outline, declared)?;
         let media_type = media_type(&outline, declared)?;
         check_shape(&outline, &media_type)?;
         let body = Body::read(text, &media_type)?;
@@ -182,10 +182,13 @@ pub(super) fn text(raw: &[u8]) -> Result<&str, ManifestError> {
     Ok(text)
 }
 
-fn check_schema_version(outline: &Outline<'_>) -> Result<(), ManifestError> {
+fn check_schema_version(
+    outline: &Outline<'_>,
+    declared: Option<&MediaType>,
+) -> Result<(), ManifestError> {
     match outline.schema_version {
         Some(2) => Ok(()),
-        Some(1) => Err(schema1()),
+        Some(1) if declared.is_none() => Err(schema1()),
         Some(version) => Err(invalid(format!("schemaVersion must be 2, it is {version}"))),
         None => Err(missing("schemaVersion", "the number 2")),
     }

@@ -17,7 +17,8 @@ use crate::oci::object_only::ObjectOnly;
 #[derive(Debug, Deserialize)]
 pub(super) struct Signature {
     header: ObjectOnly<Header>,
-    signature: String,
+    #[serde(rename = "signature")]
+    value: String,
     pub(super) protected: String,
 }
 
@@ -32,9 +33,9 @@ struct Header {
 /// Verifies every signature over the payload. One that does not hold is enough to refuse.
 pub(super) fn verify(payload: &[u8], signatures: &[Signature]) -> Result<(), Error> {
     let payload = encoding::encode(payload);
-    for Signature { header: ObjectOnly(header), signature, protected } in signatures {
+    for Signature { header: ObjectOnly(header), value, protected } in signatures {
         let key = header.key()?;
-        let signature = encoding::decode(signature, "signature")?;
+        let signature = encoding::decode(value, "signature")?;
         let signed = [protected, ".", &payload].concat();
         key.verify(&header.alg, signed.as_bytes(), &signature)?;
     }

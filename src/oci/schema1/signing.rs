@@ -90,7 +90,7 @@ impl SigningKey {
             .expect("a key that was made can sign");
         let signatures = [Signature {
             header: Header { jwk: self.jwk(), alg: "ES256" },
-            signature: encoding::encode(signature.as_ref()),
+            value: encoding::encode(signature.as_ref()),
             protected,
         }];
         let signatures = indented(&signatures).replace('\n', &format!("\n{INDENT}"));
@@ -114,7 +114,8 @@ impl SigningKey {
 #[derive(Serialize)]
 struct Signature {
     header: Header,
-    signature: String,
+    #[serde(rename = "signature")]
+    value: String,
     protected: String,
 }
 

@@ -1,7 +1,7 @@
 use super::*;
 use crate::oci::digest::AnyDigest;
 
-const SIGNED: [&str; 9] = [
+const SIGNED: [&str; 10] = [
     libtrust!("es256"),
     libtrust!("es384"),
     libtrust!("es512"),
@@ -10,6 +10,7 @@ const SIGNED: [&str; 9] = [
     libtrust!("x5c-es256"),
     libtrust!("x5c-rs256"),
     libtrust!("x5c-alone"),
+    fixture!("skopeo.json"),
     fixture!("registry-2.8.2/schema1.json"),
 ];
 

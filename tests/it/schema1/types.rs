@@ -13,7 +13,7 @@ async fn one_of_each(app: &App, repository: &str) -> Vec<(&'static str, String, 
         (descriptor(OCI_MANIFEST, &image, None), descriptor(DOCKER_MANIFEST, SCHEMA2, None));
     let mut mixed: Value = serde_json::from_str(SCHEMA2).expect("JSON");
     mixed["mediaType"] = OCI_MANIFEST.into();
-    let nested = list(OCI_INDEX, &[docker.clone()]);
+    let nested = list(OCI_INDEX, std::slice::from_ref(&docker));
     app.put_manifest(repository, "nested", OCI_INDEX, nested.clone()).await.expect(201);
     let bodies = vec![
         (SIGNED, DOCUMENT.to_owned()),

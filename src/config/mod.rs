@@ -26,7 +26,9 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-pub use self::choice::{AnonymousAccess, Checksum, Delivery, LogFormat, RedisTopology, Sparse};
+pub use self::choice::{
+    AnonymousAccess, Checksum, Delivery, LogFormat, ManifestMode, RedisTopology, Sparse,
+};
 pub use self::errors::{Errors, Place, Problem};
 pub use self::reference::{reference, reference_markdown};
 pub use self::secret::Secret;

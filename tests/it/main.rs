@@ -39,6 +39,7 @@ mod ranges;
 mod redirect;
 mod referrers;
 mod s3_transport;
+mod schema1;
 mod store_suite;
 mod support;
 mod tag_conditions;

@@ -36,7 +36,7 @@ const ROOMS: &[(&str, &[&str])] = &[
 
 /// The only places that may name a crate, by what its name begins with.
 const CRATES: &[(&str, &[&str])] = &[
-    ("aws_", &["src/store/s3/"]),
+    ("aws_", &["src/store/s3/", "src/oci/schema1/"]),
     ("redb", &["src/store/local/"]),
     ("deadpool_redis", &["src/cache/redis"]),
     ("axum", &["src/api/", "src/server/"]),

@@ -72,8 +72,8 @@ async fn stopped_and_back_with_old_values() {
 async fn full_and_not_evicting() {
     let full = ["--maxmemory", "2mb", "--maxmemory-policy", "noeviction"];
     let Some(redis) = redis_server::start(&full).await else { return };
-    let large = "x".repeat(200_000);
-    for key in 0..20 {
+    let large = "x".repeat(100_000);
+    for key in 0..40 {
         redis.command(&["SET", &format!("filler{key}"), &large]);
     }
     assert!(redis.command(&["SET", "one more", &large]).contains("OOM"), "it is full");

@@ -54,6 +54,10 @@ pub struct ServeArguments {
     #[arg(long, value_name = "proxy | redirect")]
     pub delivery: Option<String>,
 
+    /// Redis, as a cache that several processes share: redis://HOST:PORT
+    #[arg(long, value_name = "URL")]
+    pub redis: Option<String>,
+
     /// What callers may do without a password: push, which is everything
     ///
     /// Needed to listen on other addresses than loopback, so that nobody opens a registry to the
@@ -87,6 +91,7 @@ impl ServeArguments {
             ("--listen", "server.listen", &self.listen),
             ("--store", "store.url", &self.store),
             ("--delivery", "blobs.delivery", &self.delivery),
+            ("--redis", "cache.redis", &self.redis),
             ("--anonymous", "access.anonymous", &self.anonymous),
         ];
         let given = |(name, key, value): (_, _, &Option<String>)| {

@@ -3,21 +3,29 @@
 use std::future::Future;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio_util::task::TaskTracker;
 
 use crate::api::{self, Api};
 use crate::auth::Anyone;
+use crate::cache::Cache;
+use crate::cache::redis::{Redis, Topology};
 use crate::clock::SystemClock;
 use crate::config::{self, Settings, StoreUrl};
-use crate::registry::{Leases, Limits, Policy, Registry};
+use crate::oci::schema1::{KeyError, SigningKey};
+use crate::oci::{Algorithm, Digest, Negotiation};
+use crate::registry::{Caching, Leases, Limits, Policy, Registry};
 use crate::server;
 use crate::store::local::{Local, OpenError};
 use crate::store::memory::Memory;
 use crate::store::s3::S3;
 use crate::store::{self, ObjectStore, ProbeReport};
 use crate::telemetry;
+
+/// How long the only process of a store believes what it knows. It forgets what it overwrites.
+const ALONE_TTL: Duration = Duration::from_hours(1);
 
 /// Why the registry cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -35,9 +43,15 @@ pub enum StartError {
          with one writer at a time and nothing ever collected, set store.append_only = true."
     )]
     AppendOnly(Box<ProbeReport>),
+    /// Redis is set up in a way that cannot work.
+    #[error(transparent)]
+    Redis(#[from] crate::cache::redis::ConfigError),
     /// The constants of the lease protocol contradict each other.
     #[error(transparent)]
     Leases(#[from] crate::registry::lease::UnsafeLeases),
+    /// The key for what is converted to schema 1 is none.
+    #[error("manifests.schema1_key: {0}")]
+    Schema1Key(#[from] KeyError),
     /// The socket cannot be opened.
     #[error("cannot listen on {0}: {1}")]
     Listen(std::net::SocketAddr, #[source] io::Error),
@@ -99,8 +113,18 @@ pub fn api(
     let policy = Policy {
         sparse_indexes: sparse != config::Sparse::None,
         sparse_images: sparse == config::Sparse::All,
+        negotiation: match settings.manifests.mode {
+            config::ManifestMode::Oci => Negotiation::Oci,
+            config::ManifestMode::DockerLegacy => Negotiation::DockerLegacy,
+        },
+        schema1_push: settings.manifests.takes_schema1(),
     };
-    let registry = Registry::new(store, limits(settings), policy, leases, tasks.clone());
+    let shared = shared_cache(settings)?;
+    let (caching, limits) = (caching(settings), limits(settings));
+    let mut registry = Registry::new(store, shared, caching, limits, policy, leases, tasks.clone());
+    if policy.negotiation == Negotiation::DockerLegacy {
+        registry = registry.with_schema1_key(schema1_key(settings)?);
+    }
     let delivery = match settings.blobs.delivery {
         config::Delivery::Proxy => api::Delivery::Proxy,
         config::Delivery::Redirect => api::Delivery::Redirect,
@@ -121,6 +145,61 @@ pub fn api(
         api_settings,
         tasks.clone(),
     )))
+}
+
+/// How much of a process's memory of facts is believed, and for how long. A folder belongs to one
+/// process, which sees every write.
+fn caching(settings: &Settings) -> Caching {
+    let cache = &settings.cache;
+    let alone = !matches!(settings.store.url, StoreUrl::S3 { .. });
+    Caching {
+        local_bytes: usize::try_from(cache.local_bytes).unwrap_or(usize::MAX),
+        local_ttl: if alone { ALONE_TTL } else { cache.local_ttl },
+        tag_ttl: cache.tag_ttl,
+        ttl: cache.ttl,
+        strict_tags: cache.strict_tags,
+    }
+}
+
+/// The Redis of the settings, if there is one. Keys are kept apart by
+/// the prefix and by the URL of the store they speak of.
+fn shared_cache(settings: &Settings) -> Result<Option<Arc<dyn Cache>>, StartError> {
+    let cache = &settings.cache;
+    let Some(urls) = &cache.redis else { return Ok(None) };
+    let topology = match cache.redis_topology {
+        config::RedisTopology::Single => Topology::Single,
+        config::RedisTopology::Cluster => Topology::Cluster,
+        config::RedisTopology::Sentinel => {
+            Topology::Sentinel { primary: cache.redis_primary.clone() }
+        }
+    };
+    let redis = crate::cache::redis::Settings {
+        urls: urls.split(',').map(|url| url.trim().to_owned()).collect(),
+        topology,
+        username: cache.redis_username.clone(),
+        password: cache.redis_password.as_ref().map(|secret| secret.expose().to_owned()),
+        command_timeout: cache.redis_timeout,
+    };
+    let url = settings.store.url.to_string();
+    let of_store = Digest::of(Algorithm::Sha256, url.as_bytes()).hex();
+    let prefix = format!("{}:{}:", cache.redis_prefix, of_store.get(..8).unwrap_or_default());
+    Ok(Some(Arc::new(Redis::new(&redis, &prefix)?)))
+}
+
+/// The key that signs images converted to schema 1.
+fn schema1_key(settings: &Settings) -> Result<SigningKey, KeyError> {
+    if let Some(key) = &settings.manifests.schema1_key {
+        let key = SigningKey::from_pem(key.expose())?;
+        tracing::info!(key = key.id(), "images converted to schema 1 are signed");
+        return Ok(key);
+    }
+    let key = SigningKey::generate();
+    tracing::warn!(
+        key = key.id(),
+        "manifests.schema1_key is not set: images converted to schema 1 are signed with a key that \
+         was made now and that no other process has"
+    );
+    Ok(key)
 }
 
 fn limits(settings: &Settings) -> Limits {
@@ -149,6 +228,9 @@ pub fn start_logging(settings: &Settings) {
 
 /// Puts the store to the test, and refuses one that would lose writes.
 pub async fn check(settings: &Settings) -> Result<(Arc<dyn ObjectStore>, ProbeReport), StartError> {
+    if let Some(key) = &settings.manifests.schema1_key {
+        SigningKey::from_pem(key.expose())?;
+    }
     let store = open_store(settings).await?;
     let report = store::probe(store.as_ref()).await?;
     if report.append_only() && !settings.store.append_only {

@@ -1,8 +1,8 @@
 //! Every question this registry answers, as one closed enum.
 //!
-//! A request is parsed into an [`Endpoint`] before anything else happens to it. The endpoint decides
-//! what the caller must be allowed to do, and how the request is called in metrics, traces and
-//! logs, by its identifier in the OCI distribution-spec (section "Endpoints").
+//! A request is parsed into an [`Endpoint`] before anything else happens to it. The endpoint
+//! decides what the caller must be allowed to do, and how the request is called in metrics, traces
+//! and logs, by its identifier in the OCI distribution-spec (section "Endpoints").
 
 #![deny(clippy::wildcard_enum_match_arm)]
 
@@ -142,8 +142,8 @@ impl Endpoint {
         }
     }
 
-    /// What the caller must be allowed to do. A mount needs to read its source, too, but whoever may
-    /// not read it simply has to upload the blob: that is asked when it is mounted.
+    /// What the caller must be allowed to do. A mount needs to read its source, too, but whoever
+    /// may not read it simply has to upload the blob: that is asked when it is mounted.
     pub fn access(&self) -> Access {
         let (resource, action) = match self {
             Self::Base | Self::Extensions(None) => (Resource::Registry, Action::Enter),

@@ -53,6 +53,36 @@ impl Choice for Sparse {
         &[("none", Self::None), ("indexes", Self::Indexes), ("all", Self::All)];
 }
 
+/// How Redis is set up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RedisTopology {
+    /// One server.
+    Single,
+    /// Sentinels that know which server is the primary.
+    Sentinel,
+    /// A cluster.
+    Cluster,
+}
+
+impl Choice for RedisTopology {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("single", Self::Single), ("sentinel", Self::Sentinel), ("cluster", Self::Cluster)];
+}
+
+/// Whose rules manifests are served by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ManifestMode {
+    /// Those of the distribution-spec.
+    Oci,
+    /// Those of Docker's registry 2.x.
+    DockerLegacy,
+}
+
+impl Choice for ManifestMode {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("oci", Self::Oci), ("docker-legacy", Self::DockerLegacy)];
+}
+
 /// The checksum that goes with an upload to S3.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Checksum {

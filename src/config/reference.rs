@@ -10,7 +10,7 @@ use super::table::{EXAMPLES, SETTINGS};
 const SOURCE: &str = include_str!("settings.rs");
 
 /// Each section of the file and the struct that holds it.
-const SECTIONS: [(&str, &str); 10] = [
+const SECTIONS: [(&str, &str); 11] = [
     ("server", "ServerSettings"),
     ("access", "AccessSettings"),
     ("store", "StoreSettings"),
@@ -19,6 +19,7 @@ const SECTIONS: [(&str, &str); 10] = [
     ("blobs", "BlobSettings"),
     ("manifests", "ManifestSettings"),
     ("lists", "ListSettings"),
+    ("cache", "CacheSettings"),
     ("collection", "LeaseSettings"),
     ("log", "LogSettings"),
 ];

@@ -7,7 +7,9 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use super::choice::{AnonymousAccess, Checksum, Delivery, LogFormat, Sparse};
+use super::choice::{
+    AnonymousAccess, Checksum, Delivery, LogFormat, ManifestMode, RedisTopology, Sparse,
+};
 use super::secret::Secret;
 use super::store_url::StoreUrl;
 use super::text::{KIB, MIB};
@@ -22,6 +24,7 @@ pub struct Settings {
     pub blobs: BlobSettings,
     pub manifests: ManifestSettings,
     pub lists: ListSettings,
+    pub cache: CacheSettings,
     pub collection: LeaseSettings,
     pub log: LogSettings,
 }
@@ -224,11 +227,41 @@ pub struct ManifestSettings {
     pub tags_per_push_max: u32,
     /// Whether clients may delete manifests and tags.
     pub delete: bool,
+    /// What a client gets that asks for a tag and does not accept the type that is stored.
+    ///
+    /// `oci`: what is stored, or the `linux/amd64` image of a Docker list for a client that knows
+    /// no lists; OCI documents are refused (404). `docker-legacy`: what Docker's registry 2.x
+    /// served, for clients as old: only types that the client names count, not wildcards, and
+    /// images of schema 2 are converted to schema 1. By digest nothing is ever exchanged.
+    pub mode: ManifestMode,
+    /// Whether clients may push signed manifests of schema 1, the type before schema 2.
+    /// When it is not given: true in mode `docker-legacy`, false otherwise. Those that are stored
+    /// are always served.
+    pub schema1_push: Option<bool>,
+    /// The private key that signs images converted to schema 1: a key on the curve P-256 in PEM.
+    /// It can be the `signingkeyfile` of a Docker registry. All processes on one bucket should
+    /// have the same; when it is not given, each makes one for itself at the start.
+    pub schema1_key: Option<Secret>,
+}
+
+impl ManifestSettings {
+    /// Whether schema 1 may be pushed, decided.
+    pub fn takes_schema1(&self) -> bool {
+        self.schema1_push.unwrap_or(self.mode == ManifestMode::DockerLegacy)
+    }
 }
 
 impl Default for ManifestSettings {
     fn default() -> Self {
-        Self { bytes_max: 4 * MIB, sparse: Sparse::None, tags_per_push_max: 64, delete: true }
+        Self {
+            bytes_max: 4 * MIB,
+            sparse: Sparse::None,
+            tags_per_push_max: 64,
+            delete: true,
+            mode: ManifestMode::Oci,
+            schema1_push: None,
+            schema1_key: None,
+        }
     }
 }
 
@@ -244,6 +277,60 @@ pub struct ListSettings {
 impl Default for ListSettings {
     fn default() -> Self {
         Self { page_max: 1000, catalog: true }
+    }
+}
+
+/// What is remembered of tags, manifests and blobs.
+///
+/// Nothing depends on Redis: while it is away every answer stays the same, only slower.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CacheSettings {
+    /// The memory of one process for what it has looked up.
+    pub local_bytes: u64,
+    /// How long a process believes what it has looked up without asking Redis or the bucket. It is
+    /// how late it may see what another process wrote, so it is nothing by default. A folder has
+    /// one process only, which sees every write: there this is not used.
+    pub local_ttl: Duration,
+    /// How long Redis keeps what a tag points at: after a failure of Redis a tag may lag so long.
+    pub tag_ttl: Duration,
+    /// How long Redis keeps manifests and the places of blobs.
+    pub ttl: Duration,
+    /// Whether each read of a tag asks the bucket, whatever Redis knows.
+    pub strict_tags: bool,
+    /// Redis: `redis://host:port`, or `rediss://host:port` with TLS. Several, separated by commas,
+    /// are the sentinels or some nodes of the cluster.
+    pub redis: Option<String>,
+    /// How Redis is set up: `single`, `sentinel` or `cluster`.
+    pub redis_topology: RedisTopology,
+    /// The name under which the sentinels know the primary.
+    pub redis_primary: String,
+    /// The user that Redis knows us as.
+    pub redis_username: Option<String>,
+    pub redis_password: Option<Secret>,
+    /// What the keys in Redis begin with. Registries over buckets of one name at different S3
+    /// servers must not share it.
+    pub redis_prefix: String,
+    /// How long one request to Redis may take. Five failures in a row, and for a second none is
+    /// sent.
+    pub redis_timeout: Duration,
+}
+
+impl Default for CacheSettings {
+    fn default() -> Self {
+        Self {
+            local_bytes: 64 * MIB,
+            local_ttl: Duration::ZERO,
+            tag_ttl: Duration::from_secs(30),
+            ttl: Duration::from_mins(10),
+            strict_tags: false,
+            redis: None,
+            redis_topology: RedisTopology::Single,
+            redis_primary: "mymaster".to_owned(),
+            redis_username: None,
+            redis_password: None,
+            redis_prefix: "longshore".to_owned(),
+            redis_timeout: Duration::from_millis(50),
+        }
     }
 }
 

@@ -10,7 +10,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
-/// A stream that fails when nothing could be written to it for a time, although something was to be.
+/// A stream that fails when nothing could be written to it for a time, although something was to
+/// be.
 #[derive(Debug)]
 pub(super) struct Patience {
     stream: TcpStream,

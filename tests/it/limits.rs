@@ -96,7 +96,8 @@ async fn a_client_that_stalls_is_cut_and_may_go_on_later() {
 async fn a_manifest_that_stalls_is_cut() {
     let app = impatient().await;
     let mut socket = connect(&app).await;
-    let head = "PUT /v2/a/manifests/v1 HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-length: 9\r\n\r\n{";
+    let head = "PUT /v2/a/manifests/v1 HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\
+                content-length: 9\r\n\r\n{";
     socket.write_all(head.as_bytes()).await.expect("sent");
     let answer = rest(&mut socket).await;
     assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
@@ -171,7 +172,7 @@ async fn buffers_stay_within_their_budget() {
     let mut settings = Settings::default();
     settings.uploads.buffer_bytes = budget;
     settings.uploads.part_bytes = 5 * MIB as u64;
-    let app = App::over(store.clone(), settings).await;
+    let app = App::frontend(store.clone(), settings).await;
     let mut uploads = JoinSet::new();
     for seed in 0..16 {
         let client = Persistent::new([app.client.clone()]);

@@ -25,7 +25,7 @@ async fn frontends() -> Vec<App> {
     for _ in 0..3 {
         let mut settings = Settings::default();
         settings.uploads.part_bytes = 5 * MIB as u64;
-        apps.push(App::over(store.clone(), settings).await);
+        apps.push(App::frontend(store.clone(), settings).await);
     }
     apps
 }

@@ -5,13 +5,13 @@
 //! says which part numbers this request may use, and no other request will use them.
 
 use bytes::{Bytes, BytesMut};
-use futures_util::StreamExt;
+use futures_util::{StreamExt, stream};
 use tokio::task::JoinSet;
 
 use super::budget::Reserved;
 use super::parts::{PART_BYTES_MIN, PARTS_MAX, part_bytes, part_bytes_min};
 use super::session::{Hashes, Loaded, Session, Target};
-use super::{Body, UploadAddress};
+use super::{Body, UploadAddress, unread};
 use crate::registry::entry::{self, Seen, Written};
 use crate::registry::{Error, Registry};
 use crate::store::{EntryKey, Location, Part, Version};
@@ -31,16 +31,6 @@ pub(super) enum Stop {
     NotNew(Bytes),
     /// It cannot go on.
     Failed(Error),
-}
-
-impl Stop {
-    /// The same with bytes that were read after those it carries.
-    fn unread(self, rest: &[u8]) -> Self {
-        match self {
-            Self::NotNew(bytes) => Self::NotNew([&bytes[..], rest].concat().into()),
-            failed @ Self::Failed(_) => failed,
-        }
-    }
 }
 
 impl From<Error> for Stop {
@@ -157,27 +147,37 @@ impl<'a> Receiver<'a> {
     ) -> Result<Option<String>, Stop> {
         let mut remaining = expected;
         while let Some(chunk) = body.next().await {
-            let chunk = match chunk {
+            let mut chunk = match chunk {
                 Ok(chunk) => chunk,
-                Err(interrupted) => return Ok(Some(interrupted.0)),
+                Err(interrupted) => {
+                    // What is read again, because the session was not new, ends in the same way.
+                    *body = Box::pin(stream::iter([Err(interrupted.clone())]));
+                    return Ok(Some(interrupted.0));
+                }
             };
             let length = chunk.len() as u64;
-            self.take_in(chunk, remaining).await?;
+            if let Err(stop) = self.take_in(&mut chunk, remaining).await {
+                unread(body, chunk);
+                return Err(stop);
+            }
             remaining = remaining.map(|bytes| bytes.saturating_sub(length));
         }
+        // A stream that has ended must not be asked again, and whoever finds out only now that the
+        // session was not new reads from the beginning.
+        *body = Box::pin(stream::empty());
         Ok(None)
     }
 
-    async fn take_in(&mut self, mut chunk: Bytes, remaining: Option<u64>) -> Result<(), Stop> {
+    /// Takes in a piece of the body. What is left of it on an error was not looked at.
+    async fn take_in(&mut self, chunk: &mut Bytes, remaining: Option<u64>) -> Result<(), Stop> {
         while !chunk.is_empty() {
-            let room = self.room(chunk.len(), remaining).await;
-            let room = room.map_err(|stop| stop.unread(&chunk))?;
+            let room = self.room(chunk.len(), remaining).await?;
             let piece = chunk.split_to(room.min(chunk.len()));
             self.hashes.update(&piece, self.received);
             self.buffer.extend_from_slice(&piece);
             self.received += piece.len() as u64;
             if self.buffer.len() >= self.part_bytes() {
-                self.send_part().await.map_err(|stop| stop.unread(&chunk))?;
+                self.send_part().await?;
             }
         }
         Ok(())
@@ -383,7 +383,7 @@ impl<'a> Receiver<'a> {
             }
             Written::Lost(Seen::Alive(now)) => {
                 let (session, _) = Session::decode(&now.body)?;
-                if !session.belongs_to(&self.upload.repository) || session.committing.is_some() {
+                if !session.belongs_to(&self.upload.repository) || !session.committing.is_empty() {
                     return Err(Error::UploadUnknown);
                 }
                 Err(Error::OutOfOrder { offset: session.offset })

@@ -38,8 +38,10 @@ pub struct Session {
     /// request that finds it set (the writer died, or is still there) begins at the bound, so no
     /// number is ever sent twice, whatever the other does.
     pub(super) reserved_to: Option<u32>,
-    /// The digest under which the session is being committed. Nothing can be added any more.
-    pub(super) committing: Option<Digest>,
+    /// The digests with which the session is being committed, the one it gets its name from first;
+    /// none before that. Then nothing can be added any more, and whoever goes on verifies them all:
+    /// bytes that one request finds wrong must not be published by another.
+    pub(super) committing: Vec<Digest>,
 }
 
 /// The multipart upload of a session.
@@ -137,7 +139,7 @@ impl Session {
             parts: Vec::new(),
             part_next: 1,
             reserved_to: None,
-            committing: None,
+            committing: Vec::new(),
         }
     }
 

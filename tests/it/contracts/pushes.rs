@@ -74,7 +74,7 @@ async fn a_gibibyte_in_three_requests() {
     let parts = 64;
     let memory = Arc::new(Memory::new().with_part_bytes_min(0));
     let store = Arc::new(Metered::over(memory.clone()).forgetting_parts());
-    let app = App::over(store.clone(), Settings::default()).await;
+    let app = App::frontend(store.clone(), Settings::default()).await;
     let chunk = Bytes::from(bytes(6, MIB));
     let mut hasher = Hasher::new(Algorithm::Sha256);
     (0..1024).for_each(|_| hasher.update(&chunk));
@@ -161,7 +161,7 @@ async fn a_mount_copies_nothing() {
 /// offset is durable: small chunks are sent to the store more than once.
 async fn sent_per_byte(total: usize, chunk: usize) -> f64 {
     let store = Arc::new(Metered::over(Arc::new(Memory::new())));
-    let app = App::over(store.clone(), Settings::default()).await;
+    let app = App::frontend(store.clone(), Settings::default()).await;
     let content = bytes(11, total);
     let mut location = app.request("POST", "/v2/a/blobs/uploads/").send().await.location();
     for (index, piece) in content.chunks(chunk).enumerate() {

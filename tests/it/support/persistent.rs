@@ -1,9 +1,10 @@
-//! A client that does not give up, as docker and its like do it: what failed with 503 or broke off is
-//! asked again, a chunk that is refused is continued where the session says it stands, and a session
-//! that is gone is begun again.
+//! A client that does not give up, as docker and its like do it: what failed with 503 or broke off
+//! is asked again, a chunk that is refused is continued where the session says it stands, and a
+//! session that is gone is begun again.
 //!
 //! It takes turns between the frontends it knows, one request each, and holds every answer to what
-//! clients may rely on: no 500 ever, and each 503 says when to come back, in the envelope of the spec.
+//! clients may rely on: no 500 ever, and each 503 says when to come back, in the envelope of the
+//! spec.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -9,6 +9,11 @@ use longshore::config::{self, Settings};
 use longshore::wiring;
 use tokio::signal::unix::{SignalKind, signal};
 
+/// Part buffers come and go by the hundred megabyte. The allocator of the C library keeps what was
+/// freed in arenas of its own, and twice the budget of the uploads stays resident.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let ended = match Cli::parse().command {
         Command::Serve(arguments) => with_settings(&arguments, serve),

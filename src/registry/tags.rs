@@ -80,6 +80,23 @@ fn was_overwritten(now: &Seen) -> Result<bool, Error> {
     }
 }
 
+/// As much of a cursor as can be the beginning of a key. A client may page after any text, and some
+/// stores refuse to list after one that no key could have (`..`, an empty component); what lies
+/// between the two is left out when the rows are read.
+fn listable(cursor: &str) -> &str {
+    let mut begins = true;
+    let end = cursor.bytes().position(|byte| {
+        let fits = match byte {
+            b'/' | b'.' => !begins,
+            b'-' | b'_' | b'!' => true,
+            other => other.is_ascii_alphanumeric(),
+        };
+        begins = byte == b'/';
+        !fits
+    });
+    &cursor[..end.unwrap_or(cursor.len())]
+}
+
 impl Registry {
     /// The tags of a repository after `last`, at most `count` of them. One listing request for a
     /// page, as long as deleted tags do not fill it.
@@ -111,7 +128,8 @@ impl Registry {
     ) -> Result<Page<T>, Error> {
         let below = prefix.to_string();
         let mut page = Page { rows: Vec::new(), more: false };
-        let mut after = last.filter(|text| !text.is_empty()).map(str::to_owned);
+        let last = last.filter(|text| !text.is_empty());
+        let mut after = last.map(listable).filter(|text| !text.is_empty()).map(str::to_owned);
         if count == 0 {
             return Ok(page);
         }
@@ -121,6 +139,9 @@ impl Registry {
             for row in &listing.rows {
                 let rest = row.key.strip_prefix(&below).unwrap_or_default();
                 after = Some(rest.to_owned());
+                if last.is_some_and(|last| rest <= last) {
+                    continue;
+                }
                 // A key that is none of ours does not hide the others.
                 let Some(parsed) = parse(rest).filter(|_| row.size > 0) else { continue };
                 if page.rows.len() == count {

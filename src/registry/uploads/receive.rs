@@ -211,6 +211,10 @@ impl<'a> Receiver<'a> {
                     let all = self.buffer.len().saturating_add(rest).saturating_add(1);
                     let needed = least.min(all).max(self.buffer.len() + 1);
                     self.reserved = Some(self.registry.budget.reserve(needed).await?);
+                    // Address space for the whole part at once: what grows step by step is copied
+                    // at each step, and is there twice meanwhile.
+                    let whole = self.part_bytes().min(all);
+                    self.buffer.reserve(whole.saturating_sub(self.buffer.len()));
                 }
                 Some(reserved) => {
                     if self.registry.budget.grow(reserved, GROWTH_BYTES) {

@@ -11,9 +11,11 @@ mod receive;
 mod session;
 
 use std::pin::Pin;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream};
+use tokio::time::timeout;
 
 use super::{Blob, Error, Registry, entry};
 use crate::oci::{Algorithm, Digest, RepositoryName, UploadId};
@@ -87,6 +89,22 @@ impl Chunk {
     }
 }
 
+/// Bytes of a refused chunk that are read and dropped, so that a client which is still sending gets
+/// to see the answer instead of a broken connection.
+const DRAINED_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// How long the next bytes of a refused chunk are waited for.
+const DRAIN_IDLE: Duration = Duration::from_secs(2);
+
+async fn drain(body: &mut Body) {
+    let mut drained = 0;
+    while drained < DRAINED_BYTES_MAX {
+        match timeout(DRAIN_IDLE, body.next()).await {
+            Ok(Some(Ok(bytes))) => drained += bytes.len(),
+            Ok(Some(Err(_)) | None) | Err(_) => return,
+        }
+    }
+}
+
 /// Puts back what was read of a body.
 fn unread(body: &mut Body, bytes: Bytes) {
     if !bytes.is_empty() {
@@ -98,11 +116,19 @@ fn unread(body: &mut Body, bytes: Bytes) {
 impl Registry {
     /// Adds a chunk to a session and returns its new offset, which is durable then.
     pub async fn append(&self, upload: &UploadAddress, mut chunk: Chunk) -> Result<u64, Error> {
+        let appended = self.append_chunk(upload, &mut chunk).await;
+        if appended.is_err() {
+            drain(&mut chunk.body).await;
+        }
+        appended
+    }
+
+    async fn append_chunk(&self, upload: &UploadAddress, chunk: &mut Chunk) -> Result<u64, Error> {
         let _admitted = self.budget.admit()?;
         let mut may_be_new = true;
         loop {
             let mut receiver = self.receiver(upload, chunk.range, may_be_new, &[]).await?;
-            match receive_chunk(&mut receiver, &mut chunk).await {
+            match receive_chunk(&mut receiver, chunk).await {
                 Ok(offset) => return Ok(offset),
                 Err(Stop::Failed(error)) => return Err(error),
                 Err(Stop::NotNew(bytes)) => {
@@ -121,6 +147,19 @@ impl Registry {
         mut chunk: Chunk,
         digests: &[Digest],
     ) -> Result<Blob, Error> {
+        let finished = self.finish_with(upload, &mut chunk, digests).await;
+        if finished.is_err() {
+            drain(&mut chunk.body).await;
+        }
+        finished
+    }
+
+    async fn finish_with(
+        &self,
+        upload: &UploadAddress,
+        chunk: &mut Chunk,
+        digests: &[Digest],
+    ) -> Result<Blob, Error> {
         let _admitted = self.budget.admit()?;
         let digest = digests.first().ok_or(Error::UploadUnknown)?;
         let mut may_be_new = true;
@@ -137,7 +176,7 @@ impl Registry {
             if !receiver.session.committing.is_empty() {
                 return self.resume_commit(receiver, digests).await;
             }
-            match self.finish_once(&mut receiver, &mut chunk, digests).await {
+            match self.finish_once(&mut receiver, chunk, digests).await {
                 Ok(blob) => return Ok(blob),
                 Err(Stop::Failed(error)) => return Err(error),
                 Err(Stop::NotNew(bytes)) => {

@@ -14,7 +14,7 @@ use super::http::Client;
 use super::{Reply, sha256};
 
 /// How often anything is tried before it counts as lost.
-const TRIES_MAX: usize = 60;
+const TRIES_MAX: usize = 600;
 
 /// How a blob is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -37,6 +37,9 @@ pub struct Interrupted(pub String);
 pub struct UploadAddress {
     /// The repository of the request; a session of another one is unknown here.
     pub repository: RepositoryName,
+    /// Whose request it is; a session of somebody else is unknown to it. The registry compares
+    /// subjects and knows nothing else of them.
+    pub subject: String,
     /// The session.
     pub id: UploadId,
     /// Set where the request carries the location that starting the session gave out: the session
@@ -48,7 +51,8 @@ impl UploadAddress {
     /// The same session once something was written for it.
     #[must_use]
     pub fn begun(&self) -> Self {
-        Self { repository: self.repository.clone(), id: self.id, new: None }
+        let Self { repository, subject, id, new: _ } = self;
+        Self { repository: repository.clone(), subject: subject.clone(), id: *id, new: None }
     }
 }
 
@@ -200,6 +204,8 @@ impl Registry {
     ) -> Result<Blob, Error> {
         let upload = UploadAddress {
             repository: name.clone(),
+            // Nobody ever learns of this session: it lives as long as its one request.
+            subject: String::new(),
             id: UploadId::random(),
             new: Some(NewSession { algorithm: Some(digest.algorithm()) }),
         };

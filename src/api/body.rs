@@ -15,6 +15,9 @@ use crate::registry::uploads::{Body as Received, Interrupted};
 /// Bytes of a refused body that are read and dropped, so that a client which is still sending gets
 /// to see the answer.
 const DRAINED_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// The same for a body whose sender may not send it at all.
+const DRAINED_UNASKED_BYTES_MAX: usize = 1024 * 1024;
+const DRAIN_UNASKED: Duration = Duration::from_secs(5);
 /// How long the next bytes of a refused body are waited for.
 const DRAIN_IDLE: Duration = Duration::from_secs(2);
 
@@ -69,9 +72,26 @@ fn too_large(limit: usize) -> Error {
     Error::new(StatusCode::PAYLOAD_TOO_LARGE, ErrorCode::ManifestInvalid, message)
 }
 
+/// Reads on for a little while in a request that was refused before its body was looked at, or a
+/// client that sends without waiting would find a broken connection and not the answer. Bounded more
+/// tightly, because it is done for everybody.
+pub(super) async fn drain_refused(body: Body) {
+    if body.is_end_stream() {
+        return;
+    }
+    let mut chunks = received(body, DRAIN_IDLE);
+    let drained = drain_up_to(&mut chunks, DRAINED_UNASKED_BYTES_MAX);
+    // Whether it was read to its end makes no difference.
+    let _ = tokio::time::timeout(DRAIN_UNASKED, drained).await;
+}
+
 async fn drain(chunks: &mut Received) {
+    drain_up_to(chunks, DRAINED_BYTES_MAX).await;
+}
+
+async fn drain_up_to(chunks: &mut Received, bytes_max: usize) {
     let mut drained = 0;
-    while drained < DRAINED_BYTES_MAX {
+    while drained < bytes_max {
         match tokio::time::timeout(DRAIN_IDLE, chunks.next()).await {
             Ok(Some(Ok(chunk))) => drained += chunk.len(),
             Ok(Some(Err(_)) | None) | Err(_) => return,

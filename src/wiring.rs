@@ -8,9 +8,13 @@ use tokio::net::TcpListener;
 use tokio_util::task::TaskTracker;
 
 use crate::api::{self, Api};
-use crate::auth::Anyone;
+use crate::auth::{
+    self, Access, Anyone, Authorizer, Htpasswd, Login, Permission, Resource, Rule, Rules, Subject,
+    Tokens,
+};
 use crate::clock::SystemClock;
-use crate::config::{self, Settings, StoreUrl};
+use crate::config::{self, GeneralAccess, Settings, StoreUrl};
+use crate::oci::RepositoryName;
 use crate::registry::{Leases, Limits, Policy, Registry};
 use crate::server;
 use crate::store::local::{Local, OpenError};
@@ -38,6 +42,9 @@ pub enum StartError {
     /// The constants of the lease protocol contradict each other.
     #[error(transparent)]
     Leases(#[from] crate::registry::lease::UnsafeLeases),
+    /// The users, the keys or the certificate cannot be read.
+    #[error("{0}")]
+    File(String),
     /// The socket cannot be opened.
     #[error("cannot listen on {0}: {1}")]
     Listen(std::net::SocketAddr, #[source] io::Error),
@@ -116,11 +123,110 @@ pub fn api(
     };
     Ok(Arc::new(Api::new(
         Arc::new(registry),
-        Arc::new(Anyone),
+        authorizer(settings)?,
         Arc::new(SystemClock),
         api_settings,
         tasks.clone(),
     )))
+}
+
+/// What the settings allow to whom, in the order in which it is looked at.
+pub fn rules(settings: &Settings) -> Rules {
+    let access = &settings.access;
+    let everywhere = |given: Option<GeneralAccess>, subject, place: &str| {
+        let permissions = match given? {
+            GeneralAccess::Pull => vec![Permission::Pull, Permission::Catalog],
+            GeneralAccess::Push => Permission::WORDS.map(|(_, permission)| permission).into(),
+        };
+        Some(Rule::everywhere(subject, permissions, place))
+    };
+    let anonymous = everywhere(access.anonymous, Subject::Anonymous, "access.anonymous");
+    let authenticated =
+        everywhere(access.authenticated, Subject::Authenticated, "access.authenticated");
+    let rules = access.rules.iter().cloned();
+    Rules(anonymous.into_iter().chain(authenticated).chain(rules).collect())
+}
+
+/// Who decides about requests.
+pub fn authorizer(settings: &Settings) -> Result<Arc<dyn Authorizer>, StartError> {
+    let access = &settings.access;
+    let passwords = access.htpasswd_file.as_ref().map(|path| Htpasswd::open(path.into()));
+    let tokens = token_settings(settings).map(|token| Tokens::open(token, Arc::new(SystemClock)));
+    let login = Login {
+        passwords: passwords.transpose().map_err(StartError::File)?,
+        tokens: tokens.transpose().map_err(StartError::File)?,
+        rules: rules(settings),
+    };
+    if is_open(settings) { Ok(Arc::new(Anyone)) } else { Ok(Arc::new(login)) }
+}
+
+/// Whether everybody may do everything: there is no login, and nothing else was asked for.
+pub fn is_open(settings: &Settings) -> bool {
+    let access = &settings.access;
+    let has_login = access.htpasswd_file.is_some() || access.token.realm.is_some();
+    !has_login && access.anonymous.is_none() && access.rules.is_empty()
+}
+
+/// Which rule decides about a request. An error if none allows it.
+pub fn explain(
+    settings: &Settings,
+    subjects: &[Subject],
+    repository: Option<&RepositoryName>,
+    permission: Permission,
+) -> Result<String, String> {
+    let rules = rules(settings);
+    let resource = match (permission, repository) {
+        (Permission::Catalog, _) | (_, None) => Resource::Registry,
+        (_, Some(name)) => Resource::Repository(name.clone()),
+    };
+    let access = Access { resource, action: permission.action() };
+    let who: Vec<String> = subjects.iter().map(ToString::to_string).collect();
+    let (who, to) = (who.join(", "), repository.map_or(String::new(), |name| format!(" {name}")));
+    let anybody = rules.allowing_anybody(&access).is_some();
+    let by_tokens = settings.access.token.realm.is_some() && !anybody;
+    if is_open(settings) {
+        return Ok("allowed: there is no login and no rule, so everybody may do everything".into());
+    }
+    if let Some(rule) = rules.allowing_subjects(subjects, &access) {
+        let token =
+            if by_tokens { "\na caller with a token needs it in its list as well" } else { "" };
+        return Ok(format!("allowed: {rule}{token}"));
+    }
+    let known = subjects.iter().any(|subject| *subject != Subject::Anonymous);
+    if by_tokens && known && !rules.speak_of_logins() {
+        return Ok("the list of the token decides: no rule speaks of callers who logged in".into());
+    }
+    let count = rules.0.len();
+    Err(format!("denied: none of {count} rules lets {who} {permission}{to}"))
+}
+
+fn token_settings(settings: &Settings) -> Option<auth::TokenSettings> {
+    let token = &settings.access.token;
+    Some(auth::TokenSettings {
+        realm: token.realm.clone()?,
+        service: token.service.clone()?,
+        issuer: token.issuer.clone()?,
+        keys_file: token.keys_file.as_ref()?.into(),
+        groups_claim: token.groups_claim.clone(),
+    })
+}
+
+/// How connections are served.
+pub fn sockets(settings: &Settings) -> Result<server::Settings, StartError> {
+    let of = &settings.server;
+    let tls = match (&of.tls.certificate_file, &of.tls.key_file) {
+        (Some(certificate), Some(key)) => {
+            Some(server::acceptor(certificate.into(), key.into()).map_err(StartError::File)?)
+        }
+        (Some(_) | None, None) | (None, Some(_)) => None,
+    };
+    Ok(server::Settings {
+        header_timeout: of.header_timeout,
+        drain_timeout: of.drain_timeout,
+        connections_max: of.connections_max as usize,
+        trusted_proxies: of.trusted_proxies.0.clone(),
+        tls,
+    })
 }
 
 fn limits(settings: &Settings) -> Limits {
@@ -147,8 +253,10 @@ pub fn start_logging(settings: &Settings) {
     telemetry::start(format, &settings.log.level);
 }
 
-/// Puts the store to the test, and refuses one that would lose writes.
+/// Reads the files that the settings name, puts the store to the test, and refuses one that would lose writes.
 pub async fn check(settings: &Settings) -> Result<(Arc<dyn ObjectStore>, ProbeReport), StartError> {
+    authorizer(settings)?;
+    sockets(settings)?;
     let store = open_store(settings).await?;
     let report = store::probe(store.as_ref()).await?;
     if report.append_only() && !settings.store.append_only {
@@ -174,11 +282,6 @@ pub async fn serve(
         TcpListener::bind(address).await.map_err(|error| StartError::Listen(address, error))?;
     let address = listener.local_addr().unwrap_or(address);
     tracing::info!(store = %settings.store.url, "listening on {address}");
-    let sockets = server::Settings {
-        header_timeout: settings.server.header_timeout,
-        drain_timeout: settings.server.drain_timeout,
-        connections_max: settings.server.connections_max as usize,
-    };
-    server::run(listener, api, sockets, tasks, shutdown).await;
+    server::run(listener, api, sockets(settings)?, tasks, shutdown).await;
     Ok(())
 }

@@ -7,5 +7,6 @@
 //!   standard AWS variables.
 //! - `REGISTRY_URL=http://host:port` points the exchanges at any running registry instead.
 
+mod auth;
 mod store_suite;
 mod support;

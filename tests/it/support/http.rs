@@ -90,6 +90,16 @@ impl Request<'_> {
         self
     }
 
+    /// A body in chunks with a pause after each of them.
+    pub fn slowly(mut self, chunks: &[&'static [u8]], pause: std::time::Duration) -> Self {
+        let chunks = stream::iter(chunks.to_vec()).then(move |chunk| async move {
+            tokio::time::sleep(pause).await;
+            Ok(Frame::data(Bytes::from_static(chunk)))
+        });
+        self.body = BodyExt::boxed(StreamBody::new(Box::pin(chunks)));
+        self
+    }
+
     /// A body in chunks that breaks off with an error after the last one.
     pub fn broken_after(mut self, bytes: &[u8]) -> Self {
         let first = Bytes::copy_from_slice(bytes);

@@ -28,7 +28,7 @@ const REMEMBERED_MAX: usize = 10_000;
 /// Queues of senders. Two senders rarely share one.
 const LANES: usize = 64;
 /// Logins that wait in one queue; more are told to come back.
-const WAITING_MAX: usize = 128;
+const WAITING_MAX: usize = 64;
 /// Longer ones are wrong. bcrypt itself looks at 72 bytes.
 const PASSWORD_BYTES_MAX: usize = 1024;
 /// From the least that bcrypt knows to the most that is bearable: a second or two.

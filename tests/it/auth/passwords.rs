@@ -67,14 +67,14 @@ async fn the_file_is_read_again_and_a_broken_one_is_not() {
 async fn a_flood_of_wrong_passwords_starves_nobody() {
     let text = "server.trusted_proxies = '127.0.0.0/8'\naccess.authenticated = 'push'";
     let app = with_passwords(&["alice"], text).await;
-    let hash = |password: &str| bcrypt::hash(password, 10).expect("a hash");
+    let hash = |password: &str| bcrypt::hash(password, 9).expect("a hash");
     let users = format!("alice:{}\nbob:{}\n", hash("alice-pw"), hash("bob-pw"));
     super::replace(&app.folder.path().join("users"), &users);
     noticed().await;
     app.get("/v2/").user("alice").send().await.expect(200);
 
     let flood = async {
-        let requests = (0..300).map(|number| {
+        let requests = (0..200).map(|number| {
             let request = app.get("/v2/").header("x-forwarded-for", "192.0.2.1");
             request.basic("alice", &format!("wrong {number}")).try_send()
         });
@@ -99,7 +99,7 @@ async fn a_flood_of_wrong_passwords_starves_nobody() {
     assert!(all < Duration::from_secs(10), "{all:?}");
     assert!(served >= 3, "{served}");
     let with = |status: u16| flood.iter().flatten().filter(|reply| reply.status == status).count();
-    assert_eq!(with(401) + with(429), 300);
+    assert_eq!(with(401) + with(429), 200);
     assert!(with(429) > 0, "nobody was sent away");
     let sent_away = flood.iter().flatten().find(|reply| reply.status == 429).expect("one of them");
     assert_eq!(sent_away.json()["errors"][0]["code"], "TOOMANYREQUESTS");

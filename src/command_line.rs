@@ -39,17 +39,22 @@ pub enum AccessCommand {
     Explain(ExplainArguments),
 }
 
+/// The actions that are done to a repository.
+const OF_A_REPOSITORY: [(&str, &str); 4] =
+    [("action", "pull"), ("action", "push"), ("action", "create"), ("action", "delete")];
+
 /// What `access explain` takes.
 #[derive(Debug, Clone, Args)]
 pub struct ExplainArguments {
     /// Who asks: anonymous, user:NAME, group:NAME or claim:NAME=VALUE
     ///
-    /// Give it several times for somebody who is all of these: a user and the groups of their token.
+    /// Give it several times for somebody who is all of these: a user and the groups of their
+    /// token.
     #[arg(long, value_name = "SUBJECT", required = true)]
     pub subject: Vec<Subject>,
 
     /// About which repository
-    #[arg(long, value_name = "NAME", required_if_eq_any = [("action", "pull"), ("action", "push"), ("action", "create"), ("action", "delete")])]
+    #[arg(long, value_name = "NAME", required_if_eq_any = OF_A_REPOSITORY)]
     pub repository: Option<RepositoryName>,
 
     /// What they want: pull, push, create, delete or catalog
@@ -87,6 +92,10 @@ pub struct ServeArguments {
     #[arg(long, value_name = "proxy | redirect")]
     pub delivery: Option<String>,
 
+    /// Redis, as a cache that several processes share: redis://HOST:PORT
+    #[arg(long, value_name = "URL")]
+    pub redis: Option<String>,
+
     /// What callers may do without a password: pull, or push, which is everything
     ///
     /// Without it and without a login the registry listens on loopback addresses only, so that
@@ -120,6 +129,7 @@ impl ServeArguments {
             ("--listen", "server.listen", &self.listen),
             ("--store", "store.url", &self.store),
             ("--delivery", "blobs.delivery", &self.delivery),
+            ("--redis", "cache.redis", &self.redis),
             ("--anonymous", "access.anonymous", &self.anonymous),
         ];
         let given = |(name, key, value): (_, _, &Option<String>)| {

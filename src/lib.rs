@@ -10,7 +10,7 @@
 //! - [`auth`]: who asks, and may they.
 //! - [`registry`]: what a registry does, in terms of the store.
 //! - [`api`]: the distribution-spec over HTTP.
-//! - [`mod@server`]: sockets.
+//! - `server`: sockets.
 //! - [`telemetry`]: what the process tells about itself.
 //! - [`config`] and [`command_line`]: what the operator decides.
 //! - [`wiring`]: from settings to a running registry.
@@ -22,6 +22,8 @@ pub mod clock;
 pub mod watched;
 
 pub mod store;
+
+pub mod cache;
 
 pub mod auth;
 

@@ -1,27 +1,33 @@
 //! From settings to a running registry: the one place that names every concrete type.
 
+mod access;
+
 use std::future::Future;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio_util::task::TaskTracker;
 
 use crate::api::{self, Api};
-use crate::auth::{
-    self, Access, Anyone, Authorizer, Htpasswd, Login, Permission, Resource, Rule, Rules, Subject,
-    Tokens,
-};
+use crate::cache::Cache;
+use crate::cache::redis::{Redis, Topology};
 use crate::clock::SystemClock;
-use crate::config::{self, GeneralAccess, Settings, StoreUrl};
-use crate::oci::RepositoryName;
-use crate::registry::{Leases, Limits, Policy, Registry};
+use crate::config::{self, Settings, StoreUrl};
+use crate::oci::{Algorithm, Digest};
+use crate::registry::{Caching, Leases, Limits, Policy, Registry};
 use crate::server;
 use crate::store::local::{Local, OpenError};
 use crate::store::memory::Memory;
 use crate::store::s3::S3;
 use crate::store::{self, ObjectStore, ProbeReport};
 use crate::telemetry;
+
+/// How long the only process of a store believes what it knows. It forgets what it overwrites.
+const ALONE_TTL: Duration = Duration::from_hours(1);
+
+pub use access::{authorizer, explain};
 
 /// Why the registry cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +45,9 @@ pub enum StartError {
          with one writer at a time and nothing ever collected, set store.append_only = true."
     )]
     AppendOnly(Box<ProbeReport>),
+    /// Redis is set up in a way that cannot work.
+    #[error(transparent)]
+    Redis(#[from] crate::cache::redis::ConfigError),
     /// The constants of the lease protocol contradict each other.
     #[error(transparent)]
     Leases(#[from] crate::registry::lease::UnsafeLeases),
@@ -107,7 +116,9 @@ pub fn api(
         sparse_indexes: sparse != config::Sparse::None,
         sparse_images: sparse == config::Sparse::All,
     };
-    let registry = Registry::new(store, limits(settings), policy, leases, tasks.clone());
+    let shared = shared_cache(settings)?;
+    let (caching, limits) = (caching(settings), limits(settings));
+    let registry = Registry::new(store, shared, caching, limits, policy, leases, tasks.clone());
     let delivery = match settings.blobs.delivery {
         config::Delivery::Proxy => api::Delivery::Proxy,
         config::Delivery::Redirect => api::Delivery::Redirect,
@@ -130,87 +141,6 @@ pub fn api(
     )))
 }
 
-/// What the settings allow to whom, in the order in which it is looked at.
-pub fn rules(settings: &Settings) -> Rules {
-    let access = &settings.access;
-    let everywhere = |given: Option<GeneralAccess>, subject, place: &str| {
-        let permissions = match given? {
-            GeneralAccess::Pull => vec![Permission::Pull, Permission::Catalog],
-            GeneralAccess::Push => Permission::WORDS.map(|(_, permission)| permission).into(),
-        };
-        Some(Rule::everywhere(subject, permissions, place))
-    };
-    let anonymous = everywhere(access.anonymous, Subject::Anonymous, "access.anonymous");
-    let authenticated =
-        everywhere(access.authenticated, Subject::Authenticated, "access.authenticated");
-    let rules = access.rules.iter().cloned();
-    Rules(anonymous.into_iter().chain(authenticated).chain(rules).collect())
-}
-
-/// Who decides about requests.
-pub fn authorizer(settings: &Settings) -> Result<Arc<dyn Authorizer>, StartError> {
-    let access = &settings.access;
-    let passwords = access.htpasswd_file.as_ref().map(|path| Htpasswd::open(path.into()));
-    let tokens = token_settings(settings).map(|token| Tokens::open(token, Arc::new(SystemClock)));
-    let login = Login {
-        passwords: passwords.transpose().map_err(StartError::File)?,
-        tokens: tokens.transpose().map_err(StartError::File)?,
-        rules: rules(settings),
-    };
-    if is_open(settings) { Ok(Arc::new(Anyone)) } else { Ok(Arc::new(login)) }
-}
-
-/// Whether everybody may do everything: there is no login, and nothing else was asked for.
-pub fn is_open(settings: &Settings) -> bool {
-    let access = &settings.access;
-    let has_login = access.htpasswd_file.is_some() || access.token.realm.is_some();
-    !has_login && access.anonymous.is_none() && access.rules.is_empty()
-}
-
-/// Which rule decides about a request. An error if none allows it.
-pub fn explain(
-    settings: &Settings,
-    subjects: &[Subject],
-    repository: Option<&RepositoryName>,
-    permission: Permission,
-) -> Result<String, String> {
-    let rules = rules(settings);
-    let resource = match (permission, repository) {
-        (Permission::Catalog, _) | (_, None) => Resource::Registry,
-        (_, Some(name)) => Resource::Repository(name.clone()),
-    };
-    let access = Access { resource, action: permission.action() };
-    let who: Vec<String> = subjects.iter().map(ToString::to_string).collect();
-    let (who, to) = (who.join(", "), repository.map_or(String::new(), |name| format!(" {name}")));
-    let anybody = rules.allowing_anybody(&access).is_some();
-    let by_tokens = settings.access.token.realm.is_some() && !anybody;
-    if is_open(settings) {
-        return Ok("allowed: there is no login and no rule, so everybody may do everything".into());
-    }
-    if let Some(rule) = rules.allowing_subjects(subjects, &access) {
-        let token =
-            if by_tokens { "\na caller with a token needs it in its list as well" } else { "" };
-        return Ok(format!("allowed: {rule}{token}"));
-    }
-    let known = subjects.iter().any(|subject| *subject != Subject::Anonymous);
-    if by_tokens && known && !rules.speak_of_logins() {
-        return Ok("the list of the token decides: no rule speaks of callers who logged in".into());
-    }
-    let count = rules.0.len();
-    Err(format!("denied: none of {count} rules lets {who} {permission}{to}"))
-}
-
-fn token_settings(settings: &Settings) -> Option<auth::TokenSettings> {
-    let token = &settings.access.token;
-    Some(auth::TokenSettings {
-        realm: token.realm.clone()?,
-        service: token.service.clone()?,
-        issuer: token.issuer.clone()?,
-        keys_file: token.keys_file.as_ref()?.into(),
-        groups_claim: token.groups_claim.clone(),
-    })
-}
-
 /// How connections are served.
 pub fn sockets(settings: &Settings) -> Result<server::Settings, StartError> {
     let of = &settings.server;
@@ -222,11 +152,51 @@ pub fn sockets(settings: &Settings) -> Result<server::Settings, StartError> {
     };
     Ok(server::Settings {
         header_timeout: of.header_timeout,
+        body_idle_timeout: of.body_idle_timeout,
         drain_timeout: of.drain_timeout,
         connections_max: of.connections_max as usize,
         trusted_proxies: of.trusted_proxies.0.clone(),
         tls,
     })
+}
+
+/// How much of a process's memory of facts is believed, and for how long. A folder belongs to one
+/// process, which sees every write.
+fn caching(settings: &Settings) -> Caching {
+    let cache = &settings.cache;
+    let alone = !matches!(settings.store.url, StoreUrl::S3 { .. });
+    Caching {
+        local_bytes: usize::try_from(cache.local_bytes).unwrap_or(usize::MAX),
+        local_ttl: if alone { ALONE_TTL } else { cache.local_ttl },
+        tag_ttl: cache.tag_ttl,
+        ttl: cache.ttl,
+        strict_tags: cache.strict_tags,
+    }
+}
+
+/// The Redis of the settings, if there is one. Keys are kept apart by
+/// the prefix and by the URL of the store they speak of.
+fn shared_cache(settings: &Settings) -> Result<Option<Arc<dyn Cache>>, StartError> {
+    let cache = &settings.cache;
+    let Some(urls) = &cache.redis else { return Ok(None) };
+    let topology = match cache.redis_topology {
+        config::RedisTopology::Single => Topology::Single,
+        config::RedisTopology::Cluster => Topology::Cluster,
+        config::RedisTopology::Sentinel => {
+            Topology::Sentinel { primary: cache.redis_primary.clone() }
+        }
+    };
+    let redis = crate::cache::redis::Settings {
+        urls: urls.split(',').map(|url| url.trim().to_owned()).collect(),
+        topology,
+        username: cache.redis_username.clone(),
+        password: cache.redis_password.as_ref().map(|secret| secret.expose().to_owned()),
+        command_timeout: cache.redis_timeout,
+    };
+    let url = settings.store.url.to_string();
+    let of_store = Digest::of(Algorithm::Sha256, url.as_bytes()).hex();
+    let prefix = format!("{}:{}:", cache.redis_prefix, of_store.get(..8).unwrap_or_default());
+    Ok(Some(Arc::new(Redis::new(&redis, &prefix)?)))
 }
 
 fn limits(settings: &Settings) -> Limits {
@@ -253,7 +223,8 @@ pub fn start_logging(settings: &Settings) {
     telemetry::start(format, &settings.log.level);
 }
 
-/// Reads the files that the settings name, puts the store to the test, and refuses one that would lose writes.
+/// Reads the files that the settings name, puts the store to the test, and refuses one that would
+/// lose writes.
 pub async fn check(settings: &Settings) -> Result<(Arc<dyn ObjectStore>, ProbeReport), StartError> {
     authorizer(settings)?;
     sockets(settings)?;

@@ -13,7 +13,6 @@ use super::headers::{self, DOCKER_CONTENT_DIGEST, Precondition, Selection, value
 use super::{Context, Delivery, Error};
 use crate::oci::{Digest, ErrorCode, RepositoryName};
 use crate::registry::Blob;
-use crate::store::PresignGet;
 
 /// A blob never changes under its digest.
 const CACHE_FOREVER: &str = "max-age=31536000, immutable";
@@ -29,7 +28,7 @@ pub(super) async fn get(
         return Ok(answer);
     }
     if cx.api.settings.delivery == Delivery::Redirect
-        && let Some(url) = cx.api.registry.redirect(&blob, presign(cx)).await?
+        && let Some(url) = signed_url(cx, &blob).await?
     {
         return Ok(redirect(&blob, &url));
     }
@@ -76,7 +75,7 @@ pub(super) async fn delete(
 ) -> Result<Response, Error> {
     if !cx.api.settings.delete_blobs {
         let message = "deleting blobs is switched off (blobs.delete)";
-        return Err(Error::unsupported(StatusCode::METHOD_NOT_ALLOWED, message));
+        return Err(Error::not_allowed("GET, HEAD", message));
     }
     cx.api.registry.delete_blob(name, digest).await?;
     Ok(accepted())
@@ -129,11 +128,12 @@ fn unsatisfiable(blob: &Blob) -> Error {
 
 /// The signature is dated to the beginning of a time step, so that the URL of a blob repeats and
 /// caches can hit; it is good for the step and the whole time to live after it.
-fn presign(cx: &Context) -> PresignGet {
+async fn signed_url(cx: &Context, blob: &Blob) -> Result<Option<String>, Error> {
     let step = cx.api.settings.redirect_step.as_secs().max(1);
     let now = cx.api.clock.now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let dated = SystemTime::UNIX_EPOCH + Duration::from_secs(now - now % step);
-    PresignGet { dated, valid_for: cx.api.settings.redirect_ttl + Duration::from_secs(step) }
+    let valid_for = cx.api.settings.redirect_ttl + Duration::from_secs(step);
+    Ok(cx.api.registry.redirect(blob, dated, valid_for).await?)
 }
 
 fn redirect(blob: &Blob, url: &str) -> Response {

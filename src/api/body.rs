@@ -73,8 +73,8 @@ fn too_large(limit: usize) -> Error {
 }
 
 /// Reads on for a little while in a request that was refused before its body was looked at, or a
-/// client that sends without waiting would find a broken connection and not the answer. Bounded more
-/// tightly, because it is done for everybody.
+/// client that sends without waiting would find a broken connection and not the answer. Bounded
+/// more tightly, because it is done for everybody.
 pub(super) async fn drain_refused(body: Body) {
     if body.is_end_stream() {
         return;

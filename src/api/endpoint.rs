@@ -1,8 +1,8 @@
 //! Every question this registry answers, as one closed enum.
 //!
-//! A request is parsed into an [`Endpoint`] before anything else happens to it. The endpoint decides
-//! what the caller must be allowed to do, and how the request is called in metrics, traces and
-//! logs, by its identifier in the OCI distribution-spec (section "Endpoints").
+//! A request is parsed into an [`Endpoint`] before anything else happens to it. The endpoint
+//! decides what the caller must be allowed to do, and how the request is called in metrics, traces
+//! and logs, by its identifier in the OCI distribution-spec (section "Endpoints").
 
 #![deny(clippy::wildcard_enum_match_arm)]
 

@@ -64,6 +64,11 @@ impl Error {
         Self::new(StatusCode::FORBIDDEN, ErrorCode::Denied, message)
     }
 
+    /// 405, which has to say what is allowed instead (RFC 9110, 15.5.6).
+    pub(super) fn not_allowed(allowed: &str, message: impl Into<String>) -> Self {
+        Self::unsupported(StatusCode::METHOD_NOT_ALLOWED, message).header(ALLOW, value(allowed))
+    }
+
     fn unavailable(message: &str, cause: String) -> Self {
         let mut error = Self::new(StatusCode::SERVICE_UNAVAILABLE, ErrorCode::Unavailable, message)
             .header(RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_SECONDS));
@@ -191,10 +196,7 @@ impl From<RouteError> for Error {
         let message = error.to_string();
         match error {
             RouteError::Unknown => Self::unsupported(StatusCode::NOT_FOUND, message),
-            RouteError::Method { allowed } => {
-                Self::unsupported(StatusCode::METHOD_NOT_ALLOWED, message)
-                    .header(ALLOW, value(allowed))
-            }
+            RouteError::Method { allowed } => Self::not_allowed(allowed, message),
             RouteError::Path | RouteError::Name(_) => {
                 Self::new(StatusCode::BAD_REQUEST, ErrorCode::NameInvalid, message)
             }

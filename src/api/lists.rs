@@ -28,7 +28,8 @@ pub(super) async fn tags(cx: &Context, name: &RepositoryName) -> Result<Response
     Ok(list(&json!({ "name": name.as_str(), "tags": tags }), "application/json", next))
 }
 
-/// The catalog — `GET /v2/_catalog`, as older registries serve it. Shows what the caller may read.
+/// The catalog — `GET /v2/_catalog`, as older registries serve it. Shows what the caller may
+/// read.
 pub(super) async fn catalog(cx: &Context) -> Result<Response, Error> {
     if !cx.api.settings.catalog {
         let message = "the catalog is switched off (lists.catalog)";

@@ -162,7 +162,7 @@ pub(super) async fn delete(
 ) -> Result<Response, Error> {
     if !cx.api.settings.delete_manifests {
         let message = "deleting manifests is switched off (manifests.delete)";
-        return Err(Error::unsupported(StatusCode::METHOD_NOT_ALLOWED, message));
+        return Err(Error::not_allowed("GET, HEAD, PUT", message));
     }
     let condition = tag_condition(&cx.headers);
     match reference {

@@ -242,7 +242,8 @@ impl Asked {
             }
             None => {
                 tracing::info!(
-                    endpoint, %method, path, status, bytes, milliseconds, client, subject, "answered"
+                    endpoint, %method, path, status, bytes, milliseconds, client, subject,
+                    "answered"
                 );
             }
         }

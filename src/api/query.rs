@@ -16,7 +16,7 @@ pub(super) struct Query<'a> {
 }
 
 impl<'a> Query<'a> {
-    /// The query of a URI. What is not UTF-8 after decoding is replaced, and then parses as nothing.
+    /// The query of a URI. What is not UTF-8 after decoding is replaced, and parses as nothing.
     pub(super) fn of(uri: &'a Uri) -> Self {
         let decoded = |text: &'a str| percent_decode_str(text).decode_utf8_lossy();
         let pairs = uri

@@ -31,9 +31,9 @@ pub(super) async fn start(
     if let Some(blob) = mount(cx, name, from, &query).await? {
         return Ok(created(name, &blob));
     }
-    if let Some(digest) = query.one("digest") {
-        let digest: Digest = digest.parse().map_err(|error| Error::digest(&error))?;
-        let blob = cx.api.registry.put_blob(name, &digest, chunk(cx, None, body)).await?;
+    let digests = digests(&query)?;
+    if !digests.is_empty() {
+        let blob = cx.api.registry.put_blob(name, &digests, chunk(cx, None, body)).await?;
         return Ok(created(name, &blob));
     }
     let algorithm = query.one(DIGEST_ALGORITHM).map(str::parse::<Algorithm>).transpose();
@@ -93,9 +93,7 @@ pub(super) async fn put(
 ) -> Result<Response, Error> {
     let upload = address(cx, name, id);
     let range = range(cx, &body)?;
-    let digests: Result<Vec<Digest>, _> =
-        Query::of(&cx.uri).all("digest").map(str::parse).collect();
-    let digests = digests.map_err(|error| Error::digest(&error))?;
+    let digests = digests(&Query::of(&cx.uri))?;
     if digests.is_empty() {
         let message = "a digest has to close the upload";
         return Err(Error::new(StatusCode::BAD_REQUEST, ErrorCode::DigestInvalid, message));
@@ -143,6 +141,15 @@ fn address(cx: &Context, repository: RepositoryName, id: UploadId) -> UploadAddr
 fn chunk(cx: &Context, range: Option<(u64, u64)>, body: Body) -> Chunk {
     let length = body::length(&body);
     Chunk { range, length, body: body::received(body, cx.api.settings.body_idle) }
+}
+
+/// What the content has to hash to: every `digest` of the query.
+fn digests(query: &Query<'_>) -> Result<Vec<Digest>, Error> {
+    query
+        .all("digest")
+        .map(str::parse)
+        .collect::<Result<_, _>>()
+        .map_err(|error| Error::digest(&error))
 }
 
 /// The `Content-Range` of the request, compared with its `Content-Length`.

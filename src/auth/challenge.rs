@@ -22,16 +22,16 @@ pub(super) fn bearer(
     scopes: &[String],
     error: Option<TokenError>,
 ) -> String {
-    let mut challenge = format!("Bearer realm=\"{realm}\",service=\"{service}\"");
-    if !scopes.is_empty() {
-        challenge.push_str(&format!(",scope=\"{}\"", scopes.join(" ")));
-    }
-    match error {
-        None => {}
-        Some(TokenError::Invalid) => challenge.push_str(",error=\"invalid_token\""),
-        Some(TokenError::InsufficientScope) => challenge.push_str(",error=\"insufficient_scope\""),
-    }
-    challenge
+    let scopes = match scopes {
+        [] => String::new(),
+        scopes => format!(",scope=\"{}\"", scopes.join(" ")),
+    };
+    let error = match error {
+        None => "",
+        Some(TokenError::Invalid) => ",error=\"invalid_token\"",
+        Some(TokenError::InsufficientScope) => ",error=\"insufficient_scope\"",
+    };
+    format!("Bearer realm=\"{realm}\",service=\"{service}\"{scopes}{error}")
 }
 
 /// The scope that a token needs; nothing for asking whether this is a registry.

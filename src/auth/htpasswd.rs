@@ -21,7 +21,8 @@ use crate::watched::Watched;
 /// How long a right login is remembered after its last use. It is forgotten at once when its line
 /// in the file changes, because the line is part of what is remembered.
 const RIGHT_FOR: Duration = Duration::from_mins(5);
-/// How long a wrong login is remembered: as it is, it stays wrong as long as the file says the same.
+/// How long a wrong login is remembered: as it is, it stays wrong as long as the file says the
+/// same.
 const WRONG_FOR: Duration = Duration::from_mins(1);
 /// Logins that are remembered, of each kind.
 const REMEMBERED_MAX: usize = 10_000;

@@ -20,7 +20,7 @@ pub(super) struct Key {
     /// Its name in a JWKS. A key from PEM has none.
     pub(super) id: Option<String>,
     pub(super) algorithm: Algorithm,
-    pub(super) key: DecodingKey,
+    pub(super) public: DecodingKey,
 }
 
 /// The keys of a token server.
@@ -87,7 +87,7 @@ fn jwk(jwk: Jwk) -> Option<Key> {
         return None;
     }
     let key = DecodingKey::from_jwk(&jwk).ok()?;
-    Some(Key { id: jwk.common.key_id, algorithm, key })
+    Some(Key { id: jwk.common.key_id, algorithm, public: key })
 }
 
 fn pem(contents: &[u8]) -> Result<Vec<Key>, String> {
@@ -141,5 +141,5 @@ fn public_key(der: &[u8]) -> Result<Key, String> {
         return Err("holds a key that is none of RSA, P-256 and Ed25519".to_owned());
     };
     let key = key.map_err(|error| format!("holds a public key that is none: {error}"))?;
-    Ok(Key { id: None, algorithm, key })
+    Ok(Key { id: None, algorithm, public: key })
 }

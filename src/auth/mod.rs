@@ -3,8 +3,8 @@
 //! A request is authorized once, from its endpoint, before anything is looked up: so what is
 //! missing and what is forbidden look the same to those who may know neither.
 //!
-//! [`Login`] is the authorizer of a registry with passwords, tokens or rules; [`Anyone`] that of one
-//! without. Whom a rule speaks of and what it allows are the nouns of [`Rule`].
+//! [`Login`] is the authorizer of a registry with passwords, tokens or rules; [`Anyone`] that of
+//! one without. Whom a rule speaks of and what it allows are the nouns of [`Rule`].
 
 mod caller;
 mod challenge;

@@ -242,7 +242,7 @@ fn signed_claims(keys: &Keys, token: &str) -> Result<Map<String, Value>, Refused
         return Err(Refused::Critical);
     }
     let signed = keys.candidates(header.kid.as_deref(), algorithm).any(|key| {
-        jsonwebtoken::crypto::verify(signature, message.as_bytes(), &key.key, key.algorithm)
+        jsonwebtoken::crypto::verify(signature, message.as_bytes(), &key.public, key.algorithm)
             .unwrap_or(false)
     });
     if !signed {

@@ -53,6 +53,22 @@ impl Choice for Sparse {
         &[("none", Self::None), ("indexes", Self::Indexes), ("all", Self::All)];
 }
 
+/// How Redis is set up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RedisTopology {
+    /// One server.
+    Single,
+    /// Sentinels that know which server is the primary.
+    Sentinel,
+    /// A cluster.
+    Cluster,
+}
+
+impl Choice for RedisTopology {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("single", Self::Single), ("sentinel", Self::Sentinel), ("cluster", Self::Cluster)];
+}
+
 /// The checksum that goes with an upload to S3.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Checksum {

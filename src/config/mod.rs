@@ -28,15 +28,15 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-pub use self::choice::{Checksum, Delivery, GeneralAccess, LogFormat, Sparse};
+pub use self::choice::{Checksum, Delivery, GeneralAccess, LogFormat, RedisTopology, Sparse};
 pub use self::errors::{Errors, Place, Problem};
 pub use self::networks::Networks;
 pub use self::reference::{reference, reference_markdown};
 pub use self::secret::Secret;
 pub use self::settings::{
-    AccessSettings, BlobSettings, LeaseSettings, ListSettings, LogSettings, ManifestSettings,
-    S3Settings, ServerSettings, Settings, StoreSettings, TlsSettings, TokenSettings,
-    UploadSettings,
+    AccessSettings, BlobSettings, CacheSettings, LeaseSettings, ListSettings, LogSettings,
+    ManifestSettings, S3Settings, ServerSettings, Settings, StoreSettings, TlsSettings,
+    TokenSettings, UploadSettings,
 };
 pub use self::sources::{Flag, Sources};
 pub use self::store_url::StoreUrl;

@@ -10,7 +10,7 @@ use super::table::{EXAMPLES, SETTINGS};
 const SOURCE: &str = include_str!("settings.rs");
 
 /// Each section of the file and the struct that holds it.
-const SECTIONS: [(&str, &str); 12] = [
+const SECTIONS: [(&str, &str); 13] = [
     ("server", "ServerSettings"),
     ("server.tls", "TlsSettings"),
     ("access", "AccessSettings"),
@@ -21,6 +21,7 @@ const SECTIONS: [(&str, &str); 12] = [
     ("blobs", "BlobSettings"),
     ("manifests", "ManifestSettings"),
     ("lists", "ListSettings"),
+    ("cache", "CacheSettings"),
     ("collection", "LeaseSettings"),
     ("log", "LogSettings"),
 ];

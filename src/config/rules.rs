@@ -1,4 +1,5 @@
-//! `[[access.rules]]`: the one setting that is a list of tables, and so has no variable and no flag.
+//! `[[access.rules]]`: the one setting that is a list of tables, and so has no variable and no
+//! flag.
 
 use std::str::FromStr;
 

@@ -7,7 +7,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use super::choice::{Checksum, Delivery, GeneralAccess, LogFormat, Sparse};
+use super::choice::{Checksum, Delivery, GeneralAccess, LogFormat, RedisTopology, Sparse};
 use super::networks::Networks;
 use super::secret::Secret;
 use super::store_url::StoreUrl;
@@ -24,6 +24,7 @@ pub struct Settings {
     pub blobs: BlobSettings,
     pub manifests: ManifestSettings,
     pub lists: ListSettings,
+    pub cache: CacheSettings,
     pub collection: LeaseSettings,
     pub log: LogSettings,
 }
@@ -92,7 +93,8 @@ pub struct AccessSettings {
     /// The file is read again when it changes.
     pub htpasswd_file: Option<String>,
     pub token: TokenSettings,
-    /// Rules. Each of them allows all of its subjects all of its actions in all of its repositories:
+    /// Rules. Each of them allows all of its subjects all of its actions in all of its
+    /// repositories:
     ///
     /// ```toml
     /// [[access.rules]]
@@ -106,9 +108,9 @@ pub struct AccessSettings {
     ///
     /// Repositories: `*` stands for a part of one component, `**` for anything.
     ///
-    /// Actions: `pull`; `push`; `create`, which is a push that moves no tag that is there; `delete`;
-    /// `catalog`, which lists the repositories that the caller may pull. Clients that push also read
-    /// what is there, so give them `pull` as well.
+    /// Actions: `pull`; `push`; `create`, which is a push that moves no tag that is there;
+    /// `delete`; `catalog`, which lists the repositories that the caller may pull. Clients that
+    /// push also read what is there, so give them `pull` as well.
     ///
     /// `longshore access explain` tells which rule decides.
     pub rules: Vec<Rule>,
@@ -129,7 +131,7 @@ pub struct TokenSettings {
     /// The issuer of the tokens.
     pub issuer: Option<String>,
     /// The public keys that verify tokens: a JWKS, or PEM with certificates and public keys. For
-    /// RS256, ES256 and EdDSA. The file is read again when it changes.
+    /// `RS256`, `ES256` and `EdDSA`. The file is read again when it changes.
     pub keys_file: Option<String>,
     /// The claim with the groups of a user, for rules.
     pub groups_claim: String,
@@ -325,6 +327,60 @@ pub struct ListSettings {
 impl Default for ListSettings {
     fn default() -> Self {
         Self { page_max: 1000, catalog: true }
+    }
+}
+
+/// What is remembered of tags, manifests and blobs.
+///
+/// Nothing depends on Redis: while it is away every answer stays the same, only slower.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CacheSettings {
+    /// The memory of one process for what it has looked up.
+    pub local_bytes: u64,
+    /// How long a process believes what it has looked up without asking Redis or the bucket. It is
+    /// how late it may see what another process wrote, so it is nothing by default. A folder has
+    /// one process only, which sees every write: there this is not used.
+    pub local_ttl: Duration,
+    /// How long Redis keeps what a tag points at: after a failure of Redis a tag may lag so long.
+    pub tag_ttl: Duration,
+    /// How long Redis keeps manifests and the places of blobs.
+    pub ttl: Duration,
+    /// Whether each read of a tag asks the bucket, whatever Redis knows.
+    pub strict_tags: bool,
+    /// Redis: `redis://host:port`, or `rediss://host:port` with TLS. Several, separated by commas,
+    /// are the sentinels or some nodes of the cluster.
+    pub redis: Option<String>,
+    /// How Redis is set up: `single`, `sentinel` or `cluster`.
+    pub redis_topology: RedisTopology,
+    /// The name under which the sentinels know the primary.
+    pub redis_primary: String,
+    /// The user that Redis knows us as.
+    pub redis_username: Option<String>,
+    pub redis_password: Option<Secret>,
+    /// What the keys in Redis begin with. Registries over buckets of one name at different S3
+    /// servers must not share it.
+    pub redis_prefix: String,
+    /// How long one request to Redis may take. Five failures in a row, and for a second none is
+    /// sent.
+    pub redis_timeout: Duration,
+}
+
+impl Default for CacheSettings {
+    fn default() -> Self {
+        Self {
+            local_bytes: 64 * MIB,
+            local_ttl: Duration::ZERO,
+            tag_ttl: Duration::from_secs(30),
+            ttl: Duration::from_mins(10),
+            strict_tags: false,
+            redis: None,
+            redis_topology: RedisTopology::Single,
+            redis_primary: "mymaster".to_owned(),
+            redis_username: None,
+            redis_password: None,
+            redis_prefix: "longshore".to_owned(),
+            redis_timeout: Duration::from_millis(50),
+        }
     }
 }
 

@@ -148,7 +148,7 @@ fn find_variable<'e>(environment: &'e [(String, String)], name: &str) -> Option<
 
 fn read_variable(name: &str, value: &str) -> Option<Result<Entry, Problem>> {
     let ours = name.starts_with(VARIABLE_PREFIX) && name != CONFIG_VARIABLE;
-    if !ours || value.is_empty() || is_service_link(name, value) {
+    if !ours || value.is_empty() || is_foreign(name, value) {
         return None;
     }
     let place = Place::Environment(name.to_owned());
@@ -162,9 +162,13 @@ fn read_variable(name: &str, value: &str) -> Option<Result<Entry, Problem>> {
 
 /// Kubernetes tells every pod about the services beside it. For a service called `longshore` or
 /// `longshore-redis` the variables begin like ours: `LONGSHORE_SERVICE_HOST`, `LONGSHORE_PORT`,
-/// `LONGSHORE_REDIS_PORT_6379_TCP_ADDR`.
-fn is_service_link(name: &str, value: &str) -> bool {
+/// `LONGSHORE_REDIS_PORT_6379_TCP_ADDR`. The project's own tests use `LONGSHORE_TEST_…`.
+fn is_foreign(name: &str, value: &str) -> bool {
     let words: Vec<&str> = name.split('_').collect();
+    // The variables that choose what the tests run against.
+    if words.get(1) == Some(&"TEST") {
+        return true;
+    }
     let of_a_service = words.windows(2).any(|pair| matches!(pair, ["SERVICE", "HOST" | "PORT"]));
     let is_number = |word: &str| word.parse::<u16>().is_ok();
     let of_a_port = words

@@ -7,6 +7,7 @@ use super::setting::Kind::{Bytes, Count, Duration, List, Secret, Text, Value};
 use super::setting::{Kind, Setting};
 use super::text::{GIB, KIB, MIB, TIB};
 
+const TICK: Time = Time::from_millis(1);
 const MOMENT: Time = Time::from_millis(100);
 const SECOND: Time = Time::from_secs(1);
 const MINUTE: Time = Time::from_mins(1);
@@ -66,6 +67,18 @@ pub(super) const SETTINGS: &[Setting] = &[
     row("manifests.delete", Value(|s| &mut s.manifests.delete)),
     row("lists.page_max", Count(1..=1000, |s| &mut s.lists.page_max)),
     row("lists.catalog", Value(|s| &mut s.lists.catalog)),
+    row("cache.local_bytes", Bytes(0..=TIB, |s| &mut s.cache.local_bytes)),
+    row("cache.local_ttl", Duration(Time::ZERO..=HOUR, |s| &mut s.cache.local_ttl)),
+    row("cache.tag_ttl", Duration(SECOND..=HOUR, |s| &mut s.cache.tag_ttl)),
+    row("cache.ttl", Duration(SECOND..=HOUR, |s| &mut s.cache.ttl)),
+    row("cache.strict_tags", Value(|s| &mut s.cache.strict_tags)),
+    row("cache.redis", Text(redis_urls, |s| &mut s.cache.redis)),
+    row("cache.redis_topology", Value(|s| &mut s.cache.redis_topology)),
+    row("cache.redis_primary", Text(word, |s| &mut s.cache.redis_primary)),
+    row("cache.redis_username", Text(word, |s| &mut s.cache.redis_username)),
+    row("cache.redis_password", Secret(|s| &mut s.cache.redis_password)),
+    row("cache.redis_prefix", Text(word, |s| &mut s.cache.redis_prefix)),
+    row("cache.redis_timeout", Duration(TICK..=HOUR, |s| &mut s.cache.redis_timeout)),
     row("collection.grace", Duration(GRACE_MIN..=YEAR, |s| &mut s.collection.grace)),
     row("collection.write_deadline", Duration(SECOND..=DAY, |s| &mut s.collection.write_deadline)),
     row("collection.clock_skew", Duration(Time::ZERO..=DAY, |s| &mut s.collection.clock_skew)),
@@ -92,6 +105,9 @@ pub(super) const EXAMPLES: &[(&str, &str)] = &[
     ("store.s3.endpoint", "http://127.0.0.1:9000"),
     ("store.s3.public_endpoint", "https://s3.example.com"),
     ("store.s3.region", "eu-central-1"),
+    ("cache.redis", "redis://127.0.0.1:6379"),
+    ("cache.redis_username", "longshore"),
+    ("cache.redis_password", "secret"),
     ("store.s3.path_style", "true"),
     ("store.s3.access_key_id", "longshore"),
     ("store.s3.secret_access_key", "..."),
@@ -132,6 +148,16 @@ fn endpoint(text: &str) -> Result<String, String> {
         return Ok(text.trim_end_matches('/').to_owned());
     }
     Err(bad())
+}
+
+/// URLs of Redis, separated by commas. They are not repeated in the message: they may hold a
+/// password.
+fn redis_urls(text: &str) -> Result<String, String> {
+    let known = |url: &str| url.starts_with("redis://") || url.starts_with("rediss://");
+    if text.split(',').map(str::trim).all(known) {
+        return Ok(text.to_owned());
+    }
+    Err("is not redis://host:port or rediss://host:port, or several with commas".to_owned())
 }
 
 /// Text that is neither empty nor broken by spaces.

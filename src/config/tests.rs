@@ -347,6 +347,7 @@ fn the_reference_is_a_configuration_that_changes_nothing() {
         access: AccessSettings::default(),
         server: ServerSettings::default(),
         store: StoreSettings { s3: S3Settings::default(), ..all.store.clone() },
+        cache: CacheSettings::default(),
         ..all.clone()
     };
     assert_eq!(nothing_else, Settings::default());

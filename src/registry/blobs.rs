@@ -1,13 +1,15 @@
 //! Blobs: found, opened, mounted and deleted through the links of a repository.
 
 use std::ops::Range;
-use std::time::SystemTime;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use serde::{Deserialize, Serialize};
 
 use super::entry::{self, Ensured, Record, Seen, Written};
+use super::facts::Fact;
 use super::{Error, Registry};
 use crate::oci::{Digest, RepositoryName};
 use crate::store::{self, ByteStream, Deadline, EntryKey, Location, ObjectStore, PresignGet};
@@ -70,21 +72,37 @@ fn location(text: &str) -> Result<Location, Error> {
         .map_err(|error| Error::Unavailable(store::Error::Damaged(format!("a location: {error}"))))
 }
 
-fn blob_of(digest: &Digest, record: &Record<Link>) -> Result<Blob, Error> {
-    let content = match &record.header.location {
+fn blob_of(digest: &Digest, link: &Link, payload: &Bytes) -> Result<Blob, Error> {
+    let content = match &link.location {
         Some(text) => Content::Stored(location(text)?),
-        None => Content::Inline(record.payload.clone()),
+        None => Content::Inline(payload.clone()),
     };
-    Ok(Blob { digest: *digest, size: record.header.size, content })
+    Ok(Blob { digest: *digest, size: link.size, content })
+}
+
+impl Blob {
+    /// Bytes that the blob itself holds in memory.
+    pub(super) fn inline_bytes(&self) -> usize {
+        match &self.content {
+            Content::Inline(bytes) => bytes.len(),
+            Content::Stored(_) => 0,
+        }
+    }
+}
+
+/// What the link of a blob says.
+pub(super) fn cached_blob(digest: &Digest, body: &Bytes) -> Result<Blob, store::Error> {
+    let (header, payload) = entry::decode::<Link>(body).map_err(Error::into_store)?;
+    blob_of(digest, &header, &payload).map_err(Error::into_store)
 }
 
 impl Registry {
-    /// Finds a blob of a repository. One read of the store.
-    pub async fn blob(&self, name: &RepositoryName, digest: &Digest) -> Result<Blob, Error> {
-        let key = EntryKey::Link(name.clone(), *digest);
-        let record: Record<Link> =
-            entry::read(self.store(), &key).await?.ok_or(Error::BlobUnknown)?;
-        blob_of(digest, &record)
+    /// Finds a blob of a repository. At most one read of the store.
+    pub async fn blob(&self, name: &RepositoryName, digest: &Digest) -> Result<Arc<Blob>, Error> {
+        match self.facts.read(&EntryKey::Link(name.clone(), *digest)).await? {
+            Fact::Blob(blob, _) => Ok(blob),
+            Fact::Absent | Fact::Tag(_) | Fact::Manifest(_) => Err(Error::BlobUnknown),
+        }
     }
 
     /// The same for a client that asks whether it has to upload the blob: an old link is renewed,
@@ -93,11 +111,16 @@ impl Registry {
         &self,
         name: &RepositoryName,
         digest: &Digest,
-    ) -> Result<Blob, Error> {
+    ) -> Result<Arc<Blob>, Error> {
         let key = EntryKey::Link(name.clone(), *digest);
+        match self.facts.read(&key).await? {
+            Fact::Blob(blob, true) => return Ok(blob),
+            Fact::Blob(_, false) => {}
+            Fact::Absent | Fact::Tag(_) | Fact::Manifest(_) => return Err(Error::BlobUnknown),
+        }
         let record: Record<Link> =
             entry::read(self.store(), &key).await?.ok_or(Error::BlobUnknown)?;
-        let blob = blob_of(digest, &record)?;
+        let blob = Arc::new(blob_of(digest, &record.header, &record.payload)?);
         entry::lease(self.store(), &self.leases, &key, record.entry)
             .await?
             .ok_or(Error::BlobUnknown)?;
@@ -122,15 +145,20 @@ impl Registry {
         }
     }
 
-    /// A URL at which the client finds the bytes without us; `None` where it has to get them here.
+    /// A URL at which the client finds the bytes without us, good for `valid_for` from `dated` on;
+    /// `None` where it has to get them here.
     pub async fn redirect(
         &self,
         blob: &Blob,
-        options: PresignGet,
+        dated: SystemTime,
+        valid_for: Duration,
     ) -> Result<Option<String>, Error> {
         match &blob.content {
             Content::Inline(_) => Ok(None),
-            Content::Stored(location) => Ok(self.store.presign_get(location, options).await?),
+            Content::Stored(location) => {
+                let options = PresignGet { dated, valid_for };
+                Ok(self.store.presign_get(location, options).await?)
+            }
         }
     }
 
@@ -291,7 +319,7 @@ impl Registry {
             entry::ensure(self.store(), &self.leases, &key, &body, Some(deadline)).await?;
         if let Ensured::Found(found) = ensured {
             let (header, payload) = entry::decode(&found.body)?;
-            return blob_of(digest, &Record { header, payload, entry: found });
+            return blob_of(digest, &header, &payload);
         }
         Ok(Blob { digest: *digest, size, content: Content::Stored(location.clone()) })
     }
@@ -322,7 +350,7 @@ fn missing_bytes(error: store::Error, location: &Location) -> Error {
 }
 
 fn resuming(
-    store: std::sync::Arc<dyn ObjectStore>,
+    store: Arc<dyn ObjectStore>,
     location: Location,
     range: Range<u64>,
     first: ByteStream,

@@ -58,12 +58,17 @@ pub(super) enum Written {
     Lost(Seen),
 }
 
-/// The body of an entry, with a nonce of its own.
-pub(super) fn encode<H: Serialize>(header: &H, payload: &[u8]) -> Bytes {
+/// A text that nothing else has.
+pub(super) fn nonce() -> String {
     let mut nonce = [0u8; 12];
     // Without randomness nothing here can work; the operating system always has some.
     getrandom::fill(&mut nonce).expect("the operating system provides randomness");
-    let line = Line { v: ENCODING, nonce: hex::encode(nonce), header };
+    hex::encode(nonce)
+}
+
+/// The body of an entry, with a nonce of its own.
+pub(super) fn encode<H: Serialize>(header: &H, payload: &[u8]) -> Bytes {
+    let line = Line { v: ENCODING, nonce: nonce(), header };
     let line = serde_json::to_vec(&line).expect("headers are plain data with string keys");
     let mut body = BytesMut::with_capacity(line.len() + 1 + payload.len());
     body.put_slice(&line);

@@ -65,6 +65,16 @@ pub enum Error {
     Unavailable(#[source] store::Error),
 }
 
+impl Error {
+    /// The failure of the store behind this one, for those who only read the store.
+    pub(super) fn into_store(self) -> store::Error {
+        match self {
+            Self::Unavailable(error) => error,
+            other => store::Error::Damaged(other.to_string()),
+        }
+    }
+}
+
 impl From<store::Error> for Error {
     fn from(error: store::Error) -> Self {
         Self::Unavailable(error)

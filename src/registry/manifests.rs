@@ -1,15 +1,18 @@
 //! Manifests: pushed with everything that names them, resolved, and deleted with their tags.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::entry::{self, Ensured, Record, Seen, Written};
+use super::entry::{self, Ensured, Seen, Written};
+use super::facts::Fact;
 use super::referrers::Referrer;
 pub use super::tags::TagCondition;
 use super::tags::TagTarget;
 use super::{Error, LIST_ROWS_MAX, Registry, concurrently};
 use crate::oci::{Accept, AnyDigest, Digest, Manifest, MediaType, Reference, RepositoryName, Tag};
-use crate::store::{self, Deadline, EntryKey, Prefix};
+use crate::store::{self, Deadline, EntryKey, Prefix, Version};
 
 /// The entry `m/`: the header before the exact bytes of a manifest.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -19,6 +22,17 @@ struct Header {
     references: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     subject: Option<Digest>,
+    /// Names this life of the manifest: kept as long as it is pushed again, another one when it was
+    /// deleted in between.
+    #[serde(default)]
+    life: String,
+}
+
+/// A manifest that was alive when it was written or read.
+#[derive(Debug)]
+struct Alive {
+    life: String,
+    version: Version,
 }
 
 /// A manifest as it is served.
@@ -54,36 +68,45 @@ pub struct Pushed {
     pub subject: Option<Digest>,
 }
 
+/// What the entry of a manifest says. What is served under a digest has it, whatever happened to
+/// the bucket or to the cache.
+pub(super) fn cached_manifest(
+    name: &RepositoryName,
+    digest: &Digest,
+    body: &Bytes,
+) -> Result<StoredManifest, store::Error> {
+    let (header, bytes) = entry::decode::<Header>(body).map_err(Error::into_store)?;
+    if Digest::of(digest.algorithm(), &bytes) != *digest {
+        tracing::error!(%name, %digest, "a stored manifest does not match its digest");
+        return Err(store::Error::Damaged(format!("the manifest {digest} of {name}")));
+    }
+    let Ok(media_type) = header.media_type.parse();
+    Ok(StoredManifest { digest: *digest, media_type, bytes })
+}
+
 impl Registry {
-    /// Resolves a tag. One read of the store.
+    /// Resolves a tag. At most one read of the store.
     async fn resolve(&self, name: &RepositoryName, tag: &Tag) -> Result<Digest, Error> {
-        let key = EntryKey::Tag(name.clone(), tag.clone());
-        let record: Record<TagTarget> =
-            entry::read(self.store(), &key).await?.ok_or(Error::ManifestUnknown)?;
-        Ok(record.header.digest)
+        match self.facts.read(&EntryKey::Tag(name.clone(), tag.clone())).await? {
+            Fact::Tag(target) => Ok(target.digest),
+            Fact::Absent | Fact::Manifest(_) | Fact::Blob(..) => Err(Error::ManifestUnknown),
+        }
     }
 
-    /// Finds a manifest: by tag two reads of the store, by digest one.
+    /// Finds a manifest: by tag at most two reads of the store, by digest one.
     pub async fn manifest(
         &self,
         name: &RepositoryName,
         reference: &Reference,
-    ) -> Result<StoredManifest, Error> {
+    ) -> Result<Arc<StoredManifest>, Error> {
         let digest = match reference {
             Reference::Digest(digest) => *digest,
             Reference::Tag(tag) => self.resolve(name, tag).await?,
         };
-        let key = EntryKey::Manifest(name.clone(), digest);
-        let record: Record<Header> =
-            entry::read(self.store(), &key).await?.ok_or(Error::ManifestUnknown)?;
-        // What is served under a digest has it, whatever happened to the bucket.
-        if Digest::of(digest.algorithm(), &record.payload) != digest {
-            tracing::error!(%name, %digest, "a stored manifest does not match its digest");
-            let what = format!("the manifest {digest} of {name}");
-            return Err(Error::Unavailable(store::Error::Damaged(what)));
+        match self.facts.read(&EntryKey::Manifest(name.clone(), digest)).await? {
+            Fact::Manifest(manifest) => Ok(manifest),
+            Fact::Absent | Fact::Tag(_) | Fact::Blob(..) => Err(Error::ManifestUnknown),
         }
-        let media_type = record.header.media_type.parse().unwrap_or_else(|error| match error {});
-        Ok(StoredManifest { digest, media_type, bytes: record.payload })
     }
 
     /// Finds the manifest to serve to a client that accepts these types.
@@ -97,7 +120,7 @@ impl Registry {
         name: &RepositoryName,
         reference: &Reference,
         accept: &Accept,
-    ) -> Result<StoredManifest, Error> {
+    ) -> Result<Arc<StoredManifest>, Error> {
         let stored = self.manifest(name, reference).await?;
         if accept.is_unrestricted() || accept.names(&stored.media_type) {
             return Ok(stored);
@@ -124,35 +147,70 @@ impl Registry {
     }
 
     /// Accepts a manifest: leases what it names, writes it with what finds it, then sets the tags.
+    ///
+    /// A deletion of the same manifest may run at the same time and remove what was written last,
+    /// or not see it. So the push ends with a renewal of the manifest: where that succeeds, no
+    /// deletion was completed meanwhile, and one that is under way has to begin again and finds
+    /// everything. Where it does not, the manifest was deleted, and the push is done over.
     pub async fn put_manifest(&self, push: &Push<'_>) -> Result<Pushed, Error> {
         let leased_at = entry::moment(self.store());
         let (leased, seen_tags) =
             tokio::join!(self.lease_references(push), self.look_at_tags(push));
         leased?;
-        let seen_tags = seen_tags?;
+        let mut seen_tags = seen_tags?;
         let deadline = self.leases.deadline(leased_at);
-        let (manifest, found, subject, marked) = tokio::join!(
-            self.write_manifest(push, deadline),
-            self.write_tags_of(push, deadline),
-            self.write_referrer(push, deadline),
-            self.mark(push.name, deadline),
-        );
-        manifest?;
-        found?;
-        marked?;
-        let subject = subject?;
+        for attempt in 0..entry::ATTEMPTS_MAX {
+            // Before the manifest is written: the tags rely on it being young.
+            let written_at = entry::moment(self.store());
+            let (alive, found, marked) = tokio::join!(
+                self.write_manifest(push, deadline),
+                self.write_tags_of(push, deadline),
+                self.mark(push.name, deadline),
+            );
+            let alive = alive?;
+            found?;
+            marked?;
+            let subject = self.write_referrer(push, deadline).await?;
+            let deadline = self.leases.deadline(written_at);
+            let seen = std::mem::take(&mut seen_tags);
+            self.set_tags(push, seen, attempt > 0, deadline).await?;
+            let named = subject.is_some() || !push.tags.is_empty();
+            if !named || self.outlived(push, alive).await? {
+                return Ok(Pushed { subject });
+            }
+        }
+        Err(entry::contended())
+    }
+
+    /// Points the tags at the manifest. When the push is done over, what a tag holds by then was
+    /// written after us: only a tag that is gone is set again.
+    async fn set_tags(
+        &self,
+        push: &Push<'_>,
+        seen: Vec<Seen>,
+        over: bool,
+        deadline: Deadline,
+    ) -> Result<(), Error> {
         let target = TagTarget {
             digest: push.digest,
             media_type: push.manifest.media_type().to_string(),
             size: push.manifest.raw().len() as u64,
+            unconditional: *push.condition == TagCondition::None,
         };
-        let deadline = self.leases.deadline(entry::moment(self.store()));
-        let mut changes = Vec::with_capacity(push.tags.len());
-        for (tag, seen) in push.tags.iter().zip(seen_tags) {
-            changes.push(self.set_tag(push.name, tag, &target, push.condition, seen, deadline));
-        }
-        concurrently(changes).await?;
-        Ok(Pushed { subject })
+        let condition = if over { &TagCondition::Absent } else { push.condition };
+        let mut seen = seen.into_iter();
+        let set = |tag| {
+            let seen = seen.next();
+            let set = self.set_tag(push.name, tag, &target, condition, seen, deadline);
+            async move {
+                match set.await {
+                    Err(Error::PreconditionFailed) if over => Ok(()),
+                    outcome => outcome,
+                }
+            }
+        };
+        concurrently(push.tags.iter().map(set).collect()).await?;
+        Ok(())
     }
 
     /// Takes a lease on everything that the manifest names; says all that is missing.
@@ -186,8 +244,12 @@ impl Registry {
         if missing.is_empty() { Ok(()) } else { Err(Error::ReferencesMissing(missing)) }
     }
 
-    /// Reads the tags that will be set, and refuses early what cannot succeed.
+    /// Reads the tags that will be set, and refuses early what cannot succeed. Without a condition
+    /// nothing is read: most tags are new.
     async fn look_at_tags(&self, push: &Push<'_>) -> Result<Vec<Seen>, Error> {
+        if *push.condition == TagCondition::None {
+            return Ok(Vec::new());
+        }
         let look = |tag: &Tag| {
             let key = EntryKey::Tag(push.name.clone(), tag.clone());
             async move { entry::look(self.store(), &key).await }
@@ -207,24 +269,55 @@ impl Registry {
 
     /// Writes the manifest. One that is there already is always renewed: a deletion that read it
     /// before then fails and starts again, and cannot take the tags of this push with it.
-    async fn write_manifest(&self, push: &Push<'_>, deadline: Deadline) -> Result<(), Error> {
+    async fn write_manifest(&self, push: &Push<'_>, deadline: Deadline) -> Result<Alive, Error> {
         let key = EntryKey::Manifest(push.name.clone(), push.digest);
-        let manifest = push.manifest;
-        let references = manifest.blobs().iter().chain(manifest.children());
-        let header = Header {
-            media_type: manifest.media_type().to_string(),
-            references: references.map(|descriptor| descriptor.digest.to_string()).collect(),
-            subject: known_subject(manifest),
-        };
-        let body = entry::encode(&header, manifest.raw());
+        let mut life = entry::nonce();
         let mut seen = Seen::Absent;
         for _ in 0..entry::ATTEMPTS_MAX {
-            match entry::write_over(self.store(), &key, &seen, &body, Some(deadline)).await? {
-                Written::Ours(_) => return Ok(()),
-                Written::Lost(now) => seen = now,
+            let body = body(push, &life);
+            let lost =
+                match entry::write_over(self.store(), &key, &seen, &body, Some(deadline)).await? {
+                    Written::Ours(version) => return Ok(Alive { life, version }),
+                    Written::Lost(lost) => lost,
+                };
+            if let Seen::Alive(entry) = &lost {
+                let found = entry::decode::<Header>(&entry.body)?.0.life;
+                if matches!(seen, Seen::Alive(_)) && found == life {
+                    // Another push has renewed it since we looked, which is as good.
+                    return Ok(Alive { life, version: entry.version.clone() });
+                }
+                life = found;
+            } else {
+                life = entry::nonce();
             }
+            seen = lost;
         }
         Err(entry::contended())
+    }
+
+    /// Renews the manifest after everything that names it was written. `false` if it was deleted
+    /// since it was seen alive.
+    async fn outlived(&self, push: &Push<'_>, alive: Alive) -> Result<bool, Error> {
+        let key = EntryKey::Manifest(push.name.clone(), push.digest);
+        let Alive { life, mut version } = alive;
+        for renewed_by_another in [false, true] {
+            let body = body(push, &life);
+            match entry::replace(self.store(), &key, &version, &body, None).await? {
+                Written::Ours(_) => return Ok(true),
+                Written::Lost(Seen::Alive(entry)) => {
+                    if entry::decode::<Header>(&entry.body)?.0.life != life {
+                        return Ok(false);
+                    }
+                    // The first one may have been renewed before our last write, this one was not.
+                    if renewed_by_another {
+                        return Ok(true);
+                    }
+                    version = entry.version;
+                }
+                Written::Lost(Seen::Absent | Seen::Dead(_)) => return Ok(false),
+            }
+        }
+        Ok(true)
     }
 
     /// Says which tags point at the manifest, before they do.
@@ -232,7 +325,8 @@ impl Registry {
         let write = |tag: &Tag| {
             let key = EntryKey::TagOf(push.name.clone(), push.digest, tag.clone());
             let body = entry::encode(&serde_json::Map::new(), &[]);
-            async move { entry::ensure(self.store(), &self.leases, &key, &body, Some(deadline)).await }
+            let deadline = Some(deadline);
+            async move { entry::ensure(self.store(), &self.leases, &key, &body, deadline).await }
         };
         let written: Vec<Ensured> = concurrently(push.tags.iter().map(write).collect()).await?;
         tracing::trace!(tags = written.len(), "reverse index written");
@@ -292,39 +386,52 @@ impl Registry {
         Err(entry::contended())
     }
 
-    async fn delete_tags_of(&self, name: &RepositoryName, digest: &Digest) -> Result<(), Error> {
+    /// The tags that point, or once pointed, at a manifest.
+    async fn tags_of(&self, name: &RepositoryName, digest: &Digest) -> Result<Vec<Tag>, Error> {
         let prefix = Prefix::TagsOf(name.clone(), *digest);
-        let mut last: Option<String> = None;
+        let mut tags: Vec<Tag> = Vec::new();
         loop {
+            let last = tags.last().map(ToString::to_string);
             let page = self
                 .rows(&prefix, last.as_deref(), LIST_ROWS_MAX, |rest| rest.parse::<Tag>().ok())
                 .await?;
-            let mut deletions = Vec::with_capacity(page.rows.len());
-            for tag in &page.rows {
-                deletions.push(self.delete_tag_of(name, digest, tag));
-            }
-            concurrently(deletions).await?;
-            match page.rows.last() {
-                Some(tag) if page.more => last = Some(tag.to_string()),
-                Some(_) | None => return Ok(()),
+            let more = page.more && !page.rows.is_empty();
+            tags.extend(page.rows);
+            if !more {
+                return Ok(tags);
             }
         }
     }
 
-    async fn delete_tag_of(
-        &self,
-        name: &RepositoryName,
-        digest: &Digest,
-        tag: &Tag,
-    ) -> Result<(), Error> {
-        let key = EntryKey::Tag(name.clone(), tag.clone());
-        let seen = entry::look(self.store(), &key).await?;
-        entry::kill(self.store(), &key, seen, |entry| {
-            Ok(entry::decode::<TagTarget>(&entry.body)?.0.digest == *digest)
-        })
-        .await?;
+    async fn delete_tags_of(&self, name: &RepositoryName, digest: &Digest) -> Result<(), Error> {
+        let tags = self.tags_of(name, digest).await?;
+        let mut deletions = Vec::with_capacity(tags.len());
+        for tag in &tags {
+            let key = EntryKey::Tag(name.clone(), tag.clone());
+            deletions.push(async move {
+                let seen = entry::look(self.store(), &key).await?;
+                entry::kill(self.store(), &key, seen, |entry| {
+                    Ok(entry::decode::<TagTarget>(&entry.body)?.0.digest == *digest)
+                })
+                .await
+            });
+        }
+        concurrently(deletions).await?;
         Ok(())
     }
+}
+
+/// The entry of a manifest, with a nonce of its own.
+fn body(push: &Push<'_>, life: &str) -> Bytes {
+    let manifest = push.manifest;
+    let references = manifest.blobs().iter().chain(manifest.children());
+    let header = Header {
+        media_type: manifest.media_type().to_string(),
+        references: references.map(|descriptor| descriptor.digest.to_string()).collect(),
+        subject: known_subject(manifest),
+        life: life.to_owned(),
+    };
+    entry::encode(&header, manifest.raw())
 }
 
 /// The image of a list that clients got which did not know lists.

@@ -1,6 +1,6 @@
 //! What a registry does, in terms of the object store. Knows neither HTTP nor S3.
 //!
-//! Everything true about the registry is an [entry](entry) of the store; nothing is kept in the
+//! Everything true about the registry is an entry of the store; nothing is kept in the
 //! process but what can be forgotten at any moment. Changes are written so that a crash between
 //! any two requests leaves garbage, never a wrong answer: bytes first, then what names them, and
 //! what the client asked for last.
@@ -12,6 +12,7 @@ mod blobs;
 mod catalog;
 mod entry;
 mod error;
+mod facts;
 mod manifests;
 mod referrers;
 mod tags;
@@ -25,13 +26,16 @@ use tokio_util::task::TaskTracker;
 
 pub use blobs::{Blob, Content, MountSource};
 pub use error::Error;
+pub use facts::Caching;
 pub use lease::Leases;
 pub use manifests::{Push, Pushed, StoredManifest, TagCondition};
 pub use referrers::ReferrersPage;
 pub use tags::Page;
 
+use crate::cache::Cache;
 use crate::oci::RepositoryName;
 use crate::store::ObjectStore;
+use facts::Facts;
 use uploads::Budget;
 
 /// Every bound of the registry, with its unit.
@@ -81,6 +85,7 @@ pub struct Registry {
     policy: Policy,
     leases: Leases,
     budget: Budget,
+    facts: Facts,
     tasks: TaskTracker,
     /// Repositories whose catalog marker this process has seen alive. A hint that saves a write:
     /// markers are never killed.
@@ -96,17 +101,22 @@ async fn concurrently<T>(
 }
 
 impl Registry {
-    /// A registry whose truth is `store`. Work that outlives its request (removing bytes that lost
+    /// A registry whose truth is `store`, cached in this process and, where there is one, in
+    /// `shared`. Work that outlives its request (removing bytes that lost
     /// a race, ending sessions) runs on `tasks`, so that a shutdown can wait for it.
     pub fn new(
         store: Arc<dyn ObjectStore>,
+        shared: Option<Arc<dyn Cache>>,
+        caching: Caching,
         limits: Limits,
         policy: Policy,
         leases: Leases,
         tasks: TaskTracker,
     ) -> Self {
         let budget = Budget::new(&limits);
-        Self { store, limits, policy, leases, budget, tasks, marked: Mutex::default() }
+        let facts = Facts::new(store, shared, leases, caching, tasks.clone());
+        let store = facts.watched();
+        Self { store, limits, policy, leases, budget, facts, tasks, marked: Mutex::default() }
     }
 
     /// The bounds that this registry keeps.

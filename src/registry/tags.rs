@@ -1,11 +1,12 @@
 //! Tags: listed in pages, set and removed by compare-and-swap.
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::entry::{self, Seen, Written};
 use super::{Error, LIST_ROWS_MAX, Registry};
 use crate::oci::{Digest, RepositoryName, Tag};
-use crate::store::{Deadline, EntryKey, Prefix};
+use crate::store::{self, Deadline, EntryKey, Prefix};
 
 /// The entry `t/`: what a tag points at.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -13,6 +14,9 @@ pub(super) struct TagTarget {
     pub(super) digest: Digest,
     pub(super) media_type: String,
     pub(super) size: u64,
+    /// Written whatever the tag was before.
+    #[serde(default)]
+    pub(super) unconditional: bool,
 }
 
 /// What must be true of a tag for a change to happen (RFC 9110, sections 13.1.1 and 13.1.2).
@@ -53,6 +57,11 @@ pub struct Page<T> {
     pub more: bool,
 }
 
+/// What the entry of a tag says.
+pub(super) fn cached_tag(body: &Bytes) -> Result<TagTarget, store::Error> {
+    entry::decode(body).map(|(target, _)| target).map_err(Error::into_store)
+}
+
 fn points_at(seen: &Seen) -> Result<Option<Digest>, Error> {
     match seen {
         Seen::Absent | Seen::Dead(_) => Ok(None),
@@ -60,6 +69,14 @@ fn points_at(seen: &Seen) -> Result<Option<Digest>, Error> {
             let (target, _) = entry::decode::<TagTarget>(&entry.body)?;
             Ok(Some(target.digest))
         }
+    }
+}
+
+/// Whether what is there now was written without a condition.
+fn was_overwritten(now: &Seen) -> Result<bool, Error> {
+    match now {
+        Seen::Absent | Seen::Dead(_) => Ok(false),
+        Seen::Alive(entry) => Ok(entry::decode::<TagTarget>(&entry.body)?.0.unconditional),
     }
 }
 
@@ -123,31 +140,39 @@ impl Registry {
         }
     }
 
-    /// Points a tag at a manifest that is there. `seen` is what this request read of the tag.
+    /// Points a tag at a manifest that is there. `seen` is what this request read of the tag; if it
+    /// has not looked, the tag is taken for new until the store says otherwise.
     ///
-    /// A tag is a register. A write without a condition that loses the race against another write
-    /// is a write that was overwritten at once: the other one happened after we had read, so
-    /// before we answer, and nobody can tell the difference. It needs no second attempt.
+    /// A tag is a register. A write without a condition that loses the race against another such
+    /// write was overwritten at once: the other one happened after we had read, so before we
+    /// answer, and nobody can tell the difference. It needs no second attempt. What else may have
+    /// won (a deletion, a write with a condition) decided by the old value, and would have decided
+    /// otherwise after ours: against that, ours is tried again.
     pub(super) async fn set_tag(
         &self,
         name: &RepositoryName,
         tag: &Tag,
         target: &TagTarget,
         condition: &TagCondition,
-        mut seen: Seen,
+        seen: Option<Seen>,
         deadline: Deadline,
     ) -> Result<(), Error> {
         let key = EntryKey::Tag(name.clone(), tag.clone());
         let body = entry::encode(target, &[]);
+        let mut looked = seen.is_some();
+        let mut seen = seen.unwrap_or(Seen::Absent);
         for _ in 0..entry::ATTEMPTS_MAX {
             if !condition.holds(points_at(&seen)?.as_ref()) {
                 return Err(Error::PreconditionFailed);
             }
             match entry::write_over(self.store(), &key, &seen, &body, Some(deadline)).await? {
                 Written::Ours(_) => return Ok(()),
-                Written::Lost(_) if *condition == TagCondition::None => return Ok(()),
+                Written::Lost(now) if looked && target.unconditional && was_overwritten(&now)? => {
+                    return Ok(());
+                }
                 Written::Lost(now) => seen = now,
             }
+            looked = true;
         }
         Err(entry::contended())
     }

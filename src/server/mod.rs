@@ -1,6 +1,7 @@
 //! Sockets: connections are accepted, bounded, and drained when the time comes.
 
 mod client;
+mod patience;
 mod tls;
 
 use std::convert::Infallible;
@@ -24,6 +25,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::task::TaskTracker;
 
 use crate::api::Api;
+use patience::Patience;
 pub use tls::acceptor;
 
 /// Bytes of the head of a request that are read before it is refused.
@@ -38,6 +40,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 pub struct Settings {
     /// How long a client may take to send the head of a request.
     pub header_timeout: Duration,
+    /// How long a client may take nothing of its answer.
+    pub body_idle_timeout: Duration,
     /// How long requests in flight may go on once the process is told to stop.
     pub drain_timeout: Duration,
     /// Connections at once; more wait to be accepted.
@@ -52,6 +56,7 @@ impl std::fmt::Debug for Settings {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Settings")
             .field("header_timeout", &self.header_timeout)
+            .field("body_idle_timeout", &self.body_idle_timeout)
             .field("drain_timeout", &self.drain_timeout)
             .field("connections_max", &self.connections_max)
             .field("trusted_proxies", &self.trusted_proxies)
@@ -114,6 +119,7 @@ impl Serving {
         peer: IpAddr,
         watcher: Watcher,
     ) -> Result<(), ConnectionError> {
+        let stream = Patience::new(stream, self.settings.body_idle_timeout);
         let Some(tls) = &self.settings.tls else {
             return self.requests(stream, peer, false, watcher).await;
         };
@@ -146,8 +152,7 @@ fn builder(settings: &Settings) -> auto::Builder<TokioExecutor> {
         .http1()
         .timer(TokioTimer::new())
         .header_read_timeout(settings.header_timeout)
-        .max_buf_size(HEAD_BYTES_MAX)
-        .pipeline_flush(true);
+        .max_buf_size(HEAD_BYTES_MAX);
     builder
         .http2()
         .timer(TokioTimer::new())

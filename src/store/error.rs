@@ -1,7 +1,7 @@
 //! What can go wrong between us and the store, by what the caller does about it.
 
 /// A failure of the object store.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// There is nothing under this key. The only error that may ever become a 404.

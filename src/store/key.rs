@@ -6,7 +6,7 @@
 //! ```text
 //! d/<yyyymmdd>/<ulid>                               bytes of a blob, under a key never used again
 //! p/<alg>/<hh>/<hex>                                blob pointer: one per distinct content
-//! l/<repo>/_/<alg>/<hex>                            blob link: makes a blob readable in a repository
+//! l/<repo>/_/<alg>/<hex>                            blob link: makes a blob readable in a repo
 //! m/<repo>/_/<alg>/<hex>                            manifest: header and the exact bytes
 //! t/<repo>/_/<tag>                                  tag: the descriptor it points at
 //! x/<repo>/_/<alg>/<hex>/<tag>                      digest -> tags, a superset of the truth

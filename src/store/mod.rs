@@ -186,7 +186,7 @@ pub trait ObjectStore: Send + Sync + fmt::Debug {
     async fn start(&self, location: &Location) -> Result<MultipartId, Error>;
 
     /// Sends one part: at least 5 MiB unless it is the last, at most 5 GiB. A number is never sent
-    /// twice with different bytes.
+    /// twice with different bytes. [`Error::NotFound`] once the upload was completed or given up.
     async fn put_part(
         &self,
         location: &Location,
@@ -196,7 +196,7 @@ pub trait ObjectStore: Send + Sync + fmt::Debug {
     ) -> Result<Part, Error>;
 
     /// Makes the parts visible as one object without copying them. Repeating a call that had
-    /// succeeded succeeds.
+    /// succeeded succeeds, whatever the tags are then.
     async fn complete(
         &self,
         location: &Location,

@@ -7,6 +7,42 @@
 //!   standard AWS variables.
 //! - `REGISTRY_URL=http://host:port` points the exchanges at any running registry instead.
 
+#![allow(
+    clippy::print_stdout,
+    clippy::cast_possible_truncation,
+    clippy::unchecked_time_subtraction,
+    clippy::unused_self,
+    clippy::unnested_or_patterns,
+    clippy::unwrap_used,
+    clippy::too_many_lines,
+    clippy::format_collect,
+    reason = "tests say what they leave out, and fail loudly where a program must not"
+)]
+
 mod auth;
+mod catalog;
+mod concurrency;
+mod contracts;
+mod delete;
+mod delete_blobs;
+mod errors;
+mod faults;
+mod limits;
+mod manifests;
+mod mount;
+mod names;
+mod negotiation;
+mod processes;
+mod pull;
+mod push_chunked;
+mod push_whole;
+mod ranges;
+mod redirect;
+mod referrers;
+mod s3_transport;
 mod store_suite;
 mod support;
+mod tag_conditions;
+mod tags;
+mod three_frontends;
+mod tidy;

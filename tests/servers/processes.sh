@@ -128,17 +128,24 @@ start_longshore() {
   fi
 }
 
-# start_round_robin ADDRESS...: every request goes to the next one, also within one connection.
+# start_round_robin ADDRESS...: every request goes to the next one, also within one connection. Who
+# answered what is written to `round_robin_log`, a line for each request.
 start_round_robin() {
   local folder=$process_scratch/round-robin upstream
   mkdir -p "$folder"
+  round_robin_log=$TEST_LOGS/round-robin-requests.log
+  : >"$round_robin_log"
   choose_address
   {
     # One worker, because each worker takes turns on its own.
     echo "worker_processes 1; daemon off; pid $folder/pid; error_log stderr warn;"
     echo 'events { worker_connections 2048; }'
     echo 'http {'
-    echo '  access_log off; server_tokens off;'
+    echo '  server_tokens off;'
+    # The dollars belong to nginx.
+    # shellcheck disable=SC2016
+    echo '  log_format turns "$upstream_addr $status $request";'
+    echo "  access_log $round_robin_log turns;"
     echo "  client_body_temp_path $folder/body; proxy_temp_path $folder/proxy; fastcgi_temp_path $folder/fastcgi;"
     echo "  uwsgi_temp_path $folder/uwsgi; scgi_temp_path $folder/scgi;"
     echo '  upstream registries {'
@@ -152,7 +159,6 @@ start_round_robin() {
     # Bodies of unknown length can only be passed on as they come in HTTP/1.1.
     echo '      proxy_http_version 1.1; proxy_buffering off; proxy_request_buffering off;'
     # Location may be absolute and then has to name the proxy.
-    # The dollar belongs to nginx.
     # shellcheck disable=SC2016
     echo '      proxy_set_header Host $http_host;'
     echo '      proxy_read_timeout 300s; proxy_send_timeout 300s;'

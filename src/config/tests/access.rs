@@ -37,7 +37,8 @@ fn rules_are_read_with_their_place() {
 fn everything_wrong_with_rules_is_said_at_once_with_its_place() {
     check(
         &file(
-            "server.listen = 'x'\n[[access.rules]]\nsubject = 'alice'\nrepositories = ['a', 'B', 1]\n\
+            "server.listen = 'x'\n[[access.rules]]\nsubject = 'alice'\n\
+             repositories = ['a', 'B', 1]\n\
              actions = 'read'\n[[access.rules]]\nsubjects = 'user:a'\nactions = []\n\
              [access.tokens]\n",
         ),

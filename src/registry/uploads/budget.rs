@@ -59,6 +59,12 @@ impl Budget {
             .map_err(|_| Error::Busy("this process receives no more uploads at once".to_owned()))
     }
 
+    /// Reserves so many bytes if they are free right now.
+    pub(super) fn try_reserve(&self, bytes: usize) -> Option<Reserved> {
+        let permit = self.units.clone().try_acquire_many_owned(units(bytes)).ok()?;
+        Some(Reserved { permit })
+    }
+
     /// Waits, in turn, until so many bytes are free.
     pub(super) async fn reserve(&self, bytes: usize) -> Result<Reserved, Error> {
         let wanted = units(bytes);

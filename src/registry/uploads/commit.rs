@@ -12,7 +12,7 @@ use super::{Chunk, UploadAddress};
 use crate::oci::{Algorithm, Digest};
 use crate::registry::entry;
 use crate::registry::{Blob, Error, Registry};
-use crate::store::{EntryKey, Location, Version};
+use crate::store::{self, EntryKey, Location, Part, Version};
 
 fn mismatch(expected: Digest, actual: Digest) -> Error {
     Error::DigestMismatch { expected: Box::new(expected), actual: Box::new(actual) }
@@ -59,12 +59,17 @@ impl Registry {
         if expected.is_some_and(|bytes| bytes != arrived) {
             return Err(Error::SizeMismatch.into());
         }
-        let Some(digest) = digests.first() else { return Err(Error::UploadUnknown.into()) };
         if let Err(mismatch) = compare(receiver, digests) {
             // The location may be the one of the start although chunks were added since.
-            let was_new = receiver.is_unwritten() && upload.new.is_some();
-            if was_new && self.load_session(upload).await?.is_some() {
-                return Err(Stop::NotNew(receiver.buffer.split().freeze()));
+            if receiver.is_unwritten() && upload.new.is_some() {
+                match self.load_session(upload).await {
+                    Ok(None) => {}
+                    // The same for one that has ended, perhaps by this very request.
+                    Ok(Some(_)) | Err(Error::UploadUnknown) => {
+                        return Err(Stop::NotNew(receiver.buffer.split().freeze()));
+                    }
+                    Err(error) => return Err(error.into()),
+                }
             }
             self.discard(receiver).await;
             return Err(mismatch.into());
@@ -72,7 +77,7 @@ impl Registry {
         if receiver.session.target.is_none() {
             return Ok(self.commit_small(receiver, digests).await?);
         }
-        self.commit_parts(receiver, digest, digests).await
+        self.commit_parts(receiver, digests).await
     }
 
     /// A blob that fits into one request to the store.
@@ -107,7 +112,6 @@ impl Registry {
     async fn commit_parts(
         &self,
         receiver: &mut Receiver<'_>,
-        digest: &Digest,
         digests: &[Digest],
     ) -> Result<Blob, Stop> {
         if !receiver.buffer.is_empty() && !receiver.buffer_is_durable() {
@@ -115,7 +119,7 @@ impl Registry {
         }
         receiver.drain().await?;
         receiver.session.offset = receiver.received;
-        receiver.session.committing = Some(*digest);
+        receiver.session.committing = digests.to_vec();
         if let Some(bound) = receiver.session.reserved_to.take()
             && !receiver.is_claimed()
         {
@@ -124,42 +128,70 @@ impl Registry {
         let tail = receiver.buffer.split().freeze();
         let hashes = receiver.hashes.clone();
         receiver.write(&hashes, &tail).await?;
-        Ok(self.complete(receiver, tail, digest, digests).await?)
+        Ok(self.complete(receiver, tail, digests).await?)
     }
 
     /// Goes on with a commit that another request began: everything it needs is in the session.
     pub(super) async fn resume_commit(
         &self,
         mut receiver: Receiver<'_>,
-        digest: &Digest,
+        digests: &[Digest],
     ) -> Result<Blob, Error> {
         let tail = receiver.buffer.split().freeze();
-        self.complete(&mut receiver, tail, digest, &[*digest]).await
+        self.complete(&mut receiver, tail, digests).await
     }
 
     async fn complete(
         &self,
         receiver: &mut Receiver<'_>,
         tail: Bytes,
-        digest: &Digest,
         digests: &[Digest],
     ) -> Result<Blob, Error> {
+        let upload = receiver.upload();
         let (location, multipart) = receiver.target()?;
         let mut parts = receiver.session.store_parts();
+        let mut completed = Ok(());
         if !tail.is_empty() {
             // Whoever repeats this sends the same bytes under the same number.
-            let number = receiver.session.part_next;
-            parts.push(self.store.put_part(&location, &multipart, number, tail).await?);
-        }
-        self.store.complete(&location, &multipart, &parts).await?;
-        for expected in digests {
-            if !receiver.hashes.has(expected.algorithm()) {
-                self.verify_stored(&location, receiver.session.offset, expected).await?;
+            let (number, size) = (receiver.session.part_next, tail.len() as u64);
+            match self.store.put_part(&location, &multipart, number, tail).await {
+                Ok(part) => parts.push(part),
+                // Completed before, by a request that did not come further. Completing it again
+                // finds the bytes whatever tag is named; one that is in shape is named.
+                Err(store::Error::NotFound) => {
+                    let tag = parts.last().map(|part| part.tag.clone()).unwrap_or_default();
+                    parts.push(Part { number, tag, size });
+                }
+                Err(error) => completed = Err(error),
             }
         }
-        let upload = receiver.upload();
+        if completed.is_ok() {
+            completed = self.store.complete(&location, &multipart, &parts).await;
+        }
+        match completed {
+            Ok(()) => {}
+            // The bytes are gone again: they lost against others of the same content, or did not
+            // match after all. If the blob is there, this was done before.
+            Err(store::Error::NotFound) => {
+                return self.finished_before(upload, &digests[0]).await;
+            }
+            Err(error) => return Err(error.into()),
+        }
+        for expected in digests {
+            if !receiver.hashes.has(expected.algorithm()) {
+                let verified =
+                    self.verify_stored(&location, receiver.session.offset, expected).await;
+                if let (Err(Error::DigestMismatch { .. }), Some(version)) =
+                    (&verified, &receiver.version)
+                {
+                    // The bytes are gone: nobody can go on with this commit.
+                    self.end_session(upload, version.clone()).await;
+                }
+                verified?;
+            }
+        }
         let size = receiver.session.offset;
-        let blob = self.publish(&upload.repository, digest, size, location).await?;
+        let blob = self.publish(&upload.repository, &digests[0], size, location).await?;
         if let Some(version) = receiver.version.take() {
             self.end_session_later(upload, version);
         }

@@ -89,12 +89,13 @@ impl Chunk {
             None => self.length,
         }
     }
+}
 
-    fn unread(&mut self, bytes: Bytes) {
-        if !bytes.is_empty() {
-            let rest = std::mem::replace(&mut self.body, Box::pin(stream::empty()));
-            self.body = Box::pin(stream::iter([Ok(bytes)]).chain(rest));
-        }
+/// Puts back what was read of a body.
+fn unread(body: &mut Body, bytes: Bytes) {
+    if !bytes.is_empty() {
+        let rest = std::mem::replace(body, Box::pin(stream::empty()));
+        *body = Box::pin(stream::iter([Ok(bytes)]).chain(rest));
     }
 }
 
@@ -109,7 +110,7 @@ impl Registry {
                 Ok(offset) => return Ok(offset),
                 Err(Stop::Failed(error)) => return Err(error),
                 Err(Stop::NotNew(bytes)) => {
-                    chunk.unread(bytes);
+                    unread(&mut chunk.body, bytes);
                     may_be_new = false;
                 }
             }
@@ -133,34 +134,41 @@ impl Registry {
                 Ok(receiver) => receiver,
                 // The session is gone because this very commit succeeded before.
                 Err(Error::UploadUnknown) => {
-                    return self.blob(&upload.repository, digest).await.map_err(|error| {
-                        if matches!(error, Error::BlobUnknown) {
-                            Error::UploadUnknown
-                        } else {
-                            error
-                        }
-                    });
+                    return self.finished_before(upload, digest).await;
                 }
                 Err(error) => return Err(error),
             };
-            if receiver.session.committing.is_some() {
-                return self.resume_commit(receiver, digest).await;
+            if !receiver.session.committing.is_empty() {
+                return self.resume_commit(receiver, digests).await;
             }
             match self.finish_once(&mut receiver, &mut chunk, digests).await {
                 Ok(blob) => return Ok(blob),
                 Err(Stop::Failed(error)) => return Err(error),
                 Err(Stop::NotNew(bytes)) => {
-                    chunk.unread(bytes);
+                    unread(&mut chunk.body, bytes);
                     may_be_new = false;
                 }
             }
         }
     }
 
+    /// The blob of a session that is gone, if its commit succeeded before.
+    async fn finished_before(
+        &self,
+        upload: &UploadAddress,
+        digest: &Digest,
+    ) -> Result<Blob, Error> {
+        match self.blob(&upload.repository, digest).await {
+            Ok(blob) => Ok(Blob::clone(&blob)),
+            Err(Error::BlobUnknown) => Err(Error::UploadUnknown),
+            Err(error) => Err(error),
+        }
+    }
+
     /// How many bytes of a session are durable.
     pub async fn upload_offset(&self, upload: &UploadAddress) -> Result<u64, Error> {
         match self.load_session(upload).await? {
-            Some(loaded) if loaded.session.committing.is_some() => Err(Error::UploadUnknown),
+            Some(loaded) if !loaded.session.committing.is_empty() => Err(Error::UploadUnknown),
             Some(loaded) => Ok(loaded.session.offset),
             None if upload.new.is_some() => Ok(0),
             None => Err(Error::UploadUnknown),
@@ -181,7 +189,7 @@ impl Registry {
                 Err(error) => Err(error.into()),
             };
         };
-        if loaded.session.committing.is_some() {
+        if !loaded.session.committing.is_empty() {
             return Err(Error::UploadUnknown);
         }
         match entry::replace(self.store(), &key, &loaded.version, &Bytes::new(), None).await? {
@@ -195,11 +203,11 @@ impl Registry {
         }
     }
 
-    /// Publishes a blob that comes in one request with its digest.
+    /// Publishes a blob that comes in one request with its digests.
     pub async fn put_blob(
         &self,
         name: &RepositoryName,
-        digest: &Digest,
+        digests: &[Digest],
         chunk: Chunk,
     ) -> Result<Blob, Error> {
         let upload = UploadAddress {
@@ -207,9 +215,9 @@ impl Registry {
             // Nobody ever learns of this session: it lives as long as its one request.
             subject: String::new(),
             id: UploadId::random(),
-            new: Some(NewSession { algorithm: Some(digest.algorithm()) }),
+            new: Some(NewSession { algorithm: None }),
         };
-        self.finish(&upload, chunk, &[*digest]).await
+        self.finish(&upload, chunk, digests).await
     }
 
     /// The session as this request continues it, after checking where its chunk begins.
@@ -225,8 +233,8 @@ impl Registry {
         let mut receiver = if let Some(new) = new {
             Receiver::new_session(self, upload, first_hashes(new.algorithm, digests))
         } else {
-            match self.load_session(upload).await? {
-                Some(loaded) => Receiver::continuing(self, upload, loaded)?,
+            match self.load_within_budget(upload).await? {
+                Some((loaded, reserved)) => Receiver::continuing(self, upload, loaded, reserved)?,
                 None if upload.new.is_some() => Receiver::new_session(
                     self,
                     upload,
@@ -235,8 +243,8 @@ impl Registry {
                 None => return Err(Error::UploadUnknown),
             }
         };
-        if receiver.session.committing.is_some() {
-            let same = receiver.session.committing == digests.first().copied();
+        if !receiver.session.committing.is_empty() {
+            let same = receiver.session.committing == digests;
             return if same { Ok(receiver) } else { Err(Error::UploadUnknown) };
         }
         if begins.is_some_and(|first| first != receiver.session.offset) {

@@ -10,7 +10,7 @@ pub(super) const PARTS_MAX: u32 = 10_000;
 pub const PART_BYTES_MIN: usize = 5 * 1024 * 1024;
 /// The largest part, in bytes (same source).
 #[cfg(test)]
-pub const PART_BYTES_MAX: u64 = 5 * 1024 * 1024 * 1024;
+const PART_BYTES_MAX: u64 = 5 * 1024 * 1024 * 1024;
 /// After so many parts of one size the size doubles.
 const PARTS_PER_SIZE: u32 = 1_000;
 /// The last doubling: from here on all parts have one size.

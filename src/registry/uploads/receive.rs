@@ -5,20 +5,20 @@
 //! says which part numbers this request may use, and no other request will use them.
 
 use bytes::{Bytes, BytesMut};
-use futures_util::StreamExt;
+use futures_util::{StreamExt, stream};
 use tokio::task::JoinSet;
 
 use super::budget::Reserved;
 use super::parts::{PART_BYTES_MIN, PARTS_MAX, part_bytes, part_bytes_min};
 use super::session::{Hashes, Loaded, Session, Target};
-use super::{Body, UploadAddress};
+use super::{Body, UploadAddress, unread};
 use crate::registry::entry::{self, Seen, Written};
 use crate::registry::{Error, Registry};
 use crate::store::{EntryKey, Location, Part, Version};
 
 /// Bytes that an upload may buffer before it has to reserve any: most blobs are smaller, and the
 /// number of concurrent uploads is bounded elsewhere.
-const UNRESERVED_BYTES_MAX: usize = 64 * 1024;
+pub(super) const UNRESERVED_BYTES_MAX: usize = 64 * 1024;
 /// By how much a part grows beyond the smallest size while there is memory, in bytes.
 const GROWTH_BYTES: usize = 1024 * 1024;
 /// Part numbers that one claim reserves; more are reserved as they are needed.
@@ -73,10 +73,13 @@ impl<'a> Receiver<'a> {
         registry: &'a Registry,
         upload: &'a UploadAddress,
         loaded: Loaded,
+        reserved: Option<Reserved>,
     ) -> Result<Self, Error> {
         let hashes = loaded.session.hashes()?;
         let Loaded { session, tail, version } = loaded;
-        Ok(Self::over(registry, upload, session, Some(version), hashes, tail))
+        let mut receiver = Self::over(registry, upload, session, Some(version), hashes, tail);
+        receiver.reserved = reserved;
+        Ok(receiver)
     }
 
     fn over(
@@ -144,18 +147,29 @@ impl<'a> Receiver<'a> {
     ) -> Result<Option<String>, Stop> {
         let mut remaining = expected;
         while let Some(chunk) = body.next().await {
-            let chunk = match chunk {
+            let mut chunk = match chunk {
                 Ok(chunk) => chunk,
-                Err(interrupted) => return Ok(Some(interrupted.0)),
+                Err(interrupted) => {
+                    // What is read again, because the session was not new, ends in the same way.
+                    *body = Box::pin(stream::iter([Err(interrupted.clone())]));
+                    return Ok(Some(interrupted.0));
+                }
             };
             let length = chunk.len() as u64;
-            self.take_in(chunk, remaining).await?;
+            if let Err(stop) = self.take_in(&mut chunk, remaining).await {
+                unread(body, chunk);
+                return Err(stop);
+            }
             remaining = remaining.map(|bytes| bytes.saturating_sub(length));
         }
+        // A stream that has ended must not be asked again, and whoever finds out only now that the
+        // session was not new reads from the beginning.
+        *body = Box::pin(stream::empty());
         Ok(None)
     }
 
-    async fn take_in(&mut self, mut chunk: Bytes, remaining: Option<u64>) -> Result<(), Stop> {
+    /// Takes in a piece of the body. What is left of it on an error was not looked at.
+    async fn take_in(&mut self, chunk: &mut Bytes, remaining: Option<u64>) -> Result<(), Stop> {
         while !chunk.is_empty() {
             let room = self.room(chunk.len(), remaining).await?;
             let piece = chunk.split_to(room.min(chunk.len()));
@@ -298,12 +312,12 @@ impl<'a> Receiver<'a> {
                 if let (Some((location, multipart)), true) = (begun, lost) {
                     self.registry.abort_later(location, multipart);
                 }
-                match error {
-                    Error::OutOfOrder { .. } if was_new => {
-                        Err(Stop::NotNew(std::mem::take(&mut self.buffer).freeze()))
-                    }
-                    other => Err(other.into()),
+                // It may be committing or have ended: then this request was answered before, or
+                // nearly so, and whoever reads the session finds that out.
+                if lost && was_new {
+                    return Err(Stop::NotNew(std::mem::take(&mut self.buffer).freeze()));
                 }
+                Err(error.into())
             }
         }
     }
@@ -329,11 +343,13 @@ impl<'a> Receiver<'a> {
             self.session.reserved_to = None;
         }
         let was_new = self.is_unwritten();
-        let tail = self.buffer.clone().freeze();
+        let tail = std::mem::take(&mut self.buffer).freeze();
         let hashes = self.hashes.clone();
         match self.write(&hashes, &tail).await {
             Ok(()) => Ok(()),
-            Err(Error::OutOfOrder { .. }) if was_new => Err(Stop::NotNew(tail)),
+            Err(Error::OutOfOrder { .. } | Error::UploadUnknown) if was_new => {
+                Err(Stop::NotNew(tail))
+            }
             Err(error) => Err(error.into()),
         }
     }
@@ -354,7 +370,7 @@ impl<'a> Receiver<'a> {
             }
             Written::Lost(Seen::Alive(now)) => {
                 let (session, _) = Session::decode(&now.body)?;
-                if !session.belongs_to(self.upload) || session.committing.is_some() {
+                if !session.belongs_to(self.upload) || !session.committing.is_empty() {
                     return Err(Error::UploadUnknown);
                 }
                 Err(Error::OutOfOrder { offset: session.offset })

@@ -13,6 +13,9 @@ use crate::registry::{Error, Registry};
 use crate::store::{self, EntryKey, MultipartId, Part, Version};
 
 use super::UploadAddress;
+use super::budget::Reserved;
+use super::parts::part_bytes_min;
+use super::receive::UNRESERVED_BYTES_MAX;
 
 /// Unannounced uploads carry a SHA-512 beside the SHA-256 up to this many bytes. Beyond it the
 /// second hash would cost more than everything else; a client that names a SHA-512 it did not
@@ -38,8 +41,10 @@ pub struct Session {
     /// request that finds it set (the writer died, or is still there) begins at the bound, so no
     /// number is ever sent twice, whatever the other does.
     pub(super) reserved_to: Option<u32>,
-    /// The digest under which the session is being committed. Nothing can be added any more.
-    pub(super) committing: Option<Digest>,
+    /// The digests with which the session is being committed, the one it gets its name from first;
+    /// none before that. Then nothing can be added any more, and whoever goes on verifies them all:
+    /// bytes that one request finds wrong must not be published by another.
+    pub(super) committing: Vec<Digest>,
 }
 
 /// The multipart upload of a session.
@@ -138,7 +143,7 @@ impl Session {
             parts: Vec::new(),
             part_next: 1,
             reserved_to: None,
-            committing: None,
+            committing: Vec::new(),
         }
     }
 
@@ -209,7 +214,31 @@ pub(super) struct Loaded {
 }
 
 impl Registry {
-    /// Reads a session of this repository and this subject; `None` if nothing was ever written for it.
+    /// Reads a session to go on with it. A long tail is kept only within the budget of buffers:
+    /// where that is spent, it is let go of, waited for, and read again.
+    pub(super) async fn load_within_budget(
+        &self,
+        upload: &UploadAddress,
+    ) -> Result<Option<(Loaded, Option<Reserved>)>, Error> {
+        let mut waited: Option<Reserved> = None;
+        loop {
+            let Some(loaded) = self.load_session(upload).await? else { return Ok(None) };
+            if loaded.tail.len() <= UNRESERVED_BYTES_MAX {
+                return Ok(Some((loaded, None)));
+            }
+            let part_next = loaded.session.part_next;
+            let needed = part_bytes_min(self.limits.part_bytes, part_next).max(loaded.tail.len());
+            let reserved = waited.take().filter(|reserved| reserved.bytes() >= needed);
+            if let Some(reserved) = reserved.or_else(|| self.budget.try_reserve(needed)) {
+                return Ok(Some((loaded, Some(reserved))));
+            }
+            drop(loaded);
+            waited = Some(self.budget.reserve(needed).await?);
+        }
+    }
+
+    /// Reads a session of this repository and this subject; `None` if nothing was ever written for
+    /// it.
     pub(super) async fn load_session(
         &self,
         upload: &UploadAddress,

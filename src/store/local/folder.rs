@@ -45,14 +45,19 @@ impl Folder {
         for name in ["bytes", "incoming", "parts"] {
             fs::create_dir_all(root.join(name)).map_err(failed("write to"))?;
         }
-        sync_folder(root).map_err(failed("write to"))?;
         let durable = Mutex::new(HashSet::from([root.join("bytes")]));
         Ok(Self { root: root.clone(), durable })
     }
 
-    /// Removes what was being written when the process ended. Nobody was told of it, so nobody
-    /// misses it. To be called only by the one process that holds the folder.
+    /// Removes what was being written when the process ended: nobody was told of it, so nobody
+    /// misses it. To be called once the database is open, which only one process can do at a time.
     pub(super) fn sweep(&self) -> io::Result<()> {
+        // The database has just been created, perhaps, and so has the folder.
+        sync_folder(&self.root)?;
+        if let Some(parent) = self.root.parent() {
+            // It need not be ours to read, and then whoever created it has to see to it.
+            drop(sync_folder(parent));
+        }
         for entry in fs::read_dir(self.root.join("incoming"))? {
             let entry = entry?;
             if entry.file_type()?.is_dir() {

@@ -50,6 +50,9 @@ impl Pieces {
                 Error::Damaged(format!("{} holds what is not a part", place.display()))
             })?);
         }
+        // A folder that is being removed is renamed before it loses its files: if it is still here,
+        // the list is whole.
+        fs::metadata(place).map_err(failed)?;
         names.sort_by_key(|name| name.number);
         let range = within(range, names.iter().map(|name| name.size).sum())?;
         let mut rest = VecDeque::new();

@@ -108,6 +108,11 @@ impl Memory {
         locked(&self.state).byte_objects()
     }
 
+    /// Every entry by its key, dead ones (without bytes) included, past all faults and uncounted.
+    pub fn entries(&self) -> Vec<(String, Bytes)> {
+        locked(&self.state).entries()
+    }
+
     /// How many multipart uploads are neither completed nor aborted.
     pub fn open_multiparts(&self) -> usize {
         locked(&self.state).open_multiparts()
@@ -133,12 +138,16 @@ impl Memory {
             Some(Strike::Delay(delay)) => tokio::time::sleep(delay).await,
             Some(Strike::FailAfter(_)) | None => {}
         }
-        let value = act(&mut locked(&self.state))?;
-        let Some(Strike::FailAfter(reported)) = fault else { return Ok(value) };
+        let outcome = act(&mut locked(&self.state));
+        let Some(Strike::FailAfter(reported)) = fault else { return outcome };
         let conditional = matches!(operation, Operation::Create | Operation::Replace);
-        match reported {
-            Reported::Conflict if conditional => Err(Error::Conflict),
-            Reported::Conflict | Reported::Unavailable => Err(unavailable("the response was lost")),
+        match (reported, outcome) {
+            (Reported::Conflict, Ok(_)) if conditional => Err(Error::Conflict),
+            // What failed the first time fails again in the same way.
+            (Reported::Conflict, Err(error)) => Err(error),
+            (Reported::Conflict | Reported::Unavailable, _) => {
+                Err(unavailable("the response was lost"))
+            }
         }
     }
 

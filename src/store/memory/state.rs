@@ -211,6 +211,10 @@ impl State {
         self.bytes.iter().map(|(key, segments)| (key.clone(), length(segments))).collect()
     }
 
+    pub(super) fn entries(&self) -> Vec<(String, Bytes)> {
+        self.entries.iter().map(|(key, written)| (key.clone(), written.body.clone())).collect()
+    }
+
     pub(super) fn open_multiparts(&self) -> usize {
         self.multiparts.len()
     }

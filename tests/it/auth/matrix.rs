@@ -106,13 +106,14 @@ const CALLERS: [(&str, &[&str], &[Need]); 6] = [
 
 /// The registry of the passwords; the stranger may do everything elsewhere.
 async fn by_passwords() -> Guarded {
-    let mut rules = String::new();
-    for (user, actions, _) in CALLERS.iter().filter(|(_, actions, _)| !actions.is_empty()) {
-        rules.push_str(&format!(
+    let rule = |(user, actions, _): &(&str, &[&str], &[Need])| {
+        format!(
             "[[access.rules]]\nsubject = 'user:{user}'\nrepositories = 'matrix/*'\n\
              actions = {actions:?}\n"
-        ));
-    }
+        )
+    };
+    let mut rules: String =
+        CALLERS.iter().filter(|(_, actions, _)| !actions.is_empty()).map(rule).collect();
     rules.push_str(
         "[[access.rules]]\nsubject = 'user:stranger'\nrepositories = ['other/**', 'matrix']\n\
          actions = ['pull', 'push', 'create', 'delete']\n\

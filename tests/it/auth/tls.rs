@@ -108,8 +108,8 @@ async fn the_realm_is_on_the_address_that_the_client_used() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         replace(&folder.path().join("keys"), &jwks(&[&signer]));
         let text = format!(
-            "server.trusted_proxies = ['{trusted}']\n[access.token]\nrealm = '/auth/token'\nservice \
-             = '{SERVICE}'\nissuer = '{ISSUER}'\nkeys_file = '{{folder}}/keys'"
+            "server.trusted_proxies = ['{trusted}']\n[access.token]\nrealm = '/auth/token'\n\
+             service = '{SERVICE}'\nissuer = '{ISSUER}'\nkeys_file = '{{folder}}/keys'"
         );
         let settings = settings(folder.path(), &text);
         let app = App::over_memory(Arc::new(Memory::new()), settings).await;

@@ -299,8 +299,8 @@ async fn keys_are_read_again() {
     assert_eq!(status(&app, &tokens[1]).await, LET_IN);
 }
 
-/// Both ways in at once: one challenge, which leads to the token server, or back to the password for
-/// those who tried one.
+/// Both ways in at once: one challenge, which leads to the token server, or back to the password
+/// for those who tried one.
 #[tokio::test]
 async fn passwords_and_tokens_together() {
     let signer = Signer::new(Algorithm::ES256, "a");
@@ -308,8 +308,9 @@ async fn passwords_and_tokens_together() {
     super::replace(&folder.path().join("keys"), &jwks(&[&signer]));
     super::write_users(&folder.path().join("users"), &[("alice", "alice-pw".to_owned())]);
     let text = format!(
-        "[access]\nauthenticated = 'push'\nhtpasswd_file = '{{folder}}/users'\n[access.token]\nrealm \
-         = '/token'\nservice = '{SERVICE}'\nissuer = '{ISSUER}'\nkeys_file = '{{folder}}/keys'"
+        "[access]\nauthenticated = 'push'\nhtpasswd_file = '{{folder}}/users'\n\
+         [access.token]\nrealm = '/token'\nservice = '{SERVICE}'\nissuer = '{ISSUER}'\n\
+         keys_file = '{{folder}}/keys'"
     );
     let settings = super::settings(folder.path(), &text);
     let app = Guarded { app: App::over_memory(Memory::new().into(), settings).await, folder };

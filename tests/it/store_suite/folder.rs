@@ -1,12 +1,17 @@
 //! What only the local folder can do: be opened twice, be closed, and be opened again.
 
+use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use longshore::store::local::{Local, OpenError};
-use longshore::store::{Error, MultipartId, ObjectStore, Part};
+use longshore::store::{Error, Location, MultipartId, ObjectStore, Part};
 use tempfile::tempdir;
+use tokio::task::JoinSet;
 
 use super::{assert_fails, bytes_of, get, unused_key, unused_location};
 
@@ -125,6 +130,48 @@ async fn nothing_is_left_behind() {
     assert_eq!(get(&store, &location).await.expect("read").len(), 2_000);
     store.delete_bytes(&location).await.expect("removed");
     assert_eq!(files(&folder.path().join("bytes")), [] as [PathBuf; 0]);
+}
+
+/// An object comes and goes at once, and its parts are moved rather than copied.
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_sees_half_an_object() {
+    const PARTS: u32 = 300;
+    let folder = tempdir().expect("a temporary folder");
+    let store = Arc::new(open(folder.path()));
+    let location = unused_location(store.as_ref());
+    let id = store.start(&location).await.expect("started");
+    let mut parts = Vec::new();
+    for number in 1..=PARTS {
+        parts.push(store.put_part(&location, &id, number, "part".into()).await.expect("taken"));
+    }
+    let sent = inodes(&folder.path().join("parts"));
+    let mut watching = JoinSet::new();
+    for _ in 0..3 {
+        watching.spawn(watch(Arc::clone(&store), location.clone(), u64::from(PARTS) * 4));
+    }
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    store.complete(&location, &id, &parts).await.expect("completed");
+    assert_eq!(inodes(&folder.path().join("bytes")), sent);
+    assert_eq!(get(store.as_ref(), &location).await.expect("read").len(), PARTS as usize * 4);
+    store.delete_bytes(&location).await.expect("removed");
+    watching.join_all().await;
+}
+
+/// Opens an object until it has come and gone. Less than all of it would not have the range.
+async fn watch(store: Arc<Local>, location: Location, size: u64) {
+    let mut seen = false;
+    loop {
+        match store.get_bytes(&location, Some(0..size)).await {
+            Ok(_) => seen = true,
+            Err(Error::NotFound) if seen => return,
+            Err(Error::NotFound) => {}
+            Err(other) => panic!("{other}"),
+        }
+    }
+}
+
+fn inodes(path: &Path) -> BTreeSet<u64> {
+    files(path).iter().map(|path| fs::metadata(path).expect("a file").ino()).collect()
 }
 
 #[tokio::test]

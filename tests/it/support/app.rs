@@ -29,11 +29,11 @@ pub struct App {
     /// What the registry still has to do; waiting for it makes counts exact.
     tasks: TaskTracker,
     stop: Option<oneshot::Sender<()>>,
-    _folder: Option<TempDir>,
+    folder: Option<TempDir>,
 }
 
 #[expect(clippy::disallowed_methods, reason = "the tests are configured by their environment")]
-fn variable(name: &str) -> Option<String> {
+pub(crate) fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
@@ -47,7 +47,9 @@ pub async fn store_from_environment() -> Option<Arc<dyn ObjectStore>> {
     let url = variable("LONGSHORE_TEST_S3")?;
     let url = format!("{}/{}", url.trim_end_matches('/'), UploadId::random());
     let flag = Flag { name: "LONGSHORE_TEST_S3", key: "store.url", value: url };
-    let sources = Sources::from_process(None, vec![flag]).expect("a readable environment");
+    let mut sources = Sources::from_process(None, vec![flag]).expect("a readable environment");
+    // They are ours; the registry refuses variables that it does not know.
+    sources.environment.retain(|(name, _)| !name.starts_with("LONGSHORE_TEST_"));
     let settings = config::load(&sources).unwrap_or_else(|errors| panic!("{errors}"));
     Some(wiring::open_store(&settings).await.expect("the bucket can be opened"))
 }
@@ -69,7 +71,7 @@ impl App {
                 address: None,
                 tasks: TaskTracker::new(),
                 stop: None,
-                _folder: None,
+                folder: None,
             };
         }
         let mut settings = settings();
@@ -81,12 +83,12 @@ impl App {
                 settings.store.url = StoreUrl::Folder(folder.path().join("data"));
                 let store = wiring::open_store(&settings).await.expect("a local store");
                 let mut app = Self::over(store, settings).await;
-                app._folder = Some(folder);
+                app.folder = Some(folder);
                 app
             }
             Some("s3") => {
                 let store = store_from_environment().await;
-                Self::over(store.expect("LONGSHORE_TEST_S3 names a bucket"), settings).await
+                Self::frontend(store.expect("LONGSHORE_TEST_S3 names a bucket"), settings).await
             }
             Some(other) => panic!("LONGSHORE_TEST_STORE={other} is none of memory, local, s3"),
         }
@@ -94,12 +96,18 @@ impl App {
 
     /// A registry over a memory store of the test's own, whatever the environment says.
     pub async fn over_memory(memory: Arc<Memory>, settings: Settings) -> Self {
-        let mut app = Self::over(memory.clone(), settings).await;
+        let mut app = Self::frontend(memory.clone(), settings).await;
         app.memory = Some(memory);
         app
     }
 
-    /// A registry over any store. Several over one store are several frontends.
+    /// One of several registries over one store: it believes nothing that it has not just read.
+    pub async fn frontend(store: Arc<dyn ObjectStore>, mut settings: Settings) -> Self {
+        settings.store.url = "s3://shared".parse().expect("the URL of a bucket");
+        Self::over(store, settings).await
+    }
+
+    /// A registry over any store, which is the only one if the URL of its store says so.
     pub async fn over(store: Arc<dyn ObjectStore>, settings: Settings) -> Self {
         let tasks = TaskTracker::new();
         let api = wiring::api(&settings, store.clone(), &tasks).expect("good settings");
@@ -123,7 +131,7 @@ impl App {
             address: Some(address),
             tasks,
             stop: Some(stop),
-            _folder: None,
+            folder: None,
         }
     }
 

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use bytes::Bytes;
-use futures_util::{StreamExt, stream};
+use futures_util::{Stream, StreamExt, stream};
 use http::{HeaderMap, Method, StatusCode, Uri};
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
@@ -100,6 +100,12 @@ impl Request<'_> {
         self
     }
 
+    /// A body of unknown length that is made while it is sent.
+    pub fn stream(mut self, chunks: impl Stream<Item = Bytes> + Send + Sync + 'static) -> Self {
+        self.body = BodyExt::boxed(StreamBody::new(chunks.map(|chunk| Ok(Frame::data(chunk)))));
+        self
+    }
+
     /// A body in chunks that breaks off with an error after the last one.
     pub fn broken_after(mut self, bytes: &[u8]) -> Self {
         let first = Bytes::copy_from_slice(bytes);
@@ -156,6 +162,68 @@ impl Reply {
     #[track_caller]
     pub fn json(&self) -> serde_json::Value {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+
+    /// Asserts an error in its exact shape: status, type, codes in order, and a message with each.
+    #[track_caller]
+    pub fn expect_envelope(self, status: u16, codes: &[&str]) -> Self {
+        let reply = self.expect(status);
+        assert_eq!(reply.header("content-type"), Some("application/json"), "{reply:?}");
+        assert_eq!(reply.header("docker-distribution-api-version"), Some("registry/2.0"));
+        let json = reply.json();
+        let keys: Vec<&String> = json.as_object().expect("an object").keys().collect();
+        assert_eq!(keys, ["errors"], "{reply:?}");
+        let errors = json["errors"].as_array().expect("an array");
+        let found: Vec<&str> = errors.iter().filter_map(|error| error["code"].as_str()).collect();
+        assert_eq!(found, codes, "{reply:?}");
+        for error in errors {
+            assert!(error["message"].as_str().is_some_and(|text| !text.is_empty()), "{reply:?}");
+        }
+        reply
+    }
+
+    /// Asserts a header.
+    #[track_caller]
+    pub fn with(self, name: &str, value: &str) -> Self {
+        assert_eq!(self.header(name), Some(value), "{name}: {self:?}");
+        self
+    }
+
+    /// Asserts that a header is not there.
+    #[track_caller]
+    pub fn without(self, name: &str) -> Self {
+        assert_eq!(self.header(name), None, "{name}: {self:?}");
+        self
+    }
+
+    /// Asserts the body, to the byte.
+    #[track_caller]
+    pub fn with_body(self, body: &[u8]) -> Self {
+        assert!(self.body == body, "another body than {}: {self:?}", body.escape_ascii());
+        self
+    }
+
+    /// The target of a `Link` to the next page.
+    #[track_caller]
+    pub fn next(&self) -> Option<String> {
+        let link = self.header("link")?;
+        let target = link.strip_prefix('<').and_then(|link| link.strip_suffix(">; rel=\"next\""));
+        Some(target.unwrap_or_else(|| panic!("a Link of another form: {self:?}")).to_owned())
+    }
+
+    /// The headers that describe the content, sorted, without those of the moment.
+    pub fn described(&self) -> Vec<(String, String)> {
+        let moment = ["date", "transfer-encoding"];
+        let mut described: Vec<(String, String)> = self
+            .headers
+            .iter()
+            .filter(|(name, _)| !moment.contains(&name.as_str()))
+            .map(|(name, value)| {
+                (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned())
+            })
+            .collect();
+        described.sort();
+        described
     }
 
     /// The `Location` header.

@@ -1,7 +1,14 @@
 //! What the tests stand on: a registry to talk to, and a client that says exactly what it is told.
 
+#![expect(unreachable_pub, reason = "in a test binary `pub` only says what the tests may use")]
+
 pub mod app;
+pub mod content;
+pub mod exchange;
 pub mod http;
+pub mod metered;
+pub mod persistent;
+pub mod process;
 
 pub use app::{App, store_from_environment};
 pub use http::{Reply, Request};

@@ -1,0 +1,237 @@
+//! The shared cache in Redis: one server, Sentinel, or Cluster.
+//!
+//! Connections come from deadpool-redis. What it hands out is a multiplexed connection, of which a
+//! clone costs nothing: one connection carries all requests of this process, and is taken from the
+//! pool again after a failure. A circuit breaker turns a Redis that is away into misses at once.
+
+mod breaker;
+mod connection;
+
+use std::collections::HashSet;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use deadpool_redis::redis::{RedisError, Script, cmd};
+use tokio::time::{Instant, timeout};
+
+use self::breaker::Breaker;
+use self::connection::{Connection, Source};
+use super::{Cache, Lookup, Stale, Token};
+use crate::store::EntryKey;
+
+pub use self::connection::{ConfigError, Settings, Topology};
+
+/// How long a reader may take to read the store before its token dies.
+const TOKEN_TTL: Duration = Duration::from_secs(3);
+/// How long a write goes on trying to make itself known while the breaker is closed.
+const FORGET_MAX: Duration = Duration::from_secs(1);
+/// The pause between two of these tries.
+const FORGET_PAUSE: Duration = Duration::from_millis(50);
+/// Keys that are deleted later because Redis was away; more are left to their time to live.
+const OWED_MAX: usize = 100_000;
+
+/// Fills the value if the token is still there: `KEYS` value and token, `ARGV` token, value, ttl.
+const FILL: &str = "if redis.call('GET', KEYS[2]) == ARGV[1] then \
+     redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3]) redis.call('DEL', KEYS[2]) return 1 \
+     else return 0 end";
+
+/// What Redis did for this process, since it started.
+#[derive(Debug, Default)]
+pub struct Counts {
+    /// Lookups that found a value.
+    pub hits: AtomicU64,
+    /// Lookups that found none.
+    pub misses: AtomicU64,
+    /// Requests that failed or took too long.
+    pub errors: AtomicU64,
+    /// Lookups that were not sent because the breaker was open.
+    pub skipped: AtomicU64,
+    /// Writes that could not be made known in time.
+    pub stale: AtomicU64,
+}
+
+/// A Redis, as a cache.
+#[derive(Debug)]
+pub struct Redis {
+    source: Source,
+    prefix: String,
+    command_timeout: Duration,
+    breaker: Breaker,
+    fill: FillScript,
+    /// Keys whose deletion failed. They are deleted before anything is believed again.
+    owed: Mutex<HashSet<String>>,
+    counts: Counts,
+}
+
+struct FillScript(Script);
+
+impl std::fmt::Debug for FillScript {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("FillScript")
+    }
+}
+
+impl Redis {
+    /// A cache over the Redis of these settings. Connects when it is first used: a Redis that is
+    /// down must not keep the registry from starting.
+    ///
+    /// `prefix` keeps the keys of several registries apart.
+    pub fn new(settings: &Settings, prefix: &str) -> Result<Self, ConfigError> {
+        Ok(Self {
+            source: Source::new(settings)?,
+            prefix: prefix.to_owned(),
+            command_timeout: settings.command_timeout,
+            breaker: Breaker::default(),
+            fill: FillScript(Script::new(FILL)),
+            owed: Mutex::default(),
+            counts: Counts::default(),
+        })
+    }
+
+    /// What Redis did for this process.
+    pub fn counts(&self) -> &Counts {
+        &self.counts
+    }
+
+    /// Whether requests are sent to Redis right now.
+    pub fn is_open(&self) -> bool {
+        self.breaker.is_open()
+    }
+
+    /// The key of the value and that of the token. Both hash to one slot of a Cluster.
+    fn keys(&self, key: &EntryKey) -> (String, String) {
+        let value = format!("{}{{{key}}}", self.prefix);
+        let token = format!("{value}t");
+        (value, token)
+    }
+
+    /// Sends one request, if the breaker lets it through.
+    async fn ask<T>(
+        &self,
+        request: impl AsyncFnOnce(&mut Connection) -> Result<T, RedisError>,
+    ) -> Option<T> {
+        if !self.breaker.admits() {
+            self.counts.skipped.fetch_add(1, Ordering::Relaxed);
+            return None;
+        }
+        let asked = timeout(self.command_timeout, async {
+            let mut connection = self.source.get().await?;
+            if self.breaker.is_probing() {
+                self.pay(&mut connection).await?;
+            }
+            request(&mut connection).await
+        });
+        match asked.await {
+            Ok(Ok(answer)) => {
+                self.breaker.succeeded();
+                Some(answer)
+            }
+            failed => {
+                if let Ok(Err(error)) = &failed {
+                    tracing::debug!(%error, "Redis failed");
+                }
+                self.source.discard();
+                self.counts.errors.fetch_add(1, Ordering::Relaxed);
+                if self.breaker.failed() {
+                    tracing::warn!("Redis is away: reading from the store until it is back");
+                }
+                None
+            }
+        }
+    }
+
+    /// Deletes what could not be deleted before, so that nothing from before the failure is read.
+    async fn pay(&self, connection: &mut Connection) -> Result<(), RedisError> {
+        let owed: Vec<String> = match self.owed.lock() {
+            Ok(owed) => owed.iter().cloned().collect(),
+            Err(_) => return Ok(()),
+        };
+        for key in &owed {
+            let token = format!("{key}t");
+            connection.run::<()>(cmd("DEL").arg(key).arg(token)).await?;
+        }
+        if let Ok(mut all) = self.owed.lock() {
+            for key in &owed {
+                all.remove(key);
+            }
+        }
+        Ok(())
+    }
+
+    fn owe(&self, key: String) {
+        self.counts.stale.fetch_add(1, Ordering::Relaxed);
+        match self.owed.lock() {
+            Ok(mut owed) if owed.len() < OWED_MAX => {
+                owed.insert(key);
+            }
+            Ok(_) | Err(_) => tracing::warn!("too many writes that Redis does not know of"),
+        }
+    }
+}
+
+fn new_token() -> Option<Token> {
+    let mut random = [0u8; 8];
+    getrandom::fill(&mut random).ok()?;
+    Some(Token(hex::encode(random)))
+}
+
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX).max(1)
+}
+
+#[async_trait]
+impl Cache for Redis {
+    async fn get(&self, key: &EntryKey) -> Lookup {
+        let (value, token) = self.keys(key);
+        let found = self.ask(async |connection| {
+            connection.run::<Option<Vec<u8>>>(cmd("GET").arg(&value)).await
+        });
+        match found.await {
+            Some(Some(bytes)) => {
+                self.counts.hits.fetch_add(1, Ordering::Relaxed);
+                return Lookup::Hit(Bytes::from(bytes));
+            }
+            Some(None) => self.counts.misses.fetch_add(1, Ordering::Relaxed),
+            None => return Lookup::Miss(None),
+        };
+        let Some(mine) = new_token() else { return Lookup::Miss(None) };
+        let taken = self.ask(async |connection| {
+            let ttl = milliseconds(TOKEN_TTL);
+            let take = cmd("SET").arg(&token).arg(&mine.0).arg("NX").arg("PX").arg(ttl).to_owned();
+            connection.run::<Option<String>>(&take).await
+        });
+        match taken.await {
+            Some(Some(_)) => Lookup::Miss(Some(mine)),
+            Some(None) | None => Lookup::Miss(None),
+        }
+    }
+
+    async fn fill(&self, key: &EntryKey, token: &Token, value: Bytes, ttl: Duration) {
+        let (value_key, token_key) = self.keys(key);
+        let mut call = self.fill.0.prepare_invoke();
+        call.key(value_key).key(token_key).arg(&token.0).arg(value.as_ref()).arg(milliseconds(ttl));
+        let filled = self.ask(async |connection| connection.invoke(&call).await).await;
+        tracing::trace!(?filled, %key, "filled");
+    }
+
+    async fn forget(&self, key: &EntryKey) -> Result<(), Stale> {
+        let (value, token) = self.keys(key);
+        let begun = Instant::now();
+        loop {
+            let delete = cmd("DEL").arg(&value).arg(&token).to_owned();
+            let deleted = self.ask(async |connection| connection.run::<()>(&delete).await).await;
+            if deleted.is_some() {
+                return Ok(());
+            }
+            // With the breaker open there is nothing to wait for.
+            if self.breaker.is_open() || begun.elapsed() >= FORGET_MAX {
+                self.owe(value);
+                return Err(Stale);
+            }
+            tokio::time::sleep(FORGET_PAUSE).await;
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! The cost of pushing and removing manifests.
+
+use std::sync::Arc;
+
+use longshore::store::memory::{Calls, Memory};
+
+use super::{NONE, assert_cost, cold, cost};
+use crate::support::app::{OCI_MANIFEST, image_manifest};
+use crate::support::{App, bytes, sha256};
+
+/// An image of a config and two layers whose blobs are there.
+async fn image(app: &App) -> Vec<u8> {
+    let config = b"{\"a\":1}".to_vec();
+    let layers = [bytes(1, 200_000), bytes(2, 200_000)];
+    for blob in [&config, &layers[0], &layers[1]] {
+        app.push_blob("a", blob).await;
+    }
+    image_manifest(&config, &layers)
+}
+
+async fn put(app: &App, reference: &str, manifest: &[u8]) {
+    let put = app.request("PUT", &format!("/v2/a/manifests/{reference}"));
+    let put = put.header("content-type", OCI_MANIFEST).body(manifest.to_vec());
+    put.send().await.expect(201);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pushed_by_tag_with_three_blobs() {
+    let memory = Arc::new(Memory::new());
+    let manifest = image(&cold(&memory).await).await;
+    let (calls, ()) = cost(&memory, async |app| put(app, "v1", &manifest).await).await;
+    // Three leases; manifest, reverse index, catalog marker, tag; and the renewal that ends a push.
+    assert_cost(calls, Calls { read: 3, create: 4, replace: 1, ..NONE }, 8);
+
+    // Again, on a process that does not know the repository: every create is a conflict and a read,
+    // the manifest is renewed and the tag replaced.
+    let (calls, ()) = cost(&memory, async |app| put(app, "v1", &manifest).await).await;
+    assert_cost(calls, Calls { read: 7, create: 4, replace: 3, ..NONE }, 14);
+
+    // Another tag of the same manifest.
+    let (calls, ()) = cost(&memory, async |app| put(app, "v2", &manifest).await).await;
+    assert_cost(calls, Calls { read: 5, create: 4, replace: 2, ..NONE }, 11);
+
+    // A process that knows the repository saves the marker.
+    let app = cold(&memory).await;
+    put(&app, "v3", &manifest).await;
+    let before = memory.calls();
+    put(&app, "v3", &manifest).await;
+    let calls = memory.calls().since(&before);
+    assert_cost(calls, Calls { read: 6, create: 3, replace: 3, ..NONE }, 12);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pushed_by_digest() {
+    let memory = Arc::new(Memory::new());
+    let manifest = image(&cold(&memory).await).await;
+    let digest = sha256(&manifest);
+    let (calls, ()) = cost(&memory, async |app| put(app, &digest, &manifest).await).await;
+    assert_cost(calls, Calls { read: 3, create: 2, ..NONE }, 5);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn removed() {
+    let memory = Arc::new(Memory::new());
+    let manifest = image(&cold(&memory).await).await;
+    let app = cold(&memory).await;
+    for tag in ["v1", "v2", "v3"] {
+        put(&app, tag, &manifest).await;
+    }
+    let deleted = async |path: String| {
+        let act = async |app: &App| app.request("DELETE", &path).send().await.expect(202);
+        cost(&memory, act).await.0
+    };
+    let calls = deleted("/v2/a/manifests/v1".to_owned()).await;
+    assert_cost(calls, Calls { read: 1, replace: 1, ..NONE }, 2);
+    // The manifest, its three tags (one is gone already), the manifest itself.
+    let calls = deleted(format!("/v2/a/manifests/{}", sha256(&manifest))).await;
+    assert_cost(calls, Calls { read: 4, list: 1, replace: 3, ..NONE }, 8);
+    let calls = deleted(format!("/v2/a/blobs/{}", sha256(&bytes(1, 200_000)))).await;
+    assert_cost(calls, Calls { read: 1, replace: 1, ..NONE }, 2);
+}

@@ -1,0 +1,85 @@
+//! Reads that break off in the middle of a blob: taken up again where they stopped, a bounded
+//! number
+//! of times, and never ended early as if the blob were whole.
+
+use std::sync::Arc;
+
+use longshore::config::Settings;
+use longshore::store::memory::{Fault, FaultKind, Memory, Operation};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::support::{App, bytes};
+
+/// How often a read is taken up again (`registry::blobs`).
+const RESUMES_MAX: u32 = 4;
+const SIZE: usize = 1_000_000;
+
+async fn with_a_blob() -> (Arc<Memory>, App, Vec<u8>, String) {
+    let memory = Arc::new(Memory::new());
+    let app = App::over_memory(memory.clone(), Settings::default()).await;
+    let content = bytes(1, SIZE);
+    let digest = app.push_blob("a", &content).await;
+    (memory, app, content, format!("/v2/a/blobs/{digest}"))
+}
+
+fn broken_after(bytes: u64, times: u32) -> Fault {
+    Fault::on(Operation::GetBytes, FaultKind::TruncateBody(bytes)).times(times)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broken_read_is_taken_up_again() {
+    let (memory, app, content, path) = with_a_blob().await;
+    for times in 1..=RESUMES_MAX {
+        memory.inject(broken_after(100_000, times));
+        let before = memory.calls();
+        let reply = app.get(&path).send().await.expect(200);
+        assert!(reply.body == content, "{times} breaks");
+        let calls = memory.calls().since(&before);
+        assert_eq!((calls.get_bytes, calls.read), (u64::from(times) + 1, 1));
+    }
+    memory.inject(broken_after(7, 2));
+    let range = app.get(&path).header("range", "bytes=500-1499");
+    assert_eq!(range.send().await.expect(206).body, content[500..1500]);
+    // A request that cannot even be opened again counts like one that broke off.
+    memory.inject(broken_after(100_000, 1));
+    memory.inject(Fault::on(Operation::GetBytes, FaultKind::Delay(std::time::Duration::ZERO)));
+    memory.inject(Fault::on(Operation::GetBytes, FaultKind::FailBefore).times(2));
+    assert!(app.get(&path).send().await.expect(200).body == content);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_read_that_keeps_breaking_cuts_the_connection() {
+    let (memory, app, content, path) = with_a_blob().await;
+    memory.inject(broken_after(100_000, RESUMES_MAX + 1));
+    // Cut off or reset, as the timing has it: never a body that ends as if it were whole.
+    app.get(&path).try_send().await.expect_err("the body is not whole");
+
+    memory.heal();
+    memory.inject(broken_after(100_000, u32::MAX));
+    let mut socket = TcpStream::connect(app.address.expect("ours")).await.expect("connected");
+    socket.write_all(format!("GET {path} HTTP/1.1\r\nhost: a\r\n\r\n").as_bytes()).await.unwrap();
+    let mut received = Vec::new();
+    // It ends, whether by a reset or not, before what the head announced.
+    let _ = socket.read_to_end(&mut received).await;
+    let end = received.windows(4).position(|bytes| bytes == b"\r\n\r\n");
+    // Nothing at all is an honest answer as well.
+    let Some(end) = end else { return };
+    let (head, body) = received.split_at(end + 4);
+    let text = String::from_utf8_lossy(head).to_lowercase();
+    assert!(text.contains(&format!("content-length: {SIZE}\r\n")), "{text}");
+    assert!(body.len() <= 100_000 * (RESUMES_MAX as usize + 1), "{}", body.len());
+    assert!(*body == content[..body.len()], "what was sent is right as far as it goes");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_read_that_cannot_be_opened_is_503() {
+    let (memory, app, content, path) = with_a_blob().await;
+    memory.inject(Fault::on(Operation::GetBytes, FaultKind::FailBefore));
+    app.get(&path).send().await.expect_error(503, "UNAVAILABLE");
+    assert!(app.get(&path).send().await.expect(200).body == content);
+    // Bytes that a living link names and that are gone are damage, not an unknown blob.
+    let location = memory.byte_objects()[0].0.parse().expect("a location");
+    longshore::store::ObjectStore::delete_bytes(memory.as_ref(), &location).await.expect("gone");
+    app.get(&path).send().await.expect_error(503, "UNAVAILABLE");
+}

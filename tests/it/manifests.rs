@@ -1,0 +1,230 @@
+//! distribution-spec, "Pulling manifests" (end-3) and "Pushing Manifests" (end-7): every type goes
+//! in and comes out to the byte, and what cannot be read in one way only does not go in.
+
+mod refused;
+mod sizes;
+
+use longshore::config::Sparse;
+use serde_json::json;
+
+use crate::support::app::{DOCKER_LIST, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST};
+use crate::support::content::{NOWHERE, TYPES, artifact, descriptor, image, index, skip, spelled};
+use crate::support::{App, bytes, sha256, sha512};
+
+#[tokio::test]
+async fn every_type_comes_back_as_it_was_pushed() {
+    let app = App::start().await;
+    for media_type in TYPES {
+        let repository = app.repository("types");
+        let body = app.push_type(&repository, media_type, "v1", 1).await;
+        let (short, long) = (sha256(&body), sha512(&body));
+        // The tag knows the digest by SHA-256; a digest in the path decides about the algorithm.
+        for (reference, digest) in [("v1", &short), (&short, &short), (&long, &long)] {
+            let put = app.put_manifest(&repository, reference, media_type, &body).await.expect(201);
+            let path = format!("/v2/{repository}/manifests/{reference}");
+            let put = put.with("location", &path).with("docker-content-digest", digest);
+            put.with("content-length", "0")
+                .without("oci-subject")
+                .without("oci-tag")
+                .with_body(b"");
+            let get = app.get(&path).header("accept", media_type).send().await.expect(200);
+            let get = get
+                .with("content-type", media_type)
+                .with("content-length", &body.len().to_string())
+                .with("docker-content-digest", digest)
+                .with("etag", &format!("\"{digest}\""))
+                .with("vary", "Accept")
+                .with("docker-distribution-api-version", "registry/2.0")
+                .with_body(&body);
+            let head = app.request("HEAD", &path).header("accept", media_type).send().await;
+            assert_eq!(head.expect(200).with_body(b"").described(), get.described(), "{path}");
+        }
+    }
+}
+
+/// The only way to a tag that remembers SHA-512 is `?tag=`.
+#[tokio::test]
+async fn a_tag_keeps_the_algorithm_it_was_set_with() {
+    let app = App::start().await;
+    let repository = app.repository("algorithm");
+    let (_, body) = app.push_small(&repository, "v1", 1).await;
+    let long = sha512(&body);
+    let put = app.put_manifest(&repository, &format!("{long}?tag=v2"), OCI_MANIFEST, &body).await;
+    put.expect(201).with("docker-content-digest", &long).with("oci-tag", "v2");
+    for method in ["GET", "HEAD"] {
+        let path = format!("/v2/{repository}/manifests/v2");
+        app.request(method, &path).send().await.expect(200).with("docker-content-digest", &long);
+        let path = format!("/v2/{repository}/manifests/v1");
+        let reply = app.request(method, &path).send().await.expect(200);
+        reply.with("docker-content-digest", &sha256(&body));
+    }
+}
+
+#[tokio::test]
+async fn what_the_client_has_is_not_sent_again() {
+    let app = App::start().await;
+    let repository = app.repository("conditional");
+    let (digest, body) = app.push_small(&repository, "v1", 1).await;
+    let path = format!("/v2/{repository}/manifests/v1");
+    let quoted = format!("\"{digest}\"");
+    for has in [&quoted, &digest, &format!("W/{quoted}"), &format!("\"x\", {quoted}")] {
+        let reply = app.get(&path).header("if-none-match", has).send().await.expect(304);
+        reply.with("etag", &quoted).with("docker-content-digest", &digest).with_body(b"");
+    }
+    let reply = app.get(&path).header("if-none-match", format!("\"{NOWHERE}\"")).send().await;
+    reply.expect(200).with_body(&body);
+    let reply = app.get(&path).header("if-match", format!("\"{NOWHERE}\"")).send().await;
+    reply.expect_envelope(412, &["DENIED"]);
+}
+
+#[tokio::test]
+async fn what_is_not_there_is_unknown() {
+    let app = App::start().await;
+    let repository = app.repository("unknown");
+    for name in ["never-pushed-to", &repository] {
+        for reference in ["v1", NOWHERE] {
+            let path = format!("/v2/{name}/manifests/{reference}");
+            app.get(&path).send().await.expect_envelope(404, &["MANIFEST_UNKNOWN"]);
+            app.request("HEAD", &path).send().await.expect(404).with_body(b"");
+        }
+        app.push_small(&repository, "other", 1).await;
+    }
+}
+
+/// One error for each digest, so that a client knows what to push.
+#[tokio::test]
+async fn all_that_is_missing_is_named() {
+    let app = App::start().await;
+    let repository = app.repository("missing");
+    for media_type in TYPES {
+        let absent: Vec<Vec<u8>> = (0..3).map(|seed| bytes(seed, 30)).collect();
+        let mut document = if media_type == OCI_INDEX || media_type == DOCKER_LIST {
+            let children: Vec<_> =
+                absent.iter().map(|child| descriptor(OCI_MANIFEST, child)).collect();
+            index(media_type, &children)
+        } else {
+            let layer = "application/vnd.oci.image.layer.v1.tar";
+            let mut document = image(media_type, 1);
+            document["config"] = descriptor("application/json", &absent[0]);
+            document["layers"] =
+                json!([descriptor(layer, &absent[1]), descriptor(layer, &absent[2])]);
+            document
+        };
+        // The same digest twice is one thing that is missing.
+        let list = if document.get("layers").is_some() { "layers" } else { "manifests" };
+        let again = document[list][0].clone();
+        document[list].as_array_mut().expect("a list").push(again);
+        let body = spelled(&document);
+        let reply = app.put_manifest(&repository, "v1", media_type, &body).await;
+        let reply = reply.expect_envelope(400, &["MANIFEST_BLOB_UNKNOWN"; 3]);
+        let json = reply.json();
+        let errors = json["errors"].as_array().expect("errors").iter();
+        let mut named: Vec<&str> =
+            errors.filter_map(|error| error["detail"]["digest"].as_str()).collect();
+        named.sort_unstable();
+        let mut expected: Vec<String> = absent.iter().map(|bytes| sha256(bytes)).collect();
+        expected.sort_unstable();
+        assert_eq!(named, expected, "{media_type}");
+        let path = format!("/v2/{repository}/manifests/v1");
+        app.get(&path).send().await.expect(404);
+        app.get(&format!("/v2/{repository}/manifests/{}", sha256(&body))).send().await.expect(404);
+    }
+}
+
+/// A blob is no manifest, and a manifest of another repository is not here.
+#[tokio::test]
+async fn only_the_same_kind_in_the_same_repository_counts() {
+    let app = App::start().await;
+    let (repository, other) = (app.repository("here"), app.repository("there"));
+    let (_, child) = app.push_small(&other, "v1", 7).await;
+    let body = spelled(&index(OCI_INDEX, &[descriptor(OCI_MANIFEST, &child)]));
+    let reply = app.put_manifest(&repository, "v1", OCI_INDEX, &body).await;
+    reply.expect_envelope(400, &["MANIFEST_BLOB_UNKNOWN"]);
+    // The same bytes as a blob do not help.
+    app.push_blob(&repository, &child).await;
+    let reply = app.put_manifest(&repository, "v1", OCI_INDEX, &body).await;
+    reply.expect_envelope(400, &["MANIFEST_BLOB_UNKNOWN"]);
+    let body = spelled(&image(OCI_MANIFEST, 7));
+    let reply = app.put_manifest(&repository, "v2", OCI_MANIFEST, &body).await;
+    reply.expect_envelope(400, &["MANIFEST_BLOB_UNKNOWN"; 2]);
+}
+
+#[tokio::test]
+async fn sparse_is_what_the_operator_says() {
+    for (sparse, index_status, image_status) in
+        [(Sparse::None, 400, 400), (Sparse::Indexes, 201, 400), (Sparse::All, 201, 201)]
+    {
+        let app = App::start_with(|settings| settings.manifests.sparse = sparse).await;
+        if !app.is_ours() {
+            return skip("what may be sparse is a setting");
+        }
+        let repository = app.repository("sparse");
+        for (media_type, status) in [(OCI_INDEX, index_status), (DOCKER_LIST, index_status)] {
+            let body = spelled(&index(media_type, &[descriptor(OCI_MANIFEST, b"absent")]));
+            app.put_manifest(&repository, "v1", media_type, &body).await.expect(status);
+        }
+        for (media_type, status) in [(OCI_MANIFEST, image_status), (DOCKER_MANIFEST, image_status)]
+        {
+            let body = spelled(&image(media_type, 3));
+            app.put_manifest(&repository, "v2", media_type, &body).await.expect(status);
+        }
+    }
+}
+
+/// What may only be somewhere else is not asked for.
+#[tokio::test]
+async fn layers_that_must_not_be_distributed_need_not_be_here() {
+    let app = App::start().await;
+    let repository = app.repository("external");
+    app.push_blob(&repository, b"{}").await;
+    let types = [
+        "application/vnd.oci.image.layer.nondistributable.v1.tar",
+        "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip",
+        "application/vnd.oci.image.layer.nondistributable.v1.tar+zstd",
+        "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip",
+    ];
+    for (seed, layer_type) in types.into_iter().enumerate() {
+        let mut layer = descriptor(layer_type, b"elsewhere");
+        layer["urls"] = json!(["https://store.example/elsewhere"]);
+        let mut document = image(OCI_MANIFEST, seed as u64);
+        document["layers"] = json!([layer]);
+        let body = spelled(&document);
+        app.put_manifest(&repository, "v1", OCI_MANIFEST, &body).await.expect(201);
+        let path = format!("/v2/{repository}/manifests/v1");
+        app.get(&path).send().await.expect(200).with_body(&body);
+    }
+}
+
+#[tokio::test]
+async fn what_the_spec_leaves_open_is_kept() {
+    let app = App::start().await;
+    let repository = app.repository("open");
+    app.push_parts(&repository, 1).await;
+    let mut data = image(OCI_MANIFEST, 1);
+    data["config"]["data"] = json!("e30=");
+    data["org.example.custom"] = json!({ "any": ["thing", 1, null, 1.5e300] });
+    let mut unlabelled = image(OCI_MANIFEST, 1);
+    unlabelled.as_object_mut().expect("an object").remove("mediaType");
+    let mut no_layers = image(OCI_MANIFEST, 1);
+    no_layers["layers"] = json!([]);
+    let mut foreign_digest = index(OCI_INDEX, &[]);
+    foreign_digest["manifests"] = json!([
+        { "mediaType": OCI_MANIFEST, "digest": format!("blake3:{}", "a".repeat(64)), "size": 5 },
+    ]);
+    let subject = descriptor(OCI_MANIFEST, b"nowhere");
+    let documents = [
+        (OCI_MANIFEST, data),
+        (OCI_MANIFEST, unlabelled),
+        (OCI_MANIFEST, no_layers),
+        (OCI_MANIFEST, artifact("application/x", &subject, 1)),
+        (OCI_INDEX, index(OCI_INDEX, &[])),
+        (OCI_INDEX, foreign_digest),
+    ];
+    for (number, (media_type, document)) in documents.into_iter().enumerate() {
+        let body = spelled(&document);
+        let tag = format!("v{number}");
+        app.put_manifest(&repository, &tag, media_type, &body).await.expect(201);
+        let path = format!("/v2/{repository}/manifests/{tag}");
+        app.get(&path).send().await.expect(200).with("content-type", media_type).with_body(&body);
+    }
+}

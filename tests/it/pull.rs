@@ -1,0 +1,214 @@
+//! Pulling blobs: distribution-spec "Pulling blobs" and "Checking if content exists in the
+//! registry" (end-2); RFC 9110 section 13 for conditional requests. Ranges are in `ranges.rs`.
+
+use crate::support::exchange::with_query;
+use crate::support::{App, Reply, bytes, sha256, sha512};
+
+/// Sizes on both sides of what is kept inside its entry, and more than one part.
+const SIZES: [usize; 6] = [0, 1, 64 * 1024, 64 * 1024 + 1, 300_000, 17 * 1024 * 1024];
+
+/// What a blob says about itself, whatever its method.
+fn described(reply: Reply, digest: &str, length: usize) -> Reply {
+    reply
+        .expect(200)
+        .has("content-length", length.to_string())
+        .has("content-type", "application/octet-stream")
+        .has("docker-content-digest", digest)
+        .has("etag", format!("\"{digest}\""))
+        .has("accept-ranges", "bytes")
+        .has("cache-control", "max-age=31536000, immutable")
+        .has("docker-distribution-api-version", "registry/2.0")
+        .has("x-content-type-options", "nosniff")
+        .lacks("content-range")
+        .lacks("content-encoding")
+        .lacks("transfer-encoding")
+        .lacks("vary")
+}
+
+#[tokio::test]
+async fn a_blob_comes_back_byte_for_byte_with_its_length() {
+    let app = App::start().await;
+    let repository = app.repository("pull");
+    for size in SIZES {
+        let content = bytes(size as u64, size);
+        let digest = app.push_blob(&repository, &content).await;
+        let path = format!("/v2/{repository}/blobs/{digest}");
+        described(app.get(&path).send().await, &digest, size).says(&content);
+        described(app.request("HEAD", &path).send().await, &digest, size).says(b"");
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_compressed() {
+    let app = App::start().await;
+    let repository = app.repository("plain");
+    for size in [1_000, 200_000] {
+        let content = vec![b'a'; size];
+        let digest = app.push_blob(&repository, &content).await;
+        for method in ["GET", "HEAD"] {
+            let request = app.request(method, &format!("/v2/{repository}/blobs/{digest}"));
+            let reply = request.header("accept-encoding", "gzip, zstd, br, *").send().await;
+            let body: &[u8] = if method == "GET" { &content } else { b"" };
+            described(reply, &digest, size).says(body);
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_missing_is_404() {
+    let app = App::start().await;
+    let repository = app.repository("missing");
+    let digest = sha256(b"never pushed");
+    // A repository that nobody pushed to, and one that has something else.
+    app.assert_no_blob(&repository, &digest).await;
+    app.push_blob(&repository, b"something else").await;
+    app.assert_no_blob(&repository, &digest).await;
+    let reply = app.blob(&repository, &digest).await.expect(404);
+    reply
+        .has("content-type", "application/json")
+        .has("docker-distribution-api-version", "registry/2.0")
+        .lacks("etag");
+}
+
+#[tokio::test]
+async fn what_is_no_digest_is_400() {
+    let app = App::start().await;
+    let repository = app.repository("bad-digest");
+    let upper = format!("sha256:{}", "A".repeat(64));
+    let short = format!("sha256:{}", "a".repeat(63));
+    let unserved = format!("md5:{}", "a".repeat(32));
+    for digest in ["sha256:baddigeststring", "latest", ":", "sha256:", &upper, &short, &unserved] {
+        app.blob(&repository, digest).await.expect_error(400, "DIGEST_INVALID");
+        let head = app.request("HEAD", &format!("/v2/{repository}/blobs/{digest}")).send().await;
+        head.expect(400).says(b"");
+    }
+}
+
+/// Otherwise knowing a digest would be enough to read what belongs to others.
+#[tokio::test]
+async fn a_blob_is_visible_only_where_it_was_pushed() {
+    let app = App::start().await;
+    let (ours, theirs) = (app.repository("ours"), app.repository("theirs"));
+    for size in [10, 100_000, 17 * 1024 * 1024] {
+        let content = bytes(size as u64 + 7, size);
+        let digest = app.push_blob(&ours, &content).await;
+        app.assert_no_blob(&theirs, &digest).await;
+        let below = format!("{ours}/below");
+        app.assert_no_blob(&below, &digest).await;
+        app.push_blob(&theirs, &content).await;
+        app.assert_blob(&theirs, &digest, &content).await;
+        app.assert_no_blob(&below, &digest).await;
+    }
+}
+
+#[tokio::test]
+async fn a_blob_has_the_name_it_was_pushed_under_and_no_other() {
+    let app = App::start().await;
+    let repository = app.repository("names");
+    let content = bytes(3, 500);
+    let long = sha512(&content);
+    let location = app.start_upload(&repository, "").await;
+    app.close(&location, &long, &content).await.expect(201);
+    app.assert_blob(&repository, &long, &content).await;
+    app.assert_no_blob(&repository, &sha256(&content)).await;
+}
+
+#[tokio::test]
+async fn a_digest_may_be_percent_encoded_and_a_query_is_ignored() {
+    let app = App::start().await;
+    let repository = app.repository("encoded");
+    let digest = app.push_blob(&repository, b"encoded").await;
+    let encoded = digest.replace(':', "%3A");
+    app.blob(&repository, &encoded).await.expect(200).says(b"encoded");
+    let proxied = with_query(&digest, "ns=docker.io");
+    app.blob(&repository, &proxied).await.expect(200).says(b"encoded");
+}
+
+#[tokio::test]
+async fn if_none_match_saves_the_transfer() {
+    let app = App::start().await;
+    let repository = app.repository("if-none-match");
+    let content = bytes(11, 70_000);
+    let digest = app.push_blob(&repository, &content).await;
+    let other = sha256(b"other");
+    let quoted = format!("\"{digest}\"");
+    let cases = [
+        (quoted.clone(), 304),
+        (format!("W/{quoted}"), 304),
+        (format!("\"{other}\", {quoted}"), 304),
+        (digest.clone(), 304),
+        ("*".to_owned(), 304),
+        (format!("\"{other}\""), 200),
+        (format!("\"{}\"", &digest[..70]), 200),
+        ("\"\"".to_owned(), 200),
+    ];
+    let path = format!("/v2/{repository}/blobs/{digest}");
+    for (condition, status) in cases {
+        for method in ["GET", "HEAD"] {
+            let request = app.request(method, &path).header("if-none-match", &condition);
+            let reply = request.send().await.expect(status).has("etag", &quoted);
+            let reply = reply.has("docker-content-digest", &digest);
+            if status == 304 {
+                let reply = reply.says(b"").lacks("content-type").lacks("content-length");
+                reply.has("cache-control", "max-age=31536000, immutable");
+            } else {
+                reply.says(if method == "GET" { &content } else { b"" });
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn if_match_holds_only_for_this_blob() {
+    let app = App::start().await;
+    let repository = app.repository("if-match");
+    let digest = app.push_blob(&repository, b"matched").await;
+    let path = format!("/v2/{repository}/blobs/{digest}");
+    let (quoted, other) = (format!("\"{digest}\""), format!("\"{}\"", sha256(b"other")));
+    for condition in [&quoted, "*", &format!("{other}, {quoted}")] {
+        app.get(&path).header("if-match", condition).send().await.expect(200).says(b"matched");
+    }
+    app.get(&path).header("if-match", &other).send().await.expect_error(412, "DENIED");
+    // If-Match is evaluated first (RFC 9110, 13.2.2).
+    let both = app.get(&path).header("if-match", &other).header("if-none-match", &quoted);
+    both.send().await.expect(412);
+    let both = app.get(&path).header("if-match", &quoted).header("if-none-match", &quoted);
+    both.send().await.expect(304).says(b"");
+}
+
+#[tokio::test]
+async fn a_condition_on_what_is_missing_is_404() {
+    let app = App::start().await;
+    let repository = app.repository("no-condition");
+    let digest = sha256(b"never pushed");
+    let path = format!("/v2/{repository}/blobs/{digest}");
+    for name in ["if-none-match", "if-match"] {
+        let request = app.get(&path).header(name, format!("\"{digest}\""));
+        request.send().await.expect_error(404, "BLOB_UNKNOWN");
+    }
+}
+
+#[tokio::test]
+async fn other_methods_are_405_with_what_is_allowed() {
+    let app = App::start().await;
+    let repository = app.repository("methods");
+    let digest = app.push_blob(&repository, b"methods").await;
+    let path = format!("/v2/{repository}/blobs/{digest}");
+    for method in ["POST", "PUT", "PATCH", "OPTIONS"] {
+        let reply = app.request(method, &path).send().await.expect_error(405, "UNSUPPORTED");
+        reply.has("allow", "GET, HEAD, DELETE");
+    }
+    app.assert_blob(&repository, &digest, b"methods").await;
+}
+
+#[tokio::test]
+async fn many_read_one_blob_at_once() {
+    let app = App::start().await;
+    let repository = app.repository("many");
+    let content = bytes(12, 17 * 1024 * 1024 + 1);
+    let digest = app.push_blob(&repository, &content).await;
+    let reads = (0..4).map(|_| app.blob(&repository, &digest));
+    for reply in futures_util::future::join_all(reads).await {
+        reply.expect(200).says(&content);
+    }
+}

@@ -1,0 +1,242 @@
+//! Several requests on one session at once: one wins, the others hear where it stands.
+
+use futures_util::future::join_all;
+
+use crate::support::exchange::{created, with_query};
+use crate::support::{App, Reply, bytes, sha256, sha512};
+
+const MIB: usize = 1024 * 1024;
+
+/// The digest of the one content that got in. The others were told so.
+#[track_caller]
+fn winner(replies: Vec<Reply>, contents: &[Vec<u8>]) -> &[u8] {
+    let mut winner = None;
+    for (reply, content) in replies.into_iter().zip(contents) {
+        match reply.status.as_u16() {
+            202 => {
+                reply.stands_at(content.len());
+                assert!(winner.replace(content).is_none(), "two chunks took one place");
+            }
+            416 => {
+                reply.expect_error(416, "BLOB_UPLOAD_INVALID");
+            }
+            status => panic!("{status}: {reply:?}"),
+        }
+    }
+    winner.expect("somebody wins")
+}
+
+#[tokio::test]
+async fn two_first_chunks_for_one_place() {
+    for size in [500, 100_000, 17 * MIB] {
+        let app = App::start().await;
+        let repository = app.repository("first");
+        let contents = [bytes(500, size), bytes(501, size)];
+        let location = app.start_upload(&repository, "").await;
+        let patches = contents.iter().map(|content| app.patch_at(&location, 0, content));
+        let replies = join_all(patches).await;
+        let content = winner(replies, &contents);
+        app.get(&location).send().await.expect(204).stands_at(size);
+        let digest = sha256(content);
+        created(app.close(&location, &digest, b"").await, &repository, &digest);
+        app.assert_blob(&repository, &digest, content).await;
+        app.settled().await;
+        if let Some(memory) = &app.memory {
+            assert_eq!(memory.open_multiparts(), 0);
+            assert!(memory.byte_objects().len() <= 1);
+        }
+    }
+}
+
+#[tokio::test]
+async fn later_chunks_for_one_place() {
+    for size in [500, 17 * MIB] {
+        let app = App::start().await;
+        let repository = app.repository("later");
+        let contents: Vec<Vec<u8>> = (0..3).map(|seed| bytes(510 + seed, size)).collect();
+        let location = app.start_upload(&repository, "").await;
+        let location = app.patch(&location, b"abc").await.expect(202).location();
+        let patches = contents.iter().map(|content| app.patch_at(&location, 3, content));
+        let replies = join_all(patches).await;
+        let moved: Vec<Vec<u8>> =
+            contents.iter().map(|content| [&b"abc"[..], content].concat()).collect();
+        let content = winner(replies, &moved);
+        let digest = sha256(content);
+        created(app.close(&location, &digest, b"").await, &repository, &digest);
+        app.assert_blob(&repository, &digest, content).await;
+    }
+}
+
+/// One writer of the same blob, who knows nothing of the others: asks where the session stands,
+/// sends the next chunk, and believes the answer.
+async fn writer(app: &App, location: &str, content: &[u8], sizes: &[usize]) {
+    let (mut offset, mut turn) = (0, 0);
+    while offset < content.len() {
+        let last = (offset + sizes[turn % sizes.len()]).min(content.len());
+        turn += 1;
+        let reply = app.patch_at(location, offset, &content[offset..last]).await;
+        let status = reply.status.as_u16();
+        assert!(matches!(status, 202 | 416), "{reply:?}");
+        let now = usize::try_from(reply.offset()).expect("a small number");
+        if status == 202 {
+            assert_eq!(now, last, "an accepted chunk is all there");
+        }
+        assert!(now >= offset, "the offset went back from {offset} to {now}");
+        offset = now;
+    }
+}
+
+async fn writers(seed: u64, total: usize, sizes: [&[usize]; 3]) {
+    let app = App::start().await;
+    let repository = app.repository("writers");
+    let content = bytes(seed, total);
+    let location = app.start_upload(&repository, "").await;
+    let observer = async {
+        let mut offset = 0;
+        while offset < total as u64 {
+            let now = app.get(&location).send().await.expect(204).offset();
+            assert!(now >= offset, "the offset went back from {offset} to {now}");
+            offset = now;
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    };
+    let [one, two, three] = sizes;
+    tokio::join!(
+        observer,
+        writer(&app, &location, &content, one),
+        writer(&app, &location, &content, two),
+        writer(&app, &location, &content, three),
+    );
+    let digest = sha256(&content);
+    created(app.close(&location, &digest, b"").await, &repository, &digest);
+    app.assert_blob(&repository, &digest, &content).await;
+    app.settled().await;
+    if let Some(memory) = &app.memory {
+        assert_eq!(memory.open_multiparts(), 0);
+        assert!(memory.byte_objects().len() <= 1);
+    }
+}
+
+#[tokio::test]
+async fn several_writers_of_small_chunks() {
+    writers(520, 20_000, [&[700], &[1_000, 3], &[251]]).await;
+}
+
+#[tokio::test]
+async fn several_writers_of_large_chunks() {
+    writers(521, 40 * MIB, [&[7 * MIB], &[3 * MIB, 18 * MIB], &[6 * MIB, 1_000]]).await;
+}
+
+/// Streams have no place of their own: those that are accepted follow one another whole.
+#[tokio::test]
+async fn streams_never_mix() {
+    let app = App::start().await;
+    let repository = app.repository("streams");
+    let pieces: Vec<Vec<u8>> = (b'a'..=b'f').map(|letter| vec![letter; 5_000]).collect();
+    let location = app.start_upload(&repository, "").await;
+    let patches =
+        pieces.iter().map(|piece| app.request("PATCH", &location).chunked(piece, 500).send());
+    let replies = join_all(patches).await;
+    let mut accepted: Vec<(u64, &Vec<u8>)> = Vec::new();
+    for (reply, piece) in replies.iter().zip(&pieces) {
+        match reply.status.as_u16() {
+            202 => accepted.push((reply.offset(), piece)),
+            416 => {}
+            status => panic!("{status}: {reply:?}"),
+        }
+    }
+    accepted.sort();
+    let content: Vec<u8> = accepted.iter().flat_map(|(_, piece)| piece.iter().copied()).collect();
+    assert!(!content.is_empty(), "somebody wins");
+    app.get(&location).send().await.expect(204).stands_at(content.len());
+    let digest = sha256(&content);
+    created(app.close(&location, &digest, b"").await, &repository, &digest);
+    app.assert_blob(&repository, &digest, &content).await;
+}
+
+#[tokio::test]
+async fn several_final_puts() {
+    for size in [500, 100_000, 17 * MIB] {
+        let app = App::start().await;
+        let repository = app.repository("finals");
+        let content = bytes(530, size);
+        let digest = sha256(&content);
+        let location = app.start_upload(&repository, "").await;
+        let location = app.patch(&location, &content[..100]).await.expect(202).location();
+        let puts = (0..4).map(|_| app.close(&location, &digest, &content[100..]));
+        let mut succeeded = 0;
+        for reply in join_all(puts).await {
+            match reply.status.as_u16() {
+                201 => succeeded += 1,
+                404 | 416 => {}
+                status => panic!("{status}: {reply:?}"),
+            }
+        }
+        assert!(succeeded >= 1, "somebody wins");
+        created(app.close(&location, &digest, &content[100..]).await, &repository, &digest);
+        app.assert_blob(&repository, &digest, &content).await;
+        app.settled().await;
+        if let Some(memory) = &app.memory {
+            assert_eq!(memory.open_multiparts(), 0);
+            assert!(memory.byte_objects().len() <= 1, "{:?}", memory.byte_objects());
+        }
+    }
+}
+
+/// Either the chunk is in and the session goes on, or the session is gone: nothing in between.
+#[tokio::test]
+async fn a_cancel_and_a_chunk() {
+    for size in [500, 17 * MIB] {
+        let app = App::start().await;
+        let repository = app.repository("cancel");
+        let location = app.start_upload(&repository, "").await;
+        let location = app.patch(&location, b"abc").await.expect(202).location();
+        let chunk = bytes(540, size);
+        let (patched, cancelled) = tokio::join!(
+            app.patch_at(&location, 3, &chunk),
+            app.request("DELETE", &location).send()
+        );
+        let (patched, cancelled) = (patched.status.as_u16(), cancelled.status.as_u16());
+        assert!(matches!(patched, 202 | 404), "{patched}");
+        // 503 tells the client to come back: the chunk was first.
+        assert!(matches!(cancelled, 204 | 503), "{cancelled}");
+        let status = app.get(&location).send().await;
+        if cancelled == 204 {
+            status.expect_error(404, "BLOB_UPLOAD_UNKNOWN");
+        } else {
+            status.expect(204);
+            app.request("DELETE", &location).send().await.expect(204);
+        }
+        app.assert_nothing_stored().await;
+    }
+}
+
+/// Both name the right digest, one of them a wrong one beside it that only reading the bytes back
+/// can refute. Whatever each hears, what is published has its bytes.
+#[tokio::test]
+async fn a_final_put_that_is_right_and_one_that_is_not() {
+    for seed in 550..554 {
+        let app = App::start().await;
+        let (repository, other) = (app.repository("verdict"), app.repository("later"));
+        let content = bytes(seed, 17 * MIB);
+        let (right, wrong) = (sha256(&content), sha512(b"something else"));
+        let location = app.start_upload(&repository, "?digest-algorithm=sha256").await;
+        let location = app.patch(&location, &content).await.expect(202).location();
+        let both = with_query(&location, &format!("digest={right}"));
+        let (refuted, plain) =
+            tokio::join!(app.close(&both, &wrong, b""), app.close(&location, &right, b""));
+        let (refuted, plain) = (refuted.status.as_u16(), plain.status.as_u16());
+        assert!(matches!(refuted, 201 | 400 | 404 | 416), "{refuted}");
+        assert!(matches!(plain, 201 | 404 | 416), "{plain}");
+        app.settled().await;
+        if plain == 201 {
+            app.assert_blob(&repository, &right, &content).await;
+        } else {
+            app.assert_no_blob(&repository, &right).await;
+        }
+        // Whoever pushes the same content now may be given the bytes that are there.
+        app.push_blob(&other, &content).await;
+        app.settled().await;
+        app.assert_blob(&other, &right, &content).await;
+    }
+}

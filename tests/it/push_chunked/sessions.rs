@@ -1,0 +1,190 @@
+//! What becomes of a session: it ends by a blob, by a digest that does not fit, or by its client.
+
+use crate::support::exchange::{created, with_query};
+use crate::support::{App, bytes, sha256, sha512};
+use longshore::oci::UploadId;
+
+/// Asserts that nothing can be done with a location any more.
+///
+/// The location of a start (`?new=1`) is not asked to close with a whole body: nothing is read of a
+/// session for that, so the blob is simply accepted, as by a single POST.
+async fn assert_gone(app: &App, location: &str) {
+    for method in ["GET", "DELETE"] {
+        let reply = app.request(method, location).send().await;
+        reply.expect_error(404, "BLOB_UPLOAD_UNKNOWN");
+    }
+    app.request("HEAD", location).send().await.expect(404).says(b"");
+    app.patch(location, b"more").await.expect_error(404, "BLOB_UPLOAD_UNKNOWN");
+    app.patch_at(location, 0, b"more").await.expect_error(404, "BLOB_UPLOAD_UNKNOWN");
+    app.patch_at(location, 3, b"more").await.expect_error(404, "BLOB_UPLOAD_UNKNOWN");
+    app.close(location, &sha256(b"never"), b"seen").await.expect_error(404, "BLOB_UPLOAD_UNKNOWN");
+    for content in [&b""[..], b"never seen"] {
+        if location.contains('?') {
+            break;
+        }
+        let reply = app.close(location, &sha256(content), content).await;
+        reply.expect_error(404, "BLOB_UPLOAD_UNKNOWN");
+        let reply = app.close(location, &sha512(content), content).await;
+        reply.expect_error(404, "BLOB_UPLOAD_UNKNOWN");
+    }
+}
+
+#[tokio::test]
+async fn a_session_that_never_was_is_404() {
+    let app = App::start().await;
+    let repository = app.repository("never");
+    let unknown = UploadId::random().to_string();
+    let upper = unknown.to_uppercase();
+    for id in [&unknown, &upper, "1", "not-an-upload", "..", "%2e%2e", "a%20b"] {
+        assert_gone(&app, &format!("/v2/{repository}/blobs/uploads/{id}")).await;
+    }
+}
+
+#[tokio::test]
+async fn a_cancelled_session_is_404() {
+    for size in [0, 3, 100_000, 17 * 1024 * 1024] {
+        let app = App::start().await;
+        let repository = app.repository("cancelled");
+        let start = app.start_upload(&repository, "").await;
+        let location = if size == 0 {
+            start.clone()
+        } else {
+            app.patch(&start, &bytes(300, size)).await.expect(202).location()
+        };
+        let id = app.get(&location).send().await.expect(204).stands_at(size);
+        let id = id.header("docker-upload-uuid").expect("an identifier").to_owned();
+        let cancelled = app.request("DELETE", &location).send().await.expect(204);
+        cancelled.has("docker-upload-uuid", id).says(b"");
+        assert_gone(&app, &location).await;
+        assert_gone(&app, &start).await;
+        app.assert_nothing_stored().await;
+    }
+}
+
+#[tokio::test]
+async fn a_finished_session_is_404() {
+    for size in [3, 100_000, 17 * 1024 * 1024] {
+        let app = App::start().await;
+        let repository = app.repository("finished");
+        let content = bytes(301, size);
+        let digest = sha256(&content);
+        let start = app.start_upload(&repository, "").await;
+        let location = app.patch(&start, &content).await.expect(202).location();
+        created(app.close(&location, &digest, b"").await, &repository, &digest);
+        app.settled().await;
+        assert_gone(&app, &location).await;
+        assert_gone(&app, &start).await;
+        app.assert_blob(&repository, &digest, &content).await;
+    }
+}
+
+/// Requirement 53: knowing the name of a session is not enough.
+#[tokio::test]
+async fn a_session_of_another_repository_is_404() {
+    let app = App::start().await;
+    let (ours, theirs) = (app.repository("ours"), app.repository("theirs"));
+    let start = app.start_upload(&ours, "").await;
+    let location = app.patch(&start, b"secret").await.expect(202).location();
+    for location in [&start, &location] {
+        let moved = location.replace(&ours, &theirs);
+        assert_gone(&app, &moved).await;
+        let digest = sha256(b"secret");
+        app.close(&moved, &digest, b"").await.expect_error(404, "BLOB_UPLOAD_UNKNOWN");
+        app.assert_no_blob(&theirs, &digest).await;
+    }
+    app.get(&location).send().await.expect(204).stands_at(6);
+    let digest = sha256(b"secret");
+    created(app.close(&location, &digest, b"").await, &ours, &digest);
+    app.assert_no_blob(&theirs, &digest).await;
+}
+
+/// A response may get lost: whoever repeats the last request hears that it succeeded.
+#[tokio::test]
+async fn the_final_put_may_be_repeated() {
+    let app = App::start().await;
+    let repository = app.repository("repeated");
+    for size in [3, 100_000, 17 * 1024 * 1024] {
+        let content = bytes(302, size);
+        let digest = sha256(&content);
+        let start = app.start_upload(&repository, "").await;
+        let location = app.patch(&start, &content[..2]).await.expect(202).location();
+        let close = with_query(&location, &format!("digest={digest}"));
+        for _ in 0..3 {
+            let put = app.request("PUT", &close).chunk_at(2, size - 2);
+            let reply = put.body(content[2..].to_vec()).send().await;
+            created(reply, &repository, &digest);
+            app.settled().await;
+        }
+        created(app.close(&start, &digest, &content[2..]).await, &repository, &digest);
+        app.assert_blob(&repository, &digest, &content).await;
+    }
+}
+
+/// Requirement 35: what a wrong digest ends is gone, and so are its bytes.
+#[tokio::test]
+async fn a_wrong_digest_ends_the_session() {
+    for size in [3, 100_000, 17 * 1024 * 1024] {
+        for announced in ["", "?digest-algorithm=sha256", "?digest-algorithm=sha512"] {
+            for wrong in [sha256(b"wrong"), sha512(b"wrong")] {
+                let app = App::start().await;
+                let repository = app.repository("wrong");
+                let content = bytes(303, size);
+                let start = app.start_upload(&repository, announced).await;
+                let location = app.patch(&start, &content).await.expect(202).location();
+                let reply = app.close(&location, &wrong, b"").await;
+                reply.expect_error(400, "DIGEST_INVALID").lacks("location");
+                app.settled().await;
+                assert_gone(&app, &location).await;
+                // The very same request, as a client repeats it.
+                let reply = app.close(&location, &wrong, b"").await;
+                reply.expect_error(404, "BLOB_UPLOAD_UNKNOWN");
+                app.assert_no_blob(&repository, &wrong).await;
+                app.assert_no_blob(&repository, &sha256(&content)).await;
+                app.assert_nothing_stored().await;
+            }
+        }
+    }
+}
+
+/// Requirement 47: what is wrong with the request and not with the content ends nothing.
+#[tokio::test]
+async fn a_digest_that_is_missing_or_malformed_may_be_corrected() {
+    let app = App::start().await;
+    let repository = app.repository("corrected");
+    let content = bytes(304, 1_000);
+    let start = app.start_upload(&repository, "").await;
+    let location = app.patch(&start, &content).await.expect(202).location();
+    app.request("PUT", &location).send().await.expect_error(400, "DIGEST_INVALID");
+    let md5 = format!("md5:{}", "0".repeat(32));
+    for digest in ["", "sha256:bad", "nonsense", &md5] {
+        app.close(&location, digest, b"").await.expect_error(400, "DIGEST_INVALID");
+        app.get(&location).send().await.expect(204).stands_at(1_000);
+    }
+    let digest = sha256(&content);
+    created(app.close(&location, &digest, b"").await, &repository, &digest);
+}
+
+#[tokio::test]
+async fn other_methods_are_405_with_what_is_allowed() {
+    let app = App::start().await;
+    let repository = app.repository("methods");
+    let location = app.start_upload(&repository, "").await;
+    let reply = app.request("POST", &location).send().await.expect_error(405, "UNSUPPORTED");
+    reply.has("allow", "GET, HEAD, PATCH, PUT, DELETE");
+    for method in ["GET", "PUT", "PATCH", "DELETE", "HEAD"] {
+        let path = format!("/v2/{repository}/blobs/uploads/");
+        let reply = app.request(method, &path).send().await.expect(405);
+        reply.has("allow", "POST");
+    }
+}
+
+/// HEAD of a location is GET without a body, and neither has one.
+#[tokio::test]
+async fn the_status_may_be_asked_by_head() {
+    let app = App::start().await;
+    let repository = app.repository("head");
+    let start = app.start_upload(&repository, "").await;
+    app.request("HEAD", &start).send().await.expect(204).stands_at(0).says(b"");
+    let location = app.patch(&start, b"0123").await.expect(202).location();
+    app.request("HEAD", &location).send().await.expect(204).stands_at(4).says(b"");
+}

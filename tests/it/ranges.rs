@@ -1,0 +1,243 @@
+//! Parts of blobs: distribution-spec "Pulling blobs" (`Range`), RFC 9110 section 14, and `If-Range`
+//! of its section 13.1.5.
+
+use crate::support::{App, bytes, sha256};
+
+const MIB: usize = 1024 * 1024;
+
+/// What a `Range` has to be answered with.
+#[derive(Clone, Copy, Debug)]
+enum Answer {
+    /// 206 with the bytes from the first to the last.
+    Part(usize, usize),
+    /// 200 with everything.
+    Whole,
+    /// 416.
+    Nothing,
+}
+use Answer::{Nothing, Part, Whole};
+
+/// A blob that was pushed, and what it is.
+struct Pushed {
+    app: App,
+    path: String,
+    digest: String,
+    content: Vec<u8>,
+}
+
+impl Pushed {
+    async fn of(size: usize) -> Self {
+        let app = App::start().await;
+        let repository = app.repository("ranges");
+        let content = bytes(size as u64, size);
+        let digest = app.push_blob(&repository, &content).await;
+        Self { path: format!("/v2/{repository}/blobs/{digest}"), app, digest, content }
+    }
+
+    async fn check(&self, range: &str, answer: Answer) {
+        self.check_with(range, &[], answer).await;
+    }
+
+    async fn check_with(&self, range: &str, headers: &[(&'static str, &str)], answer: Answer) {
+        let mut request = self.app.get(&self.path).header("range", range);
+        for (name, value) in headers {
+            request = request.header(name, value);
+        }
+        let reply = request.send().await;
+        let size = self.content.len();
+        assert_eq!(
+            reply.status.as_u16(),
+            match answer {
+                Part(..) => 206,
+                Whole => 200,
+                Nothing => 416,
+            },
+            "{range} of {size} with {headers:?}: {reply:?}"
+        );
+        match answer {
+            Part(first, last) => reply
+                .has("content-range", format!("bytes {first}-{last}/{size}"))
+                .has("content-length", (last - first + 1).to_string())
+                .has("content-type", "application/octet-stream")
+                .has("docker-content-digest", &self.digest)
+                .has("etag", format!("\"{}\"", self.digest))
+                .has("accept-ranges", "bytes")
+                .says(&self.content[first..=last]),
+            Whole => reply
+                .lacks("content-range")
+                .has("content-length", size.to_string())
+                .has("docker-content-digest", &self.digest)
+                .says(&self.content),
+            Nothing => reply
+                .expect_error(416, "SIZE_INVALID")
+                .has("content-range", format!("bytes */{size}"))
+                .lacks("etag"),
+        };
+    }
+
+    /// Everything that does not depend on where the bytes are kept.
+    async fn check_all_forms(&self) {
+        let size = self.content.len();
+        let last = size - 1;
+        let huge = "99999999999999999999999999";
+        let max = u64::MAX;
+        let cases = [
+            ("bytes=0-0".to_owned(), Part(0, 0)),
+            ("bytes=0-499".to_owned(), Part(0, 499)),
+            ("bytes=500-600".to_owned(), Part(500, 600)),
+            (format!("bytes=0-{last}"), Part(0, last)),
+            (format!("bytes={last}-{last}"), Part(last, last)),
+            (format!("bytes={last}-"), Part(last, last)),
+            ("bytes=0-".to_owned(), Part(0, last)),
+            ("bytes=7-".to_owned(), Part(7, last)),
+            ("bytes=-1".to_owned(), Part(last, last)),
+            ("bytes=-100".to_owned(), Part(size - 100, last)),
+            (format!("bytes=-{size}"), Part(0, last)),
+            // Beyond the end there is what there is.
+            (format!("bytes=10-{size}"), Part(10, last)),
+            (format!("bytes=10-{huge}"), Part(10, last)),
+            (format!("bytes=10-{max}"), Part(10, last)),
+            (format!("bytes=-{}", size + 1), Part(0, last)),
+            (format!("bytes=-{huge}"), Part(0, last)),
+            ("bytes=000-001".to_owned(), Part(0, 1)),
+            // Nothing of it exists.
+            (format!("bytes={size}-"), Nothing),
+            (format!("bytes={size}-{size}"), Nothing),
+            (format!("bytes={}-{}", size + 10, size + 20), Nothing),
+            (format!("bytes={huge}-"), Nothing),
+            (format!("bytes={huge}-{huge}"), Nothing),
+            (format!("bytes={max}-{max}"), Nothing),
+            ("bytes=-0".to_owned(), Nothing),
+            // The conformance suite counts a 200 here as not supported.
+            ("bytes=500-0".to_owned(), Nothing),
+            ("bytes=1-0".to_owned(), Nothing),
+        ];
+        for (range, answer) in cases {
+            self.check(&range, answer).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn ranges_of_a_blob_inside_its_entry() {
+    Pushed::of(1_000).await.check_all_forms().await;
+}
+
+#[tokio::test]
+async fn ranges_of_a_stored_blob() {
+    Pushed::of(100_000).await.check_all_forms().await;
+}
+
+#[tokio::test]
+async fn ranges_of_a_blob_of_several_parts() {
+    let blob = Pushed::of(17 * MIB + 3).await;
+    for (first, last) in [
+        (16 * MIB - 1, 16 * MIB - 1),
+        (16 * MIB, 16 * MIB),
+        (16 * MIB - 10, 16 * MIB + 9),
+        (3 * MIB, 17 * MIB),
+        (65_535, 65_536),
+    ] {
+        blob.check(&format!("bytes={first}-{last}"), Part(first, last)).await;
+    }
+    let size = blob.content.len();
+    blob.check("bytes=-2000000", Part(size - 2_000_000, size - 1)).await;
+    blob.check(&format!("bytes={}-", 17 * MIB), Part(17 * MIB, size - 1)).await;
+    blob.check(&format!("bytes=5-{}", u64::MAX), Part(5, size - 1)).await;
+    blob.check(&format!("bytes={size}-"), Nothing).await;
+    blob.check("bytes=500-0", Nothing).await;
+}
+
+/// RFC 9110 14.2: a range in an unknown unit, or that is no range, is as if it were not there.
+#[tokio::test]
+async fn what_is_no_range_is_ignored() {
+    let blob = Pushed::of(1_000).await;
+    for range in [
+        "bytes",
+        "bytes=",
+        "bytes=-",
+        "bytes=abc",
+        "bytes=a-b",
+        "bytes=1-b",
+        "bytes=+1-2",
+        "bytes=1.0-2",
+        "bytes=0x1-0x2",
+        "bytes=--1",
+        "bytes=1-2-3",
+        "0-499",
+        "items=0-4",
+        "none",
+    ] {
+        blob.check(range, Whole).await;
+    }
+}
+
+/// Several ranges may be answered with everything, which is what clients cope with.
+#[tokio::test]
+async fn several_ranges_get_everything() {
+    for size in [1_000, 100_000] {
+        let blob = Pushed::of(size).await;
+        for range in ["bytes=0-1,3-4", "bytes=0-0, -1", "bytes=-5,0-", "bytes=0-1,5000000-"] {
+            blob.check(range, Whole).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn nothing_of_the_empty_blob_can_be_selected() {
+    let blob = Pushed::of(0).await;
+    for range in ["bytes=0-", "bytes=0-0", "bytes=0-499", "bytes=-1", "bytes=-0", "bytes=500-0"] {
+        blob.check(range, Nothing).await;
+    }
+    blob.check("bytes=0-0,1-1", Whole).await;
+}
+
+#[tokio::test]
+async fn if_range_asks_for_everything_when_the_blob_is_another() {
+    for size in [1_000, 100_000] {
+        let blob = Pushed::of(size).await;
+        let same = format!("\"{}\"", blob.digest);
+        let other = format!("\"{}\"", sha256(b"other"));
+        let date = "Wed, 21 Oct 2015 07:28:00 GMT";
+        blob.check_with("bytes=10-19", &[("if-range", &same)], Part(10, 19)).await;
+        blob.check_with("bytes=10-19", &[("if-range", &other)], Whole).await;
+        blob.check_with("bytes=10-19", &[("if-range", date)], Whole).await;
+        // Where the range does not count it cannot be out of bounds either.
+        blob.check_with("bytes=500000-", &[("if-range", &other)], Whole).await;
+        blob.check_with("bytes=500000-", &[("if-range", &same)], Nothing).await;
+        let whole = blob.app.get(&blob.path).header("if-range", &same).send().await;
+        whole.expect(200).says(&blob.content);
+    }
+}
+
+#[tokio::test]
+async fn conditions_come_before_ranges() {
+    let blob = Pushed::of(1_000).await;
+    let same = format!("\"{}\"", blob.digest);
+    let other = format!("\"{}\"", sha256(b"other"));
+    for range in ["bytes=0-9", "bytes=5000-"] {
+        let get = || blob.app.get(&blob.path).header("range", range);
+        get().header("if-none-match", &same).send().await.expect(304).says(b"");
+        get().header("if-match", &other).send().await.expect(412);
+    }
+    blob.check_with("bytes=0-9", &[("if-match", &same)], Part(0, 9)).await;
+    blob.check_with("bytes=0-9", &[("if-none-match", &other)], Part(0, 9)).await;
+}
+
+/// RFC 9110 14.2: only GET has ranges.
+#[tokio::test]
+async fn head_ignores_ranges() {
+    let blob = Pushed::of(1_000).await;
+    for range in ["bytes=0-9", "bytes=5000-"] {
+        let head = blob.app.request("HEAD", &blob.path).header("range", range).send().await;
+        head.expect(200).has("content-length", "1000").lacks("content-range").says(b"");
+    }
+}
+
+#[tokio::test]
+async fn a_range_of_what_is_missing_is_404() {
+    let app = App::start().await;
+    let repository = app.repository("no-range");
+    let path = format!("/v2/{repository}/blobs/{}", sha256(b"never pushed"));
+    app.get(&path).header("range", "bytes=0-0").send().await.expect_error(404, "BLOB_UNKNOWN");
+}

@@ -1,0 +1,168 @@
+//! Delivery by redirect: distribution-spec "Pulling blobs" and its section "API" on redirects; the
+//! bytes come from the store by a presigned URL.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use longshore::config::{Delivery, Settings};
+use longshore::store::memory::Memory;
+
+use crate::support::http::Client;
+use crate::support::{App, Reply, bytes, sha256};
+
+const TTL: Duration = Duration::from_mins(20);
+
+/// A registry that redirects to a memory store, and one stored blob in it.
+struct Redirecting {
+    app: App,
+    repository: String,
+    digest: String,
+    path: String,
+}
+
+impl Redirecting {
+    /// `None` where the registry under test is not ours to configure.
+    async fn start(step: Duration) -> Option<Self> {
+        if App::start().await.leaves_out("delivery by redirect") {
+            return None;
+        }
+        let mut settings = Settings::default();
+        settings.blobs.delivery = Delivery::Redirect;
+        settings.blobs.redirect_ttl = TTL;
+        settings.blobs.redirect_step = step;
+        let memory = Arc::new(Memory::new().with_presign("memory://bucket"));
+        let app = App::over_memory(memory, settings).await;
+        let repository = app.repository("redirect");
+        let digest = app.push_blob(&repository, &bytes(800, 100_000)).await;
+        let path = format!("/v2/{repository}/blobs/{digest}");
+        Some(Self { app, repository, digest, path })
+    }
+
+    #[track_caller]
+    fn redirected(&self, reply: Reply) -> String {
+        let reply = reply.expect(307).says(b"");
+        let reply = reply.has("docker-content-digest", &self.digest).has("content-length", "0");
+        let location = reply.has("docker-distribution-api-version", "registry/2.0").location();
+        assert!(location.starts_with("memory://bucket/v1/d/"), "{location}");
+        location
+    }
+}
+
+/// The moment and the duration in a URL of the memory store, in seconds.
+fn dated(url: &str) -> (u64, u64) {
+    let (_, query) = url.split_once("?dated=").expect("a date");
+    let (dated, valid_for) = query.split_once("&valid_for=").expect("a duration");
+    (dated.parse().expect("seconds"), valid_for.parse().expect("seconds"))
+}
+
+#[expect(clippy::disallowed_methods, reason = "the registry under test tells this time, too")]
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).expect("a date after 1970").as_secs()
+}
+
+#[tokio::test]
+async fn a_stored_blob_is_found_at_the_store() {
+    let step = Duration::from_mins(5);
+    let Some(redirecting) = Redirecting::start(step).await else { return };
+    let before = now();
+    let location = redirecting.redirected(redirecting.app.get(&redirecting.path).send().await);
+    let after = now();
+    let (dated, valid_for) = dated(&location);
+    assert_eq!(dated % step.as_secs(), 0, "dated at the beginning of a step");
+    assert!(dated <= after && before < dated + step.as_secs(), "{before} {dated} {after}");
+    assert_eq!(valid_for, (TTL + step).as_secs());
+}
+
+/// Otherwise no cache between client and store could ever answer.
+#[tokio::test]
+async fn the_url_is_stable_within_a_step() {
+    let Some(redirecting) = Redirecting::start(Duration::from_mins(5)).await else { return };
+    let mut urls = Vec::new();
+    for _ in 0..3 {
+        urls.push(redirecting.redirected(redirecting.app.get(&redirecting.path).send().await));
+    }
+    // A step may have ended between two of them, not between all.
+    assert!(urls[0] == urls[1] || urls[1] == urls[2], "{urls:?}");
+    let Some(short) = Redirecting::start(Duration::from_secs(1)).await else { return };
+    let first = short.redirected(short.app.get(&short.path).send().await);
+    tokio::time::sleep(Duration::from_millis(1_100)).await;
+    let second = short.redirected(short.app.get(&short.path).send().await);
+    assert_ne!(first, second);
+    assert_eq!(first.split_once('?').map(|url| url.0), second.split_once('?').map(|url| url.0));
+}
+
+/// The client repeats its range at the store.
+#[tokio::test]
+async fn ranges_are_redirected_whole() {
+    let Some(redirecting) = Redirecting::start(Duration::from_mins(5)).await else { return };
+    for range in ["bytes=0-9", "bytes=-1", "bytes=99999999-"] {
+        let get = redirecting.app.get(&redirecting.path).header("range", range);
+        redirecting.redirected(get.send().await);
+    }
+}
+
+/// A URL that is signed for GET refuses HEAD.
+#[tokio::test]
+async fn head_is_answered_here() {
+    let Some(redirecting) = Redirecting::start(Duration::from_mins(5)).await else { return };
+    let head = redirecting.app.request("HEAD", &redirecting.path).send().await.expect(200);
+    let head = head.has("content-length", "100000").says(b"").lacks("location");
+    head.has("docker-content-digest", &redirecting.digest);
+}
+
+#[tokio::test]
+async fn small_blobs_and_manifests_are_answered_here() {
+    let Some(redirecting) = Redirecting::start(Duration::from_mins(5)).await else { return };
+    let Redirecting { app, repository, .. } = &redirecting;
+    for size in [0, 10, 64 * 1024] {
+        let content = bytes(801, size);
+        let digest = app.push_blob(repository, &content).await;
+        app.blob(repository, &digest).await.expect(200).says(&content).lacks("location");
+    }
+    let small = app.push_blob(repository, b"0123456789").await;
+    let get = app.get(&format!("/v2/{repository}/blobs/{small}")).header("range", "bytes=2-3");
+    get.send().await.expect(206).says(b"23").has("content-range", "bytes 2-3/10");
+    let (_, manifest) = app.push_image(repository, "v1", 802).await;
+    let get = app.get(&format!("/v2/{repository}/manifests/v1")).send().await;
+    get.expect(200).says(&manifest).lacks("location");
+}
+
+#[tokio::test]
+async fn conditions_and_visibility_come_first() {
+    let Some(redirecting) = Redirecting::start(Duration::from_mins(5)).await else { return };
+    let Redirecting { app, digest, path, .. } = &redirecting;
+    let get = app.get(path).header("if-none-match", format!("\"{digest}\""));
+    get.send().await.expect(304).says(b"").lacks("location");
+    let get = app.get(path).header("if-match", format!("\"{}\"", sha256(b"other")));
+    get.send().await.expect(412).lacks("location");
+    let other = app.repository("other");
+    app.blob(&other, digest).await.expect_error(404, "BLOB_UNKNOWN").lacks("location");
+}
+
+/// Where the store of this run can be reached by clients its URLs are followed; where it cannot
+/// the blob comes from here.
+#[tokio::test]
+async fn the_url_leads_to_the_bytes() {
+    let redirecting = |settings: &mut Settings| settings.blobs.delivery = Delivery::Redirect;
+    let app = App::start_with(redirecting).await;
+    if app.leaves_out("delivery by redirect") {
+        return;
+    }
+    let repository = app.repository("followed");
+    for size in [100_000, 17 * 1024 * 1024] {
+        let content = bytes(810, size);
+        let digest = app.push_blob(&repository, &content).await;
+        let reply = app.blob(&repository, &digest).await;
+        if reply.status != 307 {
+            reply.expect(200).says(&content).has("docker-content-digest", digest);
+            continue;
+        }
+        let url = reply.has("docker-content-digest", &digest).location();
+        let path = url.find("://").and_then(|at| Some(at + 3 + url[at + 3..].find('/')?));
+        let (origin, path) = url.split_at(path.expect("an absolute URL"));
+        let store = Client::new(origin);
+        store.request("GET", path).send().await.expect(200).says(&content);
+        let part = store.request("GET", path).header("range", "bytes=65530-65539").send().await;
+        part.expect(206).says(&content[65_530..65_540]);
+    }
+}

@@ -1,0 +1,123 @@
+//! Answers that are not what they seem.
+
+use longshore::store::{Error, ObjectStore, Prefix};
+
+use super::{Fake, answer, date, error, key, location, now, parts, request, send, upload, within};
+
+/// A proxy in between that does not know the bucket must not make content unknown.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_404_of_something_else_is_an_outage() {
+    for (headers, body) in [("Content-Type: text/html\r\n", "<html>nginx</html>"), ("", "")] {
+        let fake = Fake::start(move |_, mut socket| async move {
+            request(&mut socket).await;
+            answer(&mut socket, "404 Not Found", headers, body).await;
+        })
+        .await;
+        let store = fake.store().await;
+        assert!(matches!(store.read(&key()).await, Err(Error::Unavailable(_))));
+        let bytes = store.get_bytes(&location(&store), None).await;
+        assert!(matches!(bytes.err(), Some(Error::Unavailable(_))));
+        let list = store.list(&Prefix::Repositories, None, 10).await;
+        assert!(matches!(list, Err(Error::Unavailable(_))));
+        for deadline in [None, Some(within(60))] {
+            let created = store.create(&key(), "x".into(), deadline).await;
+            assert!(matches!(created, Err(Error::Unavailable(_))), "{created:?}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_captive_portal_is_not_a_store() {
+    let fake = Fake::start(|_, mut socket| async move {
+        request(&mut socket).await;
+        answer(&mut socket, "200 OK", "", "<html>captive portal</html>").await;
+    })
+    .await;
+    let store = fake.store().await;
+    assert!(store.read(&key()).await.is_err());
+    assert!(store.list(&Prefix::Repositories, None, 10).await.is_err());
+    assert!(store.create(&key(), "x".into(), None).await.is_err());
+    assert!(store.create(&key(), "x".into(), Some(within(60))).await.is_err());
+    assert!(store.start(&location(&store)).await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_completion_that_fails_with_200_has_failed() {
+    let fake = Fake::start(|_, mut socket| async move {
+        let head = request(&mut socket).await.unwrap_or_default();
+        if head.starts_with("POST") {
+            answer(&mut socket, "200 OK", "", &error("InternalError")).await;
+        } else {
+            answer(&mut socket, "404 Not Found", "", "").await;
+        }
+    })
+    .await;
+    let store = fake.store().await;
+    let completed = store.complete(&location(&store), &upload(), &parts(5)).await;
+    assert!(matches!(completed, Err(Error::Unavailable(_))), "{completed:?}");
+}
+
+/// The first answer is lost, the second attempt finds no upload any more: what lies at the location
+/// decides, by its size.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_completion_whose_answer_is_lost_is_found() {
+    let fake = Fake::start(|number, mut socket| async move {
+        let head = request(&mut socket).await.unwrap_or_default();
+        if number == 0 {
+            return;
+        }
+        if head.starts_with("POST") {
+            answer(&mut socket, "404 Not Found", "", &error("NoSuchUpload")).await;
+        } else {
+            let date = date(now());
+            let head = "Content-Length: 5\r\nConnection: close\r\n\r\n";
+            send(&mut socket, &format!("HTTP/1.1 200 OK\r\nDate: {date}\r\n{head}")).await;
+        }
+    })
+    .await;
+    let store = fake.store().await;
+    let at = location(&store);
+    store.complete(&at, &upload(), &parts(5)).await.expect("it had succeeded");
+    assert_eq!(fake.connections(), 3);
+    let other = store.complete(&at, &upload(), &parts(6)).await;
+    assert!(matches!(other, Err(Error::NotFound)), "{other:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn failures_are_tried_again_and_absence_is_not() {
+    let fake = Fake::start(|number, mut socket| async move {
+        request(&mut socket).await;
+        match number {
+            0 => answer(&mut socket, "500 x", "", &error("InternalError")).await,
+            1 => {}
+            _ => answer(&mut socket, "404 Not Found", "", &error("NoSuchKey")).await,
+        }
+    })
+    .await;
+    let store = fake.store().await;
+    assert!(matches!(store.read(&key()).await, Err(Error::NotFound)));
+    assert_eq!(fake.connections(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_are_used_again() {
+    let fake = Fake::start(|_, mut socket| async move {
+        while request(&mut socket).await.is_some() {
+            let written = date(now() - std::time::Duration::from_secs(100));
+            let head = format!(
+                "HTTP/1.1 200 OK\r\nDate: {}\r\nLast-Modified: {written}\r\nETag: \"x\"\r\n\
+                 Content-Length: 2\r\n\r\nhi",
+                date(now())
+            );
+            send(&mut socket, &head).await;
+        }
+    })
+    .await;
+    let store = fake.store().await;
+    for _ in 0..20 {
+        let age = store.read(&key()).await.expect("read").age.as_secs();
+        assert!((99..=101).contains(&age), "{age}");
+    }
+    store.create(&key(), "x".into(), Some(within(60))).await.expect("created");
+    assert!(fake.connections() <= 3, "{}", fake.connections());
+}

@@ -1,0 +1,89 @@
+//! Conditional writes with a deadline, whose answers are lost, late or refused.
+
+use std::time::Duration;
+
+use longshore::store::{Deadline, Error, ObjectStore, Version};
+
+use super::{Fake, answer, date, error, key, now, request, send, within};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_answer_is_asked_for_again() {
+    let fake = Fake::start(|number, mut socket| async move {
+        request(&mut socket).await;
+        match number {
+            0 => {}
+            1 => answer(&mut socket, "503 Slow Down", "", &error("SlowDown")).await,
+            _ => answer(&mut socket, "200 OK", "ETag: \"x\"\r\n", "").await,
+        }
+    })
+    .await;
+    let store = fake.store().await;
+    let expected = Version("\"abc\"".to_owned());
+    let written = store.replace(&key(), &expected, "hello".into(), Some(within(60))).await;
+    assert_eq!(written.expect("written"), Version("\"x\"".to_owned()));
+    assert_eq!(fake.connections(), 3);
+}
+
+/// An attempt whose answer was lost may have been in time, so its late repetition says nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn expired_is_only_said_where_it_is_certain() {
+    let fake = Fake::start(|number, mut socket| async move {
+        request(&mut socket).await;
+        if number > 0 {
+            let body = error("AccessDenied").replace("scripted", "Request has expired");
+            answer(&mut socket, "403 Forbidden", "", &body).await;
+        }
+    })
+    .await;
+    let store = fake.store().await;
+    let first = store.create(&key(), "hello".into(), Some(within(60))).await;
+    assert!(matches!(first, Err(Error::Unavailable(_))), "{first:?}");
+    let second = store.create(&key(), "hello".into(), Some(within(60))).await;
+    assert!(matches!(second, Err(Error::Expired)), "{second:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_past_the_deadline_explains_a_refusal_without_words() {
+    let fake = Fake::start(|_, mut socket| async move {
+        request(&mut socket).await;
+        let later = date(now() + Duration::from_secs(3_600));
+        let head = "Content-Length: 0\r\n\r\n";
+        send(&mut socket, &format!("HTTP/1.1 403 Forbidden\r\nDate: {later}\r\n{head}")).await;
+    })
+    .await;
+    let store = fake.store().await;
+    let written = store.create(&key(), "hello".into(), Some(within(60))).await;
+    assert!(matches!(written, Err(Error::Expired)), "{written:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_tried_again_after_its_deadline() {
+    let fake = Fake::start(|_, mut socket| async move {
+        request(&mut socket).await;
+        answer(&mut socket, "503 Slow Down", "", &error("SlowDown")).await;
+    })
+    .await;
+    let store = fake.store().await;
+    let minute = Duration::from_secs(60);
+    let past = Deadline { leased_at: now() - minute, valid_for: Duration::from_secs(1) };
+    let late = store.create(&key(), "hello".into(), Some(past)).await;
+    assert!(matches!(late, Err(Error::Unavailable(_))), "{late:?}");
+    assert_eq!(fake.connections(), 1);
+    let in_time = store.create(&key(), "hello".into(), Some(within(60))).await;
+    assert!(matches!(in_time, Err(Error::Unavailable(_))), "{in_time:?}");
+    assert_eq!(fake.connections(), 4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_race_that_the_store_reports_is_a_conflict() {
+    let fake = Fake::start(|_, mut socket| async move {
+        request(&mut socket).await;
+        answer(&mut socket, "409 Conflict", "", &error("ConditionalRequestConflict")).await;
+    })
+    .await;
+    let store = fake.store().await;
+    for deadline in [None, Some(within(60))] {
+        let written = store.create(&key(), "hello".into(), deadline).await;
+        assert!(matches!(written, Err(Error::Conflict)), "{written:?}");
+    }
+}

@@ -1,0 +1,120 @@
+//! The program itself, as a process of its own.
+
+use std::io::{BufRead as _, BufReader};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use super::http::Client;
+
+/// How long a process may take to start or to end.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A registry that runs until it is told to end, or this value does.
+#[derive(Debug)]
+pub(crate) struct Process {
+    child: Child,
+    log: Arc<Mutex<String>>,
+    pub(crate) address: SocketAddr,
+}
+
+/// How a process ended that was to run for a moment only.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) status: ExitStatus,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+fn command(arguments: &[&str], variables: &[(&str, &str)]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_longshore"));
+    command.args(arguments).envs(variables.iter().copied());
+    for name in ["LONGSHORE_TEST_STORE", "LONGSHORE_TEST_S3"] {
+        command.env_remove(name);
+    }
+    command
+}
+
+/// Runs the program to its end.
+pub(crate) fn run(arguments: &[&str], variables: &[(&str, &str)]) -> Ended {
+    let output = command(arguments, variables).output().expect("the program runs");
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
+    Ended { status: output.status, stdout: text(output.stdout), stderr: text(output.stderr) }
+}
+
+impl Process {
+    /// Serves a store on a port of its own, and returns when it listens.
+    pub(crate) fn serve(store: &str, variables: &[(&str, &str)]) -> Self {
+        let arguments = ["serve", "--listen", "127.0.0.1:0", "--store", store];
+        let mut command = command(&arguments, variables);
+        let mut child = command.stderr(Stdio::piped()).spawn().expect("the program starts");
+        let stderr = BufReader::new(child.stderr.take().expect("it is piped"));
+        let log = Arc::new(Mutex::new(String::new()));
+        let (listening, listens) = std::sync::mpsc::sync_channel(1);
+        let written = log.clone();
+        std::thread::spawn(move || {
+            for line in stderr.lines().map_while(Result::ok) {
+                if let Some((_, rest)) = line.split_once("listening on ") {
+                    let address = rest.split_whitespace().next().and_then(|text| text.parse().ok());
+                    let _ = listening.try_send(address);
+                }
+                let mut written = written.lock().expect("no panic");
+                written.push_str(&line);
+                written.push('\n');
+            }
+        });
+        let address = listens.recv_timeout(PATIENCE).ok().flatten();
+        let address = address.unwrap_or_else(|| {
+            let _ = child.kill();
+            panic!("it does not listen:\n{}", log.lock().expect("no panic"))
+        });
+        Self { child, log, address }
+    }
+
+    pub(crate) fn folder(folder: &Path, variables: &[(&str, &str)]) -> Self {
+        Self::serve(folder.to_str().expect("a path that is text"), variables)
+    }
+
+    pub(crate) fn client(&self) -> Client {
+        Client::new(&format!("http://{}", self.address))
+    }
+
+    /// Everything it has written so far.
+    pub(crate) fn log(&self) -> String {
+        self.log.lock().expect("no panic").clone()
+    }
+
+    /// `kill -9`.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().expect("it can be killed");
+        self.child.wait().expect("it ends");
+    }
+
+    /// SIGTERM.
+    pub(crate) fn terminate(&self) {
+        let id = self.child.id().to_string();
+        let sent = Command::new("kill").args(["-TERM", &id]).status().expect("kill runs");
+        assert!(sent.success());
+    }
+
+    /// Waits until it has ended by itself.
+    pub(crate) async fn ended(&mut self) -> ExitStatus {
+        let began = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().expect("it can be waited for") {
+                return status;
+            }
+            assert!(began.elapsed() < PATIENCE, "it does not end:\n{}", self.log());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

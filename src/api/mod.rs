@@ -97,6 +97,11 @@ impl Context {
         self.api.authorizer.may(&self.caller, &Access { resource, action })
     }
 
+    /// Whether the catalog shows the caller a repository.
+    fn may_see(&self, name: &RepositoryName) -> bool {
+        self.may(name, Action::See)
+    }
+
     /// Whether the caller may read a repository that is not the one it asked about.
     fn may_pull(&self, name: &RepositoryName) -> bool {
         self.may(name, Action::Pull)

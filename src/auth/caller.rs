@@ -82,18 +82,36 @@ impl Caller {
         }
     }
 
+    /// Whether its token says anything of a repository.
+    pub(super) fn is_told_of(&self, resource: &Resource) -> bool {
+        let (kind, name) = entry(resource);
+        let grants = self.0.grants.as_deref().unwrap_or_default();
+        grants.iter().any(|grant| grant.kind == kind && grant.name == name)
+    }
+
     /// Whether its token allows this. Without a token nothing is granted so.
     pub(super) fn is_granted(&self, access: &Access) -> bool {
-        let (kind, name) = match &access.resource {
-            Resource::Repository(name) => ("repository", name.as_str()),
-            Resource::Registry => ("registry", "catalog"),
-        };
+        if access.action == Action::See {
+            // Who may see the catalog may see all of it: so says the token server.
+            let pull = Access { resource: access.resource.clone(), action: Action::Pull };
+            let catalog = Access { resource: Resource::Registry, action: Action::Catalog };
+            return self.is_granted(&pull) || self.is_granted(&catalog);
+        }
+        let (kind, name) = entry(&access.resource);
         let grants = self.0.grants.as_deref().unwrap_or_default();
         grants
             .iter()
             .filter(|grant| grant.kind == kind && grant.name == name)
             .flat_map(|grant| &grant.actions)
             .any(|action| action == "*" || words(access.action).contains(&action.as_str()))
+    }
+}
+
+/// How a token calls it.
+fn entry(resource: &Resource) -> (&str, &str) {
+    match resource {
+        Resource::Repository(name) => ("repository", name.as_str()),
+        Resource::Registry => ("registry", "catalog"),
     }
 }
 
@@ -104,7 +122,7 @@ fn words(action: Action) -> &'static [&'static str] {
         Action::Create => &["push", "create"],
         Action::Push => &["push"],
         Action::Delete => &["delete"],
-        Action::Enter | Action::Catalog => &[],
+        Action::Enter | Action::Catalog | Action::See => &[],
     }
 }
 

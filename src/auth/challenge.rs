@@ -37,7 +37,7 @@ pub(super) fn bearer(
 /// The scope that a token needs; nothing for asking whether this is a registry.
 pub(super) fn scope(access: &Access) -> Option<String> {
     let actions = match access.action {
-        Action::Enter => return None,
+        Action::Enter | Action::See => return None,
         Action::Catalog => "*",
         Action::Pull => "pull",
         // Whoever pushes asks first what is there already.

@@ -62,6 +62,15 @@ impl Login {
         }
     }
 
+    /// Whether a token lacks what the request would like only because nobody asked the token server
+    /// for it. Where the server was asked and said no, the token says so, or its bearer tries again
+    /// without: so do the clients of the Docker registry, which demands it in any case.
+    fn could_ask_for_more(&self, caller: &Caller, wish: Option<&Access>) -> bool {
+        wish.is_some_and(|wish| {
+            self.decide(caller, wish) == Decision::NotInToken && !caller.is_told_of(&wish.resource)
+        })
+    }
+
     async fn caller(&self, attempt: &Attempt<'_>) -> Result<Caller, Denied> {
         match (Credentials::of(attempt.headers), &self.passwords, &self.tokens) {
             (Credentials::None, _, _) => Ok(Caller::anonymous()),
@@ -108,6 +117,9 @@ impl Authorizer for Login {
     async fn authorize(&self, attempt: Attempt<'_>) -> Result<Caller, Denied> {
         let caller = self.caller(&attempt).await?;
         match self.decide(&caller, attempt.access) {
+            Decision::Allowed if self.could_ask_for_more(&caller, attempt.wish) => {
+                Err(self.challenge(&attempt, Some(TokenError::InsufficientScope)))
+            }
             Decision::Allowed => Ok(caller),
             Decision::NotInToken => {
                 Err(self.challenge(&attempt, Some(TokenError::InsufficientScope)))

@@ -44,8 +44,10 @@ pub enum Action {
     Push,
     /// Remove content from a repository.
     Delete,
-    /// See which repositories there are.
+    /// Ask which repositories there are.
     Catalog,
+    /// See the name of one of them in the answer.
+    See,
 }
 
 /// What it is done to.
@@ -74,7 +76,8 @@ pub struct Attempt<'a> {
     /// What it needs.
     pub access: &'a Access,
     /// What it would like to be allowed besides: reading the source of a mount. It is asked for in
-    /// a challenge, and whoever may not do it is let through all the same.
+    /// a challenge, and whoever may not do it is let through all the same. Only a token that says
+    /// nothing of it at all is sent back, because its bearer has not asked for that yet.
     pub wish: Option<&'a Access>,
     /// Where it comes from, so that one sender cannot use up the patience meant for all.
     pub client: Option<IpAddr>,

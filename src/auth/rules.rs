@@ -111,7 +111,7 @@ impl Permission {
     /// Whether it covers what a request does.
     fn covers(self, action: Action) -> bool {
         match self {
-            Self::Pull => action == Action::Pull,
+            Self::Pull => matches!(action, Action::Pull | Action::See),
             Self::Push => matches!(action, Action::Push | Action::Create),
             Self::Create => action == Action::Create,
             Self::Delete => action == Action::Delete,

@@ -3,6 +3,7 @@
 //! These registries always run in this process over memory: their settings are what is tested.
 
 mod create_only;
+mod explain;
 mod issuer;
 mod matrix;
 mod passwords;

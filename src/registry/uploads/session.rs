@@ -256,3 +256,29 @@ impl Registry {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::oci::UploadId;
+
+    #[test]
+    fn entries_of_older_versions_belong_to_nobody_and_everybody() {
+        let address = |subject: &str| UploadAddress {
+            repository: "a".parse().unwrap(),
+            subject: subject.to_owned(),
+            id: UploadId::random(),
+            new: None,
+        };
+        let session = Session::new("a".parse().unwrap(), "user:alice".to_owned());
+        let mut entry = serde_json::to_value(&session).unwrap();
+        let read = |entry: &serde_json::Value| -> Session {
+            serde_json::from_value(entry.clone()).unwrap()
+        };
+        assert!(read(&entry).belongs_to(&address("user:alice")));
+        assert!(!read(&entry).belongs_to(&address("anonymous")));
+        entry.as_object_mut().unwrap().remove("subject").unwrap();
+        assert!(read(&entry).belongs_to(&address("user:alice")));
+        assert!(read(&entry).belongs_to(&address("anonymous")));
+    }
+}

@@ -70,7 +70,8 @@ async fn a_mount_needs_to_read_its_source() {
     }
 }
 
-/// With tokens, too: what the token does not list is not mounted, and the layer is uploaded.
+/// With tokens, too. A token that was made without asking for the source is sent back with both
+/// scopes; one that was refused the source uploads the layer.
 #[tokio::test]
 async fn a_mount_needs_the_source_in_the_token() {
     let signer = Signer::new(Algorithm::ES256, "a");
@@ -82,7 +83,8 @@ async fn a_mount_needs_the_source_in_the_token() {
     app.request("POST", &path).bearer(&source).body(&b"blob"[..]).send().await.expect(201);
     let path = format!("/v2/target/blobs/uploads/?mount={digest}&from=source");
     for (access, expected) in [
-        (&[("target", all)][..], 202),
+        (&[("target", all)][..], 401),
+        (&[("target", all), ("source", &[])], 202),
         (&[("target", all), ("source", &["push"])], 202),
         (&[("target", all), ("source", &["pull"])], 201),
         (&[("source", &["pull"])], 401),
@@ -90,6 +92,35 @@ async fn a_mount_needs_the_source_in_the_token() {
         let token = signer.token("alice", access);
         let reply = app.request("POST", &path).bearer(&token).send().await;
         assert_eq!(reply.status.as_u16(), expected, "{access:?}");
+        if expected == 401 {
+            let scopes = "scope=\"repository:target:pull,push repository:source:pull\"";
+            let told = super::challenge(&reply);
+            assert!(told.contains(scopes) && told.ends_with("insufficient_scope\""), "{told}");
+        }
+    }
+}
+
+/// The token server that grants the catalog grants all of it; rules limit it as they do the rest.
+#[tokio::test]
+async fn the_catalog_of_a_token() {
+    let signer = Signer::new(Algorithm::ES256, "a");
+    let limited = "
+        [[access.rules]]
+        subject = 'authenticated'
+        repositories = 'a/**'
+        actions = ['pull', 'push', 'catalog']";
+    for (rules, expected) in [("", r#"["a/x","b/x"]"#), (limited, r#"["a/x"]"#)] {
+        let app = with_tokens(&jwks(&[&signer]), rules).await;
+        for repository in ["a/x", "b/x"] {
+            let token = signer.token("owner", &[(repository, &["push"])]);
+            let pushed = push(&app, repository, "v1", "x").bearer(&token).send().await.status;
+            assert_eq!(pushed, if rules.is_empty() || repository == "a/x" { 201 } else { 403 });
+        }
+        let token = signer.token("alice", &[("registry:catalog", &["*"])]);
+        let reply = app.get("/v2/_catalog").bearer(&token).send().await.expect(200);
+        assert_eq!(reply.json()["repositories"].to_string(), expected);
+        let token = signer.token("alice", &[("a/x", &["*"])]);
+        app.get("/v2/_catalog").bearer(&token).send().await.expect(401);
     }
 }
 

@@ -15,7 +15,8 @@ use crate::cache::Cache;
 use crate::cache::redis::{Redis, Topology};
 use crate::clock::SystemClock;
 use crate::config::{self, Settings, StoreUrl};
-use crate::oci::{Algorithm, Digest};
+use crate::oci::schema1::{KeyError, SigningKey};
+use crate::oci::{Algorithm, Digest, Negotiation};
 use crate::registry::{Caching, Leases, Limits, Policy, Registry};
 use crate::server;
 use crate::store::local::{Local, OpenError};
@@ -54,6 +55,9 @@ pub enum StartError {
     /// The users, the keys or the certificate cannot be read.
     #[error("{0}")]
     File(String),
+    /// The key for what is converted to schema 1 is none.
+    #[error("manifests.schema1_key: {0}")]
+    Schema1Key(#[from] KeyError),
     /// The socket cannot be opened.
     #[error("cannot listen on {0}: {1}")]
     Listen(std::net::SocketAddr, #[source] io::Error),
@@ -115,10 +119,18 @@ pub fn api(
     let policy = Policy {
         sparse_indexes: sparse != config::Sparse::None,
         sparse_images: sparse == config::Sparse::All,
+        negotiation: match settings.manifests.mode {
+            config::ManifestMode::Oci => Negotiation::Oci,
+            config::ManifestMode::DockerLegacy => Negotiation::DockerLegacy,
+        },
+        schema1_push: settings.manifests.takes_schema1(),
     };
     let shared = shared_cache(settings)?;
     let (caching, limits) = (caching(settings), limits(settings));
-    let registry = Registry::new(store, shared, caching, limits, policy, leases, tasks.clone());
+    let mut registry = Registry::new(store, shared, caching, limits, policy, leases, tasks.clone());
+    if policy.negotiation == Negotiation::DockerLegacy {
+        registry = registry.with_schema1_key(schema1_key(settings)?);
+    }
     let delivery = match settings.blobs.delivery {
         config::Delivery::Proxy => api::Delivery::Proxy,
         config::Delivery::Redirect => api::Delivery::Redirect,
@@ -199,6 +211,22 @@ fn shared_cache(settings: &Settings) -> Result<Option<Arc<dyn Cache>>, StartErro
     Ok(Some(Arc::new(Redis::new(&redis, &prefix)?)))
 }
 
+/// The key that signs images converted to schema 1.
+fn schema1_key(settings: &Settings) -> Result<SigningKey, KeyError> {
+    if let Some(key) = &settings.manifests.schema1_key {
+        let key = SigningKey::from_pem(key.expose())?;
+        tracing::info!(key = key.id(), "images converted to schema 1 are signed");
+        return Ok(key);
+    }
+    let key = SigningKey::generate();
+    tracing::warn!(
+        key = key.id(),
+        "manifests.schema1_key is not set: images converted to schema 1 are signed with a key that \
+         was made now and that no other process has"
+    );
+    Ok(key)
+}
+
 fn limits(settings: &Settings) -> Limits {
     let bytes = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
     Limits {
@@ -228,6 +256,9 @@ pub fn start_logging(settings: &Settings) {
 pub async fn check(settings: &Settings) -> Result<(Arc<dyn ObjectStore>, ProbeReport), StartError> {
     authorizer(settings)?;
     sockets(settings)?;
+    if let Some(key) = &settings.manifests.schema1_key {
+        SigningKey::from_pem(key.expose())?;
+    }
     let store = open_store(settings).await?;
     let report = store::probe(store.as_ref()).await?;
     if report.append_only() && !settings.store.append_only {

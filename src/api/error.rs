@@ -7,14 +7,14 @@
 
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
-use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, VARY, WWW_AUTHENTICATE};
 use http::{HeaderName, HeaderValue, StatusCode};
 use serde_json::{Value, json};
 
 use super::endpoint::RouteError;
 use super::headers::value;
 use crate::auth::Denied;
-use crate::oci::{DigestError, ErrorCode, ManifestError, ReferenceError};
+use crate::oci::{DigestError, ErrorCode, ManifestError, ReferenceError, schema1};
 use crate::registry;
 
 /// After how many seconds a client may come back when we are too busy or the store is away.
@@ -136,8 +136,12 @@ impl From<registry::Error> for Error {
             Registry::BlobUnknown => {
                 Self::new(StatusCode::NOT_FOUND, ErrorCode::BlobUnknown, message)
             }
-            Registry::ManifestUnknown | Registry::NotAcceptable { .. } => {
+            Registry::ManifestUnknown => {
                 Self::new(StatusCode::NOT_FOUND, ErrorCode::ManifestUnknown, message)
+            }
+            Registry::NotAcceptable { .. } => {
+                Self::new(StatusCode::NOT_FOUND, ErrorCode::ManifestUnknown, message)
+                    .header(VARY, HeaderValue::from_static("Accept"))
             }
             Registry::NameUnknown => {
                 Self::new(StatusCode::NOT_FOUND, ErrorCode::NameUnknown, message)
@@ -166,6 +170,14 @@ impl From<registry::Error> for Error {
             }
             Registry::Manifest(ManifestError::Invalid(_)) => {
                 Self::new(StatusCode::BAD_REQUEST, ErrorCode::ManifestInvalid, message)
+            }
+            Registry::Schema1(error) => {
+                let code = match error {
+                    schema1::Error::Invalid(_) => ErrorCode::ManifestInvalid,
+                    schema1::Error::Unverified(_) => ErrorCode::ManifestUnverified,
+                    schema1::Error::Name(_) => ErrorCode::NameInvalid,
+                };
+                Self::new(StatusCode::BAD_REQUEST, code, message)
             }
             Registry::ReferencesMissing(digests) => Self {
                 status: StatusCode::BAD_REQUEST,

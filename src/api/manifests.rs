@@ -2,6 +2,7 @@
 
 use axum::body::Body;
 use axum::response::Response;
+use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, ETAG, LOCATION, VARY};
 use http::{HeaderValue, Method, StatusCode};
 
@@ -66,20 +67,7 @@ pub(super) async fn put(
     let tags = tags(cx, reference)?;
     let limit = cx.api.registry.limits().manifest_bytes_max;
     let raw = body::read_at_most(body, limit, cx.api.settings.body_idle).await?;
-    let digest = match reference {
-        Reference::Tag(_) => Digest::of(Algorithm::Sha256, &raw),
-        Reference::Digest(expected) => {
-            let actual = Digest::of(expected.algorithm(), &raw);
-            if actual != *expected {
-                let message = format!("the manifest hashes to {actual}");
-                let status = StatusCode::BAD_REQUEST;
-                return Err(Error::new(status, ErrorCode::DigestInvalid, message));
-            }
-            actual
-        }
-    };
-    let declared = headers::content_type(&cx.headers);
-    let manifest = Manifest::parse(raw, declared.as_ref()).map_err(registry::Error::Manifest)?;
+    let (manifest, digest) = received(cx, reference, raw)?;
     let (condition, imposed) = condition(cx, name)?;
     let push = Push { name, manifest: &manifest, digest, tags: &tags, condition: &condition };
     let pushed = cx.api.registry.put_manifest(&push).await.map_err(|error| match error {
@@ -122,6 +110,34 @@ fn condition(cx: &Context, name: &RepositoryName) -> Result<(TagCondition, bool)
 
 fn only_create() -> Error {
     Error::forbidden("the caller may create tags, but not move one that is there")
+}
+
+/// The manifest of a push, and the digest that it goes by.
+fn received(cx: &Context, reference: &Reference, raw: Bytes) -> Result<(Manifest, Digest), Error> {
+    let declared = headers::content_type(&cx.headers);
+    if let Some(signed) = cx.api.registry.read_schema1(&raw, declared.as_ref())? {
+        let digest = identified(reference, signed.payload())?;
+        return Ok((signed.into_manifest(), digest));
+    }
+    let digest = identified(reference, &raw)?;
+    let manifest = Manifest::parse(raw, declared.as_ref()).map_err(registry::Error::Manifest)?;
+    Ok((manifest, digest))
+}
+
+/// The digest of what was pushed, which must be the one in the path, if there is one.
+fn identified(reference: &Reference, bytes: &[u8]) -> Result<Digest, Error> {
+    match reference {
+        Reference::Tag(_) => Ok(Digest::of(Algorithm::Sha256, bytes)),
+        Reference::Digest(expected) => {
+            let actual = Digest::of(expected.algorithm(), bytes);
+            if actual != *expected {
+                let message = format!("the manifest hashes to {actual}");
+                let status = StatusCode::BAD_REQUEST;
+                return Err(Error::new(status, ErrorCode::DigestInvalid, message));
+            }
+            Ok(actual)
+        }
+    }
 }
 
 /// The tags that a push sets: the one in its path, or those in its query.

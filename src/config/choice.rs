@@ -69,6 +69,20 @@ impl Choice for RedisTopology {
         &[("single", Self::Single), ("sentinel", Self::Sentinel), ("cluster", Self::Cluster)];
 }
 
+/// Whose rules manifests are served by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ManifestMode {
+    /// Those of the distribution-spec.
+    Oci,
+    /// Those of Docker's registry 2.x.
+    DockerLegacy,
+}
+
+impl Choice for ManifestMode {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("oci", Self::Oci), ("docker-legacy", Self::DockerLegacy)];
+}
+
 /// The checksum that goes with an upload to S3.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Checksum {

@@ -28,7 +28,9 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-pub use self::choice::{Checksum, Delivery, GeneralAccess, LogFormat, RedisTopology, Sparse};
+pub use self::choice::{
+    Checksum, Delivery, GeneralAccess, LogFormat, ManifestMode, RedisTopology, Sparse,
+};
 pub use self::errors::{Errors, Place, Problem};
 pub use self::networks::Networks;
 pub use self::reference::{reference, reference_markdown};

@@ -7,7 +7,9 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use super::choice::{Checksum, Delivery, GeneralAccess, LogFormat, RedisTopology, Sparse};
+use super::choice::{
+    Checksum, Delivery, GeneralAccess, LogFormat, ManifestMode, RedisTopology, Sparse,
+};
 use super::networks::Networks;
 use super::secret::Secret;
 use super::store_url::StoreUrl;
@@ -307,11 +309,41 @@ pub struct ManifestSettings {
     pub tags_per_push_max: u32,
     /// Whether clients may delete manifests and tags.
     pub delete: bool,
+    /// What a client gets that asks for a tag and does not accept the type that is stored.
+    ///
+    /// `oci`: what is stored, or the `linux/amd64` image of a Docker list for a client that knows
+    /// no lists; OCI documents are refused (404). `docker-legacy`: what Docker's registry 2.x
+    /// served, for clients as old: only types that the client names count, not wildcards, and
+    /// images of schema 2 are converted to schema 1. By digest nothing is ever exchanged.
+    pub mode: ManifestMode,
+    /// Whether clients may push signed manifests of schema 1, the type before schema 2.
+    /// When it is not given: true in mode `docker-legacy`, false otherwise. Those that are stored
+    /// are always served.
+    pub schema1_push: Option<bool>,
+    /// The private key that signs images converted to schema 1: a key on the curve P-256 in PEM.
+    /// It can be the `signingkeyfile` of a Docker registry. All processes on one bucket should
+    /// have the same; when it is not given, each makes one for itself at the start.
+    pub schema1_key: Option<Secret>,
+}
+
+impl ManifestSettings {
+    /// Whether schema 1 may be pushed, decided.
+    pub fn takes_schema1(&self) -> bool {
+        self.schema1_push.unwrap_or(self.mode == ManifestMode::DockerLegacy)
+    }
 }
 
 impl Default for ManifestSettings {
     fn default() -> Self {
-        Self { bytes_max: 4 * MIB, sparse: Sparse::None, tags_per_push_max: 64, delete: true }
+        Self {
+            bytes_max: 4 * MIB,
+            sparse: Sparse::None,
+            tags_per_push_max: 64,
+            delete: true,
+            mode: ManifestMode::Oci,
+            schema1_push: None,
+            schema1_key: None,
+        }
     }
 }
 

@@ -65,6 +65,9 @@ pub(super) const SETTINGS: &[Setting] = &[
     row("manifests.sparse", Value(|s| &mut s.manifests.sparse)),
     row("manifests.tags_per_push_max", Count(1..=1024, |s| &mut s.manifests.tags_per_push_max)),
     row("manifests.delete", Value(|s| &mut s.manifests.delete)),
+    row("manifests.mode", Value(|s| &mut s.manifests.mode)),
+    row("manifests.schema1_push", Value(|s| &mut s.manifests.schema1_push)),
+    row("manifests.schema1_key", Secret(|s| &mut s.manifests.schema1_key)),
     row("lists.page_max", Count(1..=1000, |s| &mut s.lists.page_max)),
     row("lists.catalog", Value(|s| &mut s.lists.catalog)),
     row("cache.local_bytes", Bytes(0..=TIB, |s| &mut s.cache.local_bytes)),
@@ -112,6 +115,8 @@ pub(super) const EXAMPLES: &[(&str, &str)] = &[
     ("store.s3.access_key_id", "longshore"),
     ("store.s3.secret_access_key", "..."),
     ("store.s3.session_token", "..."),
+    ("manifests.schema1_push", "true"),
+    ("manifests.schema1_key", "..."),
 ];
 
 /// What the name of every variable of Longshore begins with.

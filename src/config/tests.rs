@@ -88,6 +88,17 @@ fn every_setting_is_set_by_the_file_and_by_its_variable() {
 }
 
 #[test]
+fn schema_1_is_taken_where_it_is_asked_for() {
+    let takes = |mode: &str, push: &str| {
+        let variables =
+            [("LONGSHORE_MANIFESTS_MODE", mode), ("LONGSHORE_MANIFESTS_SCHEMA1_PUSH", push)];
+        load(&environment(&variables)).unwrap().manifests.takes_schema1()
+    };
+    assert!(!takes("oci", "") && takes("docker-legacy", ""));
+    assert!(takes("oci", "true") && !takes("docker-legacy", "false"));
+}
+
+#[test]
 fn names_are_unique() {
     let mut keys: Vec<String> = table::keys().collect();
     let mut variables: Vec<String> = table::keys().map(|key| variable(&key)).collect();
@@ -324,6 +335,8 @@ fn texts_that_are_refused() {
         ("log.level", &["", "loud", "INFO", "info,", "longshore=loud", "=info", "a b=info"]),
         ("log.format", &["", "JSON"]),
         ("access.anonymous", &["", "everything"]),
+        ("manifests.mode", &["", "docker", "OCI"]),
+        ("manifests.schema1_push", &["", "yes"]),
     ] {
         let (setting, _) = table::find(key).unwrap();
         for text in texts {
@@ -348,6 +361,11 @@ fn the_reference_is_a_configuration_that_changes_nothing() {
         server: ServerSettings::default(),
         store: StoreSettings { s3: S3Settings::default(), ..all.store.clone() },
         cache: CacheSettings::default(),
+        manifests: ManifestSettings {
+            schema1_push: None,
+            schema1_key: None,
+            ..all.manifests.clone()
+        },
         ..all.clone()
     };
     assert_eq!(nothing_else, Settings::default());

@@ -10,7 +10,8 @@ use serde::{Serialize, Serializer};
 /// What went wrong, in the vocabulary of the specification.
 ///
 /// The first fourteen are the table in distribution-spec, "Error codes", which binds every 4xx
-/// answer with a body. The last two are distribution's, for 5xx, where the table does not apply.
+/// answer with a body. `MANIFEST_UNVERIFIED` is older than the table, which tolerates it for
+/// manifests of schema 1. The last two are distribution's, for 5xx, where the table does not apply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ErrorCode {
     /// code-1: blob unknown to registry.
@@ -41,6 +42,8 @@ pub enum ErrorCode {
     Unsupported,
     /// code-14: too many requests.
     TooManyRequests,
+    /// A signature in a manifest of schema 1 does not hold.
+    ManifestUnverified,
     /// A fault of ours that has no name (500).
     Unknown,
     /// Something we depend on does not answer (503).
@@ -65,6 +68,7 @@ impl ErrorCode {
             Self::Denied => "DENIED",
             Self::Unsupported => "UNSUPPORTED",
             Self::TooManyRequests => "TOOMANYREQUESTS",
+            Self::ManifestUnverified => "MANIFEST_UNVERIFIED",
             Self::Unknown => "UNKNOWN",
             Self::Unavailable => "UNAVAILABLE",
         }

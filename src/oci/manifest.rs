@@ -1,7 +1,7 @@
 //! Manifests: checked once, kept as they came.
 
 mod body;
-mod outline;
+pub(super) mod outline;
 #[cfg(test)]
 mod tests;
 
@@ -70,7 +70,7 @@ impl Manifest {
         }
         let text = text(&raw)?;
         let outline = Outline::read(text)?;
-        check_schema_version(&outline)?;
+        check_schema_version(&outline, declared)?;
         let media_type = media_type(&outline, declared)?;
         check_shape(&outline, &media_type)?;
         let body = Body::read(text, &media_type)?;
@@ -82,7 +82,7 @@ impl Manifest {
         &self.raw
     }
 
-    /// What it is; one of [`MediaType::ACCEPTED`].
+    /// What it is; one of [`MediaType::ACCEPTED`], or signed schema 1.
     pub fn media_type(&self) -> &MediaType {
         &self.media_type
     }
@@ -118,6 +118,20 @@ impl Manifest {
     /// Its own annotations, which the list of referrers repeats.
     pub fn annotations(&self) -> Option<&BTreeMap<String, String>> {
         self.annotations.as_ref()
+    }
+
+    /// A document of schema 1 whose signatures hold, with its layers.
+    pub(super) fn schema1(raw: Bytes, layers: Vec<Descriptor>) -> Self {
+        Self {
+            raw,
+            media_type: MediaType::DockerSchema1Signed,
+            blobs: layers,
+            external_layers: Vec::new(),
+            children: Vec::new(),
+            subject: None,
+            artifact_type: None,
+            annotations: None,
+        }
     }
 
     fn assemble(raw: Bytes, media_type: MediaType, body: Body) -> Result<Self, ManifestError> {
@@ -158,7 +172,7 @@ impl Manifest {
 }
 
 /// The document as text, if it can be JSON at all.
-fn text(raw: &[u8]) -> Result<&str, ManifestError> {
+pub(super) fn text(raw: &[u8]) -> Result<&str, ManifestError> {
     let text = str::from_utf8(raw).map_err(|error| {
         invalid(format!("the manifest is not UTF-8 text: byte {} is wrong", error.valid_up_to()))
     })?;
@@ -168,10 +182,13 @@ fn text(raw: &[u8]) -> Result<&str, ManifestError> {
     Ok(text)
 }
 
-fn check_schema_version(outline: &Outline<'_>) -> Result<(), ManifestError> {
+fn check_schema_version(
+    outline: &Outline<'_>,
+    declared: Option<&MediaType>,
+) -> Result<(), ManifestError> {
     match outline.schema_version {
         Some(2) => Ok(()),
-        Some(1) => Err(schema1()),
+        Some(1) if declared.is_none() => Err(schema1()),
         Some(version) => Err(invalid(format!("schemaVersion must be 2, it is {version}"))),
         None => Err(missing("schemaVersion", "the number 2")),
     }
@@ -261,7 +278,7 @@ fn served(media_type: &MediaType, at: &str) -> Result<(), ManifestError> {
 }
 
 /// Whether a `Content-Type` says nothing about what the manifest is.
-fn is_generic(media_type: &MediaType) -> bool {
+pub(super) fn is_generic(media_type: &MediaType) -> bool {
     matches!(media_type.as_str(), "" | "application/json" | "application/octet-stream")
 }
 
@@ -274,7 +291,8 @@ fn is_external(layer: &Descriptor) -> bool {
 
 fn schema1() -> ManifestError {
     ManifestError::Unsupported(
-        "Docker image manifests of schema 1 are not supported: push schema 2 or an OCI manifest"
+        "pushing Docker image manifests of schema 1 is not supported: push schema 2 or an OCI \
+         manifest"
             .to_owned(),
     )
 }

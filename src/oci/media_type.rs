@@ -32,7 +32,7 @@ pub enum MediaType {
 }
 
 impl MediaType {
-    /// The types that can be pushed.
+    /// The types that can be pushed everywhere. Schema 1 has to be switched on.
     pub const ACCEPTED: [Self; 4] =
         [Self::OciManifest, Self::OciIndex, Self::DockerManifest, Self::DockerManifestList];
 

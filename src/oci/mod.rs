@@ -20,6 +20,8 @@ mod media_type;
 
 mod descriptor;
 mod manifest;
+mod negotiation;
+pub mod schema1;
 
 mod error_code;
 
@@ -35,5 +37,6 @@ pub use hasher::{Hasher, HasherStateError};
 pub use manifest::{DESCRIPTORS_MAX, Manifest, ManifestError};
 pub use media_type::MediaType;
 pub use name::{NameError, RepositoryName};
+pub use negotiation::{Answer, Negotiation};
 pub use reference::{Reference, ReferenceError, Tag, TagError};
 pub use upload_id::{UploadId, UploadIdError};

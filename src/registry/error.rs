@@ -1,6 +1,6 @@
 //! What can be true when the registry cannot do what it was asked.
 
-use crate::oci::{Digest, ManifestError};
+use crate::oci::{Digest, ManifestError, MediaType, schema1};
 use crate::store;
 
 /// One variant for each thing that a caller treats differently.
@@ -51,6 +51,9 @@ pub enum Error {
     /// The manifest cannot be accepted as it is.
     #[error(transparent)]
     Manifest(#[from] ManifestError),
+    /// The same of schema 1.
+    #[error(transparent)]
+    Schema1(#[from] schema1::Error),
     /// The manifest names content that this repository does not have.
     #[error("the manifest names {} objects that are missing", .0.len())]
     ReferencesMissing(Vec<Digest>),
@@ -72,6 +75,11 @@ impl Error {
             Self::Unavailable(error) => error,
             other => store::Error::Damaged(other.to_string()),
         }
+    }
+
+    /// This type is stored, and the client takes neither it nor anything that could replace it.
+    pub(super) fn not_acceptable(stored: &MediaType) -> Self {
+        Self::NotAcceptable { stored: stored.to_string() }
     }
 }
 

@@ -11,7 +11,9 @@ use super::referrers::Referrer;
 pub use super::tags::TagCondition;
 use super::tags::TagTarget;
 use super::{Error, LIST_ROWS_MAX, Registry, concurrently};
-use crate::oci::{Accept, AnyDigest, Digest, Manifest, MediaType, Reference, RepositoryName, Tag};
+use crate::oci::{
+    Accept, Answer, AnyDigest, Digest, Manifest, MediaType, Reference, RepositoryName, Tag, schema1,
+};
 use crate::store::{self, Deadline, EntryKey, Prefix, Version};
 
 /// The entry `m/`: the header before the exact bytes of a manifest.
@@ -76,11 +78,12 @@ pub(super) fn cached_manifest(
     body: &Bytes,
 ) -> Result<StoredManifest, store::Error> {
     let (header, bytes) = entry::decode::<Header>(body).map_err(Error::into_store)?;
-    if Digest::of(digest.algorithm(), &bytes) != *digest {
+    let Ok(media_type) = header.media_type.parse();
+    let identity = schema1::identity(&media_type, &bytes);
+    if identity.is_none_or(|identity| Digest::of(digest.algorithm(), &identity) != *digest) {
         tracing::error!(%name, %digest, "a stored manifest does not match its digest");
         return Err(store::Error::Damaged(format!("the manifest {digest} of {name}")));
     }
-    let Ok(media_type) = header.media_type.parse();
     Ok(StoredManifest { digest: *digest, media_type, bytes })
 }
 
@@ -109,12 +112,8 @@ impl Registry {
         }
     }
 
-    /// Finds the manifest to serve to a client that accepts these types.
-    ///
-    /// What is stored is served where the client names its type or accepts anything. An older
-    /// client that asks for a tag and knows no lists gets the `linux/amd64` image of a Docker
-    /// manifest list, as the Docker registry always did. OCI documents are never served to a
-    /// client that names other types only. By digest nothing is ever exchanged for something else.
+    /// Finds the manifest to serve to a client that accepts these types, by the rules of
+    /// [`Negotiation`](crate::oci::Negotiation).
     pub async fn negotiate(
         &self,
         name: &RepositoryName,
@@ -122,27 +121,25 @@ impl Registry {
         accept: &Accept,
     ) -> Result<Arc<StoredManifest>, Error> {
         let stored = self.manifest(name, reference).await?;
-        if accept.is_unrestricted() || accept.names(&stored.media_type) {
-            return Ok(stored);
-        }
-        match (&stored.media_type, reference) {
-            (MediaType::OciManifest | MediaType::OciIndex, _) => {
-                Err(Error::NotAcceptable { stored: stored.media_type.to_string() })
-            }
-            (MediaType::DockerManifestList, Reference::Tag(_))
-                if accept.names(&MediaType::DockerManifest) =>
-            {
+        let negotiation = self.policy.negotiation;
+        let Reference::Tag(tag) = reference else {
+            return match negotiation.answer(&stored.media_type, false, accept) {
+                Answer::NotAcceptable => Err(Error::not_acceptable(&stored.media_type)),
+                Answer::Stored | Answer::Child | Answer::Schema1 => Ok(stored),
+            };
+        };
+        match negotiation.answer(&stored.media_type, true, accept) {
+            Answer::Stored => Ok(stored),
+            Answer::NotAcceptable => Err(Error::not_acceptable(&stored.media_type)),
+            Answer::Schema1 => self.converted(name, tag, &stored).await,
+            Answer::Child => {
                 let child = default_child(&stored).ok_or(Error::ManifestUnknown)?;
-                self.manifest(name, &Reference::Digest(child)).await
+                let child = self.manifest(name, &Reference::Digest(child)).await?;
+                match negotiation.child(&child.media_type, accept) {
+                    Answer::Schema1 => self.converted(name, tag, &child).await,
+                    Answer::Stored | Answer::Child | Answer::NotAcceptable => Ok(child),
+                }
             }
-            (
-                MediaType::DockerManifest
-                | MediaType::DockerManifestList
-                | MediaType::DockerSchema1
-                | MediaType::DockerSchema1Signed
-                | MediaType::Other(_),
-                _,
-            ) => Ok(stored),
         }
     }
 

@@ -15,6 +15,7 @@ mod error;
 mod facts;
 mod manifests;
 mod referrers;
+mod schema1;
 mod tags;
 
 use std::collections::HashSet;
@@ -33,7 +34,8 @@ pub use referrers::ReferrersPage;
 pub use tags::Page;
 
 use crate::cache::Cache;
-use crate::oci::RepositoryName;
+use crate::oci::schema1::SigningKey;
+use crate::oci::{Negotiation, RepositoryName};
 use crate::store::ObjectStore;
 use facts::Facts;
 use uploads::Budget;
@@ -61,13 +63,17 @@ pub struct Limits {
     pub page_max: usize,
 }
 
-/// What is accepted, beyond what the specification demands.
+/// What is accepted, beyond what the specification demands, and how it is served.
 #[derive(Clone, Copy, Debug)]
 pub struct Policy {
     /// Whether an index may name manifests that are not there.
     pub sparse_indexes: bool,
     /// Whether an image may name blobs that are not there.
     pub sparse_images: bool,
+    /// By which rules a client gets another manifest than the one that is stored.
+    pub negotiation: Negotiation,
+    /// Whether manifests of schema 1 may be pushed.
+    pub schema1_push: bool,
 }
 
 /// Rows that one listing request asks the store for, at most (S3's own bound).
@@ -87,6 +93,8 @@ pub struct Registry {
     budget: Budget,
     facts: Facts,
     tasks: TaskTracker,
+    /// Signs what is converted to schema 1.
+    schema1_key: Option<SigningKey>,
     /// Repositories whose catalog marker this process has seen alive. A hint that saves a write:
     /// markers are never killed.
     marked: Mutex<HashSet<RepositoryName>>,
@@ -115,8 +123,8 @@ impl Registry {
     ) -> Self {
         let budget = Budget::new(&limits);
         let facts = Facts::new(store, shared, leases, caching, tasks.clone());
-        let store = facts.watched();
-        Self { store, limits, policy, leases, budget, facts, tasks, marked: Mutex::default() }
+        let (store, schema1_key, marked) = (facts.watched(), None, Mutex::default());
+        Self { store, limits, policy, leases, budget, facts, tasks, schema1_key, marked }
     }
 
     /// The bounds that this registry keeps.

@@ -20,6 +20,7 @@
 )]
 
 mod auth;
+mod cache;
 mod catalog;
 mod concurrency;
 mod contracts;
@@ -40,6 +41,7 @@ mod ranges;
 mod redirect;
 mod referrers;
 mod s3_transport;
+mod schema1;
 mod store_suite;
 mod support;
 mod tag_conditions;

@@ -59,6 +59,8 @@ start_process() {
   local name=$1
   shift
   process_log=$TEST_LOGS/$name.log
+  # Now and not in the child, or the lines of an earlier run might be taken for its own.
+  : >"$process_log"
   "$@" >"$process_log" 2>&1 &
   process_id=$!
   process_ids+=("$process_id")

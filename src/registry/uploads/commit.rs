@@ -125,9 +125,8 @@ impl Registry {
         {
             receiver.session.part_next = bound;
         }
-        let tail = receiver.buffer.split().freeze();
-        let hashes = receiver.hashes.clone();
-        receiver.write(&hashes, &tail).await?;
+        let (body, tail) = receiver.pack();
+        receiver.write_body(body).await?;
         Ok(self.complete(receiver, tail, digests).await?)
     }
 

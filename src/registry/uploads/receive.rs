@@ -343,9 +343,8 @@ impl<'a> Receiver<'a> {
             self.session.reserved_to = None;
         }
         let was_new = self.is_unwritten();
-        let tail = std::mem::take(&mut self.buffer).freeze();
-        let hashes = self.hashes.clone();
-        match self.write(&hashes, &tail).await {
+        let (body, tail) = self.pack();
+        match self.write_body(body).await {
             Ok(()) => Ok(()),
             Err(Error::OutOfOrder { .. } | Error::UploadUnknown) if was_new => {
                 Err(Stop::NotNew(tail))
@@ -354,9 +353,23 @@ impl<'a> Receiver<'a> {
         }
     }
 
+    /// The entry that makes all that was received durable, and the tail as a part of it: while the
+    /// store takes its time the tail is in memory once, and not four times.
+    pub(super) fn pack(&mut self) -> (Bytes, Bytes) {
+        let body = self.session.encode(&self.hashes, &self.buffer);
+        let tail = body.slice(body.len() - self.buffer.len()..);
+        self.buffer = BytesMut::new();
+        self.durable.1 = Bytes::new();
+        (body, tail)
+    }
+
     /// Writes the session entry. If another request was first, says where the session stands now.
-    pub(super) async fn write(&mut self, hashes: &Hashes, tail: &Bytes) -> Result<(), Error> {
+    async fn write(&mut self, hashes: &Hashes, tail: &Bytes) -> Result<(), Error> {
         let body = self.session.encode(hashes, tail);
+        self.write_body(body).await
+    }
+
+    pub(super) async fn write_body(&mut self, body: Bytes) -> Result<(), Error> {
         let key = self.key();
         let store = self.registry.store();
         let written = match &self.version {

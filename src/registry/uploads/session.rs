@@ -227,7 +227,10 @@ impl Registry {
                 return Ok(Some((loaded, None)));
             }
             let part_next = loaded.session.part_next;
-            let needed = part_bytes_min(self.limits.part_bytes, part_next).max(loaded.tail.len());
+            // Going on with it keeps the durable tail beside the one that grows.
+            let needed = part_bytes_min(self.limits.part_bytes, part_next)
+                .max(2 * loaded.tail.len())
+                .min(self.limits.buffer_bytes_max);
             let reserved = waited.take().filter(|reserved| reserved.bytes() >= needed);
             if let Some(reserved) = reserved.or_else(|| self.budget.try_reserve(needed)) {
                 return Ok(Some((loaded, Some(reserved))));

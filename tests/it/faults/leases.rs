@@ -107,6 +107,10 @@ async fn a_manifest_that_stalls_is_refused_by_the_store() {
         let reply = scene.stalled(operation, below, STALL, scene.push("v1")).await;
         let reply = reply.expect_error(503, "UNAVAILABLE");
         assert!(reply.header("retry-after").is_some(), "{below}: {reply:?}");
+        // What stalled was refused itself, not only what came after it.
+        let refused = if operation == Operation::Read { "v1/m/" } else { below };
+        let entries = scene.memory.entries();
+        assert!(entries.iter().all(|(key, _)| !key.starts_with(refused)), "{below}");
         scene.app.get("/v2/a/manifests/v1").send().await.expect(404);
         // A stall that is short enough is none.
         let short = Duration::from_secs(299);

@@ -161,10 +161,12 @@ async fn unsupported_types() {
         ("schema 1", SCHEMA_1, spelled(&schema1)),
         ("signed", SCHEMA_1_SIGNED, spelled(&schema1)),
         ("undeclared", "application/json", spelled(&schema1)),
-        ("as schema 2", DOCKER_MANIFEST, spelled(&schema1)),
         ("artifact", withdrawn, spelled(&artifact)),
     ];
     refuse(rows, 400, "UNSUPPORTED").await;
+    // One that says it is something else is not taken at its word.
+    let rows = vec![("as schema 2", DOCKER_MANIFEST, spelled(&schema1))];
+    refuse(rows, 400, "MANIFEST_INVALID").await;
 }
 
 /// Nobody loses a manifest because of `curl -T`.

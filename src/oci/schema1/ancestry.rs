@@ -1,0 +1,50 @@
+//! The family tree in a history: each entry may name itself and its parent.
+
+use std::collections::{HashMap, HashSet};
+
+use serde::Deserialize;
+
+use super::{Error, invalid};
+use crate::oci::excerpt::excerpt;
+
+/// What counts of an entry. The rest is the client's business, and so is an entry that cannot be
+/// read: the Docker registry never looked into them.
+#[derive(Deserialize)]
+struct Entry {
+    id: String,
+    parent: Option<String>,
+}
+
+/// Refuses a history whose entries are their own ancestors: a client that walks up from the top
+/// would never arrive.
+pub(super) fn check<'a>(history: impl Iterator<Item = &'a str>) -> Result<(), Error> {
+    let mut parents: HashMap<String, Option<String>> = HashMap::new();
+    for text in history {
+        let Ok(entry) = serde_json::from_str::<Entry>(text) else { continue };
+        let parent = entry.parent.filter(|parent| !parent.is_empty());
+        // Old clients wrote an entry twice; only two that differ are a contradiction.
+        if parents.get(&entry.id).is_some_and(|known| *known != parent) {
+            return Err(invalid(format!(
+                "the history gives {:?} two different parents",
+                excerpt(&entry.id)
+            )));
+        }
+        parents.insert(entry.id, parent);
+    }
+    let mut arrived: HashSet<&str> = HashSet::new();
+    for start in parents.keys() {
+        let mut path: HashSet<&str> = HashSet::new();
+        let mut at = Some(start.as_str());
+        while let Some(id) = at.filter(|id| !arrived.contains(id)) {
+            if !path.insert(id) {
+                return Err(invalid(format!(
+                    "the history goes round in a circle: {:?} is its own ancestor",
+                    excerpt(id)
+                )));
+            }
+            at = parents.get(id).and_then(Option::as_deref);
+        }
+        arrived.extend(path);
+    }
+    Ok(())
+}

@@ -1,0 +1,113 @@
+//! Redis is away, slow, full or forgetful, and nobody notices but the store.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use longshore::store::memory::Memory;
+
+use super::redis_server::{self, free_port};
+use super::{frontend, frontend_at, tag};
+use crate::support::App;
+
+/// Pushes, moves and deletes through two frontends, and expects what a registry without any cache
+/// would answer.
+async fn everything_works(apps: [&App; 2], name: &str) {
+    for round in 0..6u64 {
+        let (writer, reader) = (apps[round as usize % 2], apps[(round as usize + 1) % 2]);
+        let (digest, manifest) = writer.push_image(name, "latest", round * 10).await;
+        assert_eq!(tag(reader, name, "latest").await.as_ref(), Some(&digest), "{name} {round}");
+        let path = format!("/v2/{name}/manifests/{digest}");
+        assert_eq!(reader.get(&path).send().await.expect(200).body, manifest);
+        reader.request("DELETE", &path).send().await.expect(202);
+        assert_eq!(tag(reader, name, "latest").await, None, "{name} {round}");
+        assert_eq!(tag(writer, name, "latest").await, None, "{name} {round}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn down_at_the_start() {
+    let memory = Arc::new(Memory::new());
+    let url = format!("redis://127.0.0.1:{}", free_port());
+    let (one, other) = (frontend_at(&memory, &url).await, frontend_at(&memory, &url).await);
+    everything_works([&one, &other], "a").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_and_back() {
+    let Some(mut redis) = redis_server::start(&[]).await else { return };
+    let memory = Arc::new(Memory::new());
+    let (one, other) = (frontend(&memory, &redis).await, frontend(&memory, &redis).await);
+    everything_works([&one, &other], "before").await;
+    redis.kill();
+    everything_works([&one, &other], "without").await;
+    redis.run().await;
+    tokio::time::sleep(Duration::from_millis(1_200)).await;
+    everything_works([&one, &other], "after").await;
+    assert_ne!(redis.command(&["DBSIZE"]), "0", "it is used again");
+}
+
+/// A Redis that takes requests and never answers. What was written meanwhile is not forgotten: when
+/// it is back, with all it knew, nobody reads the old value.
+#[tokio::test(flavor = "multi_thread")]
+async fn stopped_and_back_with_old_values() {
+    let Some(redis) = redis_server::start(&[]).await else { return };
+    let memory = Arc::new(Memory::new());
+    let (one, other) = (frontend(&memory, &redis).await, frontend(&memory, &redis).await);
+    let (old, _) = one.push_image("a", "latest", 1).await;
+    assert_eq!(tag(&other, "a", "latest").await, Some(old));
+
+    redis.signal("STOP");
+    let (new, _) = one.push_image("a", "latest", 2).await;
+    assert_eq!(tag(&other, "a", "latest").await.as_ref(), Some(&new), "the store knows");
+    redis.signal("CONT");
+
+    // The writer owes Redis a deletion, and pays when it asks for the first time again.
+    tokio::time::sleep(Duration::from_millis(1_200)).await;
+    assert_eq!(tag(&one, "a", "latest").await.as_ref(), Some(&new));
+    assert_eq!(tag(&other, "a", "latest").await.as_ref(), Some(&new));
+    everything_works([&one, &other], "b").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn full_and_not_evicting() {
+    let full = ["--maxmemory", "2mb", "--maxmemory-policy", "noeviction"];
+    let Some(redis) = redis_server::start(&full).await else { return };
+    let large = "x".repeat(100_000);
+    for key in 0..40 {
+        redis.command(&["SET", &format!("filler{key}"), &large]);
+    }
+    assert!(redis.command(&["SET", "one more", &large]).contains("OOM"), "it is full");
+    let memory = Arc::new(Memory::new());
+    let (one, other) = (frontend(&memory, &redis).await, frontend(&memory, &redis).await);
+    everything_works([&one, &other], "a").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn flushed_all_the_time() {
+    let Some(redis) = redis_server::start(&[]).await else { return };
+    let memory = Arc::new(Memory::new());
+    let (one, other) = (frontend(&memory, &redis).await, frontend(&memory, &redis).await);
+    let flushing = async {
+        loop {
+            redis.command(&["FLUSHALL"]);
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::select! {
+        () = everything_works([&one, &other], "a") => {}
+        () = flushing => {}
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_password() {
+    let Some(redis) = redis_server::start(&["--requirepass", "right"]).await else { return };
+    let memory = Arc::new(Memory::new());
+    let url = redis.url().replace("redis://", "redis://:wrong@");
+    let (one, other) = (frontend_at(&memory, &url).await, frontend_at(&memory, &url).await);
+    everything_works([&one, &other], "a").await;
+    let url = redis.url().replace("redis://", "redis://:right@");
+    let app = frontend_at(&memory, &url).await;
+    let (digest, _) = app.push_image("b", "v1", 1).await;
+    assert_eq!(tag(&app, "b", "v1").await, Some(digest));
+}

@@ -28,7 +28,7 @@ start_bearer_registry() {
   mkdir -p "$folder"
   choose_address
   tokens=$address
-  start_process tokens "$repository_root/tests/token-server/serve" "$tokens" "$folder" tokens.test registry.test \
+  start_process tokens python3 "$repository_root/tests/token-server/serve.py" "$tokens" "$folder" tokens.test registry.test \
     "$login_user:$login_password"
   wait_until 'the token server' grep -q 'listening on' "$process_log"
   start_longshore bearer "$store" LONGSHORE_ACCESS_TOKEN_REALM=/token \

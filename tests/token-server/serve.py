@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """A token server for tests, as the Distribution registry specifies one ("Token Authentication").
 
-    tests/token-server/serve ADDRESS FOLDER ISSUER SERVICE USER:PASSWORD...
+    python3 tests/token-server/serve.py ADDRESS FOLDER ISSUER SERVICE USER:PASSWORD...
 
 Signs with ES256, by way of openssl, and needs nothing beyond Python. Before it listens it writes its
 public key to FOLDER/public.pem. A user may do everything; nobody in particular may pull what is below

@@ -10,13 +10,7 @@ use http_body::Body as _;
 
 use super::error::Error;
 use crate::oci::ErrorCode;
-use crate::registry::uploads::{Body as Received, Interrupted};
-
-/// Bytes of a refused body that are read and dropped, so that a client which is still sending gets
-/// to see the answer.
-const DRAINED_BYTES_MAX: usize = 32 * 1024 * 1024;
-/// How long the next bytes of a refused body are waited for.
-const DRAIN_IDLE: Duration = Duration::from_secs(2);
+use crate::registry::uploads::{Body as Received, Interrupted, drain};
 
 /// The length of a body, where its headers say so.
 pub(super) fn length(body: &Body) -> Option<u64> {
@@ -67,14 +61,4 @@ pub(super) async fn read_at_most(body: Body, limit: usize, idle: Duration) -> Re
 fn too_large(limit: usize) -> Error {
     let message = format!("the manifest is larger than {limit} bytes");
     Error::new(StatusCode::PAYLOAD_TOO_LARGE, ErrorCode::ManifestInvalid, message)
-}
-
-async fn drain(chunks: &mut Received) {
-    let mut drained = 0;
-    while drained < DRAINED_BYTES_MAX {
-        match tokio::time::timeout(DRAIN_IDLE, chunks.next()).await {
-            Ok(Some(Ok(chunk))) => drained += chunk.len(),
-            Ok(Some(Err(_)) | None) | Err(_) => return,
-        }
-    }
 }

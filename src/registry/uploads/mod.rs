@@ -89,13 +89,14 @@ impl Chunk {
     }
 }
 
-/// Bytes of a refused chunk that are read and dropped, so that a client which is still sending gets
+/// Bytes of a refused body that are read and dropped, so that a client which is still sending gets
 /// to see the answer instead of a broken connection.
 const DRAINED_BYTES_MAX: usize = 32 * 1024 * 1024;
-/// How long the next bytes of a refused chunk are waited for.
+/// How long the next bytes of a refused body are waited for.
 const DRAIN_IDLE: Duration = Duration::from_secs(2);
 
-async fn drain(body: &mut Body) {
+/// Reads on in a body that is refused, for a moment.
+pub async fn drain(body: &mut Body) {
     let mut drained = 0;
     while drained < DRAINED_BYTES_MAX {
         match timeout(DRAIN_IDLE, body.next()).await {

@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::auth::{Permission, Subject};
 use crate::config::{Errors, Flag, Sources};
+use crate::oci::RepositoryName;
 
 /// A container registry whose only state is a bucket.
 #[derive(Debug, Parser)]
@@ -23,8 +25,44 @@ pub enum Command {
     /// Check the configuration and the store, then exit.
     #[command(long_about = CHECK_ABOUT)]
     Check(ServeArguments),
+    /// Ask what the rules of access say.
+    #[command(subcommand)]
+    Access(AccessCommand),
     /// Print every setting with its default and its meaning, as a configuration file.
     ConfigReference(ReferenceArguments),
+}
+
+#[derive(Debug, Subcommand)]
+pub enum AccessCommand {
+    /// Tell which rule decides about a request, then exit: with 1 if it is denied.
+    #[command(long_about = EXPLAIN_ABOUT)]
+    Explain(ExplainArguments),
+}
+
+/// The actions that are done to a repository.
+const OF_A_REPOSITORY: [(&str, &str); 4] =
+    [("action", "pull"), ("action", "push"), ("action", "create"), ("action", "delete")];
+
+/// What `access explain` takes.
+#[derive(Debug, Clone, Args)]
+pub struct ExplainArguments {
+    /// Who asks: anonymous, user:NAME, group:NAME or claim:NAME=VALUE
+    ///
+    /// Give it several times for somebody who is all of these: a user and the groups of their
+    /// token.
+    #[arg(long, value_name = "SUBJECT", required = true)]
+    pub subject: Vec<Subject>,
+
+    /// About which repository
+    #[arg(long, value_name = "NAME", required_if_eq_any = OF_A_REPOSITORY)]
+    pub repository: Option<RepositoryName>,
+
+    /// What they want: pull, push, create, delete or catalog
+    #[arg(long, value_name = "ACTION")]
+    pub action: Permission,
+
+    #[command(flatten)]
+    pub settings: ServeArguments,
 }
 
 /// What `serve` and `check` take.
@@ -35,7 +73,7 @@ pub enum Command {
 pub struct ServeArguments {
     /// Address and port to listen on [default: 127.0.0.1:5000]
     ///
-    /// Any address but loopback also needs `--anonymous push`.
+    /// Any address but loopback also needs a login, or `--anonymous`.
     #[arg(long, value_name = "ADDRESS")]
     pub listen: Option<String>,
 
@@ -58,11 +96,11 @@ pub struct ServeArguments {
     #[arg(long, value_name = "URL")]
     pub redis: Option<String>,
 
-    /// What callers may do without a password: push, which is everything
+    /// What callers may do without a password: pull, or push, which is everything
     ///
-    /// Needed to listen on other addresses than loopback, so that nobody opens a registry to the
-    /// network by accident.
-    #[arg(long, value_name = "push")]
+    /// Without it and without a login the registry listens on loopback addresses only, so that
+    /// nobody opens a registry to the network by accident.
+    #[arg(long, value_name = "pull | push")]
     pub anonymous: Option<String>,
 
     /// A configuration file in TOML (also `LONGSHORE_CONFIG`)
@@ -124,6 +162,11 @@ Examples:
   AWS, with the role of the machine or the pod, blobs fetched from S3 by the clients:
     AWS_REGION=eu-central-1 longshore serve --store s3://my-bucket/registry --delivery redirect
 
+  Open to the network, with passwords for those who push:
+    htpasswd -B -c users alice
+    LONGSHORE_ACCESS_HTPASSWD_FILE=users LONGSHORE_ACCESS_AUTHENTICATED=push \\
+      longshore serve --listen 0.0.0.0:5000 --anonymous pull
+
   Open to the network, without passwords:
     longshore serve --listen 0.0.0.0:5000 --anonymous push
 
@@ -148,6 +191,15 @@ S3 credentials:
     access_key_id = \"longshore\"
     secret_access_key_file = \"/run/secrets/s3\"";
 
+const EXPLAIN_ABOUT: &str = "\
+Tell which rule decides about a request, then exit: with 1 if it is denied.
+
+Takes the configuration that `serve` takes, and neither a password nor a token: it tells what the \
+rules say of somebody who is who they claim to be. For example:
+
+    longshore access explain --config longshore.toml \\
+      --subject user:alice --subject group:developers --repository team/app --action push";
+
 const CHECK_ABOUT: &str = "\
 Check the configuration and the store, then exit.
 
@@ -160,7 +212,7 @@ mod tests {
     use clap::CommandFactory as _;
 
     use super::*;
-    use crate::config::{self, AnonymousAccess, Delivery};
+    use crate::config::{self, Delivery, GeneralAccess};
 
     #[test]
     fn the_command_line_is_sound() {
@@ -179,6 +231,6 @@ mod tests {
         assert_eq!(settings.server.listen.to_string(), "[::]:1");
         assert_eq!(settings.store.url.to_string(), "s3://bucket");
         assert_eq!(settings.blobs.delivery, Delivery::Redirect);
-        assert_eq!(settings.access.anonymous, Some(AnonymousAccess::Push));
+        assert_eq!(settings.access.anonymous, Some(GeneralAccess::Push));
     }
 }

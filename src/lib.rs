@@ -5,6 +5,7 @@
 //!
 //! - [`oci`]: the nouns of the specifications. Pure.
 //! - [`clock`]: what time it is, as an argument.
+//! - [`watched`]: files whose change is noticed.
 //! - [`store`]: the object store, its guarantees, and three implementations.
 //! - [`auth`]: who asks, and may they.
 //! - [`registry`]: what a registry does, in terms of the store.
@@ -17,6 +18,8 @@
 pub mod oci;
 
 pub mod clock;
+
+pub mod watched;
 
 pub mod store;
 

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
-use longshore::command_line::{Cli, Command, ServeArguments};
+use longshore::command_line::{AccessCommand, Cli, Command, ExplainArguments, ServeArguments};
 use longshore::config::{self, Settings};
 use longshore::wiring;
 use tokio::signal::unix::{SignalKind, signal};
@@ -38,6 +38,7 @@ fn main() -> ExitCode {
     let ended = match Cli::parse().command {
         Command::Serve(arguments) => with_settings(&arguments, serve),
         Command::Check(arguments) => with_settings(&arguments, check),
+        Command::Access(AccessCommand::Explain(arguments)) => explain(&arguments),
         Command::ConfigReference(arguments) => {
             let text =
                 if arguments.markdown { config::reference_markdown() } else { config::reference() };
@@ -60,14 +61,25 @@ fn say(text: &str) {
     let _ = std::io::stdout().write_all(text.as_bytes());
 }
 
+fn settings(arguments: &ServeArguments) -> Result<Settings, String> {
+    arguments
+        .sources()
+        .and_then(|sources| config::load(&sources))
+        .map_err(|errors| format!("the configuration cannot be used\n{errors}"))
+}
+
+fn explain(arguments: &ExplainArguments) -> Result<(), String> {
+    let ExplainArguments { subject, repository, action, settings: of } = arguments;
+    let explained = wiring::explain(&settings(of)?, subject, repository.as_ref(), *action)?;
+    say(&format!("{explained}\n"));
+    Ok(())
+}
+
 fn with_settings(
     arguments: &ServeArguments,
     run: impl AsyncFnOnce(Settings) -> Result<(), String>,
 ) -> Result<(), String> {
-    let settings = arguments
-        .sources()
-        .and_then(|sources| config::load(&sources))
-        .map_err(|errors| format!("the configuration cannot be used\n{errors}"))?;
+    let settings = settings(arguments)?;
     wiring::start_logging(&settings);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()

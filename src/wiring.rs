@@ -1,5 +1,7 @@
 //! From settings to a running registry: the one place that names every concrete type.
 
+mod access;
+
 use std::future::Future;
 use std::io;
 use std::sync::Arc;
@@ -9,7 +11,6 @@ use tokio::net::TcpListener;
 use tokio_util::task::TaskTracker;
 
 use crate::api::{self, Api};
-use crate::auth::Anyone;
 use crate::cache::Cache;
 use crate::cache::redis::{Redis, Topology};
 use crate::clock::SystemClock;
@@ -26,6 +27,8 @@ use crate::telemetry;
 
 /// How long the only process of a store believes what it knows. It forgets what it overwrites.
 const ALONE_TTL: Duration = Duration::from_hours(1);
+
+pub use access::{authorizer, explain};
 
 /// Why the registry cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +52,9 @@ pub enum StartError {
     /// The constants of the lease protocol contradict each other.
     #[error(transparent)]
     Leases(#[from] crate::registry::lease::UnsafeLeases),
+    /// The users, the keys or the certificate cannot be read.
+    #[error("{0}")]
+    File(String),
     /// The key for what is converted to schema 1 is none.
     #[error("manifests.schema1_key: {0}")]
     Schema1Key(#[from] KeyError),
@@ -140,11 +146,30 @@ pub fn api(
     };
     Ok(Arc::new(Api::new(
         Arc::new(registry),
-        Arc::new(Anyone),
+        authorizer(settings)?,
         Arc::new(SystemClock),
         api_settings,
         tasks.clone(),
     )))
+}
+
+/// How connections are served.
+pub fn sockets(settings: &Settings) -> Result<server::Settings, StartError> {
+    let of = &settings.server;
+    let tls = match (&of.tls.certificate_file, &of.tls.key_file) {
+        (Some(certificate), Some(key)) => {
+            Some(server::acceptor(certificate.into(), key.into()).map_err(StartError::File)?)
+        }
+        (Some(_) | None, None) | (None, Some(_)) => None,
+    };
+    Ok(server::Settings {
+        header_timeout: of.header_timeout,
+        body_idle_timeout: of.body_idle_timeout,
+        drain_timeout: of.drain_timeout,
+        connections_max: of.connections_max as usize,
+        trusted_proxies: of.trusted_proxies.0.clone(),
+        tls,
+    })
 }
 
 /// How much of a process's memory of facts is believed, and for how long. A folder belongs to one
@@ -226,8 +251,11 @@ pub fn start_logging(settings: &Settings) {
     telemetry::start(format, &settings.log.level);
 }
 
-/// Puts the store to the test, and refuses one that would lose writes.
+/// Reads the files that the settings name, puts the store to the test, and refuses one that would
+/// lose writes.
 pub async fn check(settings: &Settings) -> Result<(Arc<dyn ObjectStore>, ProbeReport), StartError> {
+    authorizer(settings)?;
+    sockets(settings)?;
     if let Some(key) = &settings.manifests.schema1_key {
         SigningKey::from_pem(key.expose())?;
     }
@@ -256,12 +284,6 @@ pub async fn serve(
         TcpListener::bind(address).await.map_err(|error| StartError::Listen(address, error))?;
     let address = listener.local_addr().unwrap_or(address);
     tracing::info!(store = %settings.store.url, "listening on {address}");
-    let sockets = server::Settings {
-        header_timeout: settings.server.header_timeout,
-        body_idle_timeout: settings.server.body_idle_timeout,
-        drain_timeout: settings.server.drain_timeout,
-        connections_max: settings.server.connections_max as usize,
-    };
-    server::run(listener, api, sockets, tasks, shutdown).await;
+    server::run(listener, api, sockets(settings)?, tasks, shutdown).await;
     Ok(())
 }

@@ -10,7 +10,13 @@ use http_body::Body as _;
 
 use super::error::Error;
 use crate::oci::ErrorCode;
-use crate::registry::uploads::{Body as Received, Interrupted, drain};
+use crate::registry::uploads::{Body as Received, Interrupted, drain, drain_up_to};
+
+/// Bytes of a body that are read and dropped when its sender may not send it at all.
+const DRAINED_UNASKED_BYTES_MAX: usize = 1024 * 1024;
+const DRAIN_UNASKED: Duration = Duration::from_secs(5);
+/// How long the next bytes of such a body are waited for.
+const DRAIN_IDLE: Duration = Duration::from_secs(2);
 
 /// The length of a body, where its headers say so.
 pub(super) fn length(body: &Body) -> Option<u64> {
@@ -61,4 +67,17 @@ pub(super) async fn read_at_most(body: Body, limit: usize, idle: Duration) -> Re
 fn too_large(limit: usize) -> Error {
     let message = format!("the manifest is larger than {limit} bytes");
     Error::new(StatusCode::PAYLOAD_TOO_LARGE, ErrorCode::ManifestInvalid, message)
+}
+
+/// Reads on for a little while in a request that was refused before its body was looked at, or a
+/// client that sends without waiting would find a broken connection and not the answer. Bounded
+/// more tightly, because it is done for everybody.
+pub(super) async fn drain_refused(body: Body) {
+    if body.is_end_stream() {
+        return;
+    }
+    let mut chunks = received(body, DRAIN_IDLE);
+    let drained = drain_up_to(&mut chunks, DRAINED_UNASKED_BYTES_MAX);
+    // Whether it was read to its end makes no difference.
+    let _ = tokio::time::timeout(DRAIN_UNASKED, drained).await;
 }

@@ -142,8 +142,8 @@ impl Endpoint {
         }
     }
 
-    /// What the caller must be allowed to do. A mount needs to read its source, too, but whoever
-    /// may not read it simply has to upload the blob: that is asked when it is mounted.
+    /// What the caller must be allowed to do. Whoever pushes a manifest must be allowed to create;
+    /// whether tags that are there may be moved is asked when that is known.
     pub fn access(&self) -> Access {
         let (resource, action) = match self {
             Self::Base | Self::Extensions(None) => (Resource::Registry, Action::Enter),
@@ -160,12 +160,39 @@ impl Endpoint {
             | Self::PutUpload(name, _)
             | Self::PutManifest(name, _)
             | Self::GetUpload(name, _)
-            | Self::DeleteUpload(name, _) => (Resource::Repository(name.clone()), Action::Push),
+            | Self::DeleteUpload(name, _) => (Resource::Repository(name.clone()), Action::Create),
             Self::DeleteManifest(name, _) | Self::DeleteBlob(name, _) => {
                 (Resource::Repository(name.clone()), Action::Delete)
             }
         };
         Access { resource, action }
+    }
+
+    /// What the caller would like to be allowed besides. A mount needs to read its source, but
+    /// whoever may not read it simply has to upload the blob: that is asked when it is mounted.
+    pub fn wish(&self) -> Option<Access> {
+        match self {
+            Self::StartUpload { from: Some(from), .. } => {
+                Some(Access { resource: Resource::Repository(from.clone()), action: Action::Pull })
+            }
+            Self::StartUpload { from: None, .. }
+            | Self::Base
+            | Self::GetBlob(..)
+            | Self::HeadBlob(..)
+            | Self::GetManifest(..)
+            | Self::HeadManifest(..)
+            | Self::PatchUpload(..)
+            | Self::PutUpload(..)
+            | Self::PutManifest(..)
+            | Self::ListTags(..)
+            | Self::DeleteManifest(..)
+            | Self::DeleteBlob(..)
+            | Self::ListReferrers(..)
+            | Self::GetUpload(..)
+            | Self::DeleteUpload(..)
+            | Self::Catalog
+            | Self::Extensions(..) => None,
+        }
     }
 
     /// Whether the request may change something: such a request is carried through even if its

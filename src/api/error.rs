@@ -59,6 +59,11 @@ impl Error {
         Self::new(status, ErrorCode::Unsupported, message)
     }
 
+    /// The caller is known, and may not do this.
+    pub(super) fn forbidden(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, ErrorCode::Denied, message)
+    }
+
     /// 405, which has to say what is allowed instead (RFC 9110, 15.5.6).
     pub(super) fn not_allowed(allowed: &str, message: impl Into<String>) -> Self {
         Self::unsupported(StatusCode::METHOD_NOT_ALLOWED, message).header(ALLOW, value(allowed))
@@ -228,7 +233,11 @@ impl From<Denied> for Error {
                 Self::new(StatusCode::UNAUTHORIZED, ErrorCode::Unauthorized, message)
                     .header(WWW_AUTHENTICATE, value(&challenge))
             }
-            Denied::Forbidden => Self::new(StatusCode::FORBIDDEN, ErrorCode::Denied, message),
+            Denied::Forbidden => Self::forbidden(message),
+            Denied::Busy => {
+                Self::new(StatusCode::TOO_MANY_REQUESTS, ErrorCode::TooManyRequests, message)
+                    .header(RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_SECONDS))
+            }
         }
     }
 }

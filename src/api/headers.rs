@@ -2,8 +2,9 @@
 
 use std::ops::Range;
 
-use http::header::{ACCEPT, CONTENT_TYPE, IF_MATCH, IF_NONE_MATCH, IF_RANGE, RANGE};
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::header::{ACCEPT, CONTENT_TYPE, HOST, IF_MATCH, IF_NONE_MATCH, IF_RANGE, RANGE};
+use http::uri::Authority;
+use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 
 use crate::oci::{Accept, Digest, MediaType};
 use crate::registry::TagCondition;
@@ -96,6 +97,11 @@ pub(super) fn selection(headers: &HeaderMap, etag: &Digest, size: u64) -> Select
 /// The value of a header that is there once, as text.
 pub(super) fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     headers.get(name)?.to_str().ok()
+}
+
+/// The host that the request was sent to: HTTP/2 has it in the URI.
+pub(super) fn host<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Option<&'a str> {
+    uri.authority().map(Authority::as_str).or_else(|| text(headers, &HOST))
 }
 
 /// What the client accepts.

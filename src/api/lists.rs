@@ -44,7 +44,7 @@ pub(super) async fn catalog(cx: &Context) -> Result<Response, Error> {
         .filter(|_| page.more)
         .map(|last| format!("/v2/_catalog?n={count}&last={}", encoded(last.as_str())));
     let names: Vec<&str> =
-        page.rows.iter().filter(|name| cx.may_pull(name)).map(RepositoryName::as_str).collect();
+        page.rows.iter().filter(|name| cx.may_see(name)).map(RepositoryName::as_str).collect();
     Ok(list(&json!({ "repositories": names }), "application/json", next))
 }
 

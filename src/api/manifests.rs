@@ -12,8 +12,9 @@ use super::headers::{
 };
 use super::query::{Query, encoded};
 use super::{Context, Error, body};
+use crate::auth::Action;
 use crate::oci::{Algorithm, Digest, ErrorCode, Manifest, Reference, RepositoryName, Tag};
-use crate::registry::{Push, StoredManifest, TagCondition};
+use crate::registry::{self, Push, StoredManifest, TagCondition};
 
 /// Pulling manifests — end-3, `GET` and `HEAD /v2/<name>/manifests/<reference>`.
 pub(super) async fn get(
@@ -67,9 +68,12 @@ pub(super) async fn put(
     let limit = cx.api.registry.limits().manifest_bytes_max;
     let raw = body::read_at_most(body, limit, cx.api.settings.body_idle).await?;
     let (manifest, digest) = received(cx, reference, raw)?;
-    let condition = tag_condition(&cx.headers);
+    let (condition, imposed) = condition(cx, name)?;
     let push = Push { name, manifest: &manifest, digest, tags: &tags, condition: &condition };
-    let pushed = cx.api.registry.put_manifest(&push).await?;
+    let pushed = cx.api.registry.put_manifest(&push).await.map_err(|error| match error {
+        registry::Error::PreconditionFailed if imposed => only_create(),
+        other => other.into(),
+    })?;
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::CREATED;
     let headers = response.headers_mut();
@@ -88,6 +92,26 @@ pub(super) async fn put(
     Ok(response)
 }
 
+/// The condition of a push, and whether it is ours: who may only create sets tags that are absent.
+/// The store decides it together with the write, so of two who create one tag one fails.
+fn condition(cx: &Context, name: &RepositoryName) -> Result<(TagCondition, bool), Error> {
+    let asked = tag_condition(&cx.headers);
+    if cx.may(name, Action::Push) {
+        return Ok((asked, false));
+    }
+    match asked {
+        TagCondition::None | TagCondition::Absent | TagCondition::PointsElsewhere(_) => {
+            Ok((TagCondition::Absent, true))
+        }
+        // These hold of tags only that are there.
+        TagCondition::Present | TagCondition::PointsAt(_) => Err(only_create()),
+    }
+}
+
+fn only_create() -> Error {
+    Error::forbidden("the caller may create tags, but not move one that is there")
+}
+
 /// The manifest of a push, and the digest that it goes by.
 fn received(cx: &Context, reference: &Reference, raw: Bytes) -> Result<(Manifest, Digest), Error> {
     let declared = headers::content_type(&cx.headers);
@@ -96,8 +120,7 @@ fn received(cx: &Context, reference: &Reference, raw: Bytes) -> Result<(Manifest
         return Ok((signed.into_manifest(), digest));
     }
     let digest = identified(reference, &raw)?;
-    let manifest =
-        Manifest::parse(raw, declared.as_ref()).map_err(crate::registry::Error::Manifest)?;
+    let manifest = Manifest::parse(raw, declared.as_ref()).map_err(registry::Error::Manifest)?;
     Ok((manifest, digest))
 }
 
@@ -164,7 +187,7 @@ pub(super) async fn delete(
             if !matches!(condition, TagCondition::None | TagCondition::Present)
                 && condition != TagCondition::PointsAt(vec![*digest])
             {
-                return Err(crate::registry::Error::PreconditionFailed.into());
+                return Err(registry::Error::PreconditionFailed.into());
             }
             cx.api.registry.delete_manifest(name, digest).await?;
         }

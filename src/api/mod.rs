@@ -15,6 +15,7 @@ mod manifests;
 mod query;
 mod uploads;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -24,7 +25,7 @@ use http::header::{CONTENT_LENGTH, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderMap, HeaderValue, Method, Request, Uri};
 use tokio_util::task::TaskTracker;
 
-use crate::auth::{Access, Action, Authorizer, Caller, Resource};
+use crate::auth::{Access, Action, Attempt, Authorizer, Caller, Resource};
 use crate::clock::Clock;
 use crate::oci::RepositoryName;
 use crate::registry::Registry;
@@ -70,6 +71,15 @@ pub struct Api {
     tasks: TaskTracker,
 }
 
+/// Where a request comes from, as whoever accepted it found out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Client {
+    /// The address of the client, not of a proxy before us that is trusted.
+    pub address: Option<IpAddr>,
+    /// Whether the client used TLS.
+    pub secure: bool,
+}
+
 /// One request, after it was authorized.
 #[derive(Debug)]
 struct Context {
@@ -81,10 +91,20 @@ struct Context {
 }
 
 impl Context {
+    /// Whether the caller may do more than what was authorized.
+    fn may(&self, name: &RepositoryName, action: Action) -> bool {
+        let resource = Resource::Repository(name.clone());
+        self.api.authorizer.may(&self.caller, &Access { resource, action })
+    }
+
+    /// Whether the catalog shows the caller a repository.
+    fn may_see(&self, name: &RepositoryName) -> bool {
+        self.may(name, Action::See)
+    }
+
     /// Whether the caller may read a repository that is not the one it asked about.
     fn may_pull(&self, name: &RepositoryName) -> bool {
-        let resource = Resource::Repository(name.clone());
-        self.api.authorizer.may(&self.caller, &Access { resource, action: Action::Pull })
+        self.may(name, Action::Pull)
     }
 }
 
@@ -107,15 +127,18 @@ impl Api {
         let (method, uri) = (request.method().clone(), request.uri().clone());
         let endpoint = Endpoint::parse(&method, &uri);
         let id = endpoint.as_ref().map_or("none", Endpoint::id);
+        let client = request.extensions().get::<Client>().copied().unwrap_or_default();
+        let mut subject = None;
         let answer = match endpoint {
-            Ok(endpoint) => self.dispatch(endpoint, request).await,
+            Ok(endpoint) => self.dispatch(endpoint, request, client, &mut subject).await,
             Err(error) => Err(error.into()),
         };
         let mut response = answer.unwrap_or_else(IntoResponse::into_response);
         let headers = response.headers_mut();
         headers.insert(headers::DOCKER_API_VERSION, HeaderValue::from_static("registry/2.0"));
         headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-        log(id, &method, &uri, &response, started.elapsed());
+        let asked = Asked { id, method, uri, client, subject };
+        asked.log(&response, started.elapsed());
         response
     }
 
@@ -123,10 +146,29 @@ impl Api {
         self: Arc<Self>,
         endpoint: Endpoint,
         request: Request<Body>,
+        client: Client,
+        subject: &mut Option<String>,
     ) -> Result<Response, Error> {
         let (parts, body) = request.into_parts();
-        let caller = self.authorizer.authorize(&parts.headers, &endpoint.access()).await?;
         let tasks = self.tasks.clone();
+        let (access, wish) = (endpoint.access(), endpoint.wish());
+        let attempt = Attempt {
+            headers: &parts.headers,
+            access: &access,
+            wish: wish.as_ref(),
+            client: client.address,
+            host: headers::host(&parts.uri, &parts.headers),
+            secure: client.secure,
+        };
+        // The only place where a request is authorized, and before it is known what there is.
+        let caller = match self.authorizer.authorize(attempt).await {
+            Ok(caller) => caller,
+            Err(denied) => {
+                tasks.spawn(body::drain_refused(body));
+                return Err(denied.into());
+            }
+        };
+        *subject = Some(caller.subject());
         let changes = endpoint.changes();
         let context = Context {
             api: self,
@@ -177,18 +219,38 @@ async fn act(cx: Context, endpoint: Endpoint, body: Body) -> Result<Response, Er
     }
 }
 
-/// The only log line of a request, with the cause if it failed.
-fn log(id: &str, method: &Method, uri: &Uri, response: &Response, took: Duration) {
-    let status = response.status().as_u16();
-    let bytes = headers::text(response.headers(), &CONTENT_LENGTH).unwrap_or("-");
-    let milliseconds = took.as_millis();
-    let path = uri.path();
-    match response.extensions().get::<Cause>() {
-        Some(Cause(cause)) => {
-            tracing::error!(endpoint = id, %method, path, status, milliseconds, cause, "failed");
-        }
-        None => {
-            tracing::info!(endpoint = id, %method, path, status, bytes, milliseconds, "answered");
+/// What the log says of a request, whatever comes of it. The query is left out: clients put there
+/// what they like.
+struct Asked {
+    id: &'static str,
+    method: Method,
+    uri: Uri,
+    client: Client,
+    /// Nothing if it was refused.
+    subject: Option<String>,
+}
+
+impl Asked {
+    /// The only log line of a request, with the cause if it failed.
+    fn log(&self, response: &Response, took: Duration) {
+        let Self { id: endpoint, method, uri, client, subject } = self;
+        let (path, status) = (uri.path(), response.status().as_u16());
+        let bytes = headers::text(response.headers(), &CONTENT_LENGTH).unwrap_or("-");
+        let milliseconds = took.as_millis();
+        let client = client.address.map(tracing::field::display);
+        let subject = subject.as_deref();
+        match response.extensions().get::<Cause>() {
+            Some(Cause(cause)) => {
+                tracing::error!(
+                    endpoint, %method, path, status, milliseconds, client, subject, cause, "failed"
+                );
+            }
+            None => {
+                tracing::info!(
+                    endpoint, %method, path, status, bytes, milliseconds, client, subject,
+                    "answered"
+                );
+            }
         }
     }
 }

@@ -40,6 +40,7 @@ pub(super) async fn start(
     let algorithm = algorithm.map_err(|error| Error::digest(&error))?;
     let upload = UploadAddress {
         repository: name.clone(),
+        subject: cx.caller.subject(),
         id: UploadId::random(),
         new: Some(NewSession { algorithm }),
     };
@@ -134,7 +135,7 @@ fn address(cx: &Context, repository: RepositoryName, id: UploadId) -> UploadAddr
     let new = query.one(NEW).map(|_| NewSession {
         algorithm: query.one(DIGEST_ALGORITHM).and_then(|name| name.parse().ok()),
     });
-    UploadAddress { repository, id, new }
+    UploadAddress { repository, subject: cx.caller.subject(), id, new }
 }
 
 fn chunk(cx: &Context, range: Option<(u64, u64)>, body: Body) -> Chunk {

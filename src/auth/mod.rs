@@ -2,13 +2,34 @@
 //!
 //! A request is authorized once, from its endpoint, before anything is looked up: so what is
 //! missing and what is forbidden look the same to those who may know neither.
+//!
+//! [`Login`] is the authorizer of a registry with passwords, tokens or rules; [`Anyone`] that of
+//! one without. Whom a rule speaks of and what it allows are the nouns of [`Rule`].
+
+mod caller;
+mod challenge;
+mod credentials;
+mod htpasswd;
+mod keys;
+mod login;
+mod pattern;
+mod rules;
+mod token;
 
 use std::fmt;
+use std::net::IpAddr;
 
 use async_trait::async_trait;
 use http::HeaderMap;
 
 use crate::oci::RepositoryName;
+
+pub use caller::Caller;
+pub use htpasswd::Htpasswd;
+pub use login::Login;
+pub use pattern::{Pattern, PatternError};
+pub use rules::{Permission, Rule, RuleError, Rules, Subject};
+pub use token::{TokenSettings, Tokens};
 
 /// What a request does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -17,12 +38,16 @@ pub enum Action {
     Enter,
     /// Read content and lists of a repository.
     Pull,
-    /// Add content to a repository.
+    /// Add content to a repository, without changing what a tag means that is there already.
+    Create,
+    /// Change what a tag means that is there already. Whoever may do this may also create.
     Push,
     /// Remove content from a repository.
     Delete,
-    /// See which repositories there are.
+    /// Ask which repositories there are.
     Catalog,
+    /// See the name of one of them in the answer.
+    See,
 }
 
 /// What it is done to.
@@ -43,10 +68,30 @@ pub struct Access {
     pub action: Action,
 }
 
+/// A request, as far as authorization looks at it.
+#[derive(Clone, Copy, Debug)]
+pub struct Attempt<'a> {
+    /// Its headers: they hold the credentials.
+    pub headers: &'a HeaderMap,
+    /// What it needs.
+    pub access: &'a Access,
+    /// What it would like to be allowed besides: reading the source of a mount. It is asked for in
+    /// a challenge, and whoever may not do it is let through all the same. Only a token that says
+    /// nothing of it at all is sent back, because its bearer has not asked for that yet.
+    pub wish: Option<&'a Access>,
+    /// Where it comes from, so that one sender cannot use up the patience meant for all.
+    pub client: Option<IpAddr>,
+    /// The host that it was sent to, where it said so.
+    pub host: Option<&'a str>,
+    /// Whether it was encrypted on its way.
+    pub secure: bool,
+}
+
 /// Why a request may not go on.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Denied {
-    /// It has to say who it is. The challenge is the value of `WWW-Authenticate`.
+    /// It has to say who it is, or has to bring a token that allows more. The challenge is the
+    /// value of `WWW-Authenticate`.
     #[error("authentication is required")]
     Unauthenticated {
         /// RFC 9110, section 11.6.1.
@@ -55,23 +100,19 @@ pub enum Denied {
     /// It said who it is, and that is not enough.
     #[error("the caller may not do this")]
     Forbidden,
-}
-
-/// Someone whose request was authorized.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Caller {
-    /// For logs; `anonymous` if nobody logged in.
-    pub name: String,
+    /// Too many logins are being checked for its sender.
+    #[error("too many logins at once, try again later")]
+    Busy,
 }
 
 /// Decides about requests.
 #[async_trait]
 pub trait Authorizer: Send + Sync + fmt::Debug {
-    /// Decides whether the sender of these headers may do this.
-    async fn authorize(&self, headers: &HeaderMap, access: &Access) -> Result<Caller, Denied>;
+    /// Decides whether a request may go on, and says whose it is.
+    async fn authorize(&self, attempt: Attempt<'_>) -> Result<Caller, Denied>;
 
     /// Whether a caller that was authorized may do something else, too: whether it may read the
-    /// source of a mount, or see a repository in the catalog.
+    /// source of a mount, see a repository in the catalog, or move a tag.
     fn may(&self, caller: &Caller, access: &Access) -> bool;
 }
 
@@ -81,8 +122,8 @@ pub struct Anyone;
 
 #[async_trait]
 impl Authorizer for Anyone {
-    async fn authorize(&self, _: &HeaderMap, _: &Access) -> Result<Caller, Denied> {
-        Ok(Caller { name: "anonymous".to_owned() })
+    async fn authorize(&self, _: Attempt<'_>) -> Result<Caller, Denied> {
+        Ok(Caller::anonymous())
     }
 
     fn may(&self, _: &Caller, _: &Access) -> bool {

@@ -4,6 +4,7 @@ use super::choice::Delivery;
 use super::settings::Settings;
 use super::store_url::StoreUrl;
 use super::text::{format_bytes, format_duration};
+use crate::auth::Subject;
 
 /// One thing that must hold.
 pub(super) struct Check {
@@ -13,7 +14,22 @@ pub(super) struct Check {
 }
 
 pub(super) const CHECKS: &[Check] = &[
-    Check { keys: &["server.listen", "access.anonymous"], check: open_only_by_name },
+    Check {
+        keys: &["server.listen", "access.anonymous", "access.htpasswd_file", "access.token.realm"],
+        check: open_only_by_name,
+    },
+    Check { keys: &["server.tls.certificate_file", "server.tls.key_file"], check: tls_complete },
+    Check {
+        keys: &[
+            "access.token.realm",
+            "access.token.service",
+            "access.token.issuer",
+            "access.token.keys_file",
+        ],
+        check: token_server_complete,
+    },
+    Check { keys: &["access.htpasswd_file"], check: users_may_do_something },
+    Check { keys: &["access.authenticated", "access.rules"], check: rules_speak_of_somebody },
     Check {
         keys: &["store.s3.access_key_id", "store.s3.secret_access_key", "store.s3.session_token"],
         check: credentials_complete,
@@ -31,15 +47,73 @@ pub(super) const CHECKS: &[Check] = &[
 ];
 
 fn open_only_by_name(settings: &Settings) -> Result<(), String> {
-    let listen = settings.server.listen;
-    if listen.ip().to_canonical().is_loopback() || settings.access.anonymous.is_some() {
+    let (listen, access) = (settings.server.listen, &settings.access);
+    let is_anonymous = |subject: &Subject| *subject == Subject::Anonymous;
+    let named = access.anonymous.is_some()
+        || access.rules.iter().any(|rule| rule.subjects.iter().any(is_anonymous));
+    if listen.ip().to_canonical().is_loopback() || named || has_login(settings) {
         return Ok(());
     }
     Err(format!(
         "{listen} is reached from other machines, which could push and pull without a password: \
-         if that is meant, add --anonymous push (or access.anonymous = \"push\", or \
-         LONGSHORE_ACCESS_ANONYMOUS=push)"
+         set up a login ([access] in `longshore config-reference`); or, if that is meant, add \
+         --anonymous push (or access.anonymous = \"push\", or LONGSHORE_ACCESS_ANONYMOUS=push)"
     ))
+}
+
+fn has_login(settings: &Settings) -> bool {
+    let access = &settings.access;
+    access.htpasswd_file.is_some() || access.token.realm.is_some()
+}
+
+fn tls_complete(settings: &Settings) -> Result<(), String> {
+    let tls = &settings.server.tls;
+    let missing = match (&tls.certificate_file, &tls.key_file) {
+        (Some(_), Some(_)) | (None, None) => return Ok(()),
+        (Some(_), None) => "server.tls.key_file",
+        (None, Some(_)) => "server.tls.certificate_file",
+    };
+    Err(format!("TLS is incomplete: {missing} is missing"))
+}
+
+fn token_server_complete(settings: &Settings) -> Result<(), String> {
+    let token = &settings.access.token;
+    let needed = [
+        ("access.token.realm", token.realm.is_some()),
+        ("access.token.service", token.service.is_some()),
+        ("access.token.issuer", token.issuer.is_some()),
+        ("access.token.keys_file", token.keys_file.is_some()),
+    ];
+    let missing: Vec<&str> =
+        needed.iter().filter(|(_, given)| !given).map(|(key, _)| *key).collect();
+    if missing.is_empty() || missing.len() == needed.len() {
+        return Ok(());
+    }
+    Err(format!("the token server is incomplete: {} missing", missing.join(", ")))
+}
+
+/// With tokens it is the token server that allows something; with passwords nobody but us.
+fn users_may_do_something(settings: &Settings) -> Result<(), String> {
+    let access = &settings.access;
+    let allowed = access.authenticated.is_some() || !access.rules.is_empty();
+    if access.htpasswd_file.is_none() || allowed {
+        return Ok(());
+    }
+    Err("the login is incomplete: nothing says what users may do; add access.authenticated = \
+         \"push\", or [[access.rules]]"
+        .to_owned())
+}
+
+fn rules_speak_of_somebody(settings: &Settings) -> Result<(), String> {
+    let access = &settings.access;
+    let of_logins = |subject: &Subject| *subject != Subject::Anonymous;
+    let rules = access.rules.iter().any(|rule| rule.subjects.iter().any(of_logins));
+    if has_login(settings) || !(access.authenticated.is_some() || rules) {
+        return Ok(());
+    }
+    Err("the login is incomplete: this speaks of callers who logged in, but there is no way to; \
+         add access.htpasswd_file or [access.token]"
+        .to_owned())
 }
 
 fn credentials_complete(settings: &Settings) -> Result<(), String> {

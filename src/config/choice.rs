@@ -97,15 +97,17 @@ impl Choice for Checksum {
         &[("auto", Self::Auto), ("crc32", Self::Crc32), ("none", Self::None)];
 }
 
-/// What somebody may do without saying who they are.
+/// What may be done in all repositories.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AnonymousAccess {
+pub enum GeneralAccess {
+    /// Read, lists included.
+    Pull,
     /// Everything.
     Push,
 }
 
-impl Choice for AnonymousAccess {
-    const WORDS: &'static [(&'static str, Self)] = &[("push", Self::Push)];
+impl Choice for GeneralAccess {
+    const WORDS: &'static [(&'static str, Self)] = &[("pull", Self::Pull), ("push", Self::Push)];
 }
 
 /// How a line of the log looks.

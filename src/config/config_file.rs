@@ -4,9 +4,10 @@ use std::borrow::Cow;
 use std::path::Path;
 
 use toml::Spanned;
-use toml::de::{DeTable, DeValue};
+use toml::de::{DeArray, DeTable, DeValue};
 
 use super::errors::{Place, Problem};
+use super::rules::{self, RULES};
 use super::sources::{Entry, Readout};
 use super::suggest::unknown;
 use super::table;
@@ -30,7 +31,7 @@ pub(super) fn read(path: &Path, contents: &str, readout: &mut Readout) {
 }
 
 /// The configuration file while it is read.
-struct File<'f> {
+pub(super) struct File<'f> {
     path: &'f Path,
     contents: &'f str,
 }
@@ -45,6 +46,10 @@ impl File<'_> {
             let key = format!("{section}{dot}{}", name.get_ref());
             if let (true, DeValue::Table(inner)) = (is_section(&key), value.get_ref()) {
                 self.read_table(&key, inner, readout);
+                continue;
+            }
+            if key == RULES {
+                rules::read(self, name.span().start, value.get_ref(), readout);
                 continue;
             }
             readout.entries.push(self.read_value(&key, name, value.get_ref()));
@@ -66,7 +71,7 @@ impl File<'_> {
                 Ok(number.map_or_else(|_| integer.to_string(), |number| number.to_string()))
             }
             DeValue::Table(_) => Err("table"),
-            DeValue::Array(_) => Err("list"),
+            DeValue::Array(values) => joined(key, values).ok_or("list"),
             DeValue::Float(_) => Err("fraction"),
             DeValue::Datetime(_) => Err("date"),
         };
@@ -79,16 +84,27 @@ impl File<'_> {
             }
             (None, Ok(_)) if is_section(key) => format!("is a section: write [{key}]"),
             (None, Err("table")) => unknown("section", key, sections()),
-            (None, Ok(_) | Err(_)) => unknown("key", key, table::keys()),
+            (None, Ok(_) | Err(_)) => unknown("key", key, table::keys().chain([RULES.to_owned()])),
         };
         Err(Problem { place, message })
     }
 
-    fn place(&self, offset: usize, key: Option<&str>) -> Place {
+    pub(super) fn place(&self, offset: usize, key: Option<&str>) -> Place {
         let starts = |(start, _): &(usize, &str)| *start < offset;
         let line = 1 + self.contents.match_indices('\n').take_while(starts).count();
         Place::File { path: self.path.to_owned(), line, key: key.map(str::to_owned) }
     }
+}
+
+/// The texts of a list, where the setting may be one.
+fn joined(key: &str, values: &DeArray<'_>) -> Option<String> {
+    table::find(key).filter(|(setting, _)| setting.is_list())?;
+    let text = |value: &Spanned<DeValue<'_>>| match value.get_ref() {
+        DeValue::String(text) if !text.contains(',') => Some(text.to_string()),
+        _ => None,
+    };
+    let texts: Option<Vec<String>> = values.iter().map(text).collect();
+    Some(texts?.join(","))
 }
 
 /// The names of tables, `store` and `store.s3` among them.

@@ -8,6 +8,7 @@ mod settings;
 mod table;
 
 mod choice;
+mod networks;
 mod secret;
 mod setting;
 mod store_url;
@@ -17,6 +18,7 @@ mod checks;
 mod config_file;
 mod errors;
 mod reference;
+mod rules;
 mod sources;
 mod suggest;
 
@@ -27,14 +29,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 pub use self::choice::{
-    AnonymousAccess, Checksum, Delivery, LogFormat, ManifestMode, RedisTopology, Sparse,
+    Checksum, Delivery, GeneralAccess, LogFormat, ManifestMode, RedisTopology, Sparse,
 };
 pub use self::errors::{Errors, Place, Problem};
+pub use self::networks::Networks;
 pub use self::reference::{reference, reference_markdown};
 pub use self::secret::Secret;
 pub use self::settings::{
     AccessSettings, BlobSettings, CacheSettings, LeaseSettings, ListSettings, LogSettings,
-    ManifestSettings, S3Settings, ServerSettings, Settings, StoreSettings, UploadSettings,
+    ManifestSettings, S3Settings, ServerSettings, Settings, StoreSettings, TlsSettings,
+    TokenSettings, UploadSettings,
 };
 pub use self::sources::{Flag, Sources};
 pub use self::store_url::StoreUrl;
@@ -47,6 +51,7 @@ use self::sources::Entry;
 pub fn load(sources: &Sources) -> Result<Settings, Errors> {
     let readout = sources.read();
     let mut loading = Loading::default();
+    loading.settings.access.rules = readout.rules;
     for entry in readout.entries {
         match entry {
             Ok(entry) => loading.apply(entry),

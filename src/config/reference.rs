@@ -10,9 +10,11 @@ use super::table::{EXAMPLES, SETTINGS};
 const SOURCE: &str = include_str!("settings.rs");
 
 /// Each section of the file and the struct that holds it.
-const SECTIONS: [(&str, &str); 11] = [
+const SECTIONS: [(&str, &str); 13] = [
     ("server", "ServerSettings"),
+    ("server.tls", "TlsSettings"),
     ("access", "AccessSettings"),
+    ("access.token", "TokenSettings"),
     ("store", "StoreSettings"),
     ("store.s3", "S3Settings"),
     ("uploads", "UploadSettings"),
@@ -73,8 +75,17 @@ pub fn reference() -> String {
                 Some(_) | None => {}
             }
         }
+        if section == "access.token" {
+            push_rules(&mut out);
+        }
     }
     out
+}
+
+/// The rules of access are tables of their own, so they are shown as an example.
+fn push_rules(out: &mut String) {
+    out.push('\n');
+    push_comment(out, &doc("AccessSettings", Some("rules")));
 }
 
 /// `docs/configuration.md`.
@@ -107,6 +118,7 @@ fn push_comment(out: &mut String, lines: &[impl AsRef<str>]) {
 /// The doc comment of a struct, or of one of its fields.
 fn doc(structure: &str, field: Option<&str>) -> Vec<&'static str> {
     let opening = format!("pub struct {structure} {{");
+
     let field = field.map(|field| format!("    pub {field}: "));
     let (mut comment, mut inside) = (Vec::new(), false);
     for line in SOURCE.lines() {
@@ -119,7 +131,9 @@ fn doc(structure: &str, field: Option<&str>) -> Vec<&'static str> {
         }
         inside = line == opening || (inside && line != "}");
         match line.trim_start().strip_prefix("///") {
-            Some(text) => comment.push(text.trim_start()),
+            // The fences of examples are for rustdoc.
+            Some(text) if text.starts_with(" ```") => {}
+            Some(text) => comment.push(text.strip_prefix(' ').unwrap_or(text)),
             None if line.trim_start().starts_with("#[") => {}
             None => comment.clear(),
         }

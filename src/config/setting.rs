@@ -25,6 +25,8 @@ pub(super) enum Kind {
     Duration(RangeInclusive<Duration>, fn(&mut Settings) -> &mut Duration),
     /// A type whose own grammar says all.
     Value(fn(&mut Settings) -> &mut dyn Value),
+    /// Several of a kind; a list in the file, separated by commas elsewhere.
+    List(fn(&mut Settings) -> &mut dyn Value),
     /// A string that a function checks and tidies.
     Text(Grammar, fn(&mut Settings) -> &mut dyn Value),
     /// It can also be given as the path of a file that holds it, under `<key>_file`.
@@ -47,6 +49,11 @@ impl Setting {
         matches!(self.kind, Kind::Secret(_)).then(|| format!("{}_file", self.key))
     }
 
+    /// Whether the file may give it as a list.
+    pub(super) fn is_list(&self) -> bool {
+        matches!(self.kind, Kind::List(_))
+    }
+
     /// Reads the text of a value into its field.
     pub(super) fn read(&self, settings: &mut Settings, text: &str) -> Result<(), String> {
         match &self.kind {
@@ -60,7 +67,7 @@ impl Setting {
                 let duration = text::parse_duration(text)?;
                 *field(settings) = within(duration, limits, text::format_duration)?;
             }
-            Kind::Value(field) => field(settings).read(text)?,
+            Kind::Value(field) | Kind::List(field) => field(settings).read(text)?,
             Kind::Text(grammar, field) => field(settings).read(&grammar(text)?)?,
             Kind::Secret(_) if text.is_empty() => return Err("is empty".to_owned()),
             Kind::Secret(field) => *field(settings) = Some(Secret::new(text)),
@@ -75,7 +82,9 @@ impl Setting {
             Kind::Count(_, field) => Some(show_count(*field(&mut settings))),
             Kind::Bytes(_, field) => Some(text::format_bytes(*field(&mut settings))),
             Kind::Duration(_, field) => Some(text::format_duration(*field(&mut settings))),
-            Kind::Value(field) | Kind::Text(_, field) => field(&mut settings).show(),
+            Kind::Value(field) | Kind::List(field) | Kind::Text(_, field) => {
+                field(&mut settings).show()
+            }
             Kind::Secret(_) => None,
         }
     }
@@ -86,7 +95,7 @@ impl Setting {
             Kind::Count(limits, _) => Some(ends(limits, show_count)),
             Kind::Bytes(limits, _) => Some(ends(limits, text::format_bytes)),
             Kind::Duration(limits, _) => Some(ends(limits, text::format_duration)),
-            Kind::Value(_) | Kind::Text(..) | Kind::Secret(_) => None,
+            Kind::Value(_) | Kind::List(_) | Kind::Text(..) | Kind::Secret(_) => None,
         }
     }
 }

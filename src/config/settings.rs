@@ -8,11 +8,13 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use super::choice::{
-    AnonymousAccess, Checksum, Delivery, LogFormat, ManifestMode, RedisTopology, Sparse,
+    Checksum, Delivery, GeneralAccess, LogFormat, ManifestMode, RedisTopology, Sparse,
 };
+use super::networks::Networks;
 use super::secret::Secret;
 use super::store_url::StoreUrl;
 use super::text::{KIB, MIB};
+use crate::auth::Rule;
 
 /// Everything an operator can choose.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -33,7 +35,7 @@ pub struct Settings {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerSettings {
     /// The address and port to listen on.
-    /// Any address but loopback also needs `access.anonymous`, see there.
+    /// Any address but loopback also needs a login or `access.anonymous`, see there.
     pub listen: SocketAddr,
     /// How long a client may take to send the headers of a request.
     pub header_timeout: Duration,
@@ -45,6 +47,10 @@ pub struct ServerSettings {
     pub drain_timeout: Duration,
     /// Connections at the same time. Further ones wait to be accepted.
     pub connections_max: u32,
+    /// The proxies before the registry, a list of networks and addresses. What they say in
+    /// `X-Forwarded-For` and `X-Forwarded-Proto` counts; from everybody else it is passed over.
+    pub trusted_proxies: Networks,
+    pub tls: TlsSettings,
 }
 
 impl Default for ServerSettings {
@@ -55,18 +61,94 @@ impl Default for ServerSettings {
             body_idle_timeout: Duration::from_mins(1),
             drain_timeout: Duration::from_secs(30),
             connections_max: 10_000,
+            trusted_proxies: Networks::default(),
+            tls: TlsSettings::default(),
         }
     }
 }
 
+/// With both files the registry speaks HTTPS, and nothing else. They are read again when they
+/// change, and connections that are open go on.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TlsSettings {
+    /// The certificate and those between it and its root, in PEM, its own first.
+    pub certificate_file: Option<String>,
+    /// The private key of the certificate, in PEM.
+    pub key_file: Option<String>,
+}
+
 /// Who may do what.
+///
+/// Without a login (`htpasswd_file` or a token server) and without rules, everybody may do
+/// everything, and only on a loopback address unless `anonymous` is given. With either, what
+/// nothing allows is denied.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AccessSettings {
-    /// What a caller may do who does not say who they are: `push` allows everything.
+    /// What everybody may do in all repositories, also without saying who they are: `pull`, or
+    /// `push`, which is everything. The registry never listens on another address than loopback
+    /// unless there is a login, or this is given: one that is open is never an accident.
+    pub anonymous: Option<GeneralAccess>,
+    /// What everybody may do in all repositories who logged in: `pull`, or `push`, which is
+    /// everything. Use rules to be more precise.
+    pub authenticated: Option<GeneralAccess>,
+    /// Users and the bcrypt hashes of their passwords, as `htpasswd -B` writes them.
+    /// The file is read again when it changes.
+    pub htpasswd_file: Option<String>,
+    pub token: TokenSettings,
+    /// Rules. Each of them allows all of its subjects all of its actions in all of its
+    /// repositories:
     ///
-    /// When it is not given, everything is allowed on a loopback address, and the registry refuses
-    /// to start on any other: a registry open to the network is never an accident.
-    pub anonymous: Option<AnonymousAccess>,
+    /// ```toml
+    /// [[access.rules]]
+    /// subject = ["group:developers", "user:ci"]
+    /// repositories = ["team/**", "mirror/*"]
+    /// actions = ["pull", "push"]
+    /// ```
+    ///
+    /// Subjects: `user:NAME`; `group:NAME` and `claim:NAME=VALUE` by the token of a caller;
+    /// `authenticated`, everybody who logged in; `anonymous`, everybody.
+    ///
+    /// Repositories: `*` stands for a part of one component, `**` for anything.
+    ///
+    /// Actions: `pull`; `push`; `create`, which is a push that moves no tag that is there;
+    /// `delete`; `catalog`, which lists the repositories that the caller may pull. Clients that
+    /// push also read what is there, so give them `pull` as well.
+    ///
+    /// `longshore access explain` tells which rule decides.
+    pub rules: Vec<Rule>,
+}
+
+/// A token server that says who may do what: the "Token Authentication" of Docker registries.
+///
+/// Needs all of `realm`, `service`, `issuer` and `keys_file`. A token may do what its list says
+/// (`access`). Where rules speak of logins, or `access.authenticated` is given, they have to
+/// allow it as well.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenSettings {
+    /// Where clients fetch tokens. A path stands for one on the registry's own address, which the
+    /// `Host` of the request names, with `https` if it came so (see `server.trusted_proxies`).
+    pub realm: Option<String>,
+    /// The name of this registry, which its tokens have as their audience.
+    pub service: Option<String>,
+    /// The issuer of the tokens.
+    pub issuer: Option<String>,
+    /// The public keys that verify tokens: a JWKS, or PEM with certificates and public keys. For
+    /// `RS256`, `ES256` and `EdDSA`. The file is read again when it changes.
+    pub keys_file: Option<String>,
+    /// The claim with the groups of a user, for rules.
+    pub groups_claim: String,
+}
+
+impl Default for TokenSettings {
+    fn default() -> Self {
+        Self {
+            realm: None,
+            service: None,
+            issuer: None,
+            keys_file: None,
+            groups_claim: "groups".to_owned(),
+        }
+    }
 }
 
 /// Where the registry keeps everything.

@@ -8,6 +8,7 @@ use super::errors::{Errors, Place, Problem};
 use super::setting::Setting;
 use super::suggest::unknown;
 use super::table::{self, VARIABLE_PREFIX};
+use crate::auth::Rule;
 
 /// The variable that names the configuration file.
 const CONFIG_VARIABLE: &str = "LONGSHORE_CONFIG";
@@ -54,6 +55,8 @@ pub(super) struct Entry {
 pub(super) struct Readout {
     /// In rising priority.
     pub(super) entries: Vec<Result<Entry, Problem>>,
+    /// Rules of access, which only a file can hold.
+    pub(super) rules: Vec<Rule>,
     /// Whether a whole source could not be understood.
     pub(super) unreadable: bool,
 }

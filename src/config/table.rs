@@ -3,7 +3,7 @@
 
 use std::time::Duration as Time;
 
-use super::setting::Kind::{Bytes, Count, Duration, Secret, Text, Value};
+use super::setting::Kind::{Bytes, Count, Duration, List, Secret, Text, Value};
 use super::setting::{Kind, Setting};
 use super::text::{GIB, KIB, MIB, TIB};
 
@@ -26,7 +26,17 @@ pub(super) const SETTINGS: &[Setting] = &[
     row("server.body_idle_timeout", Duration(MOMENT..=HOUR, |s| &mut s.server.body_idle_timeout)),
     row("server.drain_timeout", Duration(Time::ZERO..=HOUR, |s| &mut s.server.drain_timeout)),
     row("server.connections_max", Count(1..=1_000_000, |s| &mut s.server.connections_max)),
+    row("server.trusted_proxies", List(|s| &mut s.server.trusted_proxies)),
+    row("server.tls.certificate_file", Text(path, |s| &mut s.server.tls.certificate_file)),
+    row("server.tls.key_file", Text(path, |s| &mut s.server.tls.key_file)),
     row("access.anonymous", Value(|s| &mut s.access.anonymous)),
+    row("access.authenticated", Value(|s| &mut s.access.authenticated)),
+    row("access.htpasswd_file", Text(path, |s| &mut s.access.htpasswd_file)),
+    row("access.token.realm", Text(realm, |s| &mut s.access.token.realm)),
+    row("access.token.service", Text(quotable, |s| &mut s.access.token.service)),
+    row("access.token.issuer", Text(word, |s| &mut s.access.token.issuer)),
+    row("access.token.keys_file", Text(path, |s| &mut s.access.token.keys_file)),
+    row("access.token.groups_claim", Text(word, |s| &mut s.access.token.groups_claim)),
     row("store.url", Value(|s| &mut s.store.url)),
     row("store.append_only", Value(|s| &mut s.store.append_only)),
     row("store.s3.endpoint", Text(endpoint, |s| &mut s.store.s3.endpoint)),
@@ -85,7 +95,16 @@ const fn row(key: &'static str, kind: Kind) -> Setting {
 
 /// What the reference shows for the settings that nothing sets by default.
 pub(super) const EXAMPLES: &[(&str, &str)] = &[
-    ("access.anonymous", "push"),
+    ("server.trusted_proxies", "10.0.0.0/8,fd00::/8"),
+    ("server.tls.certificate_file", "/etc/longshore/tls.crt"),
+    ("server.tls.key_file", "/etc/longshore/tls.key"),
+    ("access.anonymous", "pull"),
+    ("access.authenticated", "push"),
+    ("access.htpasswd_file", "/etc/longshore/htpasswd"),
+    ("access.token.realm", "https://tokens.example.com/token"),
+    ("access.token.service", "registry.example.com"),
+    ("access.token.issuer", "tokens.example.com"),
+    ("access.token.keys_file", "/etc/longshore/jwks.json"),
     ("store.s3.endpoint", "http://127.0.0.1:9000"),
     ("store.s3.public_endpoint", "https://s3.example.com"),
     ("store.s3.region", "eu-central-1"),
@@ -153,6 +172,42 @@ fn word(text: &str) -> Result<String, String> {
         return Err(format!("{text:?} is not one word"));
     }
     Ok(text.to_owned())
+}
+
+/// A path. Whether there is a file is seen when it is read.
+fn path(text: &str) -> Result<String, String> {
+    if text.is_empty() || text.contains('\0') {
+        return Err("is not the path of a file".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
+/// What goes into a challenge: between quotes, and without the names of schemes, because there are
+/// clients that look for those anywhere in the line.
+fn quotable(text: &str) -> Result<String, String> {
+    let text = word(text)?;
+    let lower = text.to_lowercase();
+    if text.contains(['"', '\\', ',']) || ["basic", "bearer"].iter().any(|s| lower.contains(s)) {
+        return Err(format!(
+            "{text:?} would confuse clients: they must find no quote, comma or backslash in it, \
+             and none of the words basic and bearer"
+        ));
+    }
+    Ok(text)
+}
+
+/// The address of a token server, or a path on our own.
+fn realm(text: &str) -> Result<String, String> {
+    let text = quotable(text)?;
+    let own = text.starts_with('/') && !text.starts_with("//");
+    let elsewhere = text.parse::<http::Uri>().ok().filter(|address| {
+        matches!(address.scheme_str(), Some("http" | "https"))
+            && address.authority().is_some_and(|a| !a.as_str().contains('@'))
+    });
+    if own || elsewhere.is_some() {
+        return Ok(text);
+    }
+    Err(format!("{text:?} is not an address, such as https://tokens.example.com/token or /token"))
 }
 
 /// Levels, each for the whole program or for one module: `info,longshore::store=debug`.

@@ -8,6 +8,8 @@ use super::table::{EXAMPLES, SETTINGS, variable};
 use super::text::{MIB, format_bytes, format_duration, parse_bytes, parse_duration};
 use super::*;
 
+mod access;
+
 #[test]
 fn without_sources_everything_has_its_default() {
     let settings = load(&Sources::default()).unwrap();
@@ -278,7 +280,7 @@ fn the_network_is_opened_by_name_only() {
             "{errors}"
         );
         sources.flags.push(flag("--anonymous", "access.anonymous", "push"));
-        assert_eq!(load(&sources).unwrap().access.anonymous, Some(AnonymousAccess::Push));
+        assert_eq!(load(&sources).unwrap().access.anonymous, Some(GeneralAccess::Push));
     }
     for closed in ["127.0.0.1:0", "127.8.0.1:1", "[::1]:5000", "[::ffff:127.0.0.1]:5000"] {
         load(&file(&format!("server.listen = '{closed}'"))).unwrap();
@@ -356,6 +358,7 @@ fn the_reference_is_a_configuration_that_changes_nothing() {
     let all = load(&file(&all.join("\n"))).unwrap();
     let nothing_else = Settings {
         access: AccessSettings::default(),
+        server: ServerSettings::default(),
         store: StoreSettings { s3: S3Settings::default(), ..all.store.clone() },
         cache: CacheSettings::default(),
         manifests: ManifestSettings {
@@ -366,6 +369,7 @@ fn the_reference_is_a_configuration_that_changes_nothing() {
         ..all.clone()
     };
     assert_eq!(nothing_else, Settings::default());
+    assert_eq!(all.server.tls.key_file.as_deref(), Some("/etc/longshore/tls.key"));
     assert_eq!(all.store.s3.endpoint.as_deref(), Some("http://127.0.0.1:9000"));
 }
 

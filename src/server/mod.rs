@@ -1,10 +1,13 @@
 //! Sockets: connections are accepted, bounded, and drained when the time comes.
 
+mod client;
 mod patience;
+mod tls;
 
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,13 +16,17 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use ipnet::IpNet;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
+use tokio_rustls::TlsAcceptor;
 use tokio_util::task::TaskTracker;
 
 use crate::api::Api;
 use patience::Patience;
+pub use tls::acceptor;
 
 /// Bytes of the head of a request that are read before it is refused.
 const HEAD_BYTES_MAX: usize = 64 * 1024;
@@ -29,7 +36,7 @@ const HTTP2_STREAMS_MAX: u32 = 250;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// What the operator decides about sockets.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone)]
 pub struct Settings {
     /// How long a client may take to send the head of a request.
     pub header_timeout: Duration,
@@ -39,6 +46,23 @@ pub struct Settings {
     pub drain_timeout: Duration,
     /// Connections at once; more wait to be accepted.
     pub connections_max: usize,
+    /// Proxies whose word counts about whom they ask for.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Set where connections are encrypted.
+    pub tls: Option<TlsAcceptor>,
+}
+
+impl std::fmt::Debug for Settings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Settings")
+            .field("header_timeout", &self.header_timeout)
+            .field("body_idle_timeout", &self.body_idle_timeout)
+            .field("drain_timeout", &self.drain_timeout)
+            .field("connections_max", &self.connections_max)
+            .field("trusted_proxies", &self.trusted_proxies)
+            .field("tls", &self.tls.is_some())
+            .finish()
+    }
 }
 
 /// Serves the API on a socket until `shutdown` ends, then lets what is in flight finish.
@@ -51,14 +75,15 @@ pub async fn run(
 ) {
     let connections = Arc::new(Semaphore::new(settings.connections_max));
     let graceful = GracefulShutdown::new();
-    let builder = Arc::new(builder(&settings));
+    let drain_timeout = settings.drain_timeout;
+    let serving = Arc::new(Serving { api, builder: builder(&settings), settings });
     let mut shutdown = std::pin::pin!(shutdown);
     loop {
         let accepted = tokio::select! {
             () = &mut shutdown => break,
             accepted = accept(&listener, &connections) => accepted,
         };
-        let (stream, permit) = match accepted {
+        let (stream, peer, permit) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
@@ -66,23 +91,59 @@ pub async fn run(
                 continue;
             }
         };
-        let api = api.clone();
-        let service = service_fn(move |request: hyper::Request<Incoming>| {
-            let api = api.clone();
-            async move { Ok::<_, Infallible>(api.answer(request.map(Body::new)).await) }
-        });
-        let io = TokioIo::new(Patience::new(stream, settings.body_idle_timeout));
-        let connection = builder.serve_connection(io, service).into_owned();
-        let connection = graceful.watch(connection);
+        let (serving, watcher) = (serving.clone(), graceful.watcher());
         tasks.spawn(async move {
-            if let Err(error) = connection.await {
+            if let Err(error) = serving.connection(stream, peer, watcher).await {
                 tracing::debug!(error, "a connection ended early");
             }
             drop(permit);
         });
     }
     drop(listener);
-    drain(graceful, tasks, settings.drain_timeout).await;
+    drain(graceful, tasks, drain_timeout).await;
+}
+
+/// What every connection needs.
+struct Serving {
+    api: Arc<Api>,
+    builder: auto::Builder<TokioExecutor>,
+    settings: Settings,
+}
+
+type ConnectionError = Box<dyn std::error::Error + Send + Sync>;
+
+impl Serving {
+    async fn connection(
+        &self,
+        stream: TcpStream,
+        peer: IpAddr,
+        watcher: Watcher,
+    ) -> Result<(), ConnectionError> {
+        let stream = Patience::new(stream, self.settings.body_idle_timeout);
+        let Some(tls) = &self.settings.tls else {
+            return self.requests(stream, peer, false, watcher).await;
+        };
+        let handshake = tokio::time::timeout(self.settings.header_timeout, tls.accept(stream));
+        self.requests(handshake.await??, peer, true, watcher).await
+    }
+
+    async fn requests(
+        &self,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        peer: IpAddr,
+        encrypted: bool,
+        watcher: Watcher,
+    ) -> Result<(), ConnectionError> {
+        let trusted = &self.settings.trusted_proxies;
+        let service = service_fn(|mut request: hyper::Request<Incoming>| {
+            let client = client::client(peer, encrypted, request.headers(), trusted);
+            request.extensions_mut().insert(client);
+            let api = self.api.clone();
+            async move { Ok::<_, Infallible>(api.answer(request.map(Body::new)).await) }
+        });
+        let connection = self.builder.serve_connection(TokioIo::new(stream), service);
+        watcher.watch(connection).await
+    }
 }
 
 fn builder(settings: &Settings) -> auto::Builder<TokioExecutor> {
@@ -103,12 +164,12 @@ fn builder(settings: &Settings) -> auto::Builder<TokioExecutor> {
 async fn accept(
     listener: &TcpListener,
     connections: &Arc<Semaphore>,
-) -> io::Result<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
+) -> io::Result<(TcpStream, IpAddr, tokio::sync::OwnedSemaphorePermit)> {
     let permit = connections.clone().acquire_owned().await.map_err(io::Error::other)?;
-    let (stream, _) = listener.accept().await?;
+    let (stream, peer) = listener.accept().await?;
     // Small answers must not wait for the acknowledgement of the previous ones.
     stream.set_nodelay(true)?;
-    Ok((stream, permit))
+    Ok((stream, peer.ip(), permit))
 }
 
 /// Waits for connections and for work that outlives its request, as long as the operator allows.

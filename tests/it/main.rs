@@ -19,6 +19,7 @@
     reason = "tests say what they leave out, and fail loudly where a program must not"
 )]
 
+mod auth;
 mod cache;
 mod catalog;
 mod concurrency;

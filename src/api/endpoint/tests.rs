@@ -322,24 +322,26 @@ fn what_each_needs_is_called_and_does() {
         ("end-2", Action::Pull, false),
         ("end-3", Action::Pull, false),
         ("end-3", Action::Pull, false),
-        ("end-4", Action::Push, true),
-        ("end-5", Action::Push, true),
-        ("end-6", Action::Push, true),
-        ("end-7", Action::Push, true),
+        ("end-4", Action::Create, true),
+        ("end-5", Action::Create, true),
+        ("end-6", Action::Create, true),
+        ("end-7", Action::Create, true),
         ("end-8", Action::Pull, false),
         ("end-9", Action::Delete, true),
         ("end-10", Action::Delete, true),
         ("end-12", Action::Pull, false),
-        ("end-13", Action::Push, false),
-        // Whoever may push may give up pushing (requirement 50).
-        ("end-14", Action::Push, true),
+        ("end-13", Action::Create, false),
+        // Whoever may create may give up creating (requirement 50).
+        ("end-14", Action::Create, true),
         ("catalog", Action::Catalog, false),
         ("extensions", Action::Enter, false),
     ];
     for (endpoint, (id, action, changes)) in one_of_each().into_iter().zip(expected) {
         let resource = match action {
-            Action::Enter | Action::Catalog => Resource::Registry,
-            Action::Pull | Action::Push | Action::Delete => Resource::Repository(name("a")),
+            Action::Enter | Action::Catalog | Action::See => Resource::Registry,
+            Action::Pull | Action::Create | Action::Push | Action::Delete => {
+                Resource::Repository(name("a"))
+            }
         };
         assert_eq!(endpoint.id(), id, "{endpoint:?}");
         assert_eq!(endpoint.access(), Access { resource, action }, "{endpoint:?}");

@@ -39,6 +39,9 @@ pub struct Interrupted(pub String);
 pub struct UploadAddress {
     /// The repository of the request; a session of another one is unknown here.
     pub repository: RepositoryName,
+    /// Whose request it is; a session of somebody else is unknown to it. The registry compares
+    /// subjects and knows nothing else of them.
+    pub subject: String,
     /// The session.
     pub id: UploadId,
     /// Set where the request carries the location that starting the session gave out: the session
@@ -50,7 +53,8 @@ impl UploadAddress {
     /// The same session once something was written for it.
     #[must_use]
     pub fn begun(&self) -> Self {
-        Self { repository: self.repository.clone(), id: self.id, new: None }
+        let Self { repository, subject, id, new: _ } = self;
+        Self { repository: repository.clone(), subject: subject.clone(), id: *id, new: None }
     }
 }
 
@@ -97,8 +101,13 @@ const DRAIN_IDLE: Duration = Duration::from_secs(2);
 
 /// Reads on in a body that is refused, for a moment.
 pub async fn drain(body: &mut Body) {
+    drain_up_to(body, DRAINED_BYTES_MAX).await;
+}
+
+/// Reads on in a body until so many bytes came, it ended, or nothing came for a moment.
+pub async fn drain_up_to(body: &mut Body, bytes_max: usize) {
     let mut drained = 0;
-    while drained < DRAINED_BYTES_MAX {
+    while drained < bytes_max {
         match timeout(DRAIN_IDLE, body.next()).await {
             Ok(Some(Ok(bytes))) => drained += bytes.len(),
             Ok(Some(Err(_)) | None) | Err(_) => return,
@@ -248,6 +257,8 @@ impl Registry {
     ) -> Result<Blob, Error> {
         let upload = UploadAddress {
             repository: name.clone(),
+            // Nobody ever learns of this session: it lives as long as its one request.
+            subject: String::new(),
             id: UploadId::random(),
             new: Some(NewSession { algorithm: None }),
         };

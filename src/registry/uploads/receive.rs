@@ -65,7 +65,7 @@ impl<'a> Receiver<'a> {
         upload: &'a UploadAddress,
         hashes: Hashes,
     ) -> Self {
-        let session = Session::new(upload.repository.clone());
+        let session = Session::new(upload.repository.clone(), upload.subject.clone());
         Self::over(registry, upload, session, None, hashes, Bytes::new())
     }
 
@@ -387,7 +387,7 @@ impl<'a> Receiver<'a> {
             }
             Written::Lost(Seen::Alive(now)) => {
                 let (session, _) = Session::decode(&now.body)?;
-                if !session.belongs_to(&self.upload.repository) || !session.committing.is_empty() {
+                if !session.belongs_to(self.upload) || !session.committing.is_empty() {
                     return Err(Error::UploadUnknown);
                 }
                 Err(Error::OutOfOrder { offset: session.offset })

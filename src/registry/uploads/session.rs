@@ -26,6 +26,9 @@ const BOTH_HASHES_BYTES_MAX: u64 = 64 * 1024 * 1024;
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Session {
     repository: RepositoryName,
+    /// Who began it and alone may go on. Sessions of older versions of the program have nobody.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    subject: Option<String>,
     /// Bytes acknowledged: those of the parts and of the tail.
     pub(super) offset: u64,
     hashes: Vec<(Algorithm, String)>,
@@ -130,9 +133,10 @@ impl Hashes {
 }
 
 impl Session {
-    pub(super) fn new(repository: RepositoryName) -> Self {
+    pub(super) fn new(repository: RepositoryName, subject: String) -> Self {
         Self {
             repository,
+            subject: Some(subject),
             offset: 0,
             hashes: Vec::new(),
             target: None,
@@ -176,9 +180,10 @@ impl Session {
         }
     }
 
-    /// Whether this session was started for that repository.
-    pub(super) fn belongs_to(&self, name: &RepositoryName) -> bool {
-        self.repository == *name
+    /// Whether this session was started for that repository, by that subject.
+    pub(super) fn belongs_to(&self, upload: &UploadAddress) -> bool {
+        let ours = self.subject.as_ref().is_none_or(|subject| *subject == upload.subject);
+        ours && self.repository == upload.repository
     }
 
     /// The body of the entry at this moment.
@@ -235,7 +240,8 @@ impl Registry {
         }
     }
 
-    /// Reads a session of this repository; `None` if nothing was ever written for it.
+    /// Reads a session of this repository and this subject; `None` if nothing was ever written for
+    /// it.
     pub(super) async fn load_session(
         &self,
         upload: &UploadAddress,
@@ -245,11 +251,37 @@ impl Registry {
             entry::Seen::Dead(_) => Err(Error::UploadUnknown),
             entry::Seen::Alive(entry) => {
                 let (session, tail) = Session::decode(&entry.body)?;
-                if !session.belongs_to(&upload.repository) {
+                if !session.belongs_to(upload) {
                     return Err(Error::UploadUnknown);
                 }
                 Ok(Some(Loaded { session, tail, version: entry.version }))
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::oci::UploadId;
+
+    #[test]
+    fn entries_of_older_versions_belong_to_nobody_and_everybody() {
+        let address = |subject: &str| UploadAddress {
+            repository: "a".parse().unwrap(),
+            subject: subject.to_owned(),
+            id: UploadId::random(),
+            new: None,
+        };
+        let session = Session::new("a".parse().unwrap(), "user:alice".to_owned());
+        let mut entry = serde_json::to_value(&session).unwrap();
+        let read = |entry: &serde_json::Value| -> Session {
+            serde_json::from_value(entry.clone()).unwrap()
+        };
+        assert!(read(&entry).belongs_to(&address("user:alice")));
+        assert!(!read(&entry).belongs_to(&address("anonymous")));
+        entry.as_object_mut().unwrap().remove("subject").unwrap();
+        assert!(read(&entry).belongs_to(&address("user:alice")));
+        assert!(read(&entry).belongs_to(&address("anonymous")));
     }
 }

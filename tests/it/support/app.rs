@@ -114,12 +114,7 @@ impl App {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let (stop, stopped) = oneshot::channel::<()>();
-        let sockets = server::Settings {
-            header_timeout: settings.server.header_timeout,
-            body_idle_timeout: settings.server.body_idle_timeout,
-            drain_timeout: settings.server.drain_timeout,
-            connections_max: settings.server.connections_max as usize,
-        };
+        let sockets = wiring::sockets(&settings).expect("good settings");
         let serving = tasks.clone();
         // The registry ends with the test, not with this function.
         TaskTracker::new().spawn(async move {

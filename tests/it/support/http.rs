@@ -90,6 +90,16 @@ impl Request<'_> {
         self
     }
 
+    /// A body in chunks with a pause after each of them.
+    pub fn slowly(mut self, chunks: &[&'static [u8]], pause: std::time::Duration) -> Self {
+        let chunks = stream::iter(chunks.to_vec()).then(move |chunk| async move {
+            tokio::time::sleep(pause).await;
+            Ok(Frame::data(Bytes::from_static(chunk)))
+        });
+        self.body = BodyExt::boxed(StreamBody::new(Box::pin(chunks)));
+        self
+    }
+
     /// A body of unknown length that is made while it is sent.
     pub fn stream(mut self, chunks: impl Stream<Item = Bytes> + Send + Sync + 'static) -> Self {
         self.body = BodyExt::boxed(StreamBody::new(chunks.map(|chunk| Ok(Frame::data(chunk)))));

@@ -8,15 +8,16 @@ use super::{Source, sources};
 const ROOMS: &[(&str, &[&str])] = &[
     ("oci", &[]),
     ("clock", &[]),
+    ("watched", &[]),
     ("telemetry", &[]),
     ("store", &["oci", "clock", "telemetry"]),
-    ("auth", &["oci", "clock"]),
+    ("auth", &["oci", "clock", "watched"]),
     ("cache", &["oci", "store"]),
     ("registry", &["oci", "clock", "store", "cache"]),
     ("api", &["oci", "clock", "auth", "registry"]),
-    ("server", &["telemetry", "api"]),
-    ("config", &[]),
-    ("command_line", &["config"]),
+    ("server", &["telemetry", "watched", "api"]),
+    ("config", &["auth"]),
+    ("command_line", &["oci", "auth", "config"]),
     (
         "wiring",
         &[
@@ -36,7 +37,10 @@ const ROOMS: &[(&str, &[&str])] = &[
 
 /// The only places that may name a crate, by what its name begins with.
 const CRATES: &[(&str, &[&str])] = &[
-    ("aws_", &["src/store/s3/", "src/oci/schema1/"]),
+    ("aws_config", &["src/store/s3/"]),
+    ("aws_s", &["src/store/s3/"]),
+    // The cryptography of all of TLS, whoever wrote it.
+    ("aws_lc_rs", &["src/server/tls.rs", "src/store/s3/", "src/oci/schema1/"]),
     ("redb", &["src/store/local/"]),
     ("deadpool_redis", &["src/cache/redis"]),
     ("axum", &["src/api/", "src/server/"]),

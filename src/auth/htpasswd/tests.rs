@@ -1,0 +1,117 @@
+use super::*;
+
+const COST: u32 = 4;
+
+fn file(users: &[(&str, &str)]) -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("htpasswd");
+    write(&path, users);
+    (folder, path)
+}
+
+fn write(path: &PathBuf, users: &[(&str, &str)]) {
+    let line = |(user, password): &(&str, &str)| {
+        format!("{user}:{}\n", bcrypt::hash(password, COST).unwrap())
+    };
+    std::fs::write(path, users.iter().map(line).collect::<String>()).unwrap();
+}
+
+#[tokio::test]
+async fn right_is_right_and_everything_else_is_wrong() {
+    let (_folder, path) = file(&[("alice", "secret"), ("bob", "pässword:x")]);
+    let users = Htpasswd::open(path).unwrap();
+    for (user, password, expected) in [
+        ("alice", "secret", true),
+        ("alice", "secret", true),
+        ("alice", "Secret", false),
+        ("alice", "", false),
+        ("bob", "secret", false),
+        ("bob", "pässword:x", true),
+        ("carol", "secret", false),
+        ("", "secret", false),
+    ] {
+        assert_eq!(users.check(user, password, None).await, Ok(expected), "{user} {password}");
+    }
+    assert_eq!(users.check("alice", &"x".repeat(5000), None).await, Ok(false));
+}
+
+#[tokio::test]
+async fn a_changed_line_counts_although_the_old_login_was_remembered() {
+    let (_folder, path) = file(&[("alice", "old"), ("bob", "b")]);
+    let users = Htpasswd::open(path.clone()).unwrap();
+    assert_eq!(users.check("alice", "old", None).await, Ok(true));
+    assert_eq!(users.check("alice", "new", None).await, Ok(false));
+    write(&path, &[("alice", "new")]);
+    users.users.look_again();
+    assert_eq!(users.check("alice", "old", None).await, Ok(false));
+    assert_eq!(users.check("alice", "new", None).await, Ok(true));
+    assert_eq!(users.check("bob", "b", None).await, Ok(false));
+}
+
+#[test]
+fn only_bcrypt_is_taken_and_no_error_shows_a_hash() {
+    let good = format!("$2y$10${}", "a".repeat(53));
+    for (line, expected) in [
+        (format!("alice:{good}"), None),
+        (format!("# comment\n\nalice:{good}\r\n"), None),
+        ("alice:$apr1$abc$canary".to_owned(), Some("line 1: is no bcrypt hash")),
+        ("alice:{SHA}canary".to_owned(), Some("line 1: is no bcrypt hash")),
+        (format!("alice:$2y$31${}", "a".repeat(53)), Some("line 1: is no bcrypt hash")),
+        (format!("alice:$2y$10$canary{}", "a".repeat(46)), Some("line 1: is no bcrypt hash")),
+        ("canary".to_owned(), Some("line 1: is not a name")),
+        (format!(":{good}"), Some("line 1: has no name")),
+        (format!("a:{good}\na:{good}"), Some("line 2: names a user for the second time")),
+    ] {
+        let error = Users::parse(line.as_bytes()).err();
+        assert_eq!(error.is_some(), expected.is_some(), "{line}");
+        if let (Some(error), Some(expected)) = (error, expected) {
+            assert!(error.starts_with(expected) && !error.contains("canary"), "{error}");
+        }
+    }
+}
+
+/// What nobody has as a hash is a hash that bcrypt takes, or users could be told apart by the time.
+#[test]
+fn the_hash_of_nobody_costs_as_much() {
+    let users = Users::parse(format!("a:$2y$06${}", "a".repeat(53)).as_bytes()).unwrap();
+    assert_eq!(cost(&users.nobody), Some(6));
+    assert!(matches!(bcrypt::verify("x", &users.nobody), Ok(false)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_from_one_sender_leaves_the_others_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("htpasswd");
+    let hash = bcrypt::hash("secret", 10).unwrap();
+    std::fs::write(&path, format!("alice:{hash}\nbob:{hash}\n")).unwrap();
+    let users = Arc::new(Htpasswd::open(path).unwrap());
+    assert_eq!(users.check("alice", "secret", None).await, Ok(true));
+
+    let mut flood = tokio::task::JoinSet::new();
+    for number in 0..2000 {
+        let users = users.clone();
+        flood.spawn(async move {
+            users.check("alice", &format!("wrong {number}"), Some([192, 0, 2, 1].into())).await
+        });
+    }
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    // Remembered, so it takes no turn, although it is the user who is being guessed, from there.
+    let begun = Instant::now();
+    assert_eq!(users.check("alice", "secret", Some([192, 0, 2, 1].into())).await, Ok(true));
+    assert!(begun.elapsed() < Duration::from_millis(500), "{:?}", begun.elapsed());
+    // Another sender, for the first time: at most the one check that is under way goes before.
+    let begun = Instant::now();
+    let mut others = (2..9).map(|last| IpAddr::from([198, 51, 100, last]));
+    let other = others.find(|other| {
+        !std::ptr::eq(users.lane(Some(*other)), users.lane(Some([192, 0, 2, 1].into())))
+    });
+    assert_eq!(users.check("bob", "secret", other).await, Ok(true));
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    // And most of the flood was sent away at once, not kept waiting.
+    let mut sent_away = 0;
+    flood.abort_all();
+    while let Some(ended) = flood.join_next().await {
+        sent_away += usize::from(matches!(ended, Ok(Err(TooMany))));
+    }
+    assert!(sent_away > 1500, "{sent_away}");
+}

@@ -1,0 +1,145 @@
+//! The public keys of the token server: a JWKS, or PEM with certificates and public keys.
+//!
+//! A key fixes its one algorithm. So a token cannot choose how it is verified: not by nothing, not
+//! with a public key as the secret of an HMAC.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyAlgorithm, PublicKeyUse};
+use jsonwebtoken::{Algorithm, DecodingKey};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::{PemObject as _, SectionKind};
+use rustls::server::ParsedCertificate;
+use serde_json::Value;
+
+/// Keys in one file. Each of them may have to be tried.
+const KEYS_MAX: usize = 32;
+
+/// A key that verifies tokens.
+pub(super) struct Key {
+    /// Its name in a JWKS. A key from PEM has none.
+    pub(super) id: Option<String>,
+    pub(super) algorithm: Algorithm,
+    pub(super) public: DecodingKey,
+}
+
+/// The keys of a token server.
+pub(super) struct Keys(Vec<Key>);
+
+impl Keys {
+    /// Reads a file in either form.
+    pub(super) fn parse(contents: &[u8]) -> Result<Self, String> {
+        let json = contents.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'{');
+        let keys = if json { jwks(contents)? } else { pem(contents)? };
+        match keys.len() {
+            0 => Err("holds no public key for RS256, ES256 or EdDSA".to_owned()),
+            1..=KEYS_MAX => Ok(Self(keys)),
+            more => Err(format!("holds {more} keys, at most {KEYS_MAX} are read")),
+        }
+    }
+
+    /// The keys that can have signed a token with this header. A name in the token chooses among
+    /// the keys that have names.
+    pub(super) fn candidates(
+        &self,
+        id: Option<&str>,
+        algorithm: Algorithm,
+    ) -> impl Iterator<Item = &Key> {
+        self.0.iter().filter(move |key| {
+            let named = match (id, &key.id) {
+                (Some(wanted), Some(id)) => wanted == id,
+                (None, _) | (_, None) => true,
+            };
+            named && key.algorithm == algorithm
+        })
+    }
+}
+
+fn jwks(contents: &[u8]) -> Result<Vec<Key>, String> {
+    let set: Value =
+        serde_json::from_slice(contents).map_err(|error| format!("is not JSON: {error}"))?;
+    let keys = set.get("keys").and_then(Value::as_array);
+    let keys = keys.ok_or("is JSON, but no JWKS: it has no list called keys")?;
+    // What is for something else, or of a kind that is not known here, does not hide the others.
+    Ok(keys.iter().filter_map(|key| jwk(serde_json::from_value(key.clone()).ok()?)).collect())
+}
+
+fn jwk(jwk: Jwk) -> Option<Key> {
+    if !matches!(jwk.common.public_key_use, None | Some(PublicKeyUse::Signature)) {
+        return None;
+    }
+    let algorithm = match &jwk.algorithm {
+        AlgorithmParameters::RSA(_) => Algorithm::RS256,
+        AlgorithmParameters::EllipticCurve(key) if key.curve == EllipticCurve::P256 => {
+            Algorithm::ES256
+        }
+        AlgorithmParameters::OctetKeyPair(key) if key.curve == EllipticCurve::Ed25519 => {
+            Algorithm::EdDSA
+        }
+        // A symmetric key would let everybody who can read the file make tokens.
+        AlgorithmParameters::EllipticCurve(_)
+        | AlgorithmParameters::OctetKeyPair(_)
+        | AlgorithmParameters::OctetKey(_)
+        | _ => return None,
+    };
+    let meant = jwk.common.key_algorithm;
+    if meant.is_some_and(|meant| meant != KeyAlgorithm::from(algorithm)) {
+        return None;
+    }
+    let key = DecodingKey::from_jwk(&jwk).ok()?;
+    Some(Key { id: jwk.common.key_id, algorithm, public: key })
+}
+
+fn pem(contents: &[u8]) -> Result<Vec<Key>, String> {
+    let mut keys = Vec::new();
+    for section in <(SectionKind, Vec<u8>)>::pem_slice_iter(contents) {
+        let (kind, der) = section.map_err(|error| format!("is not PEM: {error:?}"))?;
+        match kind {
+            SectionKind::PublicKey => keys.push(public_key(&der)?),
+            SectionKind::Certificate => {
+                let certificate = CertificateDer::from(der);
+                let parsed = ParsedCertificate::try_from(&certificate)
+                    .map_err(|error| format!("holds a certificate that is none: {error}"))?;
+                keys.push(public_key(&parsed.subject_public_key_info())?);
+            }
+            SectionKind::PrivateKey | SectionKind::RsaPrivateKey | SectionKind::EcPrivateKey => {
+                return Err(
+                    "holds a private key, which nobody but the token server may have".into()
+                );
+            }
+            // Revocation lists and requests verify nothing.
+            _ => {}
+        }
+    }
+    Ok(keys)
+}
+
+/// The object identifiers of keys (RFC 3279, RFC 5480, RFC 8410), as they begin their structure.
+const RSA: &[u8] = &[0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01];
+const P256: &[u8] = &[
+    0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d,
+    0x03, 0x01, 0x07,
+];
+const ED25519: &[u8] = &[0x06, 0x03, 0x2b, 0x65, 0x70];
+/// How far from its beginning a structure may have its identifier: after two heads of a sequence.
+const HEADS_BYTES_MAX: usize = 8;
+
+fn public_key(der: &[u8]) -> Result<Key, String> {
+    let is = |identifier: &[u8]| {
+        (0..=HEADS_BYTES_MAX)
+            .any(|at| der.get(at..).is_some_and(|rest| rest.starts_with(identifier)))
+    };
+    let text =
+        format!("-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n", STANDARD.encode(der));
+    let (algorithm, key) = if is(RSA) {
+        (Algorithm::RS256, DecodingKey::from_rsa_pem(text.as_bytes()))
+    } else if is(P256) {
+        (Algorithm::ES256, DecodingKey::from_ec_pem(text.as_bytes()))
+    } else if is(ED25519) {
+        (Algorithm::EdDSA, DecodingKey::from_ed_pem(text.as_bytes()))
+    } else {
+        return Err("holds a key that is none of RSA, P-256 and Ed25519".to_owned());
+    };
+    let key = key.map_err(|error| format!("holds a public key that is none: {error}"))?;
+    Ok(Key { id: None, algorithm, public: key })
+}

@@ -1,0 +1,135 @@
+//! The authorizer of a registry with logins or rules.
+//!
+//! A caller with a password may do what the rules allow. A caller with a token may do what its
+//! token allows; where rules speak of logins, they have to allow it as well. What the rules allow
+//! to anonymous callers they allow to everybody: whoever could leave the credentials away need not.
+//! Credentials that are wrong are always refused, even for what needs none.
+
+use async_trait::async_trait;
+
+use super::challenge::{self, TokenError};
+use super::credentials::Credentials;
+use super::htpasswd::{Htpasswd, TooMany};
+use super::rules::Rules;
+use super::token::Tokens;
+use super::{Access, Action, Attempt, Authorizer, Caller, Denied};
+
+/// Decides by passwords, tokens and rules, as far as there are any.
+#[derive(Debug)]
+pub struct Login {
+    /// Users with passwords.
+    pub passwords: Option<Htpasswd>,
+    /// Tokens of a token server.
+    pub tokens: Option<Tokens>,
+    /// Who may do what.
+    pub rules: Rules,
+}
+
+/// What comes of one question about one caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Decision {
+    Allowed,
+    /// Another token could be allowed to do it.
+    NotInToken,
+    Denied,
+}
+
+impl Login {
+    fn can_log_in(&self) -> bool {
+        self.passwords.is_some() || self.tokens.is_some()
+    }
+
+    fn decide(&self, caller: &Caller, access: &Access) -> Decision {
+        if access.action == Action::Enter {
+            // Docker, podman and crane learn here, and only here, that there is a login.
+            let welcome = caller.showed_credentials() || !self.can_log_in();
+            return if welcome { Decision::Allowed } else { Decision::Denied };
+        }
+        if self.rules.allowing_anybody(access).is_some() {
+            return Decision::Allowed;
+        }
+        if caller.has_token() {
+            if !caller.is_granted(access) {
+                return Decision::NotInToken;
+            }
+            if !self.rules.speak_of_logins() {
+                return Decision::Allowed;
+            }
+        }
+        match self.rules.allowing(caller, access) {
+            Some(_) => Decision::Allowed,
+            None => Decision::Denied,
+        }
+    }
+
+    /// Whether a token lacks what the request would like only because nobody asked the token server
+    /// for it. Where the server was asked and said no, the token says so, or its bearer tries again
+    /// without: so do the clients of the Docker registry, which demands it in any case.
+    fn could_ask_for_more(&self, caller: &Caller, wish: Option<&Access>) -> bool {
+        wish.is_some_and(|wish| {
+            self.decide(caller, wish) == Decision::NotInToken && !caller.is_told_of(&wish.resource)
+        })
+    }
+
+    async fn caller(&self, attempt: &Attempt<'_>) -> Result<Caller, Denied> {
+        match (Credentials::of(attempt.headers), &self.passwords, &self.tokens) {
+            (Credentials::None, _, _) => Ok(Caller::anonymous()),
+            (Credentials::Basic { user, password }, Some(passwords), _) => {
+                match passwords.check(&user, &password, attempt.client).await {
+                    Ok(true) => Ok(Caller::user(&user)),
+                    Ok(false) => Err(basic()),
+                    Err(TooMany) => Err(Denied::Busy),
+                }
+            }
+            (Credentials::Bearer(token), _, Some(tokens)) => match tokens.verify(token) {
+                Ok(caller) => Ok(caller),
+                Err(refused) => {
+                    tracing::debug!(reason = %refused, "a token was refused");
+                    Err(self.challenge(attempt, Some(TokenError::Invalid)))
+                }
+            },
+            (
+                Credentials::Basic { .. } | Credentials::Bearer(_) | Credentials::Unreadable,
+                _,
+                _,
+            ) => Err(self.challenge(attempt, None)),
+        }
+    }
+
+    /// Asks for a token where there are any, because a client that has a password for the token
+    /// server finds the way there only so.
+    fn challenge(&self, attempt: &Attempt<'_>, error: Option<TokenError>) -> Denied {
+        match &self.tokens {
+            Some(tokens) => Denied::Unauthenticated { challenge: tokens.challenge(attempt, error) },
+            None if self.passwords.is_some() => basic(),
+            // Nothing could be said that would help.
+            None => Denied::Forbidden,
+        }
+    }
+}
+
+fn basic() -> Denied {
+    Denied::Unauthenticated { challenge: challenge::BASIC.to_owned() }
+}
+
+#[async_trait]
+impl Authorizer for Login {
+    async fn authorize(&self, attempt: Attempt<'_>) -> Result<Caller, Denied> {
+        let caller = self.caller(&attempt).await?;
+        match self.decide(&caller, attempt.access) {
+            Decision::Allowed if self.could_ask_for_more(&caller, attempt.wish) => {
+                Err(self.challenge(&attempt, Some(TokenError::InsufficientScope)))
+            }
+            Decision::Allowed => Ok(caller),
+            Decision::NotInToken => {
+                Err(self.challenge(&attempt, Some(TokenError::InsufficientScope)))
+            }
+            Decision::Denied if caller.showed_credentials() => Err(Denied::Forbidden),
+            Decision::Denied => Err(self.challenge(&attempt, None)),
+        }
+    }
+
+    fn may(&self, caller: &Caller, access: &Access) -> bool {
+        self.decide(caller, access) == Decision::Allowed
+    }
+}

@@ -1,0 +1,163 @@
+//! Patterns of repository names.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::oci::RepositoryName;
+
+/// `*` stands for any characters within one component of a name, `**` for any across components.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Pattern {
+    text: String,
+    pieces: Vec<Piece>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Piece {
+    Byte(u8),
+    WithinComponent,
+    Anything,
+}
+
+/// Why a text is no pattern.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{0:?} is not a pattern of repositories: write a name in which * stands for a part of one \
+     component and ** for anything, such as team/* or **"
+)]
+pub struct PatternError(String);
+
+impl Pattern {
+    /// Matches every name.
+    pub fn everything() -> Self {
+        Self { text: "**".to_owned(), pieces: vec![Piece::Anything] }
+    }
+
+    /// Whether a name is one of those that are meant. Time and memory grow with the product of the
+    /// lengths and no worse, whatever the pattern.
+    pub fn matches(&self, name: &RepositoryName) -> bool {
+        if self.pieces == [Piece::Anything] {
+            return true;
+        }
+        // reached[i]: the pieces before i can stand for the bytes so far.
+        let mut reached = vec![false; self.pieces.len() + 1];
+        reached[0] = true;
+        self.skip_stars(&mut reached);
+        for byte in name.as_str().bytes() {
+            let mut next = vec![false; reached.len()];
+            for (index, piece) in self.pieces.iter().enumerate().filter(|(i, _)| reached[*i]) {
+                match piece {
+                    Piece::Byte(expected) if *expected == byte => next[index + 1] = true,
+                    Piece::WithinComponent if byte != b'/' => next[index] = true,
+                    Piece::Anything => next[index] = true,
+                    Piece::Byte(_) | Piece::WithinComponent => {}
+                }
+            }
+            self.skip_stars(&mut next);
+            reached = next;
+        }
+        reached[self.pieces.len()]
+    }
+
+    /// A star can stand for nothing.
+    fn skip_stars(&self, reached: &mut [bool]) {
+        for (index, piece) in self.pieces.iter().enumerate() {
+            if reached[index] && !matches!(piece, Piece::Byte(_)) {
+                reached[index + 1] = true;
+            }
+        }
+    }
+}
+
+impl FromStr for Pattern {
+    type Err = PatternError;
+
+    fn from_str(text: &str) -> Result<Self, PatternError> {
+        let plain = |byte: u8| {
+            byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"._-/*".contains(&byte)
+        };
+        // A pattern that can match no name at all is a mistake: it would deny in silence.
+        let possible = !text.is_empty()
+            && text.len() <= RepositoryName::BYTES_MAX
+            && text.bytes().all(plain)
+            && text.split('/').all(|component| !component.is_empty())
+            && !text.contains("***");
+        if !possible {
+            return Err(PatternError(text.chars().take(80).collect()));
+        }
+        let mut pieces = Vec::new();
+        let mut rest = text.as_bytes();
+        while let [first, tail @ ..] = rest {
+            (pieces, rest) = match (first, tail) {
+                (b'*', [b'*', tail @ ..]) => (with(pieces, Piece::Anything), tail),
+                (b'*', tail) => (with(pieces, Piece::WithinComponent), tail),
+                (byte, tail) => (with(pieces, Piece::Byte(*byte)), tail),
+            };
+        }
+        Ok(Self { text: text.to_owned(), pieces })
+    }
+}
+
+fn with(mut pieces: Vec<Piece>, piece: Piece) -> Vec<Piece> {
+    pieces.push(piece);
+    pieces
+}
+
+impl fmt::Display for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl fmt::Debug for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn matches(pattern: &str, name: &str) -> bool {
+        pattern.parse::<Pattern>().unwrap().matches(&name.parse().unwrap())
+    }
+
+    #[test]
+    fn stars_stay_within_a_component_and_double_stars_do_not() {
+        for (pattern, name, expected) in [
+            ("team/app", "team/app", true),
+            ("team/app", "team/apps", false),
+            ("team/*", "team/app", true),
+            ("team/*", "team/app/deep", false),
+            ("team/*", "team", false),
+            ("team/*", "steam/app", false),
+            ("team/**", "team/app/deep", true),
+            ("team/**", "teams/app", false),
+            ("*/app", "team/app", true),
+            ("*/app", "a/b/app", false),
+            ("**/app", "a/b/app", true),
+            ("**/app", "app", false),
+            ("t*m/a*p*", "team/appp", true),
+            ("*", "team", true),
+            ("*", "team/app", false),
+            ("**", "a/b/c", true),
+            ("a**c", "a/b/c", true),
+        ] {
+            assert_eq!(matches(pattern, name), expected, "{pattern} {name}");
+        }
+    }
+
+    #[test]
+    fn what_can_match_nothing_is_refused() {
+        for text in ["", "Team/*", "/a", "a/", "a//b", "a b", "***", "a?", "[a]", "ä"] {
+            assert!(text.parse::<Pattern>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn many_stars_cost_little() {
+        let pattern = "*a".repeat(100) + "b";
+        assert!(!matches(&pattern, &"a".repeat(255)));
+    }
+}

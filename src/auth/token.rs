@@ -1,0 +1,272 @@
+//! Bearer tokens that an external token server signs (Distribution registry, "Token Authentication
+//! Implementation").
+//!
+//! Which key verifies a token is decided by the key file alone. What a token carries to verify
+//! itself with (`jwk`, `jku`, `x5u`, `x5c`) is not even read.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jsonwebtoken::Algorithm;
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use sha2::{Digest as _, Sha256};
+
+use super::caller::Grant;
+use super::challenge::{self, TokenError};
+use super::keys::Keys;
+use super::{Attempt, Caller};
+use crate::clock::Clock;
+use crate::watched::Watched;
+
+/// How far the clocks of the token server and of this registry may be apart.
+const SKEW_SECONDS: f64 = 60.0;
+/// Tokens that are remembered as good.
+const REMEMBERED_MAX: usize = 10_000;
+/// Longer tokens are refused unread.
+const TOKEN_BYTES_MAX: usize = 16 * 1024;
+
+/// What the operator says about the token server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenSettings {
+    /// Where clients get tokens: an absolute URL, or a path on the address of this registry.
+    pub realm: String,
+    /// What tokens for this registry name as their audience.
+    pub service: String,
+    /// Who signs them.
+    pub issuer: String,
+    /// Their public keys.
+    pub keys_file: PathBuf,
+    /// The claim that lists the groups of a user.
+    pub groups_claim: String,
+}
+
+/// Verifies tokens.
+#[derive(Debug)]
+pub struct Tokens {
+    settings: TokenSettings,
+    keys: Watched<Keys>,
+    clock: Arc<dyn Clock>,
+    remembered: Mutex<Remembered>,
+}
+
+/// Tokens that were verified with these keys.
+#[derive(Default)]
+struct Remembered {
+    keys: Option<Arc<Keys>>,
+    callers: HashMap<[u8; 32], (Caller, f64)>,
+}
+
+impl std::fmt::Debug for Remembered {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Remembered").field("tokens", &self.callers.len()).finish_non_exhaustive()
+    }
+}
+
+/// Why a token is not accepted. For the log: the client is told that it is invalid, not why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Refused {
+    #[error("it is not a signed token of three parts")]
+    Malformed,
+    #[error("its algorithm is none of RS256, ES256 and EdDSA")]
+    Algorithm,
+    #[error("it has critical extensions")]
+    Critical,
+    #[error("no key of the token server signed it")]
+    Signature,
+    #[error("another issuer made it")]
+    Issuer,
+    #[error("it is for another audience")]
+    Audience,
+    #[error("it has no time of expiry, or one that is no number")]
+    Times,
+    #[error("it has expired")]
+    Expired,
+    #[error("it is not valid yet")]
+    NotYet,
+}
+
+#[derive(Deserialize)]
+struct Header {
+    alg: String,
+    kid: Option<String>,
+    crit: Option<Value>,
+}
+
+#[derive(Deserialize)]
+struct RawGrant {
+    #[serde(rename = "type")]
+    kind: String,
+    name: String,
+    #[serde(default)]
+    actions: Option<Vec<String>>,
+}
+
+impl Tokens {
+    /// Reads the keys, which have to be good, and reads them again when they change.
+    pub fn open(settings: TokenSettings, clock: Arc<dyn Clock>) -> Result<Self, String> {
+        let shown = settings.keys_file.display().to_string();
+        let keys = Watched::open(vec![settings.keys_file.clone()], move |contents| {
+            Keys::parse(&contents[0]).map_err(|error| format!("{shown}: {error}"))
+        })?;
+        Ok(Self { settings, keys, clock, remembered: Mutex::default() })
+    }
+
+    pub(super) fn challenge(&self, attempt: &Attempt<'_>, error: Option<TokenError>) -> String {
+        let TokenSettings { realm, service, .. } = &self.settings;
+        let wish = attempt.wish.filter(|wish| wish.resource != attempt.access.resource);
+        let scopes: Vec<String> = [Some(attempt.access), wish]
+            .into_iter()
+            .flatten()
+            .filter_map(challenge::scope)
+            .collect();
+        let realm = challenge::absolute(realm, attempt.host, attempt.secure);
+        challenge::bearer(&realm, service, &scopes, error)
+    }
+
+    /// Whose token this is and what it allows, if it is a good one.
+    pub(super) fn verify(&self, token: &str) -> Result<Caller, Refused> {
+        if token.len() > TOKEN_BYTES_MAX {
+            return Err(Refused::Malformed);
+        }
+        let keys = self.keys.current();
+        let now = seconds(self.clock.now());
+        let fingerprint: [u8; 32] = Sha256::digest(token.as_bytes()).into();
+        if let Some(caller) = self.remembered(&keys, &fingerprint, now) {
+            return Ok(caller);
+        }
+        let claims = signed_claims(&keys, token)?;
+        let good_until = self.check(&claims, now)?;
+        let caller = self.caller(claims);
+        self.remember(&keys, fingerprint, &caller, good_until, now);
+        Ok(caller)
+    }
+
+    /// Whether the token is for us, and for now. Until when it is good, the skew included.
+    fn check(&self, claims: &Map<String, Value>, now: f64) -> Result<f64, Refused> {
+        if claims.get("iss").and_then(Value::as_str) != Some(&self.settings.issuer) {
+            return Err(Refused::Issuer);
+        }
+        let service = self.settings.service.as_str();
+        let is_meant = match claims.get("aud") {
+            Some(Value::String(audience)) => audience == service,
+            Some(Value::Array(audiences)) => audiences.iter().any(|one| one == service),
+            Some(_) | None => false,
+        };
+        if !is_meant {
+            return Err(Refused::Audience);
+        }
+        // A token without an end would be good for ever.
+        let expires = claims.get("exp").and_then(Value::as_f64).ok_or(Refused::Times)?;
+        let not_before = match claims.get("nbf") {
+            None | Some(Value::Null) => None,
+            Some(value) => Some(value.as_f64().ok_or(Refused::Times)?),
+        };
+        let good_until = expires + SKEW_SECONDS;
+        if now >= good_until {
+            return Err(Refused::Expired);
+        }
+        if not_before.is_some_and(|not_before| now < not_before - SKEW_SECONDS) {
+            return Err(Refused::NotYet);
+        }
+        Ok(good_until)
+    }
+
+    fn caller(&self, claims: Map<String, Value>) -> Caller {
+        let user = claims.get("sub").and_then(Value::as_str).filter(|user| !user.is_empty());
+        let groups = match claims.get(&self.settings.groups_claim) {
+            Some(Value::Array(groups)) => {
+                groups.iter().filter_map(Value::as_str).map(str::to_owned).collect()
+            }
+            Some(Value::String(group)) => vec![group.clone()],
+            Some(_) | None => Vec::new(),
+        };
+        let grants = match claims.get("access") {
+            Some(Value::Array(entries)) => entries.iter().filter_map(grant).collect(),
+            Some(_) | None => Vec::new(),
+        };
+        Caller::token(user.map(str::to_owned), groups, claims, grants)
+    }
+
+    fn remembered(&self, keys: &Arc<Keys>, fingerprint: &[u8; 32], now: f64) -> Option<Caller> {
+        let mut remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
+        if !remembered.keys.as_ref().is_some_and(|old| Arc::ptr_eq(old, keys)) {
+            // A key that was taken back takes its tokens with it.
+            *remembered = Remembered { keys: Some(keys.clone()), callers: HashMap::new() };
+        }
+        let (caller, good_until) = remembered.callers.get(fingerprint)?;
+        (now < *good_until).then(|| caller.clone())
+    }
+
+    fn remember(
+        &self,
+        keys: &Arc<Keys>,
+        fingerprint: [u8; 32],
+        caller: &Caller,
+        good_until: f64,
+        now: f64,
+    ) {
+        let mut remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
+        if !remembered.keys.as_ref().is_some_and(|old| Arc::ptr_eq(old, keys)) {
+            return;
+        }
+        if remembered.callers.len() >= REMEMBERED_MAX {
+            remembered.callers.retain(|_, (_, until)| now < *until);
+        }
+        if remembered.callers.len() >= REMEMBERED_MAX {
+            remembered.callers.clear();
+        }
+        remembered.callers.insert(fingerprint, (caller.clone(), good_until));
+    }
+}
+
+/// The claims of a token that one of the keys signed.
+fn signed_claims(keys: &Keys, token: &str) -> Result<Map<String, Value>, Refused> {
+    let (message, signature) = token.rsplit_once('.').ok_or(Refused::Malformed)?;
+    let (header, payload) = message.split_once('.').ok_or(Refused::Malformed)?;
+    if payload.contains('.') {
+        return Err(Refused::Malformed);
+    }
+    let header: Header = part(header)?;
+    let algorithm = match header.alg.as_str() {
+        "RS256" => Algorithm::RS256,
+        "ES256" => Algorithm::ES256,
+        "EdDSA" => Algorithm::EdDSA,
+        _ => return Err(Refused::Algorithm),
+    };
+    if header.crit.is_some() {
+        return Err(Refused::Critical);
+    }
+    let signed = keys.candidates(header.kid.as_deref(), algorithm).any(|key| {
+        jsonwebtoken::crypto::verify(signature, message.as_bytes(), &key.public, key.algorithm)
+            .unwrap_or(false)
+    });
+    if !signed {
+        return Err(Refused::Signature);
+    }
+    part(payload)
+}
+
+fn part<T: for<'de> Deserialize<'de>>(encoded: &str) -> Result<T, Refused> {
+    let bytes = URL_SAFE_NO_PAD.decode(encoded).map_err(|_| Refused::Malformed)?;
+    serde_json::from_slice(&bytes).map_err(|_| Refused::Malformed)
+}
+
+/// An entry of the access list. `repository(plugin)` is a repository, too; what is no entry allows
+/// nothing.
+fn grant(entry: &Value) -> Option<Grant> {
+    let RawGrant { kind, name, actions } = RawGrant::deserialize(entry).ok()?;
+    let kind = kind.split('(').next().unwrap_or_default().to_owned();
+    Some(Grant { kind, name, actions: actions.unwrap_or_default() })
+}
+
+fn seconds(time: SystemTime) -> f64 {
+    match time.duration_since(UNIX_EPOCH) {
+        Ok(since) => since.as_secs_f64(),
+        Err(before) => -before.duration().as_secs_f64(),
+    }
+}

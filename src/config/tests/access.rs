@@ -1,0 +1,122 @@
+//! Logins, rules, TLS and proxies.
+
+use super::*;
+use crate::auth::{Permission, Subject};
+
+#[test]
+fn rules_are_read_with_their_place() {
+    let settings = load(&file(
+        r#"
+        server.trusted_proxies = ["10.1.2.3/8", "fd00::1"]
+        access.htpasswd_file = "users"
+        [[access.rules]]
+        subject = "user:alice"
+        repositories = "**"
+        actions = ["pull", "push", "create", "delete", "catalog"]
+        [[access.rules]]
+        subject = ["group:dev", "claim:team=infra=x", "authenticated", "anonymous"]
+        repositories = ["team/*", "x"]
+        actions = "pull"
+        [[access.rules]]
+        subject = "anonymous"
+        actions = "catalog"
+        "#,
+    ))
+    .unwrap();
+    assert_eq!(settings.server.trusted_proxies.to_string(), "10.0.0.0/8,fd00::1/128");
+    let rules = settings.access.rules;
+    let places: Vec<&str> = rules.iter().map(|rule| rule.place.as_str()).collect();
+    assert_eq!(places, [4, 8, 12].map(|line| format!("file longshore.toml, line {line}")));
+    assert_eq!(rules[0].permissions, Permission::WORDS.map(|(_, permission)| permission));
+    let claim = Subject::Claim("team".to_owned(), "infra=x".to_owned());
+    assert_eq!(rules[1].subjects[1], claim);
+    assert!(rules[2].repositories.is_empty());
+}
+
+#[test]
+fn everything_wrong_with_rules_is_said_at_once_with_its_place() {
+    check(
+        &file(
+            "server.listen = 'x'\n[[access.rules]]\nsubject = 'alice'\n\
+             repositories = ['a', 'B', 1]\n\
+             actions = 'read'\n[[access.rules]]\nsubjects = 'user:a'\nactions = []\n\
+             [access.tokens]\n",
+        ),
+        "
+file longshore.toml, line 1, server.listen: \"x\" is not an address and a port, such as \
+         127.0.0.1:5000 or [::]:5000
+file longshore.toml, line 3, access.rules.subject: \"alice\" is not a subject: write user:NAME, \
+         group:NAME, claim:NAME=VALUE, authenticated or anonymous
+file longshore.toml, line 4, access.rules.repositories: \"B\" is not a pattern of repositories: \
+         write a name in which * stands for a part of one component and ** for anything, such as \
+         team/* or **
+file longshore.toml, line 4, access.rules.repositories: is not a string or a list of strings
+file longshore.toml, line 5, access.rules.actions: \"read\" is not an action: actions are pull, \
+         push, create, delete and catalog
+file longshore.toml, line 7, access.rules.subjects: unknown key: did you mean access.rules.subject?
+file longshore.toml, line 8, access.rules.actions: is an empty list, which allows nothing
+file longshore.toml, line 6, access.rules.repositories: is missing
+file longshore.toml, line 6, access.rules.subject: is missing
+file longshore.toml, line 9, access.tokens: unknown section: did you mean access.token?",
+    );
+    for (toml, expected) in [
+        ("access.rules = 1", "line 1, access.rules: is a list of tables: write [[access.rules]]"),
+        ("access.rules = [1]", "line 1, access.rules: is not a table: write [[access.rules]]"),
+        ("[[access.rule]]", "line 1, access.rule: unknown key: did you mean access.rules?"),
+        ("server.trusted_proxies = [1]", "line 1, server.trusted_proxies: a list is not a value"),
+        ("server.trusted_proxies = '10.0.0.0/33'", "\"10.0.0.0/33\" is not a network"),
+    ] {
+        let errors = load(&file(toml)).unwrap_err().to_string();
+        assert!(errors.contains(expected), "{errors}");
+        assert_eq!(errors.lines().count(), 1, "{errors}");
+    }
+}
+
+#[test]
+fn half_a_login_is_refused() {
+    for (toml, expected) in [
+        ("access.htpasswd_file = 'x'", "access.htpasswd_file: the login is incomplete"),
+        ("access.authenticated = 'pull'", "access.authenticated: the login is incomplete"),
+        (
+            "[[access.rules]]\nsubject = 'user:a'\nrepositories = '**'\nactions = 'pull'",
+            "access.authenticated: the login is incomplete",
+        ),
+        (
+            "access.token = { realm = '/token', service = 'x' }",
+            "access.token.realm: the token server is incomplete: access.token.issuer, \
+             access.token.keys_file missing",
+        ),
+        ("server.tls.key_file = 'x'", "key_file: TLS is incomplete: server.tls.certificate_file"),
+    ] {
+        let errors = load(&file(toml)).unwrap_err().to_string();
+        assert!(errors.contains(expected), "{errors}");
+        assert_eq!(errors.lines().count(), 1, "{errors}");
+    }
+}
+
+/// A login, or anonymous callers by name: in a rule or in the setting.
+#[test]
+fn a_login_opens_the_network() {
+    for toml in [
+        "access = { htpasswd_file = 'x', authenticated = 'push' }",
+        "access.token = { realm = '/t', service = 'x', issuer = 'x', keys_file = 'x' }",
+        "access.anonymous = 'pull'",
+        "[[access.rules]]\nsubject = 'anonymous'\nrepositories = 'public/**'\nactions = 'pull'",
+    ] {
+        load(&file(&format!("server.listen = '0.0.0.0:5000'\n{toml}"))).unwrap();
+    }
+}
+
+#[test]
+fn what_would_confuse_clients_is_refused() {
+    for (key, texts) in [
+        ("access.token.service", &["a\"b", "my basic registry", "TheBearer", "a,b", ""][..]),
+        ("access.token.realm", &["//x/y", "ftp://x", "x", "https://u:p@x/", "https://x/bearer"]),
+        ("access.htpasswd_file", &[""]),
+    ] {
+        let (setting, _) = table::find(key).unwrap();
+        for text in texts {
+            assert!(setting.read(&mut Settings::default(), text).is_err(), "{key} takes {text:?}");
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! An upload belongs to whoever began it, in the repository where it was begun.
+
+use std::time::Duration;
+
+use jsonwebtoken::Algorithm;
+use serde_json::json;
+
+use super::issuer::{Signer, claims, jwks, now, with_tokens};
+use super::{As as _, with_passwords};
+use crate::support::sha256;
+
+#[tokio::test]
+async fn nobody_else_can_go_on_with_an_upload() {
+    let text = "access.anonymous = 'push'\naccess.authenticated = 'push'";
+    let app = with_passwords(&["alice", "bob"], text).await;
+    let start = app.request("POST", "/v2/a/blobs/uploads/").user("alice").send().await;
+    let patch = app.request("PATCH", &start.expect(202).location()).user("alice");
+    let location = patch.body(&b"hello"[..]).send().await.expect(202).location();
+    let digest = sha256(b"hello");
+    let close = format!("{location}?digest={digest}");
+    for (method, path) in
+        [("GET", &location), ("PATCH", &location), ("PUT", &close), ("DELETE", &location)]
+    {
+        let unknown = "BLOB_UPLOAD_UNKNOWN";
+        let request = || app.request(method, path).body(&b""[..]);
+        request().user("bob").send().await.expect_error(404, unknown);
+        request().send().await.expect_error(404, unknown);
+        let elsewhere = path.replace("/v2/a/", "/v2/b/");
+        let request = app.request(method, &elsewhere).user("alice").body(&b""[..]);
+        request.send().await.expect_error(404, unknown);
+    }
+    // Nor by saying that it is new.
+    let new = format!("{location}?new=1");
+    let stolen = app.request("PATCH", &new).user("bob").body(&b"x"[..]);
+    stolen.send().await.expect_error(404, "BLOB_UPLOAD_UNKNOWN");
+    app.get(&location).user("alice").send().await.expect(204);
+    app.request("PUT", &close).user("alice").send().await.expect(201);
+}
+
+/// Authorization is decided when a request begins. A token that was good then is good until the
+/// last byte; the next request needs a new one.
+#[tokio::test]
+async fn a_token_may_expire_while_a_chunk_is_on_its_way() {
+    let signer = Signer::new(Algorithm::ES256, "a");
+    let app = with_tokens(&jwks(&[&signer]), "").await;
+    let access: &[(&str, &[&str])] = &[("a", &["pull", "push"])];
+    let short = {
+        let mut claims = claims("alice", access);
+        // With the skew that is allowed: two seconds from now.
+        claims["exp"] = json!(now() - 58);
+        signer.sign(&signer.header(), &claims)
+    };
+    let start = app.request("POST", "/v2/a/blobs/uploads/").bearer(&short).send().await;
+    let patch = app.request("PATCH", &start.expect(202).location()).bearer(&short);
+    let patch = patch.slowly(&[b"he", b"ll", b"o"], Duration::from_millis(1200));
+    let location = patch.send().await.expect(202).location();
+    app.get(&location).bearer(&short).send().await.expect(401);
+    let renewed = signer.token("alice", access);
+    let close = format!("{location}?digest={}", sha256(b"hello"));
+    app.request("PUT", &close).bearer(&renewed).send().await.expect(201);
+}

@@ -1,0 +1,184 @@
+//! What callers get to see: of what they may not read, nothing.
+
+use jsonwebtoken::Algorithm;
+
+use super::issuer::{Signer, jwks, with_tokens};
+use super::{As as _, Guarded, push, with_passwords};
+use crate::support::sha256;
+
+async fn registry() -> Guarded {
+    let rules = "
+        [[access.rules]]
+        subject = 'anonymous'
+        repositories = 'public/**'
+        actions = ['pull', 'catalog']
+        [[access.rules]]
+        subject = 'user:alice'
+        repositories = 'alice/**'
+        actions = ['pull', 'push']
+        [[access.rules]]
+        subject = 'user:owner'
+        repositories = '**'
+        actions = ['pull', 'push', 'delete', 'catalog']";
+    with_passwords(&["alice", "owner"], rules).await
+}
+
+async fn push_blob(app: &Guarded, repository: &str, content: &'static [u8]) -> String {
+    let digest = sha256(content);
+    let path = format!("/v2/{repository}/blobs/uploads/?digest={digest}");
+    app.request("POST", &path).user("owner").body(content).send().await.expect(201);
+    digest
+}
+
+#[tokio::test]
+async fn the_catalog_shows_what_the_caller_may_pull() {
+    let app = registry().await;
+    for repository in ["alice/x", "public/x", "secret/x"] {
+        push(&app, repository, "v1", "x").user("owner").send().await.expect(201);
+    }
+    let list = |reply: crate::support::Reply| reply.expect(200).json()["repositories"].to_string();
+    let catalog = || app.get("/v2/_catalog");
+    assert_eq!(list(catalog().send().await), r#"["public/x"]"#);
+    assert_eq!(list(catalog().user("alice").send().await), r#"["alice/x","public/x"]"#);
+    let all = list(catalog().user("owner").send().await);
+    assert_eq!(all, r#"["alice/x","public/x","secret/x"]"#);
+}
+
+#[tokio::test]
+async fn a_mount_needs_to_read_its_source() {
+    let app = registry().await;
+    let secret = push_blob(&app, "secret/x", b"secret").await;
+    let public = push_blob(&app, "public/x", b"public").await;
+    for (digest, from, expected) in [
+        (&secret, "&from=secret/x", 202),
+        (&secret, "&from=public/x", 202),
+        (&secret, "", 202),
+        (&public, "&from=public/x", 201),
+    ] {
+        let path = format!("/v2/alice/x/blobs/uploads/?mount={digest}{from}");
+        let reply = app.request("POST", &path).user("alice").send().await;
+        assert_eq!(reply.status.as_u16(), expected, "{digest}{from}");
+    }
+    // Without a source: only from where she may read.
+    let path = format!("/v2/alice/y/blobs/uploads/?mount={public}");
+    app.request("POST", &path).user("alice").send().await.expect(201);
+    for method in ["GET", "HEAD"] {
+        for digest in [&secret] {
+            let path = format!("/v2/alice/x/blobs/{digest}");
+            assert_eq!(app.request(method, &path).user("alice").send().await.status, 404);
+        }
+    }
+}
+
+/// With tokens, too. A token that was made without asking for the source is sent back with both
+/// scopes; one that was refused the source uploads the layer.
+#[tokio::test]
+async fn a_mount_needs_the_source_in_the_token() {
+    let signer = Signer::new(Algorithm::ES256, "a");
+    let app = with_tokens(&jwks(&[&signer]), "").await;
+    let all: &[&str] = &["pull", "push"];
+    let source = signer.token("owner", &[("source", all)]);
+    let digest = sha256(b"blob");
+    let path = format!("/v2/source/blobs/uploads/?digest={digest}");
+    app.request("POST", &path).bearer(&source).body(&b"blob"[..]).send().await.expect(201);
+    let path = format!("/v2/target/blobs/uploads/?mount={digest}&from=source");
+    for (access, expected) in [
+        (&[("target", all)][..], 401),
+        (&[("target", all), ("source", &[])], 202),
+        (&[("target", all), ("source", &["push"])], 202),
+        (&[("target", all), ("source", &["pull"])], 201),
+        (&[("source", &["pull"])], 401),
+    ] {
+        let token = signer.token("alice", access);
+        let reply = app.request("POST", &path).bearer(&token).send().await;
+        assert_eq!(reply.status.as_u16(), expected, "{access:?}");
+        if expected == 401 {
+            let scopes = "scope=\"repository:target:pull,push repository:source:pull\"";
+            let told = super::challenge(&reply);
+            assert!(told.contains(scopes) && told.ends_with("insufficient_scope\""), "{told}");
+        }
+    }
+}
+
+/// The token server that grants the catalog grants all of it; rules limit it as they do the rest.
+#[tokio::test]
+async fn the_catalog_of_a_token() {
+    let signer = Signer::new(Algorithm::ES256, "a");
+    let limited = "
+        [[access.rules]]
+        subject = 'authenticated'
+        repositories = 'a/**'
+        actions = ['pull', 'push', 'catalog']";
+    for (rules, expected) in [("", r#"["a/x","b/x"]"#), (limited, r#"["a/x"]"#)] {
+        let app = with_tokens(&jwks(&[&signer]), rules).await;
+        for repository in ["a/x", "b/x"] {
+            let token = signer.token("owner", &[(repository, &["push"])]);
+            let pushed = push(&app, repository, "v1", "x").bearer(&token).send().await.status;
+            assert_eq!(pushed, if rules.is_empty() || repository == "a/x" { 201 } else { 403 });
+        }
+        let token = signer.token("alice", &[("registry:catalog", &["*"])]);
+        let reply = app.get("/v2/_catalog").bearer(&token).send().await.expect(200);
+        assert_eq!(reply.json()["repositories"].to_string(), expected);
+        let token = signer.token("alice", &[("a/x", &["*"])]);
+        app.get("/v2/_catalog").bearer(&token).send().await.expect(401);
+    }
+}
+
+/// Status, headers and body: nothing tells whether it exists.
+#[tokio::test]
+async fn what_is_missing_and_what_is_forbidden_look_the_same() {
+    let app = registry().await;
+    push(&app, "secret/app", "v1", "x").user("owner").send().await.expect(201);
+    let there = push_blob(&app, "secret/app", b"secret").await;
+    let absent = sha256(b"absent");
+    for (method, there, absent) in [
+        ("GET", "/v2/secret/app/manifests/v1".to_owned(), "/v2/secret/nil/manifests/v1".to_owned()),
+        ("HEAD", "/v2/secret/app/manifests/v1".into(), "/v2/secret/app/manifests/v2".into()),
+        ("GET", "/v2/secret/app/tags/list".into(), "/v2/secret/nil/tags/list".into()),
+        ("GET", format!("/v2/secret/app/blobs/{there}"), format!("/v2/secret/app/blobs/{absent}")),
+        (
+            "DELETE",
+            format!("/v2/secret/app/blobs/{there}"),
+            format!("/v2/secret/nil/blobs/{there}"),
+        ),
+        ("POST", "/v2/secret/app/blobs/uploads/".into(), "/v2/secret/nil/blobs/uploads/".into()),
+    ] {
+        for user in [None, Some("alice")] {
+            let mut shown = Vec::new();
+            for path in [&there, &absent] {
+                let request = app.request(method, path);
+                let request = if let Some(user) = user { request.user(user) } else { request };
+                let mut reply = request.send().await;
+                reply.headers.remove("date");
+                assert_eq!(reply.status.as_u16(), if user.is_some() { 403 } else { 401 });
+                shown.push(format!("{reply:?}"));
+            }
+            assert_eq!(shown[0], shown[1], "{method} {there} {user:?}");
+        }
+    }
+}
+
+/// The same door under other spellings of its address.
+#[tokio::test]
+async fn there_is_no_other_way_in() {
+    let app = registry().await;
+    push(&app, "secret/app", "v1", "x").user("owner").send().await.expect(201);
+    for path in [
+        "/v2//_catalog",
+        "//v2/_catalog",
+        "/v2/../v2/_catalog",
+        "/V2/secret/app/tags/list",
+        "/v2/secret/app/tags/list/",
+        "/v2/secret/app/tags/list;x",
+        "/v2/secret%2fapp/tags/list",
+        "/v2/secret/./app/tags/list",
+        "/v2/public/../secret/app/tags/list",
+        "/v2/public/%2e%2e/secret/app/tags/list",
+        "/v2/secret/app/manifests/v1?from=public/x",
+        "/v2/%73ecret/app/manifests/v1",
+    ] {
+        let reply = app.get(path).send().await;
+        assert!(matches!(reply.status.as_u16(), 400 | 401 | 404), "{path}: {reply:?}");
+        assert!(!String::from_utf8_lossy(&reply.body).contains("v1\"]"), "{path}: {reply:?}");
+    }
+}

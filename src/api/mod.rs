@@ -190,7 +190,17 @@ impl Api {
 
 /// The one place from which the handlers are called. Boxed, because the upload arms hold whole
 /// sessions.
-async fn act(cx: Context, endpoint: Endpoint, body: Body) -> Result<Response, Error> {
+async fn act(cx: Context, endpoint: Endpoint, mut body: Body) -> Result<Response, Error> {
+    let idle = cx.api.settings.body_idle;
+    let answer = handle(cx, endpoint, &mut body).await;
+    if answer.is_err() {
+        // What a handler left of it.
+        body::read_on(body, idle).await;
+    }
+    answer
+}
+
+async fn handle(cx: Context, endpoint: Endpoint, body: &mut Body) -> Result<Response, Error> {
     match endpoint {
         Endpoint::Base => Ok(base::get()),
         Endpoint::Extensions(name) => Ok(base::extensions(name.as_ref())),
@@ -201,7 +211,7 @@ async fn act(cx: Context, endpoint: Endpoint, body: Body) -> Result<Response, Er
             manifests::get(&cx, &name, &reference).await
         }
         Endpoint::PutManifest(name, reference) => {
-            manifests::put(&cx, &name, &reference, body).await
+            manifests::put(&cx, &name, &reference, std::mem::take(body)).await
         }
         Endpoint::DeleteManifest(name, reference) => {
             manifests::delete(&cx, &name, &reference).await

@@ -142,7 +142,7 @@ start_round_robin() {
   {
     # One worker, because each worker takes turns on its own.
     echo "worker_processes 1; daemon off; pid $folder/pid; error_log stderr warn;"
-    echo 'events { worker_connections 2048; }'
+    echo 'events { worker_connections 8192; }'
     echo 'http {'
     echo '  server_tokens off;'
     # The dollars belong to nginx.

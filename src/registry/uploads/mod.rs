@@ -158,9 +158,8 @@ impl Registry {
         digests: &[Digest],
     ) -> Result<Blob, Error> {
         let finished = self.finish_with(upload, &mut chunk, digests).await;
-        if finished.is_err() {
-            drain(&mut chunk.body).await;
-        }
+        // Also of a success: what an earlier request has finished is not read again.
+        drain(&mut chunk.body).await;
         finished
     }
 

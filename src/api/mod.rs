@@ -130,12 +130,12 @@ impl Api {
         let endpoint = Endpoint::parse(&method, &uri);
         let id = endpoint.as_ref().map_or("none", Endpoint::id);
         let client = request.extensions().get::<Client>().copied().unwrap_or_default();
-        let span = trace::request(endpoint.as_ref().ok(), &method, client, request.headers());
+        let traced = trace::request(endpoint.as_ref().ok(), &method, client, request.headers());
         let mut subject = None;
         let answer = match endpoint {
             Ok(endpoint) => {
                 let answer = self.dispatch(endpoint, request, client, &mut subject);
-                answer.instrument(span.clone()).await
+                answer.instrument(traced.span()).await
             }
             Err(error) => Err(error.into()),
         };
@@ -145,7 +145,7 @@ impl Api {
         headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         let asked = Asked { id, method, uri, client, subject };
         asked.log(&response, started.elapsed());
-        trace::answered(span, response)
+        traced.answered(response)
     }
 
     async fn dispatch(

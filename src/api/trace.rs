@@ -19,13 +19,20 @@ use crate::auth::Resource;
 use crate::oci::Reference;
 use crate::telemetry::traces;
 
+/// The span of a request that is being answered.
+pub(super) struct Asked {
+    span: Span,
+    /// Whether the path has named the content.
+    names_digest: bool,
+}
+
 /// Opens the span of a request. Its method and its path name it where it is one that we know.
 pub(super) fn request(
     endpoint: Option<&Endpoint>,
     method: &Method,
     client: Client,
     headers: &HeaderMap,
-) -> Span {
+) -> Asked {
     let span = tracing::info_span!(
         target: "traces",
         parent: None,
@@ -46,13 +53,12 @@ pub(super) fn request(
         oci.digest = Empty,
         upload.id = Empty,
     );
+    let mut names_digest = false;
     if !span.is_disabled() {
         traces::continue_from(&span, headers);
-        if let Some(endpoint) = endpoint {
-            describe(&span, endpoint);
-        }
+        names_digest = endpoint.is_some_and(|endpoint| describe(&span, endpoint));
     }
-    span
+    Asked { span, names_digest }
 }
 
 /// The method, if it is one; clients may send any word.
@@ -79,55 +85,65 @@ fn name(endpoint: Option<&Endpoint>, method: &Method) -> String {
     }
 }
 
-/// What the path says.
-fn describe(span: &Span, endpoint: &Endpoint) {
+/// Notes what the path says; true if that includes a digest.
+fn describe(span: &Span, endpoint: &Endpoint) -> bool {
+    let mut named = None;
     match endpoint {
-        Endpoint::Base | Endpoint::Catalog | Endpoint::Extensions(None) => return,
         Endpoint::GetManifest(_, reference)
         | Endpoint::HeadManifest(_, reference)
         | Endpoint::PutManifest(_, reference)
         | Endpoint::DeleteManifest(_, reference) => {
             span.record("oci.reference", display(reference));
             if let Reference::Digest(digest) = reference {
-                span.record("oci.digest", display(digest));
+                named = Some(digest);
             }
         }
         Endpoint::GetBlob(_, digest)
         | Endpoint::HeadBlob(_, digest)
         | Endpoint::DeleteBlob(_, digest)
-        | Endpoint::ListReferrers(_, digest) => {
-            span.record("oci.digest", display(digest));
-        }
+        | Endpoint::ListReferrers(_, digest) => named = Some(digest),
         Endpoint::PatchUpload(_, id)
         | Endpoint::PutUpload(_, id)
         | Endpoint::GetUpload(_, id)
         | Endpoint::DeleteUpload(_, id) => {
             span.record("upload.id", display(id));
         }
-        Endpoint::StartUpload { .. } | Endpoint::ListTags(_) | Endpoint::Extensions(Some(_)) => {}
+        Endpoint::Base
+        | Endpoint::Catalog
+        | Endpoint::Extensions(_)
+        | Endpoint::StartUpload { .. }
+        | Endpoint::ListTags(_) => {}
     }
     if let Resource::Repository(name) = endpoint.access().resource {
         span.record("oci.repository", display(name));
     }
+    span.record("oci.digest", named.map(display));
+    named.is_some()
 }
 
-/// Notes the answer, whose body carries the span on until it has been sent.
-pub(super) fn answered(span: Span, response: Response) -> Response {
-    if span.is_disabled() {
-        return response;
+impl Asked {
+    pub(super) fn span(&self) -> Span {
+        self.span.clone()
     }
-    let status = response.status();
-    span.record("http.response.status_code", status.as_u16());
-    // The digest of what a tag names is known only now.
-    if let Some(digest) = headers::text(response.headers(), &headers::DOCKER_CONTENT_DIGEST) {
-        span.record("oci.digest", digest);
+
+    /// Notes the answer, whose body carries the span on until it has been sent.
+    pub(super) fn answered(self, response: Response) -> Response {
+        let Self { span, names_digest } = self;
+        if span.is_disabled() {
+            return response;
+        }
+        let status = response.status();
+        span.record("http.response.status_code", status.as_u16());
+        // The digest of what a tag names, or of what was pushed, is known only now.
+        let digest = headers::text(response.headers(), &headers::DOCKER_CONTENT_DIGEST);
+        span.record("oci.digest", digest.filter(|_| !names_digest));
+        // What a client did wrong is no error of the server that says so.
+        if status.is_server_error() {
+            let cause = response.extensions().get::<Cause>().map(|Cause(cause)| cause.as_str());
+            failed(&span, status.as_str(), cause.unwrap_or_default());
+        }
+        response.map(|body| Body::new(Traced { body, span }))
     }
-    // What a client did wrong is no error of the server that says so.
-    if status.is_server_error() {
-        let cause = response.extensions().get::<Cause>().map(|Cause(cause)| cause.as_str());
-        failed(&span, status.as_str(), cause.unwrap_or_default());
-    }
-    response.map(|body| Body::new(Traced { body, span }))
 }
 
 fn failed(span: &Span, kind: &str, why: &str) {

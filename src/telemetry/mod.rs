@@ -45,3 +45,24 @@ fn filter(level: &str) -> EnvFilter {
     let filter = EnvFilter::try_new(level).unwrap_or_else(|_| EnvFilter::new("info"));
     filter.add_directive(format!("{}=off", traces::TARGET).parse().expect("it is a directive"))
 }
+
+#[cfg(test)]
+mod tests {
+    use tracing::Level;
+
+    use super::*;
+
+    /// The macro of a span looks at a number and goes on, if nobody listens.
+    #[test]
+    fn without_traces_no_span_is_made() {
+        for level in ["info", "trace", "longshore=trace,traces=trace"] {
+            let log = fmt::layer().with_writer(std::io::sink).with_filter(filter(level));
+            let none: Option<tracing_subscriber::filter::Targets> = None;
+            let subscriber = tracing_subscriber::registry().with(none).with(log);
+            tracing::subscriber::with_default(subscriber, || {
+                assert!(tracing::info_span!(target: "traces", "request").is_disabled(), "{level}");
+                assert!(tracing::enabled!(Level::INFO), "{level}: the log goes on");
+            });
+        }
+    }
+}

@@ -65,5 +65,9 @@ pub(super) fn exporter(asked: &Asked) -> Result<SpanExporter, String> {
             .with_timeout(asked.timeout)
             .build(),
     };
-    built.map_err(|error| error.to_string())
+    built.map_err(|error| match error.to_string() {
+        // An endpoint may hold a password, and what is wrong with it is said with all of it.
+        text if text.contains('@') => "the endpoint cannot be used".to_owned(),
+        text => text,
+    })
 }

@@ -90,6 +90,12 @@ impl HttpClient for Sender {
             let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await?.to_bytes();
             Ok::<_, HttpError>(Response::from_parts(head, body))
         };
-        self.runtime.spawn(async move { tokio::time::timeout(timeout, exchange).await? }).await?
+        let exchange = async move { tokio::time::timeout(timeout, exchange).await? };
+        let answer = self.runtime.spawn(exchange).await.map_err(Into::into).flatten();
+        if let Err(error) = &answer {
+            // The SDK only says that there was one.
+            tracing::debug!(%error, cause = error.source(), "the collector was not reached");
+        }
+        answer
     }
 }

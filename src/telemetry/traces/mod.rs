@@ -110,6 +110,7 @@ impl Traces {
             .with_tracer(self.provider.tracer(SCOPE))
             .with_location(false)
             .with_threads(false)
+            .with_target(false)
             .with_tracked_inactivity(false)
             .with_context_activation(false)
             .with_filter(Targets::new().with_target(TARGET, LevelFilter::INFO))

@@ -2,9 +2,8 @@
 
 pub mod traces;
 
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::fmt;
 use tracing_subscriber::prelude::*;
+use tracing_subscriber::{EnvFilter, Layer, Registry, fmt};
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,29 +14,34 @@ pub enum Format {
     Json,
 }
 
-/// Begins logging, and tracing if it is wanted: that needs a runtime around it. A second call in one
-/// process changes nothing.
+/// Begins logging, and tracing if it is wanted: that needs a runtime around it. A second call in
+/// one process changes nothing.
 pub fn start(format: Format, level: &str, traces: traces::Wanted) -> Option<traces::Traces> {
     let (traces, warnings) = traces.begin();
-    let registry = tracing_subscriber::registry().with(traces.as_ref().map(traces::Traces::layer));
-    let started = match format {
-        Format::Text => {
-            let ansi = std::io::IsTerminal::is_terminal(&std::io::stderr());
-            let layer = fmt::layer().with_writer(std::io::stderr).with_ansi(ansi);
-            registry.with(layer.with_target(false).with_filter(filter(level))).try_init()
-        }
-        Format::Json => {
-            let layer = fmt::layer().json().flatten_event(true).with_writer(std::io::stderr);
-            registry.with(layer.with_filter(filter(level))).try_init()
-        }
-    };
-    if started.is_err() {
+    let mut listeners = vec![log(format, level)];
+    listeners.extend(traces.as_ref().map(|traces| traces.layer().boxed()));
+    if tracing_subscriber::registry().with(listeners).try_init().is_err() {
         tracing::debug!("logging was started before");
     }
     for warning in warnings {
         tracing::warn!("{warning}");
     }
     traces
+}
+
+/// Whoever listens to what the program says. They are a list, because one that is an `Option` and
+/// `None` would count as somebody who wants to hear everything.
+type Listener = Box<dyn Layer<Registry> + Send + Sync>;
+
+fn log(format: Format, level: &str) -> Listener {
+    let layer = fmt::layer().with_writer(std::io::stderr);
+    match format {
+        Format::Text => {
+            let ansi = std::io::IsTerminal::is_terminal(&std::io::stderr());
+            layer.with_ansi(ansi).with_target(false).with_filter(filter(level)).boxed()
+        }
+        Format::Json => layer.json().flatten_event(true).with_filter(filter(level)).boxed(),
+    }
 }
 
 /// What is logged. Never the spans of traces: without somebody who listens they are not even made.
@@ -56,9 +60,7 @@ mod tests {
     #[test]
     fn without_traces_no_span_is_made() {
         for level in ["info", "trace", "longshore=trace,traces=trace"] {
-            let log = fmt::layer().with_writer(std::io::sink).with_filter(filter(level));
-            let none: Option<tracing_subscriber::filter::Targets> = None;
-            let subscriber = tracing_subscriber::registry().with(none).with(log);
+            let subscriber = tracing_subscriber::registry().with(vec![log(Format::Text, level)]);
             tracing::subscriber::with_default(subscriber, || {
                 assert!(tracing::info_span!(target: "traces", "request").is_disabled(), "{level}");
                 assert!(tracing::enabled!(Level::INFO), "{level}: the log goes on");

@@ -1,8 +1,8 @@
 //! How a batch of spans reaches a collector over HTTP.
 //!
 //! The SDK sends from a thread of its own, in which no runtime lives, so a request is handed to the
-//! runtime of the registry and only waited for there. What clients there are for the SDK would bring
-//! a second HTTP stack, or block.
+//! runtime of the registry and only waited for there. What clients there are for the SDK would
+//! bring a second HTTP stack, or block.
 
 use std::time::Duration;
 

@@ -40,7 +40,10 @@ const CRATES: &[(&str, &[&str])] = &[
     ("aws_config", &["src/store/s3/"]),
     ("aws_s", &["src/store/s3/"]),
     // The cryptography of all of TLS, whoever wrote it.
-    ("aws_lc_rs", &["src/server/tls.rs", "src/store/s3/", "src/oci/schema1/"]),
+    (
+        "aws_lc_rs",
+        &["src/server/tls.rs", "src/store/s3/", "src/oci/schema1/", "src/telemetry/traces/"],
+    ),
     ("redb", &["src/store/local/"]),
     ("deadpool_redis", &["src/cache/redis"]),
     ("axum", &["src/api/", "src/server/"]),

@@ -9,6 +9,7 @@ mod crash;
 mod folder;
 mod lists;
 mod memory;
+mod torn;
 
 use std::io::{self, Write as _};
 use std::sync::Arc;

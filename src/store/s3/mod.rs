@@ -1,7 +1,8 @@
 //! The store on S3 and what speaks its protocol. Only this room knows the SDK.
 //!
-//! Each call of the trait is one request, plus what the retries cost; only a completion whose
-//! outcome is unknown asks once more. Bodies are in memory, so that every request can be repeated.
+//! Each call of the trait is one request, plus what the retries cost; only a completion or a large
+//! conditional write whose outcome is unknown asks once more. Bodies are in memory, so that every
+//! request can be repeated.
 
 #![expect(clippy::disallowed_types, reason = "this is the room that speaks to S3")]
 
@@ -34,7 +35,11 @@ use aws_sdk_s3::operation::put_object::builders::PutObjectFluentBuilder;
 use aws_sdk_s3::presigning::PresigningConfig;
 use aws_sdk_s3::primitives::ByteStream as SdkBytes;
 use aws_smithy_runtime_api::client::interceptors::dyn_dispatch_hint;
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use md5::{Digest as _, Md5};
 
+use self::bytes::crc32;
 pub use self::settings::{Checksum, Settings};
 use self::transport::Transport;
 use super::{
@@ -48,6 +53,8 @@ const ENTRY_BYTES_MAX: u64 = 256 * 1024 * 1024;
 const BACKOFF_FIRST: Duration = Duration::from_millis(100);
 /// The longest pause between two tries.
 const BACKOFF_MAX: Duration = Duration::from_secs(5);
+/// A body of this size is sent before the answer can arrive, so a refusal of it is always heard.
+const HEARD_BYTES: usize = 64 * 1024;
 /// Without one there is no telling one write of an entry from another.
 const NO_ETAG: &str = "the store acknowledged a write without an ETag";
 /// What clients are told that the bytes behind a presigned URL are.
@@ -121,15 +128,28 @@ impl S3 {
         if body.len() as u64 > ENTRY_BYTES_MAX {
             return Err(Error::Refused(format!("an entry of {} bytes is too large", body.len())));
         }
+        let length = body.len();
         let request = self.client.put_object().bucket(&self.bucket).key(self.entry_key(key));
         let request = match condition {
             Condition::Absent => request.if_none_match("*"),
             Condition::Version(version) => request.if_match(&version.0),
         };
+        // versitygw keeps what it has of a body whose connection breaks, unless it was told what
+        // the whole has to be. Every store knows Content-MD5 but those that only know checksums.
+        let request = match self.checksum {
+            Checksum::Crc32 => request.checksum_crc32(crc32(&body)),
+            Checksum::None => request.content_md5(md5(&body)),
+        };
         let written = match deadline {
             Some(deadline) => self.write_dated(request, body, deadline).await,
             None => write_undated(request, body).await,
         };
+        if matches!(written, Err(Error::Unavailable(_)))
+            && length > HEARD_BYTES
+            && self.is_unmet(key, condition).await
+        {
+            return Err(Error::Conflict);
+        }
         match (written, condition) {
             // What does not exist has no version, so it is not the one that was expected.
             (Err(Error::NotFound), Condition::Version(_)) => Err(Error::Conflict),
@@ -139,6 +159,28 @@ impl S3 {
             (written, _) => written,
         }
     }
+
+    /// Whether an entry is known to be another than `condition` wants.
+    ///
+    /// Stores refuse a condition before they read the body, and some close the connection at once.
+    /// Then all that is seen of the refusal is a body that could not be sent, every time again.
+    async fn is_unmet(&self, key: &EntryKey, condition: Condition<'_>) -> bool {
+        let request = self.client.head_object().bucket(&self.bucket).key(self.entry_key(key));
+        let found = request.send().await;
+        match (found, condition) {
+            (Ok(_), Condition::Absent) => true,
+            (Ok(found), Condition::Version(version)) => {
+                found.e_tag.is_some_and(|tag| tag != version.0)
+            }
+            // An answer to HEAD has no body, so nothing says what it is that was not found.
+            (Err(_), _) => false,
+        }
+    }
+}
+
+/// The MD5 of some bytes as RFC 1864 spells it. It finds what was cut off, and protects nothing.
+fn md5(bytes: &[u8]) -> String {
+    BASE64_STANDARD.encode(Md5::digest(bytes))
 }
 
 async fn write_undated(request: PutObjectFluentBuilder, body: Bytes) -> Result<Version, Error> {

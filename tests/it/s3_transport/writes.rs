@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use longshore::store::{Deadline, Error, ObjectStore, Version};
+use tokio::io::AsyncReadExt as _;
 
 use super::{Fake, answer, date, error, key, now, request, send, within};
 
@@ -85,5 +86,34 @@ async fn a_race_that_the_store_reports_is_a_conflict() {
     for deadline in [None, Some(within(60))] {
         let written = store.create(&key(), "hello".into(), deadline).await;
         assert!(matches!(written, Err(Error::Conflict)), "{written:?}");
+    }
+}
+
+/// The store refuses the condition, does not read the body, and closes: no answer gets through.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_that_cannot_be_heard_is_asked_for() {
+    let fake = Fake::start(|_, mut socket| async move {
+        let mut start = [0; 4];
+        if socket.read_exact(&mut start).await.is_ok() && &start == b"HEAD" {
+            request(&mut socket).await;
+            answer(&mut socket, "200 OK", "ETag: \"now\"\r\n", "").await;
+        }
+    })
+    .await;
+    let store = fake.store().await;
+    let body = bytes::Bytes::from(vec![7; 8 * 1024 * 1024]);
+    let replace = async |version: &str, body: &bytes::Bytes, deadline| {
+        store.replace(&key(), &Version(version.to_owned()), body.clone(), deadline).await
+    };
+    for deadline in [None, Some(within(60))] {
+        let created = store.create(&key(), body.clone(), deadline).await;
+        assert!(matches!(created, Err(Error::Conflict)), "{created:?}");
+        let stale = replace("\"before\"", &body, deadline).await;
+        assert!(matches!(stale, Err(Error::Conflict)), "{stale:?}");
+        // Nothing speaks against these writes, so what failed is the store.
+        let current = replace("\"now\"", &body, deadline).await;
+        assert!(matches!(current, Err(Error::Unavailable(_))), "{current:?}");
+        let small = replace("\"before\"", &body.slice(..1_000), deadline).await;
+        assert!(matches!(small, Err(Error::Unavailable(_))), "{small:?}");
     }
 }

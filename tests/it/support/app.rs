@@ -46,12 +46,27 @@ fn settings() -> Settings {
 pub async fn store_from_environment() -> Option<Arc<dyn ObjectStore>> {
     let url = variable("LONGSHORE_TEST_S3")?;
     let url = format!("{}/{}", url.trim_end_matches('/'), UploadId::random());
-    let flag = Flag { name: "LONGSHORE_TEST_S3", key: "store.url", value: url };
-    let mut sources = Sources::from_process(None, vec![flag]).expect("a readable environment");
+    Some(s3_store(url, Vec::new()).await)
+}
+
+/// The bucket and prefix of `url`, with further settings as flags.
+pub async fn s3_store(url: String, mut flags: Vec<Flag>) -> Arc<dyn ObjectStore> {
+    flags.push(Flag { name: "LONGSHORE_TEST_S3", key: "store.url", value: url });
+    let mut sources = Sources::from_process(None, flags).expect("a readable environment");
     // They are ours; the registry refuses variables that it does not know.
     sources.environment.retain(|(name, _)| !name.starts_with("LONGSHORE_TEST_"));
     let settings = config::load(&sources).unwrap_or_else(|errors| panic!("{errors}"));
-    Some(wiring::open_store(&settings).await.expect("the bucket can be opened"))
+    wiring::open_store(&settings).await.expect("the bucket can be opened")
+}
+
+/// A test that fails shows what the registry warned of meanwhile, or a 503 would not say why.
+fn show_warnings() {
+    static SHOWN: std::sync::Once = std::sync::Once::new();
+    SHOWN.call_once(|| {
+        let level = tracing_subscriber::filter::LevelFilter::WARN;
+        // Another subscriber would be one that a test has set for itself.
+        let _ = tracing_subscriber::fmt().with_max_level(level).with_test_writer().try_init();
+    });
 }
 
 impl App {
@@ -63,6 +78,7 @@ impl App {
     /// The same with other settings. Only for registries in this process: with `REGISTRY_URL` the
     /// settings are those of the registry there.
     pub async fn start_with(change: impl FnOnce(&mut Settings)) -> Self {
+        show_warnings();
         if let Some(url) = variable("REGISTRY_URL") {
             return Self {
                 client: Client::new(&url),

@@ -1,11 +1,11 @@
 # shellcheck shell=bash
 # Docker's engine, started for one script and ended with it. Sourced after checks.sh.
 
-# start_engine [networks]: leaves the command in `docker`. With `networks` containers can have networks
-# of their own, which changes the packet filter of this machine.
+# start_engine: leaves the command in `docker`. With `engine_networks=yes` containers can have networks of
+# their own, which changes the packet filter of this machine.
 start_engine() {
   local tries filter=(--iptables=false)
-  [ "${1:-}" != networks ] || filter=()
+  [ "${engine_networks:-no}" = no ] || filter=()
   # Two engines would fight over the same network rules and control groups.
   if [ -z "${engine:-}" ]; then
     exec 9>"$(dirname "$scratch")/longshore-tests-dockerd.lock"

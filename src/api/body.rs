@@ -27,7 +27,7 @@ pub(super) fn length(body: &Body) -> Option<u64> {
 /// long as it likes otherwise.
 pub(super) fn received(body: Body, idle: Duration) -> Received {
     let chunks = body.into_data_stream();
-    Box::pin(stream::unfold(Some(chunks), move |chunks| async move {
+    let chunks = stream::unfold(Some(chunks), move |chunks| async move {
         let mut chunks = chunks?;
         match tokio::time::timeout(idle, chunks.next()).await {
             Ok(Some(Ok(chunk))) => Some((Ok(chunk), Some(chunks))),
@@ -38,7 +38,9 @@ pub(super) fn received(body: Body, idle: Duration) -> Received {
                 Some((Err(Interrupted(reason)), None))
             }
         }
-    }))
+    });
+    // Whoever reads on after the end finds the end again.
+    Box::pin(chunks.fuse())
 }
 
 /// Reads a body whole. More than `limit` bytes are refused with 413, whether or not they were
@@ -67,6 +69,14 @@ pub(super) async fn read_at_most(body: Body, limit: usize, idle: Duration) -> Re
 fn too_large(limit: usize) -> Error {
     let message = format!("the manifest is larger than {limit} bytes");
     Error::new(StatusCode::PAYLOAD_TOO_LARGE, ErrorCode::ManifestInvalid, message)
+}
+
+/// Reads on in the body of a request that was refused for what its head says, so that its client,
+/// or a proxy before it, sees the answer and not a broken connection.
+pub(super) async fn read_on(body: Body, idle: Duration) {
+    if !body.is_end_stream() {
+        drain(&mut received(body, idle)).await;
+    }
 }
 
 /// Reads on for a little while in a request that was refused before its body was looked at, or a

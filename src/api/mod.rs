@@ -13,6 +13,7 @@ pub mod headers;
 mod lists;
 mod manifests;
 mod query;
+mod trace;
 mod uploads;
 
 use std::net::IpAddr;
@@ -24,6 +25,7 @@ use axum::response::{IntoResponse, Response};
 use http::header::{CONTENT_LENGTH, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderMap, HeaderValue, Method, Request, Uri};
 use tokio_util::task::TaskTracker;
+use tracing::Instrument as _;
 
 use crate::auth::{Access, Action, Attempt, Authorizer, Caller, Resource};
 use crate::clock::Clock;
@@ -128,9 +130,13 @@ impl Api {
         let endpoint = Endpoint::parse(&method, &uri);
         let id = endpoint.as_ref().map_or("none", Endpoint::id);
         let client = request.extensions().get::<Client>().copied().unwrap_or_default();
+        let traced = trace::request(endpoint.as_ref().ok(), &method, client, request.headers());
         let mut subject = None;
         let answer = match endpoint {
-            Ok(endpoint) => self.dispatch(endpoint, request, client, &mut subject).await,
+            Ok(endpoint) => {
+                let answer = self.dispatch(endpoint, request, client, &mut subject);
+                answer.instrument(traced.span()).await
+            }
             Err(error) => Err(error.into()),
         };
         let mut response = answer.unwrap_or_else(IntoResponse::into_response);
@@ -139,7 +145,7 @@ impl Api {
         headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         let asked = Asked { id, method, uri, client, subject };
         asked.log(&response, started.elapsed());
-        response
+        traced.answered(response)
     }
 
     async fn dispatch(
@@ -181,7 +187,7 @@ impl Api {
         if !changes {
             return act.await;
         }
-        match tasks.spawn(act).await {
+        match tasks.spawn(act.in_current_span()).await {
             Ok(answer) => answer,
             Err(error) => Err(Error::unexpected(error.to_string())),
         }
@@ -190,7 +196,17 @@ impl Api {
 
 /// The one place from which the handlers are called. Boxed, because the upload arms hold whole
 /// sessions.
-async fn act(cx: Context, endpoint: Endpoint, body: Body) -> Result<Response, Error> {
+async fn act(cx: Context, endpoint: Endpoint, mut body: Body) -> Result<Response, Error> {
+    let idle = cx.api.settings.body_idle;
+    let answer = handle(cx, endpoint, &mut body).await;
+    if answer.is_err() {
+        // What a handler left of it.
+        body::read_on(body, idle).await;
+    }
+    answer
+}
+
+async fn handle(cx: Context, endpoint: Endpoint, body: &mut Body) -> Result<Response, Error> {
     match endpoint {
         Endpoint::Base => Ok(base::get()),
         Endpoint::Extensions(name) => Ok(base::extensions(name.as_ref())),
@@ -201,7 +217,7 @@ async fn act(cx: Context, endpoint: Endpoint, body: Body) -> Result<Response, Er
             manifests::get(&cx, &name, &reference).await
         }
         Endpoint::PutManifest(name, reference) => {
-            manifests::put(&cx, &name, &reference, body).await
+            manifests::put(&cx, &name, &reference, std::mem::take(body)).await
         }
         Endpoint::DeleteManifest(name, reference) => {
             manifests::delete(&cx, &name, &reference).await

@@ -25,7 +25,7 @@ pub(super) async fn start(
     cx: &Context,
     name: &RepositoryName,
     from: Option<RepositoryName>,
-    body: Body,
+    body: &mut Body,
 ) -> Result<Response, Error> {
     let query = Query::of(&cx.uri);
     if let Some(blob) = mount(cx, name, from, &query).await? {
@@ -73,10 +73,10 @@ pub(super) async fn patch(
     cx: &Context,
     name: RepositoryName,
     id: UploadId,
-    body: Body,
+    body: &mut Body,
 ) -> Result<Response, Error> {
     let upload = address(cx, name, id);
-    let range = range(cx, &body)?;
+    let range = range(cx, body)?;
     let appended = cx.api.registry.append(&upload, chunk(cx, range, body)).await;
     let offset = appended.map_err(|error| in_session(error, &upload))?;
     let mut response = accepted();
@@ -89,10 +89,10 @@ pub(super) async fn put(
     cx: &Context,
     name: RepositoryName,
     id: UploadId,
-    body: Body,
+    body: &mut Body,
 ) -> Result<Response, Error> {
     let upload = address(cx, name, id);
-    let range = range(cx, &body)?;
+    let range = range(cx, body)?;
     let digests = digests(&Query::of(&cx.uri))?;
     if digests.is_empty() {
         let message = "a digest has to close the upload";
@@ -138,8 +138,10 @@ fn address(cx: &Context, repository: RepositoryName, id: UploadId) -> UploadAddr
     UploadAddress { repository, subject: cx.caller.subject(), id, new }
 }
 
-fn chunk(cx: &Context, range: Option<(u64, u64)>, body: Body) -> Chunk {
-    let length = body::length(&body);
+/// Takes the body, and leaves an empty one.
+fn chunk(cx: &Context, range: Option<(u64, u64)>, body: &mut Body) -> Chunk {
+    let length = body::length(body);
+    let body = std::mem::take(body);
     Chunk { range, length, body: body::received(body, cx.api.settings.body_idle) }
 }
 

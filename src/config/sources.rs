@@ -62,7 +62,8 @@ pub(super) struct Readout {
 }
 
 impl Sources {
-    /// What this process was started with. Nothing else in the program reads the environment.
+    /// What this process was started with. Nothing else in the program reads the environment, but
+    /// for the standard variables of traces (`telemetry/traces`).
     #[expect(clippy::disallowed_methods, reason = "this is where the environment is read")]
     pub fn from_process(config: Option<PathBuf>, flags: Vec<Flag>) -> Result<Self, Errors> {
         let (mut environment, mut problems) = (Vec::new(), Vec::new());

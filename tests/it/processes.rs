@@ -5,6 +5,7 @@
 mod command_line;
 mod kills;
 mod stops;
+mod traces;
 
 use longshore::oci::UploadId;
 

@@ -115,6 +115,61 @@ use_s3() {
     -H 'x-amz-content-sha256: UNSIGNED-PAYLOAD' -X PUT "$AWS_ENDPOINT_URL_S3/$s3_bucket"
 }
 
+# make_certificates FOLDER: `ca.pem`, and `leaf.pem` with `leaf.key` for whoever is on this machine.
+make_certificates() {
+  local new=(-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes)
+  mkdir -p "$1"
+  {
+    openssl req -x509 "${new[@]}" -keyout "$1/ca.key" -out "$1/ca.pem" -subj /CN=tests -days 2
+    openssl req "${new[@]}" -keyout "$1/leaf.key" -out "$1/leaf.csr" -subj /CN=leaf
+    openssl x509 -req -in "$1/leaf.csr" -CA "$1/ca.pem" -CAkey "$1/ca.key" -CAcreateserial -days 2 \
+      -out "$1/leaf.pem" -extfile <(echo subjectAltName=IP:127.0.0.1)
+  } >"$1/log" 2>&1
+}
+
+# start_redis PASSWORD: leaves host:port in `address`.
+start_redis() {
+  local folder=$process_scratch/redis
+  mkdir -p "$folder"
+  choose_address
+  start_process redis redis-server --port "${address#*:}" --bind 127.0.0.1 --save '' --dir "$folder" --requirepass "$1"
+  wait_until Redis redis-cli -p "${address#*:}" -a "$1" --no-auth-warning ping
+}
+
+# start_collector: the OpenTelemetry collector. Leaves where it takes gRPC and HTTP in `collector_grpc`
+# and `collector_http`, the same with TLS and certificates on both sides in `collector_grpcs` and
+# `collector_https`, the folder of these certificates in `collector_certificates`, and the path of what
+# it received, a line of JSON for each batch, in `collector_received`. They stay the same when it is
+# started anew.
+start_collector() {
+  if [ -z "${collector_grpc:-}" ]; then
+    choose_address
+    collector_grpc=$address
+    choose_address
+    collector_http=$address
+    choose_address
+    collector_grpcs=$address
+    choose_address
+    collector_https=$address
+    collector_received=$process_scratch/received.json
+    collector_certificates=$process_scratch/collector-certificates
+    make_certificates "$collector_certificates"
+  fi
+  local tls="{cert_file: $collector_certificates/leaf.pem, key_file: $collector_certificates/leaf.key,
+    client_ca_file: $collector_certificates/ca.pem}"
+  cat >"$process_scratch/collector.yaml" <<END
+receivers:
+  otlp: {protocols: {grpc: {endpoint: "$collector_grpc"}, http: {endpoint: "$collector_http"}}}
+  otlp/tls:
+    protocols: {grpc: {endpoint: "$collector_grpcs", tls: $tls}, http: {endpoint: "$collector_https", tls: $tls}}
+exporters: {file: {path: "$collector_received", append: true, flush_interval: 100ms}}
+service: {pipelines: {traces: {receivers: [otlp, otlp/tls], exporters: [file]}}}
+END
+  start_process collector otelcol --config "$process_scratch/collector.yaml"
+  # Nothing is there to be read, but only it would say so.
+  wait_until 'the collector' curl -sS "http://$collector_http/"
+}
+
 # start_longshore NAME STORE [VARIABLE=VALUE...]: STORE as on its command line.
 start_longshore() {
   local name=$1 store=$2
@@ -142,7 +197,7 @@ start_round_robin() {
   {
     # One worker, because each worker takes turns on its own.
     echo "worker_processes 1; daemon off; pid $folder/pid; error_log stderr warn;"
-    echo 'events { worker_connections 2048; }'
+    echo 'events { worker_connections 8192; }'
     echo 'http {'
     echo '  server_tokens off;'
     # The dollars belong to nginx.

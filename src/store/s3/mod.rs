@@ -12,6 +12,7 @@ mod dated;
 mod failure;
 mod multipart;
 mod settings;
+mod trace;
 mod transport;
 
 use std::ops::Range;
@@ -38,6 +39,7 @@ use aws_smithy_runtime_api::client::interceptors::dyn_dispatch_hint;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use md5::{Digest as _, Md5};
+use tracing::Span;
 
 use self::bytes::crc32;
 pub use self::settings::{Checksum, Settings};
@@ -128,8 +130,9 @@ impl S3 {
         if body.len() as u64 > ENTRY_BYTES_MAX {
             return Err(Error::Refused(format!("an entry of {} bytes is too large", body.len())));
         }
-        let length = body.len();
-        let request = self.client.put_object().bucket(&self.bucket).key(self.entry_key(key));
+        let (key, length) = (self.entry_key(key), body.len());
+        let span = trace::call("PutObject", &self.bucket, &key);
+        let request = self.client.put_object().bucket(&self.bucket).key(&key);
         let request = match condition {
             Condition::Absent => request.if_none_match("*"),
             Condition::Version(version) => request.if_match(&version.0),
@@ -141,12 +144,12 @@ impl S3 {
             Checksum::None => request.content_md5(md5(&body)),
         };
         let written = match deadline {
-            Some(deadline) => self.write_dated(request, body, deadline).await,
-            None => write_undated(request, body).await,
+            Some(deadline) => self.write_dated(span, request, body, deadline).await,
+            None => write_undated(span, request, body).await,
         };
         if matches!(written, Err(Error::Unavailable(_)))
             && length > HEARD_BYTES
-            && self.is_unmet(key, condition).await
+            && self.is_unmet(&key, condition).await
         {
             return Err(Error::Conflict);
         }
@@ -164,9 +167,10 @@ impl S3 {
     ///
     /// Stores refuse a condition before they read the body, and some close the connection at once.
     /// Then all that is seen of the refusal is a body that could not be sent, every time again.
-    async fn is_unmet(&self, key: &EntryKey, condition: Condition<'_>) -> bool {
-        let request = self.client.head_object().bucket(&self.bucket).key(self.entry_key(key));
-        let found = request.send().await;
+    async fn is_unmet(&self, key: &str, condition: Condition<'_>) -> bool {
+        let span = trace::call("HeadObject", &self.bucket, key);
+        let request = self.client.head_object().bucket(&self.bucket).key(key);
+        let found = trace::sent(span, request.send()).await;
         match (found, condition) {
             (Ok(_), Condition::Absent) => true,
             (Ok(found), Condition::Version(version)) => {
@@ -183,9 +187,13 @@ fn md5(bytes: &[u8]) -> String {
     BASE64_STANDARD.encode(Md5::digest(bytes))
 }
 
-async fn write_undated(request: PutObjectFluentBuilder, body: Bytes) -> Result<Version, Error> {
+async fn write_undated(
+    span: Span,
+    request: PutObjectFluentBuilder,
+    body: Bytes,
+) -> Result<Version, Error> {
     let request = request.body(SdkBytes::from(body)).customize().disable_payload_signing();
-    let output = request.send().await.map_err(|error| failure::of(&error))?;
+    let output = trace::sent(span, request.send()).await.map_err(|error| failure::of(&error))?;
     output.e_tag.map(Version).ok_or_else(|| Error::Refused(NO_ETAG.to_owned()))
 }
 
@@ -298,8 +306,11 @@ async fn entry(output: GetObjectOutput, date: &StoreDate) -> Result<Entry, Error
 impl ObjectStore for S3 {
     async fn read(&self, key: &EntryKey) -> Result<Entry, Error> {
         let date = StoreDate::default();
-        let request = self.client.get_object().bucket(&self.bucket).key(self.entry_key(key));
-        let output = request.customize().interceptor(date.clone()).send().await;
+        let key = self.entry_key(key);
+        let span = trace::call("GetObject", &self.bucket, &key);
+        let request = self.client.get_object().bucket(&self.bucket).key(key);
+        let request = request.customize().interceptor(date.clone());
+        let output = trace::sent(span, request.send()).await;
         entry(output.map_err(|error| failure::of(&error))?, &date).await
     }
 
@@ -329,16 +340,16 @@ impl ObjectStore for S3 {
         limit: usize,
     ) -> Result<Listing, Error> {
         let prefix = format!("{}{prefix}", self.root);
-        let output = self
+        let span = trace::call("ListObjectsV2", &self.bucket, &prefix);
+        let request = self
             .client
             .list_objects_v2()
             .bucket(&self.bucket)
             .prefix(&prefix)
             .set_start_after(after.map(|after| format!("{prefix}{after}")))
-            .max_keys(i32::try_from(limit).unwrap_or(i32::MAX))
-            .send()
-            .await
-            .map_err(|error| failure::of(&error))?;
+            .max_keys(i32::try_from(limit).unwrap_or(i32::MAX));
+        let output =
+            trace::sent(span, request.send()).await.map_err(|error| failure::of(&error))?;
         let more = output.is_truncated.unwrap_or_default();
         let rows: Option<Vec<Listed>> = output
             .contents
@@ -376,8 +387,10 @@ impl ObjectStore for S3 {
     }
 
     async fn delete_bytes(&self, location: &Location) -> Result<(), Error> {
-        let request = self.client.delete_object().bucket(&self.bucket);
-        let sent = request.key(self.bytes_key(location)).send().await;
+        let key = self.bytes_key(location);
+        let span = trace::call("DeleteObject", &self.bucket, &key);
+        let request = self.client.delete_object().bucket(&self.bucket).key(key);
+        let sent = trace::sent(span, request.send()).await;
         match sent.map_err(|error| failure::of(&error)) {
             Ok(_) | Err(Error::NotFound) => Ok(()),
             Err(error) => Err(error),

@@ -23,11 +23,12 @@ RIGHTS = {
     "list_objects_v2": {"s3:ListBucket"},
 }
 OF_THE_BUCKET = {"s3:ListBucket"}
-failures = []
+asked, failures = [], []
 
 
 def check(what, problems):
     problems = list(problems)
+    asked.append(what)
     if problems:
         failures.append(what)
         print(f"FAILED terraform: {what}")
@@ -174,4 +175,5 @@ judge_rights()
 judge_modules()
 judge_bucket()
 judge_values()
+print(f"terraform: {len(asked) - len(failures)} passed, {len(failures)} failed")
 sys.exit(1 if failures else 0)

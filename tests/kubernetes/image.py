@@ -1,7 +1,6 @@
-#!/usr/bin/env python3
 """Makes an archive of one image, as `docker save` does, out of a folder:
 
-    image NAME FOLDER ARCHIVE CONFIG        CONFIG is JSON: {"Entrypoint": [...], "User": "1000", ...}
+    image.py NAME FOLDER ARCHIVE CONFIG        CONFIG is JSON: {"Entrypoint": [...], "User": "1000", ...}
 """
 import hashlib
 import io

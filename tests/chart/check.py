@@ -1,9 +1,15 @@
 """What the chart renders for many values, and what it refuses. See `run`, which calls it."""
+import shutil
+import subprocess
 import sys
+import tempfile
 import time
+import traceback
 from concurrent.futures import ThreadPoolExecutor
 
-from render import Refused, render
+import yaml
+
+from render import LONGSHORE, Refused, render
 
 BUCKET = "store: {url: 's3://bucket'}\n"
 OPEN = BUCKET + "access: {anonymous: pull}\n"
@@ -389,6 +395,12 @@ def alerts(objects):
     for rule in rules[:-1]:
         assert 'namespace="ns",service="r-longshore-admin"' in rule["expr"] and "SELECTOR" not in rule["expr"]
         assert rule["labels"]["severity"] in ("warning", "critical")
+    if shutil.which("promtool"):
+        with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
+            yaml.safe_dump({"groups": objects.find("PrometheusRule")["spec"]["groups"]}, file)
+            file.flush()
+            done = subprocess.run(["promtool", "check", "rules", file.name], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
 
 
 @rendered(OPEN + "image: {registry: reg.example.com, repository: a/longshore, tag: v9, digest: 'sha256:" + "a" * 64 + "', pullPolicy: Always}\nimagePullSecrets: [{name: p}]")
@@ -490,7 +502,6 @@ def run_case(case):
         function()
         return name, None
     except AssertionError as error:
-        import traceback
         line = traceback.extract_tb(error.__traceback__)[-1]
         return name, f"{error or line.line} ({line.filename.rsplit('/', 1)[-1]}:{line.lineno})"
     except Exception as error:  # Whatever went wrong, the other cases are asked, too.
@@ -523,7 +534,8 @@ def main():
                 print(f"FAILED {name}: {problem}")
             else:
                 print(f"ok {name}")
-    from render import LONGSHORE
+    if not shutil.which("promtool"):
+        print("not run promtool on the alerts: it is not installed")
     if not LONGSHORE.exists():
         print(f"not run whether Longshore takes the settings: there is no {LONGSHORE}")
     print(f"{time.monotonic() - started:.0f} s")

@@ -110,17 +110,23 @@ def custom_resources():
 
 
 CUSTOM = custom_resources()
+# Most cases change one object, and each is asked about once.
+VALID = set()
 
 
 def validate(objects):
     """What Kubernetes itself would say."""
     for one in objects:
+        written = json.dumps(one, sort_keys=True)
+        if written in VALID:
+            continue
         custom = CUSTOM.get((one["apiVersion"], one["kind"]))
         if custom:
             jsonschema.validate(one["spec"], custom)
-            continue
-        for version in KUBERNETES:
-            kubernetes_validate.validate(one, version, strict=True)
+        else:
+            for version in KUBERNETES:
+                kubernetes_validate.validate(one, version, strict=True)
+        VALID.add(written)
 
 
 def judge_metadata(objects):

@@ -80,12 +80,18 @@ fn with_settings(
     run: impl AsyncFnOnce(Settings) -> Result<(), String>,
 ) -> Result<(), String> {
     let settings = settings(arguments)?;
-    wiring::start_logging(&settings);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(|error| error.to_string())?;
-    runtime.block_on(run(settings))
+    runtime.block_on(async {
+        let traces = wiring::start_telemetry(&settings);
+        let ended = run(settings).await;
+        if let Some(traces) = traces {
+            traces.flush().await;
+        }
+        ended
+    })
 }
 
 async fn serve(settings: Settings) -> Result<(), String> {

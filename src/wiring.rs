@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio_util::task::TaskTracker;
+use tracing::Instrument as _;
 
 use crate::api::{self, Api};
 use crate::cache::Cache;
@@ -24,6 +25,7 @@ use crate::store::memory::Memory;
 use crate::store::s3::S3;
 use crate::store::{self, ObjectStore, ProbeReport};
 use crate::telemetry;
+use crate::telemetry::traces::{Traces, Wanted};
 
 /// How long the only process of a store believes what it knows. It forgets what it overwrites.
 const ALONE_TTL: Duration = Duration::from_hours(1);
@@ -242,13 +244,13 @@ fn limits(settings: &Settings) -> Limits {
     }
 }
 
-/// Begins logging.
-pub fn start_logging(settings: &Settings) {
+/// Begins logging, and tracing if the environment asks for it.
+pub fn start_telemetry(settings: &Settings) -> Option<Traces> {
     let format = match settings.log.format {
         config::LogFormat::Text => telemetry::Format::Text,
         config::LogFormat::Json => telemetry::Format::Json,
     };
-    telemetry::start(format, &settings.log.level);
+    telemetry::start(format, &settings.log.level, Wanted::from_process())
 }
 
 /// Reads the files that the settings name, puts the store to the test, and refuses one that would
@@ -260,7 +262,8 @@ pub async fn check(settings: &Settings) -> Result<(Arc<dyn ObjectStore>, ProbeRe
         SigningKey::from_pem(key.expose())?;
     }
     let store = open_store(settings).await?;
-    let report = store::probe(store.as_ref()).await?;
+    let probing = tracing::info_span!(target: "traces", "store.probe");
+    let report = store::probe(store.as_ref()).instrument(probing).await?;
     if report.append_only() && !settings.store.append_only {
         return Err(StartError::AppendOnly(Box::new(report)));
     }

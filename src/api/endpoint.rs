@@ -142,6 +142,30 @@ impl Endpoint {
         }
     }
 
+    /// The path without what a client chose in it. A closed set: it names the spans of traces.
+    pub fn route(&self) -> &'static str {
+        match self {
+            Self::Base => "/v2/",
+            Self::GetBlob(..) | Self::HeadBlob(..) | Self::DeleteBlob(..) => {
+                "/v2/{name}/blobs/{digest}"
+            }
+            Self::GetManifest(..)
+            | Self::HeadManifest(..)
+            | Self::PutManifest(..)
+            | Self::DeleteManifest(..) => "/v2/{name}/manifests/{reference}",
+            Self::StartUpload { .. } => "/v2/{name}/blobs/uploads/",
+            Self::GetUpload(..)
+            | Self::PatchUpload(..)
+            | Self::PutUpload(..)
+            | Self::DeleteUpload(..) => "/v2/{name}/blobs/uploads/{id}",
+            Self::ListTags(..) => "/v2/{name}/tags/list",
+            Self::ListReferrers(..) => "/v2/{name}/referrers/{digest}",
+            Self::Catalog => "/v2/_catalog",
+            Self::Extensions(None) => "/v2/_oci/ext/discover",
+            Self::Extensions(Some(_)) => "/v2/{name}/_oci/ext/discover",
+        }
+    }
+
     /// What the caller must be allowed to do. Whoever pushes a manifest must be allowed to create;
     /// whether tags that are there may be moved is asked when that is known.
     pub fn access(&self) -> Access {

@@ -13,6 +13,7 @@ pub mod headers;
 mod lists;
 mod manifests;
 mod query;
+mod trace;
 mod uploads;
 
 use std::net::IpAddr;
@@ -24,6 +25,7 @@ use axum::response::{IntoResponse, Response};
 use http::header::{CONTENT_LENGTH, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderMap, HeaderValue, Method, Request, Uri};
 use tokio_util::task::TaskTracker;
+use tracing::Instrument as _;
 
 use crate::auth::{Access, Action, Attempt, Authorizer, Caller, Resource};
 use crate::clock::Clock;
@@ -128,9 +130,13 @@ impl Api {
         let endpoint = Endpoint::parse(&method, &uri);
         let id = endpoint.as_ref().map_or("none", Endpoint::id);
         let client = request.extensions().get::<Client>().copied().unwrap_or_default();
+        let span = trace::request(endpoint.as_ref().ok(), &method, client, request.headers());
         let mut subject = None;
         let answer = match endpoint {
-            Ok(endpoint) => self.dispatch(endpoint, request, client, &mut subject).await,
+            Ok(endpoint) => {
+                let answer = self.dispatch(endpoint, request, client, &mut subject);
+                answer.instrument(span.clone()).await
+            }
             Err(error) => Err(error.into()),
         };
         let mut response = answer.unwrap_or_else(IntoResponse::into_response);
@@ -139,7 +145,7 @@ impl Api {
         headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         let asked = Asked { id, method, uri, client, subject };
         asked.log(&response, started.elapsed());
-        response
+        trace::answered(span, response)
     }
 
     async fn dispatch(
@@ -181,7 +187,7 @@ impl Api {
         if !changes {
             return act.await;
         }
-        match tasks.spawn(act).await {
+        match tasks.spawn(act.in_current_span()).await {
             Ok(answer) => answer,
             Err(error) => Err(Error::unexpected(error.to_string())),
         }

@@ -16,6 +16,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use deadpool_redis::redis::{RedisError, Script, cmd};
 use tokio::time::{Instant, timeout};
+use tracing::field::Empty;
+use tracing::{Instrument as _, Span};
 
 use self::breaker::Breaker;
 use self::connection::{Connection, Source};
@@ -111,6 +113,7 @@ impl Redis {
     /// Sends one request, if the breaker lets it through.
     async fn ask<T>(
         &self,
+        operation: &'static str,
         request: impl AsyncFnOnce(&mut Connection) -> Result<T, RedisError>,
     ) -> Option<T> {
         if !self.breaker.admits() {
@@ -124,12 +127,16 @@ impl Redis {
             }
             request(&mut connection).await
         });
-        match asked.await {
+        let span = asking(operation);
+        let asked = asked.instrument(span.clone()).await;
+        match asked {
             Ok(Ok(answer)) => {
                 self.breaker.succeeded();
                 Some(answer)
             }
             failed => {
+                span.record("otel.status_code", "ERROR");
+                span.record("error.type", if failed.is_err() { "timeout" } else { "redis" });
                 if let Ok(Err(error)) = &failed {
                     tracing::debug!(%error, "Redis failed");
                 }
@@ -172,6 +179,20 @@ impl Redis {
     }
 }
 
+/// The span of one request to Redis, which is named after its command.
+fn asking(operation: &'static str) -> Span {
+    tracing::info_span!(
+        target: "traces",
+        "redis",
+        otel.name = operation,
+        otel.kind = "client",
+        otel.status_code = Empty,
+        db.system.name = "redis",
+        db.operation.name = operation,
+        error.type = Empty,
+    )
+}
+
 fn new_token() -> Option<Token> {
     let mut random = [0u8; 8];
     getrandom::fill(&mut random).ok()?;
@@ -186,7 +207,7 @@ fn milliseconds(duration: Duration) -> u64 {
 impl Cache for Redis {
     async fn get(&self, key: &EntryKey) -> Lookup {
         let (value, token) = self.keys(key);
-        let found = self.ask(async |connection| {
+        let found = self.ask("GET", async |connection| {
             connection.run::<Option<Vec<u8>>>(cmd("GET").arg(&value)).await
         });
         match found.await {
@@ -198,7 +219,7 @@ impl Cache for Redis {
             None => return Lookup::Miss(None),
         };
         let Some(mine) = new_token() else { return Lookup::Miss(None) };
-        let taken = self.ask(async |connection| {
+        let taken = self.ask("SET", async |connection| {
             let ttl = milliseconds(TOKEN_TTL);
             let take = cmd("SET").arg(&token).arg(&mine.0).arg("NX").arg("PX").arg(ttl).to_owned();
             connection.run::<Option<String>>(&take).await
@@ -213,7 +234,7 @@ impl Cache for Redis {
         let (value_key, token_key) = self.keys(key);
         let mut call = self.fill.0.prepare_invoke();
         call.key(value_key).key(token_key).arg(&token.0).arg(value.as_ref()).arg(milliseconds(ttl));
-        let filled = self.ask(async |connection| connection.invoke(&call).await).await;
+        let filled = self.ask("EVALSHA", async |connection| connection.invoke(&call).await).await;
         tracing::trace!(?filled, %key, "filled");
     }
 
@@ -222,7 +243,8 @@ impl Cache for Redis {
         let begun = Instant::now();
         loop {
             let delete = cmd("DEL").arg(&value).arg(&token).to_owned();
-            let deleted = self.ask(async |connection| connection.run::<()>(&delete).await).await;
+            let deleted =
+                self.ask("DEL", async |connection| connection.run::<()>(&delete).await).await;
             if deleted.is_some() {
                 return Ok(());
             }

@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use serde::{Deserialize, Serialize};
+use tracing::Instrument as _;
 
 use super::entry::{self, Ensured, Record, Seen, Written};
 use super::facts::Fact;
@@ -264,11 +265,12 @@ impl Registry {
         let blob = self.link_stored(name, digest, size, &adopted, deadline).await?;
         if adopted != written {
             let store = self.store.clone();
-            self.tasks.spawn(async move {
+            let deleting = async move {
                 if let Err(error) = store.delete_bytes(&written).await {
                     tracing::warn!(location = %written, %error, "bytes that lost a race remain");
                 }
-            });
+            };
+            self.tasks.spawn(deleting.in_current_span());
         }
         Ok(blob)
     }

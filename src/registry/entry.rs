@@ -12,6 +12,8 @@ use std::time::SystemTime;
 use bytes::{BufMut, Bytes, BytesMut};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use tracing::field::Empty;
+use tracing::{Instrument as _, Span};
 
 use super::Error;
 use super::lease::Leases;
@@ -129,11 +131,15 @@ pub(super) async fn create(
     body: &Bytes,
     deadline: Option<Deadline>,
 ) -> Result<Written, Error> {
-    match store.create(key, body.clone(), deadline).await {
-        Ok(version) => Ok(Written::Ours(version)),
-        Err(store::Error::Conflict) => after_conflict(store, key, body).await,
-        Err(error) => Err(error.into()),
-    }
+    let span = writing("entry.create", key);
+    let writing = async {
+        match store.create(key, body.clone(), deadline).await {
+            Ok(version) => Ok(Written::Ours(version)),
+            Err(store::Error::Conflict) => after_conflict(store, key, body).await,
+            Err(error) => Err(error.into()),
+        }
+    };
+    noted(&span, writing.instrument(span.clone()).await)
 }
 
 /// Replaces one version of an entry; with an empty body this kills it.
@@ -144,11 +150,42 @@ pub(super) async fn replace(
     body: &Bytes,
     deadline: Option<Deadline>,
 ) -> Result<Written, Error> {
-    match store.replace(key, expected, body.clone(), deadline).await {
-        Ok(version) => Ok(Written::Ours(version)),
-        Err(store::Error::Conflict) => after_conflict(store, key, body).await,
-        Err(error) => Err(error.into()),
+    let span = writing("entry.replace", key);
+    let writing = async {
+        match store.replace(key, expected, body.clone(), deadline).await {
+            Ok(version) => Ok(Written::Ours(version)),
+            Err(store::Error::Conflict) => after_conflict(store, key, body).await,
+            Err(error) => Err(error.into()),
+        }
+    };
+    noted(&span, writing.instrument(span.clone()).await)
+}
+
+/// The step of a trace in which an entry is written if its condition holds.
+fn writing(verb: &'static str, key: &EntryKey) -> Span {
+    tracing::info_span!(
+        target: "traces",
+        "entry",
+        otel.name = verb,
+        otel.status_code = Empty,
+        entry.key = %key,
+        outcome = Empty,
+    )
+}
+
+fn noted(span: &Span, written: Result<Written, Error>) -> Result<Written, Error> {
+    span.record(
+        "outcome",
+        match &written {
+            Ok(Written::Ours(_)) => "ours",
+            Ok(Written::Lost(_)) => "lost",
+            Err(_) => "error",
+        },
+    );
+    if written.is_err() {
+        span.record("otel.status_code", "ERROR");
     }
+    written
 }
 
 async fn after_conflict(

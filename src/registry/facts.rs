@@ -20,6 +20,7 @@ use futures_util::future::{BoxFuture, Shared};
 use quick_cache::Weighter;
 use tokio::time::{Instant, timeout};
 use tokio_util::task::TaskTracker;
+use tracing::Instrument as _;
 
 use super::Error;
 use super::blobs::{Blob, cached_blob};
@@ -177,7 +178,8 @@ impl Inner {
         let current = Arc::new(AtomicBool::new(true));
         // A task of its own: a load whose first reader went away must not be finished later, by
         // somebody who would then read what was true long ago.
-        let load = self.tasks.spawn(self.clone().load(key.clone(), current.clone()));
+        let load = self.clone().load(key.clone(), current.clone()).in_current_span();
+        let load = self.tasks.spawn(load);
         let ended = |_| Err(store::Error::Unavailable("a load was cut off".to_owned()));
         let loading = load.map(move |loaded| loaded.unwrap_or_else(ended)).boxed().shared();
         flights.insert(key.clone(), Flight { loading: loading.clone(), current });
@@ -284,6 +286,11 @@ impl Inner {
 
     /// Forgets a key that was written, or may have been.
     async fn forget(&self, key: &EntryKey) {
+        let span = tracing::info_span!(target: "traces", "cache.invalidate", entry.key = %key);
+        self.forget_everywhere(key).instrument(span).await;
+    }
+
+    async fn forget_everywhere(&self, key: &EntryKey) {
         {
             let mut flights = self.flights();
             if let Some(flight) = flights.remove(key) {

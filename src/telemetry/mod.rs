@@ -1,4 +1,6 @@
-//! What the process tells about itself. For now: the log, on standard error.
+//! What the process tells about itself: the log, on standard error, and traces, if somebody asks.
+
+pub mod traces;
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt;
@@ -13,22 +15,33 @@ pub enum Format {
     Json,
 }
 
-/// Begins logging. A second call in one process changes nothing.
-pub fn start(format: Format, level: &str) {
-    let filter = EnvFilter::try_new(level).unwrap_or_else(|_| EnvFilter::new("info"));
-    let registry = tracing_subscriber::registry().with(filter);
+/// Begins logging, and tracing if it is wanted: that needs a runtime around it. A second call in one
+/// process changes nothing.
+pub fn start(format: Format, level: &str, traces: traces::Wanted) -> Option<traces::Traces> {
+    let (traces, warnings) = traces.begin();
+    let registry = tracing_subscriber::registry().with(traces.as_ref().map(traces::Traces::layer));
     let started = match format {
         Format::Text => {
             let ansi = std::io::IsTerminal::is_terminal(&std::io::stderr());
             let layer = fmt::layer().with_writer(std::io::stderr).with_ansi(ansi);
-            registry.with(layer.with_target(false)).try_init()
+            registry.with(layer.with_target(false).with_filter(filter(level))).try_init()
         }
         Format::Json => {
             let layer = fmt::layer().json().flatten_event(true).with_writer(std::io::stderr);
-            registry.with(layer).try_init()
+            registry.with(layer.with_filter(filter(level))).try_init()
         }
     };
     if started.is_err() {
         tracing::debug!("logging was started before");
     }
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
+    traces
+}
+
+/// What is logged. Never the spans of traces: without somebody who listens they are not even made.
+fn filter(level: &str) -> EnvFilter {
+    let filter = EnvFilter::try_new(level).unwrap_or_else(|_| EnvFilter::new("info"));
+    filter.add_directive(format!("{}=off", traces::TARGET).parse().expect("it is a directive"))
 }

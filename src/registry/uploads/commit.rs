@@ -5,10 +5,11 @@
 
 use bytes::Bytes;
 use futures_util::StreamExt;
+use tracing::Instrument as _;
 
 use super::receive::{Receiver, Stop};
 use super::session::Hashes;
-use super::{Chunk, UploadAddress};
+use super::{Chunk, UploadAddress, receiving};
 use crate::oci::{Algorithm, Digest};
 use crate::registry::entry;
 use crate::registry::{Blob, Error, Registry};
@@ -47,7 +48,8 @@ impl Registry {
         let expected = chunk.expected();
         let before = receiver.received;
         let upload = receiver.upload();
-        let interrupted = receiver.receive(&mut chunk.body, expected).await?;
+        let interrupted =
+            receiver.receive(&mut chunk.body, expected).instrument(receiving()).await?;
         let arrived = receiver.received - before;
         if let Some(reason) = interrupted {
             // A chunk of a session may be taken up again; a blob in one request has no session.
@@ -59,7 +61,8 @@ impl Registry {
         if expected.is_some_and(|bytes| bytes != arrived) {
             return Err(Error::SizeMismatch.into());
         }
-        if let Err(mismatch) = compare(receiver, digests) {
+        let hashing = tracing::info_span!(target: "traces", "digest.finish");
+        if let Err(mismatch) = hashing.in_scope(|| compare(receiver, digests)) {
             // The location may be the one of the start although chunks were added since.
             if receiver.is_unwritten() && upload.new.is_some() {
                 match self.load_session(upload).await {
@@ -74,10 +77,11 @@ impl Registry {
             self.discard(receiver).await;
             return Err(mismatch.into());
         }
+        let committing = tracing::info_span!(target: "traces", "upload.commit");
         if receiver.session.target.is_none() {
-            return Ok(self.commit_small(receiver, digests).await?);
+            return Ok(self.commit_small(receiver, digests).instrument(committing).await?);
         }
-        self.commit_parts(receiver, digests).await
+        self.commit_parts(receiver, digests).instrument(committing).await
     }
 
     /// A blob that fits into one request to the store.
@@ -137,7 +141,8 @@ impl Registry {
         digests: &[Digest],
     ) -> Result<Blob, Error> {
         let tail = receiver.buffer.split().freeze();
-        self.complete(&mut receiver, tail, digests).await
+        let committing = tracing::info_span!(target: "traces", "upload.commit", resumed = true);
+        self.complete(&mut receiver, tail, digests).instrument(committing).await
     }
 
     async fn complete(
@@ -241,11 +246,12 @@ impl Registry {
     /// The blob is there; that its session ends does not have to be waited for.
     fn end_session_later(&self, upload: &UploadAddress, version: Version) {
         let (store, key) = (self.store.clone(), EntryKey::Upload(upload.id));
-        self.tasks.spawn(async move {
+        let ending = async move {
             let ended = entry::replace(store.as_ref(), &key, &version, &Bytes::new(), None).await;
             if let Err(error) = ended {
                 tracing::debug!(%key, %error, "an ended session remains until it is collected");
             }
-        });
+        };
+        self.tasks.spawn(ending.in_current_span());
     }
 }

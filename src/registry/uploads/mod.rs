@@ -16,6 +16,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream};
 use tokio::time::timeout;
+use tracing::{Instrument as _, Span};
 
 use super::{Blob, Error, Registry, entry};
 use crate::oci::{Algorithm, Digest, RepositoryName, UploadId};
@@ -305,11 +306,12 @@ impl Registry {
     /// Frees the parts of a multipart upload after the response.
     pub(super) fn abort_later(&self, location: Location, multipart: MultipartId) {
         let store = self.store.clone();
-        self.tasks.spawn(async move {
+        let aborting = async move {
             if let Err(error) = store.abort(&location, &multipart).await {
                 tracing::warn!(%location, %error, "parts of an ended upload remain");
             }
-        });
+        };
+        self.tasks.spawn(aborting.in_current_span());
     }
 }
 
@@ -327,11 +329,16 @@ fn first_hashes(announced: Option<Algorithm>, digests: &[Digest]) -> Hashes {
     Hashes::new(&algorithms)
 }
 
+/// The step in which the client is waited for, and parts are sent on meanwhile.
+fn receiving() -> Span {
+    tracing::info_span!(target: "traces", "upload.receive")
+}
+
 /// Takes in one chunk and makes it durable.
 async fn receive_chunk(receiver: &mut Receiver<'_>, chunk: &mut Chunk) -> Result<u64, Stop> {
     let expected = chunk.expected();
     let before = receiver.received;
-    let interrupted = receiver.receive(&mut chunk.body, expected).await?;
+    let interrupted = receiver.receive(&mut chunk.body, expected).instrument(receiving()).await?;
     let arrived = receiver.received - before;
     if let Some(reason) = interrupted {
         // What arrived is kept: the client may ask where it stands and go on from there.

@@ -7,6 +7,7 @@
 use bytes::{Bytes, BytesMut};
 use futures_util::{StreamExt, stream};
 use tokio::task::JoinSet;
+use tracing::Instrument as _;
 
 use super::budget::Reserved;
 use super::parts::{PART_BYTES_MIN, PARTS_MAX, part_bytes, part_bytes_min};
@@ -249,11 +250,12 @@ impl<'a> Receiver<'a> {
         let bytes = std::mem::take(&mut self.buffer).freeze();
         let held = self.reserved.take();
         let store = self.registry.store.clone();
-        self.in_flight.spawn(async move {
+        let sending = async move {
             let part = store.put_part(&location, &multipart, number, bytes).await;
             drop(held);
             part
-        });
+        };
+        self.in_flight.spawn(sending.in_current_span());
         self.session.part_next = number + 1;
         self.durable = (self.hashes.clone(), Bytes::new());
         Ok(())
@@ -348,7 +350,8 @@ impl<'a> Receiver<'a> {
         }
         let was_new = self.is_unwritten();
         let (body, tail) = self.pack();
-        match self.write_body(body).await {
+        let saving = tracing::info_span!(target: "traces", "session.save");
+        match self.write_body(body).instrument(saving).await {
             Ok(()) => Ok(()),
             Err(Error::OutOfOrder { .. } | Error::UploadUnknown) if was_new => {
                 Err(Stop::NotNew(tail))

@@ -11,6 +11,7 @@ use crate::oci::{Algorithm, Digest, Hasher, RepositoryName};
 use crate::registry::entry;
 use crate::registry::{Error, Registry};
 use crate::store::{self, EntryKey, MultipartId, Part, Version};
+use tracing::Instrument as _;
 
 use super::UploadAddress;
 use super::budget::Reserved;
@@ -246,7 +247,9 @@ impl Registry {
         &self,
         upload: &UploadAddress,
     ) -> Result<Option<Loaded>, Error> {
-        match entry::look(self.store(), &EntryKey::Upload(upload.id)).await? {
+        let loading = tracing::info_span!(target: "traces", "session.load");
+        let key = EntryKey::Upload(upload.id);
+        match entry::look(self.store(), &key).instrument(loading).await? {
             entry::Seen::Absent => Ok(None),
             entry::Seen::Dead(_) => Err(Error::UploadUnknown),
             entry::Seen::Alive(entry) => {

@@ -8,7 +8,7 @@ use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use futures_util::stream;
 
-use super::{ByteStream, Checksum, Error, Location, S3, failure};
+use super::{ByteStream, Checksum, Error, Location, S3, failure, trace};
 
 impl S3 {
     pub(super) async fn put_whole(
@@ -17,7 +17,9 @@ impl S3 {
         bytes: Bytes,
         sha256: Option<[u8; 32]>,
     ) -> Result<(), Error> {
-        let request = self.client.put_object().bucket(&self.bucket).key(self.bytes_key(location));
+        let key = self.bytes_key(location);
+        let span = trace::call("PutObject", &self.bucket, &key);
+        let request = self.client.put_object().bucket(&self.bucket).key(key);
         let request = match (sha256, self.checksum) {
             (Some(sha256), _) => request.checksum_sha256(BASE64_STANDARD.encode(sha256)),
             (None, Checksum::Crc32) => request.checksum_crc32(crc32(&bytes)),
@@ -25,7 +27,8 @@ impl S3 {
         };
         let request = request.body(SdkBytes::from(bytes));
         // Signing the payload would hash it once more, and only to protect it on the way.
-        match request.customize().disable_payload_signing().send().await {
+        let request = request.customize().disable_payload_signing();
+        match trace::sent(span, request.send()).await {
             Ok(_) => Ok(()),
             Err(error) => Err(failure::of(&error)),
         }
@@ -40,9 +43,11 @@ impl S3 {
             // HTTP cannot ask for nothing.
             return Ok(Box::pin(stream::empty()));
         }
-        let request = self.client.get_object().bucket(&self.bucket).key(self.bytes_key(location));
+        let key = self.bytes_key(location);
+        let span = trace::call("GetObject", &self.bucket, &key);
+        let request = self.client.get_object().bucket(&self.bucket).key(key);
         let header = range.as_ref().map(|range| format!("bytes={}-{}", range.start, range.end - 1));
-        let output = match request.set_range(header).send().await {
+        let output = match trace::sent(span, request.set_range(header).send()).await {
             Ok(output) => output,
             Err(error) => {
                 // The caller knows the size, so a range outside of it means that bytes are gone.

@@ -12,11 +12,13 @@ use aws_sdk_s3::presigning::PresignedRequest;
 use bytes::Bytes;
 use http::{Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Limited};
+use tracing::{Instrument as _, Span};
 
 use super::failure::{self, Refusal};
 use super::transport::{NoAnswer, Watched};
 use super::{
-    BACKOFF_FIRST, BACKOFF_MAX, Deadline, Error, NO_ETAG, ObjectStore as _, S3, Version, validity,
+    BACKOFF_FIRST, BACKOFF_MAX, Deadline, Error, NO_ETAG, ObjectStore as _, S3, Version, trace,
+    validity,
 };
 
 /// What is read of an answer; all of it is an error of a few lines.
@@ -34,6 +36,20 @@ impl S3 {
     /// Sends `request` so that it has no effect after `deadline`.
     pub(super) async fn write_dated(
         &self,
+        span: Span,
+        request: PutObjectFluentBuilder,
+        body: Bytes,
+        deadline: Deadline,
+    ) -> Result<Version, Error> {
+        let writing = self.write_until(&span, request, body, deadline);
+        let written = writing.instrument(span.clone()).await;
+        trace::ended(&span, &written);
+        written
+    }
+
+    async fn write_until(
+        &self,
+        span: &Span,
         request: PutObjectFluentBuilder,
         body: Bytes,
         deadline: Deadline,
@@ -49,7 +65,7 @@ impl S3 {
         let mut tries = 0;
         loop {
             // The first try is never withheld, even late: whether it is too late the store says.
-            let failed = match self.attempt(&signed, &body, end).await {
+            let failed = match self.attempt(span, &signed, &body, end).await {
                 Ok(version) => return Ok(version),
                 Err(failed) => failed,
             };
@@ -70,6 +86,7 @@ impl S3 {
 
     async fn attempt(
         &self,
+        span: &Span,
         signed: &PresignedRequest,
         body: &Bytes,
         end: SystemTime,
@@ -85,6 +102,7 @@ impl S3 {
         }
         let request = request.body(body.clone()).map_err(|error| unsent(error.to_string()))?;
         let response = self.transport.send(request).await.map_err(|error| no_answer(&error))?;
+        trace::answered(span, response.status().as_u16(), response.headers());
         judge(response, end).await
     }
 }

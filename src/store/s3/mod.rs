@@ -11,6 +11,7 @@ mod dated;
 mod failure;
 mod multipart;
 mod settings;
+mod trace;
 mod transport;
 
 use std::ops::Range;
@@ -34,6 +35,7 @@ use aws_sdk_s3::operation::put_object::builders::PutObjectFluentBuilder;
 use aws_sdk_s3::presigning::PresigningConfig;
 use aws_sdk_s3::primitives::ByteStream as SdkBytes;
 use aws_smithy_runtime_api::client::interceptors::dyn_dispatch_hint;
+use tracing::Span;
 
 pub use self::settings::{Checksum, Settings};
 use self::transport::Transport;
@@ -121,14 +123,16 @@ impl S3 {
         if body.len() as u64 > ENTRY_BYTES_MAX {
             return Err(Error::Refused(format!("an entry of {} bytes is too large", body.len())));
         }
-        let request = self.client.put_object().bucket(&self.bucket).key(self.entry_key(key));
+        let key = self.entry_key(key);
+        let span = trace::call("PutObject", &self.bucket, &key);
+        let request = self.client.put_object().bucket(&self.bucket).key(key);
         let request = match condition {
             Condition::Absent => request.if_none_match("*"),
             Condition::Version(version) => request.if_match(&version.0),
         };
         let written = match deadline {
-            Some(deadline) => self.write_dated(request, body, deadline).await,
-            None => write_undated(request, body).await,
+            Some(deadline) => self.write_dated(span, request, body, deadline).await,
+            None => write_undated(span, request, body).await,
         };
         match (written, condition) {
             // What does not exist has no version, so it is not the one that was expected.
@@ -141,9 +145,13 @@ impl S3 {
     }
 }
 
-async fn write_undated(request: PutObjectFluentBuilder, body: Bytes) -> Result<Version, Error> {
+async fn write_undated(
+    span: Span,
+    request: PutObjectFluentBuilder,
+    body: Bytes,
+) -> Result<Version, Error> {
     let request = request.body(SdkBytes::from(body)).customize().disable_payload_signing();
-    let output = request.send().await.map_err(|error| failure::of(&error))?;
+    let output = trace::sent(span, request.send()).await.map_err(|error| failure::of(&error))?;
     output.e_tag.map(Version).ok_or_else(|| Error::Refused(NO_ETAG.to_owned()))
 }
 
@@ -256,8 +264,11 @@ async fn entry(output: GetObjectOutput, date: &StoreDate) -> Result<Entry, Error
 impl ObjectStore for S3 {
     async fn read(&self, key: &EntryKey) -> Result<Entry, Error> {
         let date = StoreDate::default();
-        let request = self.client.get_object().bucket(&self.bucket).key(self.entry_key(key));
-        let output = request.customize().interceptor(date.clone()).send().await;
+        let key = self.entry_key(key);
+        let span = trace::call("GetObject", &self.bucket, &key);
+        let request = self.client.get_object().bucket(&self.bucket).key(key);
+        let request = request.customize().interceptor(date.clone());
+        let output = trace::sent(span, request.send()).await;
         entry(output.map_err(|error| failure::of(&error))?, &date).await
     }
 
@@ -287,16 +298,16 @@ impl ObjectStore for S3 {
         limit: usize,
     ) -> Result<Listing, Error> {
         let prefix = format!("{}{prefix}", self.root);
-        let output = self
+        let span = trace::call("ListObjectsV2", &self.bucket, &prefix);
+        let request = self
             .client
             .list_objects_v2()
             .bucket(&self.bucket)
             .prefix(&prefix)
             .set_start_after(after.map(|after| format!("{prefix}{after}")))
-            .max_keys(i32::try_from(limit).unwrap_or(i32::MAX))
-            .send()
-            .await
-            .map_err(|error| failure::of(&error))?;
+            .max_keys(i32::try_from(limit).unwrap_or(i32::MAX));
+        let output =
+            trace::sent(span, request.send()).await.map_err(|error| failure::of(&error))?;
         let more = output.is_truncated.unwrap_or_default();
         let rows: Option<Vec<Listed>> = output
             .contents
@@ -334,8 +345,10 @@ impl ObjectStore for S3 {
     }
 
     async fn delete_bytes(&self, location: &Location) -> Result<(), Error> {
-        let request = self.client.delete_object().bucket(&self.bucket);
-        let sent = request.key(self.bytes_key(location)).send().await;
+        let key = self.bytes_key(location);
+        let span = trace::call("DeleteObject", &self.bucket, &key);
+        let request = self.client.delete_object().bucket(&self.bucket).key(key);
+        let sent = trace::sent(span, request.send()).await;
         match sent.map_err(|error| failure::of(&error)) {
             Ok(_) | Err(Error::NotFound) => Ok(()),
             Err(error) => Err(error),

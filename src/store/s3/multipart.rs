@@ -13,7 +13,7 @@ use bytes::Bytes;
 
 use super::bytes::crc32;
 use super::failure::{self, Refusal};
-use super::{Checksum, Error, Location, MultipartId, Part, S3};
+use super::{Checksum, Error, Location, MultipartId, Part, S3, trace};
 
 /// S3 may take minutes to put ten thousand parts together, and stores on a file system copy them.
 const COMPLETE_TIMEOUT: Duration = Duration::from_mins(10);
@@ -27,15 +27,12 @@ impl S3 {
             // Announced here, because S3 refuses parts with a checksum that was not.
             Checksum::Crc32 => Some(ChecksumAlgorithm::Crc32),
         };
-        let output = self
-            .client
-            .create_multipart_upload()
-            .bucket(&self.bucket)
-            .key(self.bytes_key(location))
-            .set_checksum_algorithm(algorithm)
-            .send()
-            .await
-            .map_err(|error| failure::of(&error))?;
+        let key = self.bytes_key(location);
+        let span = trace::call("CreateMultipartUpload", &self.bucket, &key);
+        let request = self.client.create_multipart_upload().bucket(&self.bucket).key(key);
+        let request = request.set_checksum_algorithm(algorithm);
+        let output =
+            trace::sent(span, request.send()).await.map_err(|error| failure::of(&error))?;
         output
             .upload_id
             .map(MultipartId)
@@ -54,20 +51,21 @@ impl S3 {
             Checksum::None => None,
             Checksum::Crc32 => Some(crc32(&bytes)),
         };
-        let output = self
+        let key = self.bytes_key(location);
+        let span = trace::call("UploadPart", &self.bucket, &key);
+        span.record("aws.s3.part_number", number);
+        let request = self
             .client
             .upload_part()
             .bucket(&self.bucket)
-            .key(self.bytes_key(location))
+            .key(key)
             .upload_id(&id.0)
             .part_number(part_number(number)?)
             .set_checksum_crc32(checksum.clone())
             .body(SdkBytes::from(bytes))
             .customize()
-            .disable_payload_signing()
-            .send()
-            .await
-            .map_err(|error| meaning(&error))?;
+            .disable_payload_signing();
+        let output = trace::sent(span, request.send()).await.map_err(|error| meaning(&error))?;
         let tag =
             output.e_tag.ok_or_else(|| Error::Refused("a part without an ETag".to_owned()))?;
         let tag = match checksum {
@@ -85,18 +83,18 @@ impl S3 {
     ) -> Result<(), Error> {
         let listed: Result<Vec<CompletedPart>, Error> = parts.iter().map(completed).collect();
         let patient = TimeoutConfig::builder().read_timeout(COMPLETE_TIMEOUT).build();
-        let sent = self
+        let key = self.bytes_key(location);
+        let span = trace::call("CompleteMultipartUpload", &self.bucket, &key);
+        let request = self
             .client
             .complete_multipart_upload()
             .bucket(&self.bucket)
-            .key(self.bytes_key(location))
+            .key(key)
             .upload_id(&id.0)
             .multipart_upload(CompletedMultipartUpload::builder().set_parts(Some(listed?)).build())
             .customize()
-            .config_override(aws_sdk_s3::Config::builder().timeout_config(patient))
-            .send()
-            .await;
-        match sent {
+            .config_override(aws_sdk_s3::Config::builder().timeout_config(patient));
+        match trace::sent(span, request.send()).await {
             Ok(_) => Ok(()),
             Err(error) if is_uncertain(&error) => {
                 // The key is unique to this upload: what lies there in the right size is ours.
@@ -115,8 +113,10 @@ impl S3 {
         location: &Location,
         id: &MultipartId,
     ) -> Result<(), Error> {
+        let key = self.bytes_key(location);
+        let span = trace::call("AbortMultipartUpload", &self.bucket, &key);
         let request = self.client.abort_multipart_upload().bucket(&self.bucket);
-        match request.key(self.bytes_key(location)).upload_id(&id.0).send().await {
+        match trace::sent(span, request.key(key).upload_id(&id.0).send()).await {
             Ok(_) => Ok(()),
             Err(error) if failure::refusal(&error).as_ref().is_some_and(is_gone) => Ok(()),
             Err(error) => Err(failure::of(&error)),
@@ -125,8 +125,10 @@ impl S3 {
 
     /// How many bytes lie at a location, `None` if there is nothing.
     async fn size_of(&self, location: &Location) -> Result<Option<u64>, Error> {
-        let request = self.client.head_object().bucket(&self.bucket);
-        match request.key(self.bytes_key(location)).send().await {
+        let key = self.bytes_key(location);
+        let span = trace::call("HeadObject", &self.bucket, &key);
+        let request = self.client.head_object().bucket(&self.bucket).key(key);
+        match trace::sent(span, request.send()).await {
             Ok(output) => Ok(output.content_length.and_then(|size| u64::try_from(size).ok())),
             // An answer to HEAD has no body, so this 404 cannot say what it means. Whoever meant
             // it, the completion that we ask about stays a failure.

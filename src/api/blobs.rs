@@ -10,7 +10,7 @@ use http::header::{
 use http::{HeaderValue, StatusCode};
 
 use super::headers::{self, DOCKER_CONTENT_DIGEST, Precondition, Selection, value};
-use super::{Context, Delivery, Error};
+use super::{Context, Error};
 use crate::oci::{Digest, ErrorCode, RepositoryName};
 use crate::registry::Blob;
 
@@ -27,7 +27,7 @@ pub(super) async fn get(
     if let Some(answer) = conditional(cx, &blob)? {
         return Ok(answer);
     }
-    if cx.api.settings.delivery == Delivery::Redirect
+    if cx.api.settings.delivery.redirects(cx.client)
         && let Some(url) = signed_url(cx, &blob).await?
     {
         return Ok(redirect(&blob, &url));

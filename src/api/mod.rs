@@ -23,6 +23,7 @@ use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use http::header::{CONTENT_LENGTH, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderMap, HeaderValue, Method, Request, Uri};
+use ipnet::IpNet;
 use tokio_util::task::TaskTracker;
 
 use crate::auth::{Access, Action, Attempt, Authorizer, Caller, Resource};
@@ -34,16 +35,32 @@ pub use endpoint::{Endpoint, RouteError};
 pub use error::{Cause, Error};
 
 /// How the bytes of blobs reach clients.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Delivery {
     /// Through this process.
     Proxy,
     /// By a redirect to a presigned URL of the store, where it has one.
     Redirect,
+    /// By a redirect to clients in these networks, to all others through this process.
+    RedirectWithin(Vec<IpNet>),
+}
+
+impl Delivery {
+    /// Whether this client is to be redirected. Of one whose address is not known it is not known
+    /// either whether it can reach the store.
+    fn redirects(&self, client: Client) -> bool {
+        match self {
+            Self::Proxy => false,
+            Self::Redirect => true,
+            Self::RedirectWithin(networks) => client
+                .address
+                .is_some_and(|address| networks.iter().any(|network| network.contains(&address))),
+        }
+    }
 }
 
 /// What the operator decides about the API.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Settings {
     /// How the bytes of blobs reach clients.
     pub delivery: Delivery,
@@ -85,6 +102,7 @@ pub struct Client {
 struct Context {
     api: Arc<Api>,
     caller: Caller,
+    client: Client,
     method: Method,
     uri: Uri,
     headers: HeaderMap,
@@ -173,6 +191,7 @@ impl Api {
         let context = Context {
             api: self,
             caller,
+            client,
             method: parts.method,
             uri: parts.uri,
             headers: parts.headers,

@@ -117,6 +117,19 @@ pub enum LogFormat {
     Json,
 }
 
+/// At which level requests are logged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RequestLog {
+    Info,
+    Debug,
+    Off,
+}
+
+impl Choice for RequestLog {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("info", Self::Info), ("debug", Self::Debug), ("off", Self::Off)];
+}
+
 impl Choice for LogFormat {
     const WORDS: &'static [(&'static str, Self)] = &[("text", Self::Text), ("json", Self::Json)];
 }

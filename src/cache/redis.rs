@@ -9,7 +9,6 @@ mod connection;
 
 use std::collections::HashSet;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -21,6 +20,7 @@ use self::breaker::Breaker;
 use self::connection::{Connection, Source};
 use super::{Cache, Lookup, Stale, Token};
 use crate::store::EntryKey;
+use crate::telemetry::metrics::{CacheLayer, CacheOperation, CacheResult, Metrics};
 
 pub use self::connection::{ConfigError, Settings, Topology};
 
@@ -38,21 +38,6 @@ const FILL: &str = "if redis.call('GET', KEYS[2]) == ARGV[1] then \
      redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3]) redis.call('DEL', KEYS[2]) return 1 \
      else return 0 end";
 
-/// What Redis did for this process, since it started.
-#[derive(Debug, Default)]
-pub struct Counts {
-    /// Lookups that found a value.
-    pub hits: AtomicU64,
-    /// Lookups that found none.
-    pub misses: AtomicU64,
-    /// Requests that failed or took too long.
-    pub errors: AtomicU64,
-    /// Lookups that were not sent because the breaker was open.
-    pub skipped: AtomicU64,
-    /// Writes that could not be made known in time.
-    pub stale: AtomicU64,
-}
-
 /// A Redis, as a cache.
 #[derive(Debug)]
 pub struct Redis {
@@ -63,7 +48,7 @@ pub struct Redis {
     fill: FillScript,
     /// Keys whose deletion failed. They are deleted before anything is believed again.
     owed: Mutex<HashSet<String>>,
-    counts: Counts,
+    metrics: Metrics,
 }
 
 struct FillScript(Script);
@@ -79,7 +64,8 @@ impl Redis {
     /// down must not keep the registry from starting.
     ///
     /// `prefix` keeps the keys of several registries apart.
-    pub fn new(settings: &Settings, prefix: &str) -> Result<Self, ConfigError> {
+    pub fn new(settings: &Settings, prefix: &str, metrics: &Metrics) -> Result<Self, ConfigError> {
+        metrics.cache_breaker.set((), 0);
         Ok(Self {
             source: Source::new(settings)?,
             prefix: prefix.to_owned(),
@@ -87,13 +73,8 @@ impl Redis {
             breaker: Breaker::default(),
             fill: FillScript(Script::new(FILL)),
             owed: Mutex::default(),
-            counts: Counts::default(),
+            metrics: metrics.clone(),
         })
-    }
-
-    /// What Redis did for this process.
-    pub fn counts(&self) -> &Counts {
-        &self.counts
     }
 
     /// Whether requests are sent to Redis right now.
@@ -111,12 +92,13 @@ impl Redis {
     /// Sends one request, if the breaker lets it through.
     async fn ask<T>(
         &self,
+        operation: CacheOperation,
         request: impl AsyncFnOnce(&mut Connection) -> Result<T, RedisError>,
-    ) -> Option<T> {
+    ) -> Result<T, NoAnswer> {
         if !self.breaker.admits() {
-            self.counts.skipped.fetch_add(1, Ordering::Relaxed);
-            return None;
+            return Err(NoAnswer::NotAsked);
         }
+        let begun = Instant::now();
         let asked = timeout(self.command_timeout, async {
             let mut connection = self.source.get().await?;
             if self.breaker.is_probing() {
@@ -124,23 +106,26 @@ impl Redis {
             }
             request(&mut connection).await
         });
-        match asked.await {
+        let asked = asked.await;
+        self.metrics.cache_latency.took((operation,), begun.elapsed());
+        let answer = match asked {
             Ok(Ok(answer)) => {
                 self.breaker.succeeded();
-                Some(answer)
+                Ok(answer)
             }
             failed => {
                 if let Ok(Err(error)) = &failed {
                     tracing::debug!(%error, "Redis failed");
                 }
                 self.source.discard();
-                self.counts.errors.fetch_add(1, Ordering::Relaxed);
                 if self.breaker.failed() {
                     tracing::warn!("Redis is away: reading from the store until it is back");
                 }
-                None
+                Err(NoAnswer::Failed)
             }
-        }
+        };
+        self.metrics.cache_breaker.set((), i64::from(self.breaker.is_open()));
+        answer
     }
 
     /// Deletes what could not be deleted before, so that nothing from before the failure is read.
@@ -162,7 +147,7 @@ impl Redis {
     }
 
     fn owe(&self, key: String) {
-        self.counts.stale.fetch_add(1, Ordering::Relaxed);
+        self.metrics.cache_stale.add_one(());
         match self.owed.lock() {
             Ok(mut owed) if owed.len() < OWED_MAX => {
                 owed.insert(key);
@@ -170,6 +155,15 @@ impl Redis {
             Ok(_) | Err(_) => tracing::warn!("too many writes that Redis does not know of"),
         }
     }
+}
+
+/// Why Redis said nothing.
+#[derive(Clone, Copy, Debug)]
+enum NoAnswer {
+    /// It failed, or took too long.
+    Failed,
+    /// The breaker is open.
+    NotAsked,
 }
 
 fn new_token() -> Option<Token> {
@@ -186,26 +180,33 @@ fn milliseconds(duration: Duration) -> u64 {
 impl Cache for Redis {
     async fn get(&self, key: &EntryKey) -> Lookup {
         let (value, token) = self.keys(key);
-        let found = self.ask(async |connection| {
+        let found = self.ask(CacheOperation::Get, async |connection| {
             connection.run::<Option<Vec<u8>>>(cmd("GET").arg(&value)).await
         });
-        match found.await {
-            Some(Some(bytes)) => {
-                self.counts.hits.fetch_add(1, Ordering::Relaxed);
-                return Lookup::Hit(Bytes::from(bytes));
-            }
-            Some(None) => self.counts.misses.fetch_add(1, Ordering::Relaxed),
-            None => return Lookup::Miss(None),
+        let found = found.await;
+        let result = match &found {
+            Ok(Some(_)) => CacheResult::Hit,
+            Ok(None) => CacheResult::Miss,
+            Err(NoAnswer::Failed) => CacheResult::Error,
+            Err(NoAnswer::NotAsked) => CacheResult::Skipped,
         };
+        if let Some(cached) = super::counted_as(key) {
+            self.metrics.cache_requests.add_one((cached, CacheLayer::Redis, result));
+        }
+        match found {
+            Ok(Some(bytes)) => return Lookup::Hit(Bytes::from(bytes)),
+            Ok(None) => {}
+            Err(_) => return Lookup::Miss(None),
+        }
         let Some(mine) = new_token() else { return Lookup::Miss(None) };
-        let taken = self.ask(async |connection| {
+        let taken = self.ask(CacheOperation::Claim, async |connection| {
             let ttl = milliseconds(TOKEN_TTL);
             let take = cmd("SET").arg(&token).arg(&mine.0).arg("NX").arg("PX").arg(ttl).to_owned();
             connection.run::<Option<String>>(&take).await
         });
         match taken.await {
-            Some(Some(_)) => Lookup::Miss(Some(mine)),
-            Some(None) | None => Lookup::Miss(None),
+            Ok(Some(_)) => Lookup::Miss(Some(mine)),
+            Ok(None) | Err(_) => Lookup::Miss(None),
         }
     }
 
@@ -213,7 +214,9 @@ impl Cache for Redis {
         let (value_key, token_key) = self.keys(key);
         let mut call = self.fill.0.prepare_invoke();
         call.key(value_key).key(token_key).arg(&token.0).arg(value.as_ref()).arg(milliseconds(ttl));
-        let filled = self.ask(async |connection| connection.invoke(&call).await).await;
+        let filled =
+            self.ask(CacheOperation::Fill, async |connection| connection.invoke(&call).await);
+        let filled = filled.await;
         tracing::trace!(?filled, %key, "filled");
     }
 
@@ -222,8 +225,10 @@ impl Cache for Redis {
         let begun = Instant::now();
         loop {
             let delete = cmd("DEL").arg(&value).arg(&token).to_owned();
-            let deleted = self.ask(async |connection| connection.run::<()>(&delete).await).await;
-            if deleted.is_some() {
+            let deleted = self.ask(CacheOperation::Forget, async |connection| {
+                connection.run::<()>(&delete).await
+            });
+            if deleted.await.is_ok() {
                 return Ok(());
             }
             // With the breaker open there is nothing to wait for.

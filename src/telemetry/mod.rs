@@ -1,4 +1,6 @@
-//! What the process tells about itself. For now: the log, on standard error.
+//! What the process tells about itself: the log, on standard error, and what it counts.
+
+pub mod metrics;
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt;
@@ -13,9 +15,20 @@ pub enum Format {
     Json,
 }
 
+/// What a level without a path means for the libraries below us: they say no more than `info`,
+/// because what some of them say of a request has its credentials in it. Whoever names one of them
+/// gets what was asked for.
+fn directives(level: &str) -> String {
+    let ours = |directive: &str| match directive {
+        "debug" | "trace" => format!("info,longshore={directive}"),
+        other => other.to_owned(),
+    };
+    level.split(',').map(ours).collect::<Vec<_>>().join(",")
+}
+
 /// Begins logging. A second call in one process changes nothing.
 pub fn start(format: Format, level: &str) {
-    let filter = EnvFilter::try_new(level).unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = EnvFilter::try_new(directives(level)).unwrap_or_else(|_| EnvFilter::new("info"));
     let registry = tracing_subscriber::registry().with(filter);
     let started = match format {
         Format::Text => {
@@ -30,5 +43,24 @@ pub fn start(format: Format, level: &str) {
     };
     if started.is_err() {
         tracing::debug!("logging was started before");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn libraries_say_more_than_info_only_if_they_are_named() {
+        for (level, meant) in [
+            ("info", "info"),
+            ("off", "off"),
+            ("trace", "info,longshore=trace"),
+            ("debug,longshore::store=trace", "info,longshore=debug,longshore::store=trace"),
+            ("warn,hyper=trace", "warn,hyper=trace"),
+        ] {
+            assert_eq!(directives(level), meant);
+            EnvFilter::try_new(directives(level)).expect("directives");
+        }
     }
 }

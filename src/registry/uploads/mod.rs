@@ -21,6 +21,7 @@ use tracing::{Instrument as _, Span};
 use super::{Blob, Error, Registry, entry};
 use crate::oci::{Algorithm, Digest, RepositoryName, UploadId};
 use crate::store::{self, EntryKey, Location, MultipartId};
+use crate::telemetry::metrics::Commit;
 use receive::{Receiver, Stop};
 use session::Hashes;
 
@@ -159,6 +160,9 @@ impl Registry {
         digests: &[Digest],
     ) -> Result<Blob, Error> {
         let finished = self.finish_with(upload, &mut chunk, digests).await;
+        if let Err(Error::DigestMismatch { .. }) = &finished {
+            self.metrics.upload_commits.add_one((Commit::DigestMismatch,));
+        }
         // Also of a success: what an earlier request has finished is not read again.
         drain(&mut chunk.body).await;
         finished
@@ -222,6 +226,12 @@ impl Registry {
 
     /// Ends a session without a blob. Its parts are freed.
     pub async fn cancel(&self, upload: &UploadAddress) -> Result<(), Error> {
+        self.cancel_once(upload).await?;
+        self.metrics.upload_commits.add_one((Commit::Aborted,));
+        Ok(())
+    }
+
+    async fn cancel_once(&self, upload: &UploadAddress) -> Result<(), Error> {
         let key = EntryKey::Upload(upload.id);
         let Some(loaded) = self.load_session(upload).await? else {
             if upload.new.is_none() {

@@ -7,11 +7,12 @@ use http::header::{CONTENT_LENGTH, CONTENT_TYPE, ETAG, LOCATION, VARY};
 use http::{HeaderValue, Method, StatusCode};
 
 use super::blobs::accepted;
+use super::body::RequestBody;
 use super::headers::{
     self, DOCKER_CONTENT_DIGEST, OCI_SUBJECT, OCI_TAG, Precondition, tag_condition, value,
 };
 use super::query::{Query, encoded};
-use super::{Context, Error, body};
+use super::{Context, Error};
 use crate::auth::Action;
 use crate::oci::{Algorithm, Digest, ErrorCode, Manifest, Reference, RepositoryName, Tag};
 use crate::registry::{self, Push, StoredManifest, TagCondition};
@@ -62,11 +63,11 @@ pub(super) async fn put(
     cx: &Context,
     name: &RepositoryName,
     reference: &Reference,
-    body: Body,
+    body: &mut RequestBody,
 ) -> Result<Response, Error> {
     let tags = tags(cx, reference)?;
     let limit = cx.api.registry.limits().manifest_bytes_max;
-    let raw = body::read_at_most(body, limit, cx.api.settings.body_idle).await?;
+    let raw = body.whole(limit).await?;
     let (manifest, digest) = received(cx, reference, raw)?;
     let (condition, imposed) = condition(cx, name)?;
     let push = Push { name, manifest: &manifest, digest, tags: &tags, condition: &condition };

@@ -31,6 +31,7 @@ use crate::auth::{Access, Action, Attempt, Authorizer, Caller, Resource};
 use crate::clock::Clock;
 use crate::oci::RepositoryName;
 use crate::registry::Registry;
+use body::RequestBody;
 
 pub use endpoint::{Endpoint, RouteError};
 pub use error::{Cause, Error};
@@ -170,7 +171,7 @@ impl Api {
         let caller = match self.authorizer.authorize(attempt).await {
             Ok(caller) => caller,
             Err(denied) => {
-                tasks.spawn(body::drain_refused(body));
+                tasks.spawn(body::read_on_unasked(body));
                 return Err(denied.into());
             }
         };
@@ -196,17 +197,21 @@ impl Api {
 
 /// The one place from which the handlers are called. Boxed, because the upload arms hold whole
 /// sessions.
-async fn act(cx: Context, endpoint: Endpoint, mut body: Body) -> Result<Response, Error> {
-    let idle = cx.api.settings.body_idle;
+async fn act(cx: Context, endpoint: Endpoint, body: Body) -> Result<Response, Error> {
+    let mut body = RequestBody::new(body, cx.api.settings.body_idle);
     let answer = handle(cx, endpoint, &mut body).await;
     if answer.is_err() {
-        // What a handler left of it.
-        body::read_on(body, idle).await;
+        // What the handler left of it.
+        body.read_on().await;
     }
     answer
 }
 
-async fn handle(cx: Context, endpoint: Endpoint, body: &mut Body) -> Result<Response, Error> {
+async fn handle(
+    cx: Context,
+    endpoint: Endpoint,
+    body: &mut RequestBody,
+) -> Result<Response, Error> {
     match endpoint {
         Endpoint::Base => Ok(base::get()),
         Endpoint::Extensions(name) => Ok(base::extensions(name.as_ref())),
@@ -217,7 +222,7 @@ async fn handle(cx: Context, endpoint: Endpoint, body: &mut Body) -> Result<Resp
             manifests::get(&cx, &name, &reference).await
         }
         Endpoint::PutManifest(name, reference) => {
-            manifests::put(&cx, &name, &reference, std::mem::take(body)).await
+            manifests::put(&cx, &name, &reference, body).await
         }
         Endpoint::DeleteManifest(name, reference) => {
             manifests::delete(&cx, &name, &reference).await

@@ -6,11 +6,12 @@ use http::header::{CONTENT_LENGTH, CONTENT_RANGE, LOCATION, RANGE};
 use http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::blobs::accepted;
+use super::body::RequestBody;
 use super::headers::{
     ContentRangeError, DOCKER_CONTENT_DIGEST, DOCKER_UPLOAD_UUID, content_range, text, value,
 };
 use super::query::Query;
-use super::{Context, Error, body};
+use super::{Context, Error};
 use crate::oci::{Algorithm, Digest, ErrorCode, RepositoryName, UploadId};
 use crate::registry::uploads::{Chunk, NewSession, UploadAddress};
 use crate::registry::{self, Blob, MountSource};
@@ -25,7 +26,7 @@ pub(super) async fn start(
     cx: &Context,
     name: &RepositoryName,
     from: Option<RepositoryName>,
-    body: &mut Body,
+    body: &mut RequestBody,
 ) -> Result<Response, Error> {
     let query = Query::of(&cx.uri);
     if let Some(blob) = mount(cx, name, from, &query).await? {
@@ -33,7 +34,7 @@ pub(super) async fn start(
     }
     let digests = digests(&query)?;
     if !digests.is_empty() {
-        let blob = cx.api.registry.put_blob(name, &digests, chunk(cx, None, body)).await?;
+        let blob = cx.api.registry.put_blob(name, &digests, chunk(None, body)).await?;
         return Ok(created(name, &blob));
     }
     let algorithm = query.one(DIGEST_ALGORITHM).map(str::parse::<Algorithm>).transpose();
@@ -73,11 +74,11 @@ pub(super) async fn patch(
     cx: &Context,
     name: RepositoryName,
     id: UploadId,
-    body: &mut Body,
+    body: &mut RequestBody,
 ) -> Result<Response, Error> {
     let upload = address(cx, name, id);
     let range = range(cx, body)?;
-    let appended = cx.api.registry.append(&upload, chunk(cx, range, body)).await;
+    let appended = cx.api.registry.append(&upload, chunk(range, body)).await;
     let offset = appended.map_err(|error| in_session(error, &upload))?;
     let mut response = accepted();
     position(response.headers_mut(), &upload.begun(), offset);
@@ -89,7 +90,7 @@ pub(super) async fn put(
     cx: &Context,
     name: RepositoryName,
     id: UploadId,
-    body: &mut Body,
+    body: &mut RequestBody,
 ) -> Result<Response, Error> {
     let upload = address(cx, name, id);
     let range = range(cx, body)?;
@@ -98,8 +99,10 @@ pub(super) async fn put(
         let message = "a digest has to close the upload";
         return Err(Error::new(StatusCode::BAD_REQUEST, ErrorCode::DigestInvalid, message));
     }
-    let finished = cx.api.registry.finish(&upload, chunk(cx, range, body), &digests).await;
+    let finished = cx.api.registry.finish(&upload, chunk(range, body), &digests).await;
     let blob = finished.map_err(|error| in_session(error, &upload))?;
+    // What an earlier request has finished was not read again.
+    body.read_on().await;
     Ok(created(&upload.repository, &blob))
 }
 
@@ -138,11 +141,8 @@ fn address(cx: &Context, repository: RepositoryName, id: UploadId) -> UploadAddr
     UploadAddress { repository, subject: cx.caller.subject(), id, new }
 }
 
-/// Takes the body, and leaves an empty one.
-fn chunk(cx: &Context, range: Option<(u64, u64)>, body: &mut Body) -> Chunk {
-    let length = body::length(body);
-    let body = std::mem::take(body);
-    Chunk { range, length, body: body::received(body, cx.api.settings.body_idle) }
+fn chunk(range: Option<(u64, u64)>, body: &mut RequestBody) -> Chunk<'_> {
+    Chunk { range, length: body.length, body: &mut body.chunks }
 }
 
 /// What the content has to hash to: every `digest` of the query.
@@ -155,9 +155,9 @@ fn digests(query: &Query<'_>) -> Result<Vec<Digest>, Error> {
 }
 
 /// The `Content-Range` of the request, compared with its `Content-Length`.
-fn range(cx: &Context, body: &Body) -> Result<Option<(u64, u64)>, Error> {
+fn range(cx: &Context, body: &RequestBody) -> Result<Option<(u64, u64)>, Error> {
     // A final PUT without a body may repeat the range of nothing; there is nothing to place.
-    let length = body::length(body);
+    let length = body.length;
     let Some(header) = text(&cx.headers, &CONTENT_RANGE).filter(|_| length != Some(0)) else {
         return Ok(None);
     };

@@ -42,14 +42,13 @@ impl Registry {
     pub(super) async fn finish_once(
         &self,
         receiver: &mut Receiver<'_>,
-        chunk: &mut Chunk,
+        chunk: &mut Chunk<'_>,
         digests: &[Digest],
     ) -> Result<Blob, Stop> {
         let expected = chunk.expected();
         let before = receiver.received;
         let upload = receiver.upload();
-        let interrupted =
-            receiver.receive(&mut chunk.body, expected).instrument(receiving()).await?;
+        let interrupted = receiver.receive(chunk.body, expected).instrument(receiving()).await?;
         let arrived = receiver.received - before;
         if let Some(reason) = interrupted {
             // A chunk of a session may be taken up again; a blob in one request has no session.

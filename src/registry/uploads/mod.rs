@@ -11,11 +11,9 @@ mod receive;
 mod session;
 
 use std::pin::Pin;
-use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream};
-use tokio::time::timeout;
 use tracing::{Instrument as _, Span};
 
 use super::{Blob, Error, Registry, entry};
@@ -67,16 +65,16 @@ pub struct NewSession {
 }
 
 /// One chunk of a session.
-pub struct Chunk {
+pub struct Chunk<'a> {
     /// The first and the last byte by `Content-Range`; `None` means that it follows what is there.
     pub range: Option<(u64, u64)>,
     /// Bytes of the body, where the client said so.
     pub length: Option<u64>,
-    /// The bytes.
-    pub body: Body,
+    /// The bytes. What is not needed of them stays for whoever lends them.
+    pub body: &'a mut Body,
 }
 
-impl std::fmt::Debug for Chunk {
+impl std::fmt::Debug for Chunk<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Chunk")
             .field("range", &self.range)
@@ -85,33 +83,11 @@ impl std::fmt::Debug for Chunk {
     }
 }
 
-impl Chunk {
+impl Chunk<'_> {
     fn expected(&self) -> Option<u64> {
         match self.range {
             Some((first, last)) => Some((last - first).saturating_add(1)),
             None => self.length,
-        }
-    }
-}
-
-/// Bytes of a refused body that are read and dropped, so that a client which is still sending gets
-/// to see the answer instead of a broken connection.
-const DRAINED_BYTES_MAX: usize = 32 * 1024 * 1024;
-/// How long the next bytes of a refused body are waited for.
-const DRAIN_IDLE: Duration = Duration::from_secs(2);
-
-/// Reads on in a body that is refused, for a moment.
-pub async fn drain(body: &mut Body) {
-    drain_up_to(body, DRAINED_BYTES_MAX).await;
-}
-
-/// Reads on in a body until so many bytes came, it ended, or nothing came for a moment.
-pub async fn drain_up_to(body: &mut Body, bytes_max: usize) {
-    let mut drained = 0;
-    while drained < bytes_max {
-        match timeout(DRAIN_IDLE, body.next()).await {
-            Ok(Some(Ok(bytes))) => drained += bytes.len(),
-            Ok(Some(Err(_)) | None) | Err(_) => return,
         }
     }
 }
@@ -126,24 +102,16 @@ fn unread(body: &mut Body, bytes: Bytes) {
 
 impl Registry {
     /// Adds a chunk to a session and returns its new offset, which is durable then.
-    pub async fn append(&self, upload: &UploadAddress, mut chunk: Chunk) -> Result<u64, Error> {
-        let appended = self.append_chunk(upload, &mut chunk).await;
-        if appended.is_err() {
-            drain(&mut chunk.body).await;
-        }
-        appended
-    }
-
-    async fn append_chunk(&self, upload: &UploadAddress, chunk: &mut Chunk) -> Result<u64, Error> {
+    pub async fn append(&self, upload: &UploadAddress, mut chunk: Chunk<'_>) -> Result<u64, Error> {
         let _admitted = self.budget.admit()?;
         let mut may_be_new = true;
         loop {
             let mut receiver = self.receiver(upload, chunk.range, may_be_new, &[]).await?;
-            match receive_chunk(&mut receiver, chunk).await {
+            match receive_chunk(&mut receiver, &mut chunk).await {
                 Ok(offset) => return Ok(offset),
                 Err(Stop::Failed(error)) => return Err(error),
                 Err(Stop::NotNew(bytes)) => {
-                    unread(&mut chunk.body, bytes);
+                    unread(chunk.body, bytes);
                     may_be_new = false;
                 }
             }
@@ -155,19 +123,7 @@ impl Registry {
     pub async fn finish(
         &self,
         upload: &UploadAddress,
-        mut chunk: Chunk,
-        digests: &[Digest],
-    ) -> Result<Blob, Error> {
-        let finished = self.finish_with(upload, &mut chunk, digests).await;
-        // Also of a success: what an earlier request has finished is not read again.
-        drain(&mut chunk.body).await;
-        finished
-    }
-
-    async fn finish_with(
-        &self,
-        upload: &UploadAddress,
-        chunk: &mut Chunk,
+        mut chunk: Chunk<'_>,
         digests: &[Digest],
     ) -> Result<Blob, Error> {
         let _admitted = self.budget.admit()?;
@@ -186,11 +142,11 @@ impl Registry {
             if !receiver.session.committing.is_empty() {
                 return self.resume_commit(receiver, digests).await;
             }
-            match self.finish_once(&mut receiver, chunk, digests).await {
+            match self.finish_once(&mut receiver, &mut chunk, digests).await {
                 Ok(blob) => return Ok(blob),
                 Err(Stop::Failed(error)) => return Err(error),
                 Err(Stop::NotNew(bytes)) => {
-                    unread(&mut chunk.body, bytes);
+                    unread(chunk.body, bytes);
                     may_be_new = false;
                 }
             }
@@ -253,7 +209,7 @@ impl Registry {
         &self,
         name: &RepositoryName,
         digests: &[Digest],
-        chunk: Chunk,
+        chunk: Chunk<'_>,
     ) -> Result<Blob, Error> {
         let upload = UploadAddress {
             repository: name.clone(),
@@ -334,10 +290,10 @@ fn receiving() -> Span {
 }
 
 /// Takes in one chunk and makes it durable.
-async fn receive_chunk(receiver: &mut Receiver<'_>, chunk: &mut Chunk) -> Result<u64, Stop> {
+async fn receive_chunk(receiver: &mut Receiver<'_>, chunk: &mut Chunk<'_>) -> Result<u64, Stop> {
     let expected = chunk.expected();
     let before = receiver.received;
-    let interrupted = receiver.receive(&mut chunk.body, expected).instrument(receiving()).await?;
+    let interrupted = receiver.receive(chunk.body, expected).instrument(receiving()).await?;
     let arrived = receiver.received - before;
     if let Some(reason) = interrupted {
         // What arrived is kept: the client may ask where it stands and go on from there.

@@ -12,8 +12,8 @@ use std::time::SystemTime;
 use bytes::{BufMut, Bytes, BytesMut};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use tracing::Instrument as _;
 use tracing::field::Empty;
-use tracing::{Instrument as _, Span};
 
 use super::Error;
 use super::lease::Leases;
@@ -131,15 +131,8 @@ pub(super) async fn create(
     body: &Bytes,
     deadline: Option<Deadline>,
 ) -> Result<Written, Error> {
-    let span = writing("entry.create", key);
-    let writing = async {
-        match store.create(key, body.clone(), deadline).await {
-            Ok(version) => Ok(Written::Ours(version)),
-            Err(store::Error::Conflict) => after_conflict(store, key, body).await,
-            Err(error) => Err(error.into()),
-        }
-    };
-    noted(&span, writing.instrument(span.clone()).await)
+    let write = store.create(key, body.clone(), deadline);
+    settle("entry.create", store, key, body, write).await
 }
 
 /// Replaces one version of an entry; with an empty body this kills it.
@@ -150,30 +143,35 @@ pub(super) async fn replace(
     body: &Bytes,
     deadline: Option<Deadline>,
 ) -> Result<Written, Error> {
-    let span = writing("entry.replace", key);
-    let writing = async {
-        match store.replace(key, expected, body.clone(), deadline).await {
-            Ok(version) => Ok(Written::Ours(version)),
-            Err(store::Error::Conflict) => after_conflict(store, key, body).await,
-            Err(error) => Err(error.into()),
-        }
-    };
-    noted(&span, writing.instrument(span.clone()).await)
+    let write = store.replace(key, expected, body.clone(), deadline);
+    settle("entry.replace", store, key, body, write).await
 }
 
-/// The step of a trace in which an entry is written if its condition holds.
-fn writing(verb: &'static str, key: &EntryKey) -> Span {
-    tracing::info_span!(
+/// Sends a write that happens if its condition holds, and finds out whether it is ours. A step of
+/// its own in a trace.
+async fn settle(
+    verb: &'static str,
+    store: &dyn ObjectStore,
+    key: &EntryKey,
+    body: &Bytes,
+    write: impl Future<Output = Result<Version, store::Error>> + Send,
+) -> Result<Written, Error> {
+    let span = tracing::info_span!(
         target: "traces",
         "entry",
         otel.name = verb,
         otel.status_code = Empty,
         entry.key = %key,
         outcome = Empty,
-    )
-}
-
-fn noted(span: &Span, written: Result<Written, Error>) -> Result<Written, Error> {
+    );
+    let settling = async {
+        match write.await {
+            Ok(version) => Ok(Written::Ours(version)),
+            Err(store::Error::Conflict) => after_conflict(store, key, body).await,
+            Err(error) => Err(error.into()),
+        }
+    };
+    let written = settling.instrument(span.clone()).await;
     span.record(
         "outcome",
         match &written {

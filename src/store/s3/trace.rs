@@ -48,24 +48,13 @@ where
 {
     let answer = request.instrument(span.clone()).await;
     if !span.is_disabled() {
-        match &answer {
-            Ok(output) => {
-                if let Some(id) = output.request_id() {
-                    span.record("s3.request_id", id);
-                }
-                span.record("outcome", "ok");
-            }
-            Err(error) => {
-                if let SdkError::ServiceError(service) = error {
-                    let raw = service.raw();
-                    span.record("http.response.status_code", raw.status().as_u16());
-                    if let Some(id) = raw.headers().get(REQUEST_ID.as_str()) {
-                        span.record("s3.request_id", id);
-                    }
-                }
-                failed(&span, &failure::of(error));
-            }
+        if let Some(id) = answer.request_id() {
+            span.record("s3.request_id", id);
         }
+        if let Err(SdkError::ServiceError(service)) = &answer {
+            span.record("http.response.status_code", service.raw().status().as_u16());
+        }
+        ended(&span, &answer.as_ref().map_err(failure::of));
     }
     answer
 }
@@ -78,7 +67,7 @@ pub(super) fn answered(span: &Span, status: u16, headers: &HeaderMap) {
     }
 }
 
-/// Notes how a call ended that the SDK only signed.
+/// Notes how a call ended.
 pub(super) fn ended<T>(span: &Span, answer: &Result<T, Error>) {
     match answer {
         Ok(_) => {

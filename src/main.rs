@@ -106,7 +106,7 @@ async fn serve(settings: Settings) -> Result<(), String> {
 }
 
 async fn check(settings: Settings) -> Result<(), String> {
-    let (_, report) = wiring::check(&settings).await.map_err(|error| error.to_string())?;
+    let report = wiring::check(&settings).await.map_err(|error| error.to_string())?;
     say(&format!("the configuration is good\n{report}\n"));
     Ok(())
 }

@@ -12,6 +12,7 @@ use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
 use crate::api::{self, Api};
+use crate::auth::Authorizer;
 use crate::cache::Cache;
 use crate::cache::redis::{Redis, Topology};
 use crate::clock::SystemClock;
@@ -113,6 +114,7 @@ fn s3_settings(settings: &Settings, bucket: &str, prefix: &str) -> store::s3::Se
 pub fn api(
     settings: &Settings,
     store: Arc<dyn ObjectStore>,
+    authorizer: Arc<dyn Authorizer>,
     tasks: &TaskTracker,
 ) -> Result<Arc<Api>, StartError> {
     let collection = &settings.collection;
@@ -148,7 +150,7 @@ pub fn api(
     };
     Ok(Arc::new(Api::new(
         Arc::new(registry),
-        authorizer(settings)?,
+        authorizer,
         Arc::new(SystemClock),
         api_settings,
         tasks.clone(),
@@ -255,9 +257,17 @@ pub fn start_telemetry(settings: &Settings) -> Option<Traces> {
 
 /// Reads the files that the settings name, puts the store to the test, and refuses one that would
 /// lose writes.
-pub async fn check(settings: &Settings) -> Result<(Arc<dyn ObjectStore>, ProbeReport), StartError> {
+pub async fn check(settings: &Settings) -> Result<ProbeReport, StartError> {
     authorizer(settings)?;
     sockets(settings)?;
+    let (_, report) = tested_store(settings).await?;
+    Ok(report)
+}
+
+/// The store, put to the test.
+async fn tested_store(
+    settings: &Settings,
+) -> Result<(Arc<dyn ObjectStore>, ProbeReport), StartError> {
     if let Some(key) = &settings.manifests.schema1_key {
         SigningKey::from_pem(key.expose())?;
     }
@@ -275,18 +285,20 @@ pub async fn serve(
     settings: &Settings,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), StartError> {
-    let (store, report) = check(settings).await?;
+    // Before the store is asked: what is wrong with a file needs no waiting.
+    let (authorizer, sockets) = (authorizer(settings)?, sockets(settings)?);
+    let (store, report) = tested_store(settings).await?;
     tracing::info!("{report}");
     if report.degraded() {
         tracing::warn!("the store lacks something that the registry relies on, see above");
     }
     let tasks = TaskTracker::new();
-    let api = api(settings, store, &tasks)?;
+    let api = api(settings, store, authorizer, &tasks)?;
     let address = settings.server.listen;
     let listener =
         TcpListener::bind(address).await.map_err(|error| StartError::Listen(address, error))?;
     let address = listener.local_addr().unwrap_or(address);
     tracing::info!(store = %settings.store.url, "listening on {address}");
-    server::run(listener, api, sockets(settings)?, tasks, shutdown).await;
+    server::run(listener, api, sockets, tasks, shutdown).await;
     Ok(())
 }

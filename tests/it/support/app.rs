@@ -126,7 +126,8 @@ impl App {
     /// A registry over any store, which is the only one if the URL of its store says so.
     pub async fn over(store: Arc<dyn ObjectStore>, settings: Settings) -> Self {
         let tasks = TaskTracker::new();
-        let api = wiring::api(&settings, store.clone(), &tasks).expect("good settings");
+        let authorizer = wiring::authorizer(&settings).expect("good settings");
+        let api = wiring::api(&settings, store.clone(), authorizer, &tasks).expect("good settings");
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let (stop, stopped) = oneshot::channel::<()>();

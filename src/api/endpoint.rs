@@ -195,28 +195,8 @@ impl Endpoint {
     /// What the caller would like to be allowed besides. A mount needs to read its source, but
     /// whoever may not read it simply has to upload the blob: that is asked when it is mounted.
     pub fn wish(&self) -> Option<Access> {
-        match self {
-            Self::StartUpload { from: Some(from), .. } => {
-                Some(Access { resource: Resource::Repository(from.clone()), action: Action::Pull })
-            }
-            Self::StartUpload { from: None, .. }
-            | Self::Base
-            | Self::GetBlob(..)
-            | Self::HeadBlob(..)
-            | Self::GetManifest(..)
-            | Self::HeadManifest(..)
-            | Self::PatchUpload(..)
-            | Self::PutUpload(..)
-            | Self::PutManifest(..)
-            | Self::ListTags(..)
-            | Self::DeleteManifest(..)
-            | Self::DeleteBlob(..)
-            | Self::ListReferrers(..)
-            | Self::GetUpload(..)
-            | Self::DeleteUpload(..)
-            | Self::Catalog
-            | Self::Extensions(..) => None,
-        }
+        let Self::StartUpload { from: Some(from), .. } = self else { return None };
+        Some(Access { resource: Resource::Repository(from.clone()), action: Action::Pull })
     }
 
     /// Whether the request may change something: such a request is carried through even if its

@@ -51,7 +51,7 @@ fn open_only_by_name(settings: &Settings) -> Result<(), String> {
     let is_anonymous = |subject: &Subject| *subject == Subject::Anonymous;
     let named = access.anonymous.is_some()
         || access.rules.iter().any(|rule| rule.subjects.iter().any(is_anonymous));
-    if listen.ip().to_canonical().is_loopback() || named || has_login(settings) {
+    if listen.ip().to_canonical().is_loopback() || named || access.has_login() {
         return Ok(());
     }
     Err(format!(
@@ -59,11 +59,6 @@ fn open_only_by_name(settings: &Settings) -> Result<(), String> {
          set up a login ([access] in `longshore config-reference`); or, if that is meant, add \
          --anonymous push (or access.anonymous = \"push\", or LONGSHORE_ACCESS_ANONYMOUS=push)"
     ))
-}
-
-fn has_login(settings: &Settings) -> bool {
-    let access = &settings.access;
-    access.htpasswd_file.is_some() || access.token.realm.is_some()
 }
 
 fn tls_complete(settings: &Settings) -> Result<(), String> {
@@ -108,7 +103,7 @@ fn rules_speak_of_somebody(settings: &Settings) -> Result<(), String> {
     let access = &settings.access;
     let of_logins = |subject: &Subject| *subject != Subject::Anonymous;
     let rules = access.rules.iter().any(|rule| rule.subjects.iter().any(of_logins));
-    if has_login(settings) || !(access.authenticated.is_some() || rules) {
+    if access.has_login() || !(access.authenticated.is_some() || rules) {
         return Ok(());
     }
     Err("the login is incomplete: this speaks of callers who logged in, but there is no way to; \

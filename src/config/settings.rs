@@ -118,6 +118,13 @@ pub struct AccessSettings {
     pub rules: Vec<Rule>,
 }
 
+impl AccessSettings {
+    /// Whether there is a way to say who one is.
+    pub fn has_login(&self) -> bool {
+        self.htpasswd_file.is_some() || self.token.realm.is_some()
+    }
+}
+
 /// A token server that says who may do what: the "Token Authentication" of Docker registries.
 ///
 /// Needs all of `realm`, `service`, `issuer` and `keys_file`. A token may do what its list says

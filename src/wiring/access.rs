@@ -44,8 +44,7 @@ pub fn authorizer(settings: &Settings) -> Result<Arc<dyn Authorizer>, StartError
 /// Whether everybody may do everything: there is no login, and nothing else was asked for.
 fn is_open(settings: &Settings) -> bool {
     let access = &settings.access;
-    let has_login = access.htpasswd_file.is_some() || access.token.realm.is_some();
-    !has_login && access.anonymous.is_none() && access.rules.is_empty()
+    !access.has_login() && access.anonymous.is_none() && access.rules.is_empty()
 }
 
 /// Which rule decides about a request. An error if none allows it.

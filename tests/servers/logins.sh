@@ -36,23 +36,12 @@ start_bearer_registry() {
     LONGSHORE_ACCESS_TOKEN_KEYS_FILE="$folder/public.pem" "$@"
   registry=$address
   choose_address
-  {
-    echo "worker_processes 1; daemon off; pid $folder/pid; error_log stderr warn;"
-    echo 'events { worker_connections 2048; }'
-    echo 'http {'
-    echo '  access_log off; server_tokens off;'
-    echo "  client_body_temp_path $folder/body; proxy_temp_path $folder/proxy; fastcgi_temp_path $folder/fastcgi;"
-    echo "  uwsgi_temp_path $folder/uwsgi; scgi_temp_path $folder/scgi;"
-    echo "  server {"
-    echo "    listen $address; client_max_body_size 0; merge_slashes off; large_client_header_buffers 8 64k;"
-    echo '    proxy_http_version 1.1; proxy_buffering off; proxy_request_buffering off;'
-    # shellcheck disable=SC2016
-    echo '    proxy_set_header Host $http_host;'
+  start_nginx front < <(
+    echo '  access_log off;'
+    echo "  server { listen $address;"
     echo "    location /v2/ { proxy_pass http://$registry; }"
     echo "    location /token { proxy_pass http://$tokens; }"
     echo '  }'
-    echo '}'
-  } >"$folder/nginx.conf"
-  start_process front nginx -c "$folder/nginx.conf" -e stderr
+  )
   wait_until 'the proxy' curl -sS "http://$address/v2/"
 }

@@ -186,44 +186,53 @@ start_longshore() {
   fi
 }
 
-# start_round_robin ADDRESS...: every request goes to the next one, also within one connection. Who
-# answered what is written to `round_robin_log`, a line for each request.
-start_round_robin() {
-  local folder=$process_scratch/round-robin upstream
+# start_nginx NAME: a proxy before registries. The rest of its `http` block, with a server that listens
+# on `address`, is read from standard input.
+start_nginx() {
+  local folder=$process_scratch/$1
   mkdir -p "$folder"
-  round_robin_log=$TEST_LOGS/round-robin-requests.log
-  : >"$round_robin_log"
-  choose_address
   {
     # One worker, because each worker takes turns on its own.
     echo "worker_processes 1; daemon off; pid $folder/pid; error_log stderr warn;"
     echo 'events { worker_connections 8192; }'
     echo 'http {'
-    echo '  server_tokens off;'
+    echo "  client_body_temp_path $folder/body; proxy_temp_path $folder/proxy; fastcgi_temp_path $folder/fastcgi;"
+    echo "  uwsgi_temp_path $folder/uwsgi; scgi_temp_path $folder/scgi;"
+    echo '  server_tokens off; client_max_body_size 0; merge_slashes off; large_client_header_buffers 8 64k;'
+    # Bodies of unknown length can only be passed on as they come in HTTP/1.1.
+    echo '  proxy_http_version 1.1; proxy_buffering off; proxy_request_buffering off;'
+    # Location may be absolute and then has to name the proxy.
+    # The dollars belong to nginx.
+    # shellcheck disable=SC2016
+    echo '  proxy_set_header Host $http_host;'
+    cat
+    echo '}'
+  } >"$folder/nginx.conf"
+  start_process "$1" nginx -c "$folder/nginx.conf" -e stderr
+}
+
+# start_round_robin ADDRESS...: every request goes to the next one, also within one connection. Who
+# answered what is written to `round_robin_log`, a line for each request.
+start_round_robin() {
+  local upstream
+  round_robin_log=$TEST_LOGS/round-robin-requests.log
+  : >"$round_robin_log"
+  choose_address
+  start_nginx round-robin < <(
     # The dollars belong to nginx.
     # shellcheck disable=SC2016
     echo '  log_format turns "$upstream_addr $status $request";'
     echo "  access_log $round_robin_log turns;"
-    echo "  client_body_temp_path $folder/body; proxy_temp_path $folder/proxy; fastcgi_temp_path $folder/fastcgi;"
-    echo "  uwsgi_temp_path $folder/uwsgi; scgi_temp_path $folder/scgi;"
     echo '  upstream registries {'
     # A process that fails must be seen, so none is ever left out and nothing is tried twice.
     for upstream in "$@"; do echo "    server $upstream max_fails=0;"; done
     echo '  }'
-    echo '  server {'
-    echo "    listen $address; client_max_body_size 0; merge_slashes off; large_client_header_buffers 8 64k;"
+    echo "  server { listen $address;"
     echo '    location / {'
     echo '      proxy_pass http://registries; proxy_next_upstream off;'
-    # Bodies of unknown length can only be passed on as they come in HTTP/1.1.
-    echo '      proxy_http_version 1.1; proxy_buffering off; proxy_request_buffering off;'
-    # Location may be absolute and then has to name the proxy.
-    # shellcheck disable=SC2016
-    echo '      proxy_set_header Host $http_host;'
     echo '      proxy_read_timeout 300s; proxy_send_timeout 300s;'
     echo '    }'
     echo '  }'
-    echo '}'
-  } >"$folder/nginx.conf"
-  start_process round-robin nginx -c "$folder/nginx.conf" -e stderr
+  )
   wait_until 'the round robin' curl -fsS "http://$address/v2/"
 }

@@ -25,11 +25,16 @@ pub enum Command {
     /// Check the configuration and the store, then exit.
     #[command(long_about = CHECK_ABOUT)]
     Check(ServeArguments),
+    /// Ask a registry on this machine whether it is alive, then exit: with 1 if it is not.
+    #[command(long_about = HEALTHCHECK_ABOUT)]
+    Healthcheck(ServeArguments),
     /// Ask what the rules of access say.
     #[command(subcommand)]
     Access(AccessCommand),
     /// Print every setting with its default and its meaning, as a configuration file.
     ConfigReference(ReferenceArguments),
+    /// Print every metric with its labels and its meaning, in Markdown.
+    MetricsReference,
 }
 
 #[derive(Debug, Subcommand)]
@@ -76,6 +81,12 @@ pub struct ServeArguments {
     /// Any address but loopback also needs a login, or `--anonymous`.
     #[arg(long, value_name = "ADDRESS")]
     pub listen: Option<String>,
+
+    /// Address and port of /livez, /readyz and /metrics [default: none]
+    ///
+    /// They are served there without a login, and nowhere else.
+    #[arg(long, value_name = "ADDRESS")]
+    pub admin_listen: Option<String>,
 
     /// Where everything is kept [default: longshore-data]
     ///
@@ -127,6 +138,7 @@ impl ServeArguments {
     pub fn flags(&self) -> Vec<Flag> {
         let flags = [
             ("--listen", "server.listen", &self.listen),
+            ("--admin-listen", "admin.listen", &self.admin_listen),
             ("--store", "store.url", &self.store),
             ("--delivery", "blobs.delivery", &self.delivery),
             ("--redis", "cache.redis", &self.redis),
@@ -200,6 +212,13 @@ rules say of somebody who is who they claim to be. For example:
     longshore access explain --config longshore.toml \\
       --subject user:alice --subject group:developers --repository team/app --action push";
 
+const HEALTHCHECK_ABOUT: &str = "\
+Ask a registry on this machine whether it is alive, then exit: with 1 if it is not.
+
+Takes what `serve` takes, and asks http://ADDRESS/livez at the address of admin.listen. Neither \
+the store nor Redis is asked: a registry that waits for its store is alive. Made for the \
+HEALTHCHECK of a container image.";
+
 const CHECK_ABOUT: &str = "\
 Check the configuration and the store, then exit.
 
@@ -222,13 +241,14 @@ mod tests {
     #[test]
     fn every_flag_sets_its_setting() {
         let words = "longshore serve --listen [::]:1 --store s3://bucket --delivery redirect \
-                     --anonymous push";
+                     --anonymous push --admin-listen [::]:2";
         let Command::Serve(arguments) = Cli::parse_from(words.split_whitespace()).command else {
             panic!("serve is serve")
         };
         let sources = Sources { flags: arguments.flags(), ..Sources::default() };
         let settings = config::load(&sources).expect("flags that fit");
         assert_eq!(settings.server.listen.to_string(), "[::]:1");
+        assert_eq!(settings.admin.listen.map(|address| address.port()), Some(2));
         assert_eq!(settings.store.url.to_string(), "s3://bucket");
         assert_eq!(settings.blobs.delivery, Delivery::Redirect);
         assert_eq!(settings.access.anonymous, Some(GeneralAccess::Push));

@@ -6,7 +6,8 @@ use std::process::ExitCode;
 use clap::Parser;
 use longshore::command_line::{AccessCommand, Cli, Command, ExplainArguments, ServeArguments};
 use longshore::config::{self, Settings};
-use longshore::wiring;
+use longshore::telemetry::metrics;
+use longshore::{server, wiring};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Part buffers come and go by the hundred megabyte. The allocator of the C library keeps what was
@@ -38,11 +39,16 @@ fn main() -> ExitCode {
     let ended = match Cli::parse().command {
         Command::Serve(arguments) => with_settings(&arguments, serve),
         Command::Check(arguments) => with_settings(&arguments, check),
+        Command::Healthcheck(arguments) => healthcheck(&arguments),
         Command::Access(AccessCommand::Explain(arguments)) => explain(&arguments),
         Command::ConfigReference(arguments) => {
             let text =
                 if arguments.markdown { config::reference_markdown() } else { config::reference() };
             say(&text);
+            Ok(())
+        }
+        Command::MetricsReference => {
+            say(&metrics::reference_markdown());
             Ok(())
         }
     };
@@ -66,6 +72,11 @@ fn settings(arguments: &ServeArguments) -> Result<Settings, String> {
         .sources()
         .and_then(|sources| config::load(&sources))
         .map_err(|errors| format!("the configuration cannot be used\n{errors}"))
+}
+
+fn healthcheck(arguments: &ServeArguments) -> Result<(), String> {
+    let listen = settings(arguments)?.admin.listen;
+    server::healthcheck(listen.ok_or("admin.listen is not set, so there is nothing to ask")?)
 }
 
 fn explain(arguments: &ExplainArguments) -> Result<(), String> {

@@ -13,6 +13,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwap;
 
+use crate::telemetry::metrics::{Metrics, WatchedFile};
+
 /// How long what was read is good without another look.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// No file of these is longer, so that a wrong path cannot fill the memory.
@@ -24,6 +26,8 @@ type Parse<T> = Box<dyn Fn(&[Vec<u8>]) -> Result<T, String> + Send + Sync>;
 /// The latest good value of some files.
 pub struct Watched<T> {
     paths: Vec<PathBuf>,
+    file: WatchedFile,
+    metrics: Metrics,
     parse: Parse<T>,
     value: ArcSwap<T>,
     seen: Mutex<Seen>,
@@ -47,12 +51,15 @@ impl<T> Watched<T> {
     /// Reads the files for the first time; then they have to be good.
     pub fn open(
         paths: Vec<PathBuf>,
+        file: WatchedFile,
+        metrics: &Metrics,
         parse: impl Fn(&[Vec<u8>]) -> Result<T, String> + Send + Sync + 'static,
     ) -> Result<Self, String> {
         let stamps = stamps(&paths);
         let value = ArcSwap::from_pointee(read(&paths, &parse)?);
         let seen = Mutex::new(Seen { looked: Instant::now(), stamps });
-        Ok(Self { paths, parse: Box::new(parse), value, seen })
+        metrics.read_file(file, true);
+        Ok(Self { paths, file, metrics: metrics.clone(), parse: Box::new(parse), value, seen })
     }
 
     /// The value as of now, or as of a second ago.
@@ -75,7 +82,9 @@ impl<T> Watched<T> {
         // Remembered even if it is bad, so that this is said once and not every second.
         seen.stamps = stamps;
         let shown = self.shown();
-        match read(&self.paths, &*self.parse) {
+        let read = read(&self.paths, &*self.parse);
+        self.metrics.read_file(self.file, read.is_ok());
+        match read {
             Ok(value) => {
                 self.value.store(Arc::new(value));
                 tracing::info!(files = shown, "read again after a change");

@@ -4,10 +4,12 @@ mod access;
 
 use std::future::Future;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
@@ -19,13 +21,14 @@ use crate::clock::SystemClock;
 use crate::config::{self, Settings, StoreUrl};
 use crate::oci::schema1::{KeyError, SigningKey};
 use crate::oci::{Algorithm, Digest, Negotiation};
-use crate::registry::{Caching, Leases, Limits, Policy, Registry};
-use crate::server;
+use crate::registry::{self, Caching, Leases, Limits, Policy, Registry};
+use crate::server::{self, Admin, Readiness};
 use crate::store::local::{Local, OpenError};
 use crate::store::memory::Memory;
 use crate::store::s3::S3;
 use crate::store::{self, ObjectStore, ProbeReport};
 use crate::telemetry;
+use crate::telemetry::metrics::Metrics;
 use crate::telemetry::traces::{Traces, Wanted};
 
 /// How long the only process of a store believes what it knows. It forgets what it overwrites.
@@ -54,7 +57,7 @@ pub enum StartError {
     Redis(#[from] crate::cache::redis::ConfigError),
     /// The constants of the lease protocol contradict each other.
     #[error(transparent)]
-    Leases(#[from] crate::registry::lease::UnsafeLeases),
+    Leases(#[from] registry::lease::UnsafeLeases),
     /// The users, the keys or the certificate cannot be read.
     #[error("{0}")]
     File(String),
@@ -63,11 +66,14 @@ pub enum StartError {
     Schema1Key(#[from] KeyError),
     /// The socket cannot be opened.
     #[error("cannot listen on {0}: {1}")]
-    Listen(std::net::SocketAddr, #[source] io::Error),
+    Listen(SocketAddr, #[source] io::Error),
 }
 
 /// Opens the store that the settings name.
-pub async fn open_store(settings: &Settings) -> Result<Arc<dyn ObjectStore>, StartError> {
+pub async fn open_store(
+    settings: &Settings,
+    metrics: &Metrics,
+) -> Result<Arc<dyn ObjectStore>, StartError> {
     match &settings.store.url {
         StoreUrl::Folder(path) => {
             let path = path.clone();
@@ -79,7 +85,7 @@ pub async fn open_store(settings: &Settings) -> Result<Arc<dyn ObjectStore>, Sta
         }
         StoreUrl::Memory => Ok(Arc::new(Memory::new())),
         StoreUrl::S3 { bucket, prefix } => {
-            Ok(Arc::new(S3::connect(s3_settings(settings, bucket, prefix)).await?))
+            Ok(Arc::new(S3::connect(s3_settings(settings, bucket, prefix), metrics).await?))
         }
     }
 }
@@ -115,6 +121,7 @@ pub fn api(
     settings: &Settings,
     store: Arc<dyn ObjectStore>,
     authorizer: Arc<dyn Authorizer>,
+    metrics: &Metrics,
     tasks: &TaskTracker,
 ) -> Result<Arc<Api>, StartError> {
     let collection = &settings.collection;
@@ -129,9 +136,10 @@ pub fn api(
         },
         schema1_push: settings.manifests.takes_schema1(),
     };
-    let shared = shared_cache(settings)?;
+    let shared = shared_cache(settings, metrics)?;
     let (caching, limits) = (caching(settings), limits(settings));
-    let mut registry = Registry::new(store, shared, caching, limits, policy, leases, tasks.clone());
+    let terms = registry::Settings { caching, limits, policy, leases };
+    let mut registry = Registry::new(store, shared, terms, metrics.clone(), tasks.clone());
     if policy.negotiation == Negotiation::DockerLegacy {
         registry = registry.with_schema1_key(schema1_key(settings)?);
     }
@@ -147,22 +155,29 @@ pub fn api(
         delete_manifests: settings.manifests.delete,
         delete_blobs: settings.blobs.delete,
         catalog: settings.lists.catalog,
+        request_log: match settings.log.requests {
+            config::RequestLog::Info => Some(tracing::Level::INFO),
+            config::RequestLog::Debug => Some(tracing::Level::DEBUG),
+            config::RequestLog::Off => None,
+        },
     };
     Ok(Arc::new(Api::new(
         Arc::new(registry),
         authorizer,
         Arc::new(SystemClock),
         api_settings,
+        metrics.clone(),
         tasks.clone(),
     )))
 }
 
 /// How connections are served.
-pub fn sockets(settings: &Settings) -> Result<server::Settings, StartError> {
+pub fn sockets(settings: &Settings, metrics: &Metrics) -> Result<server::Settings, StartError> {
     let of = &settings.server;
     let tls = match (&of.tls.certificate_file, &of.tls.key_file) {
         (Some(certificate), Some(key)) => {
-            Some(server::acceptor(certificate.into(), key.into()).map_err(StartError::File)?)
+            let acceptor = server::acceptor(certificate.into(), key.into(), metrics);
+            Some(acceptor.map_err(StartError::File)?)
         }
         (Some(_) | None, None) | (None, Some(_)) => None,
     };
@@ -192,7 +207,10 @@ fn caching(settings: &Settings) -> Caching {
 
 /// The Redis of the settings, if there is one. Keys are kept apart by
 /// the prefix and by the URL of the store they speak of.
-fn shared_cache(settings: &Settings) -> Result<Option<Arc<dyn Cache>>, StartError> {
+fn shared_cache(
+    settings: &Settings,
+    metrics: &Metrics,
+) -> Result<Option<Arc<dyn Cache>>, StartError> {
     let cache = &settings.cache;
     let Some(urls) = &cache.redis else { return Ok(None) };
     let topology = match cache.redis_topology {
@@ -212,7 +230,7 @@ fn shared_cache(settings: &Settings) -> Result<Option<Arc<dyn Cache>>, StartErro
     let url = settings.store.url.to_string();
     let of_store = Digest::of(Algorithm::Sha256, url.as_bytes()).hex();
     let prefix = format!("{}:{}:", cache.redis_prefix, of_store.get(..8).unwrap_or_default());
-    Ok(Some(Arc::new(Redis::new(&redis, &prefix)?)))
+    Ok(Some(Arc::new(Redis::new(&redis, &prefix, metrics)?)))
 }
 
 /// The key that signs images converted to schema 1.
@@ -258,20 +276,22 @@ pub fn start_telemetry(settings: &Settings) -> Option<Traces> {
 /// Reads the files that the settings name, puts the store to the test, and refuses one that would
 /// lose writes.
 pub async fn check(settings: &Settings) -> Result<ProbeReport, StartError> {
-    authorizer(settings)?;
-    sockets(settings)?;
-    let (_, report) = tested_store(settings).await?;
+    let metrics = Metrics::default();
+    authorizer(settings, &metrics)?;
+    sockets(settings, &metrics)?;
+    let (_, report) = tested_store(settings, &metrics).await?;
     Ok(report)
 }
 
 /// The store, put to the test.
 async fn tested_store(
     settings: &Settings,
+    metrics: &Metrics,
 ) -> Result<(Arc<dyn ObjectStore>, ProbeReport), StartError> {
     if let Some(key) = &settings.manifests.schema1_key {
         SigningKey::from_pem(key.expose())?;
     }
-    let store = open_store(settings).await?;
+    let store = open_store(settings, metrics).await?;
     let probing = tracing::info_span!(target: "traces", "store.probe");
     let report = store::probe(store.as_ref()).instrument(probing).await?;
     if report.append_only() && !settings.store.append_only {
@@ -281,24 +301,49 @@ async fn tested_store(
 }
 
 /// Runs the registry until `shutdown` ends.
+///
+/// The admin port is open from before the store is asked until the last request has ended, so that
+/// whoever watches sees a process that starts, serves and drains, and never one that is not there.
 pub async fn serve(
     settings: &Settings,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), StartError> {
+    let (metrics, readiness) = (Metrics::default(), Readiness::default());
     // Before the store is asked: what is wrong with a file needs no waiting.
-    let (authorizer, sockets) = (authorizer(settings)?, sockets(settings)?);
-    let (store, report) = tested_store(settings).await?;
+    let (authorizer, sockets) = (authorizer(settings, &metrics)?, sockets(settings, &metrics)?);
+    let stopped = CancellationToken::new();
+    let _stops_admin = stopped.clone().drop_guard();
+    if let Some(address) = settings.admin.listen {
+        let (listener, address) = listen(address).await?;
+        tracing::info!("admin port {address}");
+        let admin = Admin { readiness: readiness.clone(), metrics: metrics.clone() };
+        let connections = TaskTracker::new();
+        connections.spawn(admin.run(listener, stopped, connections.clone()));
+    }
+    let (store, report) = tested_store(settings, &metrics).await?;
     tracing::info!("{report}");
     if report.degraded() {
         tracing::warn!("the store lacks something that the registry relies on, see above");
     }
     let tasks = TaskTracker::new();
-    let api = api(settings, store, authorizer, &tasks)?;
-    let address = settings.server.listen;
+    let api = api(settings, store, authorizer, &metrics, &tasks)?;
+    let (listener, address) = listen(settings.server.listen).await?;
+    tracing::info!(store = %settings.store.url, "listening on {address}");
+    readiness.started();
+    let shutdown = async {
+        shutdown.await;
+        readiness.draining();
+        let delay = settings.server.drain_delay;
+        tracing::info!(seconds = delay.as_secs_f64(), "told to end, not ready any more");
+        tokio::time::sleep(delay).await;
+    };
+    server::run(listener, api, sockets, tasks, shutdown).await;
+    Ok(())
+}
+
+async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
     let listener =
         TcpListener::bind(address).await.map_err(|error| StartError::Listen(address, error))?;
     let address = listener.local_addr().unwrap_or(address);
-    tracing::info!(store = %settings.store.url, "listening on {address}");
-    server::run(listener, api, sockets, tasks, shutdown).await;
-    Ok(())
+    Ok((listener, address))
 }

@@ -12,7 +12,8 @@ use http::{HeaderValue, StatusCode};
 use super::headers::{self, DOCKER_CONTENT_DIGEST, Precondition, Selection, value};
 use super::{Context, Delivery, Error};
 use crate::oci::{Digest, ErrorCode, RepositoryName};
-use crate::registry::Blob;
+use crate::registry::{Blob, Content};
+use crate::telemetry::metrics::{ServeMode, ServeReason};
 
 /// A blob never changes under its digest.
 const CACHE_FOREVER: &str = "max-age=31536000, immutable";
@@ -27,9 +28,11 @@ pub(super) async fn get(
     if let Some(answer) = conditional(cx, &blob)? {
         return Ok(answer);
     }
+    let serve = |mode, reason| cx.api.metrics.blob_serves.add_one((mode, reason));
     if cx.api.settings.delivery == Delivery::Redirect
         && let Some(url) = signed_url(cx, &blob).await?
     {
+        serve(ServeMode::Redirect, ServeReason::Configured);
         return Ok(redirect(&blob, &url));
     }
     let selection = headers::selection(&cx.headers, digest, blob.size);
@@ -39,6 +42,11 @@ pub(super) async fn get(
         Selection::Unsatisfiable => return Err(unsatisfiable(&blob)),
     };
     let bytes = cx.api.registry.open(&blob, Some(range.clone())).await?;
+    let mode = match status {
+        StatusCode::PARTIAL_CONTENT => ServeMode::Range,
+        _ => ServeMode::Proxy,
+    };
+    serve(mode, reason(&blob, cx.api.settings.delivery));
     let mut response = Response::new(Body::from_stream(bytes));
     describe(&mut response, &blob);
     *response.status_mut() = status;
@@ -48,6 +56,15 @@ pub(super) async fn get(
         response.headers_mut().insert(CONTENT_RANGE, value(&of));
     }
     Ok(response)
+}
+
+/// Why the bytes of a blob come through this process.
+fn reason(blob: &Blob, delivery: Delivery) -> ServeReason {
+    match (&blob.content, delivery) {
+        (Content::Inline(_), _) => ServeReason::Inline,
+        (Content::Stored(_), Delivery::Proxy) => ServeReason::Configured,
+        (Content::Stored(_), Delivery::Redirect) => ServeReason::NoUrl,
+    }
 }
 
 /// Checking if content exists in the registry — end-2, `HEAD /v2/<name>/blobs/<digest>`. Never a

@@ -15,6 +15,7 @@ use crate::auth::{Access, Action, Resource};
 use crate::oci::{
     Digest, DigestError, NameError, Reference, ReferenceError, RepositoryName, UploadId,
 };
+use crate::telemetry::metrics::{Label as _, Route};
 
 /// A question, with everything that its path says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -120,25 +121,51 @@ impl Endpoint {
         }
     }
 
-    /// Its identifier in the distribution-spec, or a name of ours where the spec has none. A closed
-    /// set: it labels metrics.
-    pub fn id(&self) -> &'static str {
+    /// As what it is counted.
+    pub fn counted_as(&self) -> Route {
         match self {
-            Self::Base => "end-1",
-            Self::GetBlob(..) | Self::HeadBlob(..) => "end-2",
-            Self::GetManifest(..) | Self::HeadManifest(..) => "end-3",
-            Self::StartUpload { .. } => "end-4",
-            Self::PatchUpload(..) => "end-5",
-            Self::PutUpload(..) => "end-6",
-            Self::PutManifest(..) => "end-7",
-            Self::ListTags(..) => "end-8",
-            Self::DeleteManifest(..) => "end-9",
-            Self::DeleteBlob(..) => "end-10",
-            Self::ListReferrers(..) => "end-12",
-            Self::GetUpload(..) => "end-13",
-            Self::DeleteUpload(..) => "end-14",
-            Self::Catalog => "catalog",
-            Self::Extensions(..) => "extensions",
+            Self::Base => Route::Base,
+            Self::GetBlob(..) | Self::HeadBlob(..) => Route::Blob,
+            Self::GetManifest(..) | Self::HeadManifest(..) => Route::Manifest,
+            Self::StartUpload { .. } => Route::StartUpload,
+            Self::PatchUpload(..) => Route::PatchUpload,
+            Self::PutUpload(..) => Route::PutUpload,
+            Self::PutManifest(..) => Route::PutManifest,
+            Self::ListTags(..) => Route::Tags,
+            Self::DeleteManifest(..) => Route::DeleteManifest,
+            Self::DeleteBlob(..) => Route::DeleteBlob,
+            Self::ListReferrers(..) => Route::Referrers,
+            Self::GetUpload(..) => Route::UploadStatus,
+            Self::DeleteUpload(..) => Route::DeleteUpload,
+            Self::Catalog => Route::Catalog,
+            Self::Extensions(..) => Route::Extensions,
+        }
+    }
+
+    /// Its identifier in the distribution-spec, or a name of ours where the spec has none.
+    pub fn id(&self) -> &'static str {
+        self.counted_as().word()
+    }
+
+    /// The repository that it asks about.
+    pub fn repository(&self) -> Option<&RepositoryName> {
+        match self {
+            Self::GetBlob(name, _)
+            | Self::HeadBlob(name, _)
+            | Self::GetManifest(name, _)
+            | Self::HeadManifest(name, _)
+            | Self::StartUpload { name, .. }
+            | Self::PatchUpload(name, _)
+            | Self::PutUpload(name, _)
+            | Self::PutManifest(name, _)
+            | Self::ListTags(name)
+            | Self::DeleteManifest(name, _)
+            | Self::DeleteBlob(name, _)
+            | Self::ListReferrers(name, _)
+            | Self::GetUpload(name, _)
+            | Self::DeleteUpload(name, _)
+            | Self::Extensions(Some(name)) => Some(name),
+            Self::Base | Self::Catalog | Self::Extensions(None) => None,
         }
     }
 

@@ -12,6 +12,7 @@ use http::{HeaderName, HeaderValue, StatusCode};
 use serde_json::{Value, json};
 
 use super::endpoint::RouteError;
+use super::exchange::chain;
 use super::headers::value;
 use crate::auth::Denied;
 use crate::oci::{DigestError, ErrorCode, ManifestError, ReferenceError, schema1};
@@ -114,18 +115,6 @@ impl IntoResponse for Error {
         }
         response
     }
-}
-
-/// An error and what caused it, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        source = error.source();
-    }
-    text
 }
 
 impl From<registry::Error> for Error {

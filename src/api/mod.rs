@@ -9,32 +9,37 @@ mod blobs;
 mod body;
 mod endpoint;
 mod error;
+mod exchange;
 pub mod headers;
 mod lists;
 mod manifests;
 mod query;
+mod request_id;
 mod trace;
 mod uploads;
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
-use http::header::{CONTENT_LENGTH, X_CONTENT_TYPE_OPTIONS};
+use http::header::X_CONTENT_TYPE_OPTIONS;
 use http::{HeaderMap, HeaderValue, Method, Request, Uri};
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
-use crate::auth::{Access, Action, Attempt, Authorizer, Caller, Resource};
+use crate::auth::{self, Access, Action, Attempt, Authorizer, Caller, Resource};
 use crate::clock::Clock;
 use crate::oci::RepositoryName;
 use crate::registry::Registry;
+use crate::telemetry::metrics::{AuthResult, Metrics};
 use body::RequestBody;
+use exchange::Exchange;
 
 pub use endpoint::{Endpoint, RouteError};
 pub use error::{Cause, Error};
+pub use exchange::Observed;
 
 /// How the bytes of blobs reach clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +67,9 @@ pub struct Settings {
     pub delete_blobs: bool,
     /// Whether the catalog is served.
     pub catalog: bool,
+    /// The level of the line that each request has in the log. Nothing: there is none but for
+    /// failures.
+    pub request_log: Option<tracing::Level>,
 }
 
 /// Everything that answering needs.
@@ -71,6 +79,7 @@ pub struct Api {
     authorizer: Arc<dyn Authorizer>,
     clock: Arc<dyn Clock>,
     settings: Settings,
+    metrics: Metrics,
     tasks: TaskTracker,
 }
 
@@ -119,23 +128,23 @@ impl Api {
         authorizer: Arc<dyn Authorizer>,
         clock: Arc<dyn Clock>,
         settings: Settings,
+        metrics: Metrics,
         tasks: TaskTracker,
     ) -> Self {
-        Self { registry, authorizer, clock, settings, tasks }
+        Self { registry, authorizer, clock, settings, metrics, tasks }
     }
 
     /// Answers one request. Every answer, whatever went wrong, is one of the spec.
-    pub async fn answer(self: Arc<Self>, request: Request<Body>) -> Response {
-        let started = Instant::now();
-        let (method, uri) = (request.method().clone(), request.uri().clone());
-        let endpoint = Endpoint::parse(&method, &uri);
-        let id = endpoint.as_ref().map_or("none", Endpoint::id);
-        let client = request.extensions().get::<Client>().copied().unwrap_or_default();
-        let traced = trace::request(endpoint.as_ref().ok(), &method, client, request.headers());
-        let mut subject = None;
+    pub async fn answer(self: Arc<Self>, request: Request<Body>) -> http::Response<Observed> {
+        let endpoint = Endpoint::parse(request.method(), request.uri());
+        let (mut exchange, request) =
+            Exchange::begin(&self.metrics, self.settings.request_log, &endpoint, request);
+        let client = exchange.client();
+        let known = endpoint.as_ref().ok();
+        let traced = trace::request(known, request.method(), client, request.headers());
         let answer = match endpoint {
             Ok(endpoint) => {
-                let answer = self.dispatch(endpoint, request, client, &mut subject);
+                let answer = self.dispatch(endpoint, request, client, exchange.subject());
                 answer.instrument(traced.span()).await
             }
             Err(error) => Err(error.into()),
@@ -144,9 +153,8 @@ impl Api {
         let headers = response.headers_mut();
         headers.insert(headers::DOCKER_API_VERSION, HeaderValue::from_static("registry/2.0"));
         headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-        let asked = Asked { id, method, uri, client, subject };
-        asked.log(&response, started.elapsed());
-        traced.answered(response)
+        // The trace first: the exchange takes the cause of a failure away.
+        exchange.answered(traced.answered(response))
     }
 
     async fn dispatch(
@@ -168,9 +176,14 @@ impl Api {
             secure: client.secure,
         };
         // The only place where a request is authorized, and before it is known what there is.
+        let shown = auth::credentials_counted_as(&parts.headers);
         let caller = match self.authorizer.authorize(attempt).await {
-            Ok(caller) => caller,
+            Ok(caller) => {
+                self.metrics.auth.add_one((shown, AuthResult::Allowed));
+                caller
+            }
             Err(denied) => {
+                self.metrics.auth.add_one((shown, denied.counted_as()));
                 tasks.spawn(body::read_on_unasked(body));
                 return Err(denied.into());
             }
@@ -237,41 +250,5 @@ async fn handle(
         Endpoint::ListTags(name) => lists::tags(&cx, &name).await,
         Endpoint::ListReferrers(name, digest) => lists::referrers(&cx, &name, &digest).await,
         Endpoint::Catalog => lists::catalog(&cx).await,
-    }
-}
-
-/// What the log says of a request, whatever comes of it. The query is left out: clients put there
-/// what they like.
-struct Asked {
-    id: &'static str,
-    method: Method,
-    uri: Uri,
-    client: Client,
-    /// Nothing if it was refused.
-    subject: Option<String>,
-}
-
-impl Asked {
-    /// The only log line of a request, with the cause if it failed.
-    fn log(&self, response: &Response, took: Duration) {
-        let Self { id: endpoint, method, uri, client, subject } = self;
-        let (path, status) = (uri.path(), response.status().as_u16());
-        let bytes = headers::text(response.headers(), &CONTENT_LENGTH).unwrap_or("-");
-        let milliseconds = took.as_millis();
-        let client = client.address.map(tracing::field::display);
-        let subject = subject.as_deref();
-        match response.extensions().get::<Cause>() {
-            Some(Cause(cause)) => {
-                tracing::error!(
-                    endpoint, %method, path, status, milliseconds, client, subject, cause, "failed"
-                );
-            }
-            None => {
-                tracing::info!(
-                    endpoint, %method, path, status, bytes, milliseconds, client, subject,
-                    "answered"
-                );
-            }
-        }
     }
 }

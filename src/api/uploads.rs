@@ -15,6 +15,7 @@ use super::{Context, Error};
 use crate::oci::{Algorithm, Digest, ErrorCode, RepositoryName, UploadId};
 use crate::registry::uploads::{Chunk, NewSession, UploadAddress};
 use crate::registry::{self, Blob, MountSource};
+use crate::telemetry::metrics::Commit;
 
 /// The query key by which the location of a new session says that it is one.
 const NEW: &str = "new";
@@ -30,6 +31,7 @@ pub(super) async fn start(
 ) -> Result<Response, Error> {
     let query = Query::of(&cx.uri);
     if let Some(blob) = mount(cx, name, from, &query).await? {
+        cx.api.metrics.upload_commits.add_one((Commit::Mounted,));
         return Ok(created(name, &blob));
     }
     let digests = digests(&query)?;

@@ -5,6 +5,8 @@ use base64::engine::general_purpose::STANDARD;
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 
+use crate::telemetry::metrics::AuthMethod;
+
 /// No password is longer, and no token: what is longer is refused unread.
 const CREDENTIALS_BYTES_MAX: usize = 16 * 1024;
 
@@ -38,6 +40,19 @@ impl<'a> Credentials<'a> {
         } else {
             Self::Unreadable
         }
+    }
+}
+
+/// As what the credentials of a request are counted. Looks at nothing but their scheme.
+pub fn counted_as(headers: &HeaderMap) -> AuthMethod {
+    let Some(value) = headers.get(AUTHORIZATION) else { return AuthMethod::None };
+    let scheme = value.as_bytes().split(|byte| *byte == b' ').next().unwrap_or_default();
+    if scheme.eq_ignore_ascii_case(b"basic") {
+        AuthMethod::Basic
+    } else if scheme.eq_ignore_ascii_case(b"bearer") {
+        AuthMethod::Bearer
+    } else {
+        AuthMethod::Other
     }
 }
 

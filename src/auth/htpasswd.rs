@@ -16,6 +16,7 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 use tokio::sync::Semaphore;
 
+use crate::telemetry::metrics::{Metrics, WatchedFile};
 use crate::watched::Watched;
 
 /// How long a right login is remembered after its last use. It is forgotten at once when its line
@@ -68,9 +69,9 @@ struct Remembered {
 
 impl Htpasswd {
     /// Reads the file, which has to be good, and reads it again when it changes.
-    pub fn open(path: PathBuf) -> Result<Self, String> {
+    pub fn open(path: PathBuf, metrics: &Metrics) -> Result<Self, String> {
         let shown = path.display().to_string();
-        let users = Watched::open(vec![path], move |contents| {
+        let users = Watched::open(vec![path], WatchedFile::Users, metrics, move |contents| {
             Users::parse(&contents[0]).map_err(|error| format!("{shown}: {error}"))
         })?;
         let mut key = [0; 32];

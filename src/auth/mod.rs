@@ -23,8 +23,10 @@ use async_trait::async_trait;
 use http::HeaderMap;
 
 use crate::oci::RepositoryName;
+use crate::telemetry::metrics::AuthResult;
 
 pub use caller::Caller;
+pub use credentials::counted_as as credentials_counted_as;
 pub use htpasswd::Htpasswd;
 pub use login::Login;
 pub use pattern::{Pattern, PatternError};
@@ -103,6 +105,17 @@ pub enum Denied {
     /// Too many logins are being checked for its sender.
     #[error("too many logins at once, try again later")]
     Busy,
+}
+
+impl Denied {
+    /// As what it is counted.
+    pub fn counted_as(&self) -> AuthResult {
+        match self {
+            Self::Unauthenticated { .. } => AuthResult::Challenged,
+            Self::Forbidden => AuthResult::Forbidden,
+            Self::Busy => AuthResult::Busy,
+        }
+    }
 }
 
 /// Decides about requests.

@@ -21,6 +21,7 @@ use super::challenge::{self, TokenError};
 use super::keys::Keys;
 use super::{Attempt, Caller};
 use crate::clock::Clock;
+use crate::telemetry::metrics::{Metrics, WatchedFile};
 use crate::watched::Watched;
 
 /// How far the clocks of the token server and of this registry may be apart.
@@ -108,9 +109,14 @@ struct RawGrant {
 
 impl Tokens {
     /// Reads the keys, which have to be good, and reads them again when they change.
-    pub fn open(settings: TokenSettings, clock: Arc<dyn Clock>) -> Result<Self, String> {
+    pub fn open(
+        settings: TokenSettings,
+        clock: Arc<dyn Clock>,
+        metrics: &Metrics,
+    ) -> Result<Self, String> {
         let shown = settings.keys_file.display().to_string();
-        let keys = Watched::open(vec![settings.keys_file.clone()], move |contents| {
+        let files = vec![settings.keys_file.clone()];
+        let keys = Watched::open(files, WatchedFile::TokenKeys, metrics, move |contents| {
             Keys::parse(&contents[0]).map_err(|error| format!("{shown}: {error}"))
         })?;
         Ok(Self { settings, keys, clock, remembered: Mutex::default() })

@@ -23,6 +23,22 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use crate::store::EntryKey;
+use crate::telemetry::metrics::Cached;
+
+/// As what an entry is counted that is looked up. Nothing for what is never cached.
+pub(crate) fn counted_as(key: &EntryKey) -> Option<Cached> {
+    match key {
+        EntryKey::Tag(..) => Some(Cached::Tag),
+        EntryKey::Manifest(..) => Some(Cached::Manifest),
+        EntryKey::Link(..) => Some(Cached::Blob),
+        EntryKey::Pointer(_)
+        | EntryKey::TagOf(..)
+        | EntryKey::Referrer(..)
+        | EntryKey::Repository(_)
+        | EntryKey::Upload(_)
+        | EntryKey::Probe(_) => None,
+    }
+}
 
 /// The right to fill a key, as long as nobody wrote meanwhile.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -9,7 +9,6 @@ mod connection;
 
 use std::collections::HashSet;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -23,6 +22,7 @@ use self::breaker::Breaker;
 use self::connection::{Connection, Source};
 use super::{Cache, Lookup, Stale, Token};
 use crate::store::EntryKey;
+use crate::telemetry::metrics::{CacheLayer, CacheOperation, CacheResult, Metrics};
 
 pub use self::connection::{ConfigError, Settings, Topology};
 
@@ -40,21 +40,6 @@ const FILL: &str = "if redis.call('GET', KEYS[2]) == ARGV[1] then \
      redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3]) redis.call('DEL', KEYS[2]) return 1 \
      else return 0 end";
 
-/// What Redis did for this process, since it started.
-#[derive(Debug, Default)]
-pub struct Counts {
-    /// Lookups that found a value.
-    pub hits: AtomicU64,
-    /// Lookups that found none.
-    pub misses: AtomicU64,
-    /// Requests that failed or took too long.
-    pub errors: AtomicU64,
-    /// Lookups that were not sent because the breaker was open.
-    pub skipped: AtomicU64,
-    /// Writes that could not be made known in time.
-    pub stale: AtomicU64,
-}
-
 /// A Redis, as a cache.
 #[derive(Debug)]
 pub struct Redis {
@@ -65,7 +50,7 @@ pub struct Redis {
     fill: FillScript,
     /// Keys whose deletion failed. They are deleted before anything is believed again.
     owed: Mutex<HashSet<String>>,
-    counts: Counts,
+    metrics: Metrics,
 }
 
 struct FillScript(Script);
@@ -81,7 +66,8 @@ impl Redis {
     /// down must not keep the registry from starting.
     ///
     /// `prefix` keeps the keys of several registries apart.
-    pub fn new(settings: &Settings, prefix: &str) -> Result<Self, ConfigError> {
+    pub fn new(settings: &Settings, prefix: &str, metrics: &Metrics) -> Result<Self, ConfigError> {
+        metrics.cache_breaker.set((), 0);
         Ok(Self {
             source: Source::new(settings)?,
             prefix: prefix.to_owned(),
@@ -89,13 +75,8 @@ impl Redis {
             breaker: Breaker::default(),
             fill: FillScript(Script::new(FILL)),
             owed: Mutex::default(),
-            counts: Counts::default(),
+            metrics: metrics.clone(),
         })
-    }
-
-    /// What Redis did for this process.
-    pub fn counts(&self) -> &Counts {
-        &self.counts
     }
 
     /// Whether requests are sent to Redis right now.
@@ -113,13 +94,14 @@ impl Redis {
     /// Sends one request, if the breaker lets it through.
     async fn ask<T>(
         &self,
-        operation: &'static str,
+        command: &'static str,
+        operation: CacheOperation,
         request: impl AsyncFnOnce(&mut Connection) -> Result<T, RedisError>,
-    ) -> Option<T> {
+    ) -> Result<T, NoAnswer> {
         if !self.breaker.admits() {
-            self.counts.skipped.fetch_add(1, Ordering::Relaxed);
-            return None;
+            return Err(NoAnswer::NotAsked);
         }
+        let begun = Instant::now();
         let asked = timeout(self.command_timeout, async {
             let mut connection = self.source.get().await?;
             if self.breaker.is_probing() {
@@ -127,12 +109,13 @@ impl Redis {
             }
             request(&mut connection).await
         });
-        let span = asking(operation);
+        let span = asking(command);
         let asked = asked.instrument(span.clone()).await;
-        match asked {
+        self.metrics.cache_latency.took((operation,), begun.elapsed());
+        let answer = match asked {
             Ok(Ok(answer)) => {
                 self.breaker.succeeded();
-                Some(answer)
+                Ok(answer)
             }
             failed => {
                 span.record("otel.status_code", "ERROR");
@@ -141,13 +124,14 @@ impl Redis {
                     tracing::debug!(%error, "Redis failed");
                 }
                 self.source.discard();
-                self.counts.errors.fetch_add(1, Ordering::Relaxed);
                 if self.breaker.failed() {
                     tracing::warn!("Redis is away: reading from the store until it is back");
                 }
-                None
+                Err(NoAnswer::Failed)
             }
-        }
+        };
+        self.metrics.cache_breaker.set((), i64::from(self.breaker.is_open()));
+        answer
     }
 
     /// Deletes what could not be deleted before, so that nothing from before the failure is read.
@@ -169,7 +153,7 @@ impl Redis {
     }
 
     fn owe(&self, key: String) {
-        self.counts.stale.fetch_add(1, Ordering::Relaxed);
+        self.metrics.cache_stale.add_one(());
         match self.owed.lock() {
             Ok(mut owed) if owed.len() < OWED_MAX => {
                 owed.insert(key);
@@ -180,17 +164,26 @@ impl Redis {
 }
 
 /// The span of one request to Redis, which is named after its command.
-fn asking(operation: &'static str) -> Span {
+fn asking(command: &'static str) -> Span {
     tracing::info_span!(
         target: "traces",
         "redis",
-        otel.name = operation,
+        otel.name = command,
         otel.kind = "client",
         otel.status_code = Empty,
         db.system.name = "redis",
-        db.operation.name = operation,
+        db.operation.name = command,
         error.type = Empty,
     )
+}
+
+/// Why Redis said nothing.
+#[derive(Clone, Copy, Debug)]
+enum NoAnswer {
+    /// It failed, or took too long.
+    Failed,
+    /// The breaker is open.
+    NotAsked,
 }
 
 fn new_token() -> Option<Token> {
@@ -207,26 +200,33 @@ fn milliseconds(duration: Duration) -> u64 {
 impl Cache for Redis {
     async fn get(&self, key: &EntryKey) -> Lookup {
         let (value, token) = self.keys(key);
-        let found = self.ask("GET", async |connection| {
+        let found = self.ask("GET", CacheOperation::Get, async |connection| {
             connection.run::<Option<Vec<u8>>>(cmd("GET").arg(&value)).await
         });
-        match found.await {
-            Some(Some(bytes)) => {
-                self.counts.hits.fetch_add(1, Ordering::Relaxed);
-                return Lookup::Hit(Bytes::from(bytes));
-            }
-            Some(None) => self.counts.misses.fetch_add(1, Ordering::Relaxed),
-            None => return Lookup::Miss(None),
+        let found = found.await;
+        let result = match &found {
+            Ok(Some(_)) => CacheResult::Hit,
+            Ok(None) => CacheResult::Miss,
+            Err(NoAnswer::Failed) => CacheResult::Error,
+            Err(NoAnswer::NotAsked) => CacheResult::Skipped,
         };
+        if let Some(cached) = super::counted_as(key) {
+            self.metrics.cache_requests.add_one((cached, CacheLayer::Redis, result));
+        }
+        match found {
+            Ok(Some(bytes)) => return Lookup::Hit(Bytes::from(bytes)),
+            Ok(None) => {}
+            Err(_) => return Lookup::Miss(None),
+        }
         let Some(mine) = new_token() else { return Lookup::Miss(None) };
-        let taken = self.ask("SET", async |connection| {
+        let taken = self.ask("SET", CacheOperation::Claim, async |connection| {
             let ttl = milliseconds(TOKEN_TTL);
             let take = cmd("SET").arg(&token).arg(&mine.0).arg("NX").arg("PX").arg(ttl).to_owned();
             connection.run::<Option<String>>(&take).await
         });
         match taken.await {
-            Some(Some(_)) => Lookup::Miss(Some(mine)),
-            Some(None) | None => Lookup::Miss(None),
+            Ok(Some(_)) => Lookup::Miss(Some(mine)),
+            Ok(None) | Err(_) => Lookup::Miss(None),
         }
     }
 
@@ -234,7 +234,10 @@ impl Cache for Redis {
         let (value_key, token_key) = self.keys(key);
         let mut call = self.fill.0.prepare_invoke();
         call.key(value_key).key(token_key).arg(&token.0).arg(value.as_ref()).arg(milliseconds(ttl));
-        let filled = self.ask("EVALSHA", async |connection| connection.invoke(&call).await).await;
+        let filled = self.ask("EVALSHA", CacheOperation::Fill, async |connection| {
+            connection.invoke(&call).await
+        });
+        let filled = filled.await;
         tracing::trace!(?filled, %key, "filled");
     }
 
@@ -243,9 +246,10 @@ impl Cache for Redis {
         let begun = Instant::now();
         loop {
             let delete = cmd("DEL").arg(&value).arg(&token).to_owned();
-            let deleted =
-                self.ask("DEL", async |connection| connection.run::<()>(&delete).await).await;
-            if deleted.is_some() {
+            let deleted = self.ask("DEL", CacheOperation::Forget, async |connection| {
+                connection.run::<()>(&delete).await
+            });
+            if deleted.await.is_ok() {
                 return Ok(());
             }
             // With the breaker open there is nothing to wait for.

@@ -18,6 +18,7 @@ pub(super) const CHECKS: &[Check] = &[
         keys: &["server.listen", "access.anonymous", "access.htpasswd_file", "access.token.realm"],
         check: open_only_by_name,
     },
+    Check { keys: &["admin.listen", "server.listen"], check: admin_apart },
     Check { keys: &["server.tls.certificate_file", "server.tls.key_file"], check: tls_complete },
     Check {
         keys: &[
@@ -59,6 +60,20 @@ fn open_only_by_name(settings: &Settings) -> Result<(), String> {
          set up a login ([access] in `longshore config-reference`); or, if that is meant, add \
          --anonymous push (or access.anonymous = \"push\", or LONGSHORE_ACCESS_ANONYMOUS=push)"
     ))
+}
+
+/// On one port the second listener could not open, or, with one address that means all of them,
+/// would sometimes be the one that is asked.
+fn admin_apart(settings: &Settings) -> Result<(), String> {
+    let Some(admin) = settings.admin.listen else { return Ok(()) };
+    let main = settings.server.listen;
+    let (one, other) = (admin.ip().to_canonical(), main.ip().to_canonical());
+    let overlap = one == other || one.is_unspecified() || other.is_unspecified();
+    // Port 0 means one that is free.
+    if admin.port() != main.port() || admin.port() == 0 || !overlap {
+        return Ok(());
+    }
+    Err(format!("{admin} is where the registry itself listens ({main}): take another port"))
 }
 
 fn tls_complete(settings: &Settings) -> Result<(), String> {

@@ -120,3 +120,16 @@ pub enum LogFormat {
 impl Choice for LogFormat {
     const WORDS: &'static [(&'static str, Self)] = &[("text", Self::Text), ("json", Self::Json)];
 }
+
+/// At which level requests are logged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RequestLog {
+    Info,
+    Debug,
+    Off,
+}
+
+impl Choice for RequestLog {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("info", Self::Info), ("debug", Self::Debug), ("off", Self::Off)];
+}

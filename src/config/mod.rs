@@ -29,16 +29,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 pub use self::choice::{
-    Checksum, Delivery, GeneralAccess, LogFormat, ManifestMode, RedisTopology, Sparse,
+    Checksum, Delivery, GeneralAccess, LogFormat, ManifestMode, RedisTopology, RequestLog, Sparse,
 };
 pub use self::errors::{Errors, Place, Problem};
 pub use self::networks::Networks;
 pub use self::reference::{reference, reference_markdown};
 pub use self::secret::Secret;
 pub use self::settings::{
-    AccessSettings, BlobSettings, CacheSettings, LeaseSettings, ListSettings, LogSettings,
-    ManifestSettings, S3Settings, ServerSettings, Settings, StoreSettings, TlsSettings,
-    TokenSettings, UploadSettings,
+    AccessSettings, AdminSettings, BlobSettings, CacheSettings, LeaseSettings, ListSettings,
+    LogSettings, ManifestSettings, S3Settings, ServerSettings, Settings, StoreSettings,
+    TlsSettings, TokenSettings, UploadSettings,
 };
 pub use self::sources::{Flag, Sources};
 pub use self::store_url::StoreUrl;

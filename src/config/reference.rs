@@ -10,9 +10,10 @@ use super::table::{EXAMPLES, SETTINGS};
 const SOURCE: &str = include_str!("settings.rs");
 
 /// Each section of the file and the struct that holds it.
-const SECTIONS: [(&str, &str); 13] = [
+const SECTIONS: [(&str, &str); 14] = [
     ("server", "ServerSettings"),
     ("server.tls", "TlsSettings"),
+    ("admin", "AdminSettings"),
     ("access", "AccessSettings"),
     ("access.token", "TokenSettings"),
     ("store", "StoreSettings"),

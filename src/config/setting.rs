@@ -141,6 +141,19 @@ impl Value for SocketAddr {
     }
 }
 
+impl Value for Option<SocketAddr> {
+    fn read(&mut self, text: &str) -> Result<(), String> {
+        let mut address = SocketAddr::from(([0; 4], 0));
+        address.read(text)?;
+        *self = Some(address);
+        Ok(())
+    }
+
+    fn show(&self) -> Option<String> {
+        self.map(|address| address.to_string())
+    }
+}
+
 impl Value for StoreUrl {
     fn read(&mut self, text: &str) -> Result<(), String> {
         *self = text.parse()?;

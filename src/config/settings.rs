@@ -8,7 +8,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use super::choice::{
-    Checksum, Delivery, GeneralAccess, LogFormat, ManifestMode, RedisTopology, Sparse,
+    Checksum, Delivery, GeneralAccess, LogFormat, ManifestMode, RedisTopology, RequestLog, Sparse,
 };
 use super::networks::Networks;
 use super::secret::Secret;
@@ -20,6 +20,7 @@ use crate::auth::Rule;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Settings {
     pub server: ServerSettings,
+    pub admin: AdminSettings,
     pub access: AccessSettings,
     pub store: StoreSettings,
     pub uploads: UploadSettings,
@@ -42,7 +43,10 @@ pub struct ServerSettings {
     /// How long a body may stand still, in either direction, before its connection is closed.
     /// There is no limit on the whole of a transfer.
     pub body_idle_timeout: Duration,
-    /// How long requests in flight may take to end after SIGTERM.
+    /// How long connections are still accepted after SIGTERM, while `/readyz` says no: as long as a
+    /// load balancer needs to send its requests elsewhere.
+    pub drain_delay: Duration,
+    /// How long requests in flight may take to end after that.
     /// Another process finishes the uploads that are left.
     pub drain_timeout: Duration,
     /// Connections at the same time. Further ones wait to be accepted.
@@ -59,12 +63,21 @@ impl Default for ServerSettings {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 5000)),
             header_timeout: Duration::from_secs(30),
             body_idle_timeout: Duration::from_mins(1),
+            drain_delay: Duration::ZERO,
             drain_timeout: Duration::from_secs(30),
             connections_max: 10_000,
             trusted_proxies: Networks::default(),
             tls: TlsSettings::default(),
         }
     }
+}
+
+/// What those see who watch the registry.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AdminSettings {
+    /// The address and port of `/livez`, `/readyz` and `/metrics`. There is no login there and no
+    /// TLS: let only those reach it who watch. Without it there is no such port.
+    pub listen: Option<SocketAddr>,
 }
 
 /// With both files the registry speaks HTTPS, and nothing else. They are read again when they
@@ -453,12 +466,16 @@ pub struct LogSettings {
     /// `text` for people, `json` for machines: one object a line.
     pub format: LogFormat,
     /// `off`, `error`, `warn`, `info`, `debug` or `trace`; for one part of the program, its path
-    /// and `=` before it: `info,longshore::store=debug`.
+    /// and `=` before it: `info,longshore::store=debug`. Libraries that are not named so say no
+    /// more than `info`: what they may show at other levels is not up to us.
     pub level: String,
+    /// The level of the line that each request has: `info`, `debug`, or `off` for none. Requests
+    /// that fail (5xx) have their line at level `error` all the same.
+    pub requests: RequestLog,
 }
 
 impl Default for LogSettings {
     fn default() -> Self {
-        Self { format: LogFormat::Text, level: "info".to_owned() }
+        Self { format: LogFormat::Text, level: "info".to_owned(), requests: RequestLog::Info }
     }
 }

@@ -24,11 +24,13 @@ pub(super) const SETTINGS: &[Setting] = &[
     row("server.listen", Value(|s| &mut s.server.listen)),
     row("server.header_timeout", Duration(MOMENT..=HOUR, |s| &mut s.server.header_timeout)),
     row("server.body_idle_timeout", Duration(MOMENT..=HOUR, |s| &mut s.server.body_idle_timeout)),
+    row("server.drain_delay", Duration(Time::ZERO..=HOUR, |s| &mut s.server.drain_delay)),
     row("server.drain_timeout", Duration(Time::ZERO..=HOUR, |s| &mut s.server.drain_timeout)),
     row("server.connections_max", Count(1..=1_000_000, |s| &mut s.server.connections_max)),
     row("server.trusted_proxies", List(|s| &mut s.server.trusted_proxies)),
     row("server.tls.certificate_file", Text(path, |s| &mut s.server.tls.certificate_file)),
     row("server.tls.key_file", Text(path, |s| &mut s.server.tls.key_file)),
+    row("admin.listen", Value(|s| &mut s.admin.listen)),
     row("access.anonymous", Value(|s| &mut s.access.anonymous)),
     row("access.authenticated", Value(|s| &mut s.access.authenticated)),
     row("access.htpasswd_file", Text(path, |s| &mut s.access.htpasswd_file)),
@@ -87,6 +89,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     row("collection.clock_skew", Duration(Time::ZERO..=DAY, |s| &mut s.collection.clock_skew)),
     row("log.format", Value(|s| &mut s.log.format)),
     row("log.level", Text(level, |s| &mut s.log.level)),
+    row("log.requests", Value(|s| &mut s.log.requests)),
 ];
 
 const fn row(key: &'static str, kind: Kind) -> Setting {
@@ -98,6 +101,7 @@ pub(super) const EXAMPLES: &[(&str, &str)] = &[
     ("server.trusted_proxies", "10.0.0.0/8,fd00::/8"),
     ("server.tls.certificate_file", "/etc/longshore/tls.crt"),
     ("server.tls.key_file", "/etc/longshore/tls.key"),
+    ("admin.listen", "0.0.0.0:5001"),
     ("access.anonymous", "pull"),
     ("access.authenticated", "push"),
     ("access.htpasswd_file", "/etc/longshore/htpasswd"),

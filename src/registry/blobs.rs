@@ -14,6 +14,7 @@ use super::facts::Fact;
 use super::{Error, Registry};
 use crate::oci::{Digest, RepositoryName};
 use crate::store::{self, ByteStream, Deadline, EntryKey, Location, ObjectStore, PresignGet};
+use crate::telemetry::metrics::Commit;
 
 /// How often a read that breaks off in the middle is taken up again where it stopped.
 const READ_RESUMES_MAX: u32 = 4;
@@ -198,7 +199,7 @@ impl Registry {
         let Some(link) = named else { return Ok(None) };
         let deadline = self.leases.deadline(leased_at);
         if link.header.location.is_none() {
-            let blob = self.link_inline(target, digest, &link.payload, leased_at).await?;
+            let (blob, _) = self.link_inline(target, digest, &link.payload, leased_at).await?;
             return Ok(Some(blob));
         }
         // The pointer is what keeps the bytes: a link of the source may be deleted at any moment.
@@ -231,7 +232,7 @@ impl Registry {
         digest: &Digest,
         bytes: &Bytes,
         leased_at: SystemTime,
-    ) -> Result<Blob, Error> {
+    ) -> Result<(Blob, Commit), Error> {
         let size = bytes.len() as u64;
         let link = entry::encode(&Link { size, location: None }, bytes);
         let hint = Pointer { size, location: None, repository: name.clone() };
@@ -243,11 +244,14 @@ impl Registry {
             entry::ensure(self.store(), &self.leases, &link_key, &link, deadline),
             hint_at(self.store(), &pointer_key, &hint)
         );
-        linked?;
+        let commit = match linked? {
+            Ensured::Written => Commit::Created,
+            Ensured::Found(_) => Commit::Exists,
+        };
         if let Err(error) = hinted {
             tracing::debug!(%digest, %error, "no pointer beside an inline blob");
         }
-        Ok(Blob { digest: *digest, size, content: Content::Inline(bytes.clone()) })
+        Ok((Blob { digest: *digest, size, content: Content::Inline(bytes.clone()) }, commit))
     }
 
     /// Publishes bytes that lie complete and verified at `written`: the pointer first (or the one
@@ -263,7 +267,10 @@ impl Registry {
         let adopted = self.adopt(name, digest, size, &written).await?;
         let deadline = self.leases.deadline(leased_at);
         let blob = self.link_stored(name, digest, size, &adopted, deadline).await?;
-        if adopted != written {
+        let ours = adopted == written;
+        let commit = if ours { Commit::Created } else { Commit::Exists };
+        self.metrics.upload_commits.add_one((commit,));
+        if !ours {
             let store = self.store.clone();
             let deleting = async move {
                 if let Err(error) = store.delete_bytes(&written).await {

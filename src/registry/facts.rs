@@ -27,11 +27,12 @@ use super::blobs::{Blob, cached_blob};
 use super::lease::Leases;
 use super::manifests::{StoredManifest, cached_manifest};
 use super::tags::{TagTarget, cached_tag};
-use crate::cache::{Cache, Lookup};
+use crate::cache::{self, Cache, Lookup};
 use crate::store::{
     self, ByteStream, Deadline, Entry, EntryKey, Listing, Location, MultipartId, ObjectStore, Part,
     Prefix, PresignGet, Version,
 };
+use crate::telemetry::metrics::{CacheLayer, CacheResult, Metrics};
 
 /// How long a reader waits for the load of another one before it loads on its own.
 const FOLLOW_MAX: Duration = Duration::from_secs(5);
@@ -112,6 +113,7 @@ struct Inner {
     flights: Mutex<HashMap<EntryKey, Flight>>,
     leases: Leases,
     caching: Caching,
+    metrics: Metrics,
     tasks: TaskTracker,
 }
 
@@ -127,13 +129,15 @@ impl Facts {
         shared: Option<Arc<dyn Cache>>,
         leases: Leases,
         caching: Caching,
+        metrics: Metrics,
         tasks: TaskTracker,
     ) -> Self {
         let items = (caching.local_bytes / (4 * OVERHEAD_BYTES)).max(16);
         let local =
             quick_cache::sync::Cache::with_weighter(items, caching.local_bytes as u64, Weights);
         let flights = Mutex::default();
-        Self { inner: Arc::new(Inner { store, shared, local, flights, leases, caching, tasks }) }
+        let inner = Inner { store, shared, local, flights, leases, caching, metrics, tasks };
+        Self { inner: Arc::new(inner) }
     }
 
     /// The store, with every write seen by this cache.
@@ -151,9 +155,11 @@ impl Facts {
         if let Some(cached) = inner.local.get(key)
             && cached.until > Instant::now()
         {
+            inner.count(key, CacheResult::Hit);
             return Ok(cached.fact);
         }
         let (loading, leads) = inner.clone().join(key);
+        inner.count(key, if leads { CacheResult::Miss } else { CacheResult::Joined });
         if leads {
             return Ok(loading.await?);
         }
@@ -165,6 +171,13 @@ impl Facts {
 }
 
 impl Inner {
+    /// Counts a lookup in the memory of this process.
+    fn count(&self, key: &EntryKey, result: CacheResult) {
+        if let Some(cached) = cache::counted_as(key) {
+            self.metrics.cache_requests.add_one((cached, CacheLayer::Local, result));
+        }
+    }
+
     fn flights(&self) -> MutexGuard<'_, HashMap<EntryKey, Flight>> {
         self.flights.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -37,6 +37,7 @@ use crate::cache::Cache;
 use crate::oci::schema1::SigningKey;
 use crate::oci::{Negotiation, RepositoryName};
 use crate::store::ObjectStore;
+use crate::telemetry::metrics::Metrics;
 use facts::Facts;
 use uploads::Budget;
 
@@ -76,6 +77,19 @@ pub struct Policy {
     pub schema1_push: bool,
 }
 
+/// What the operator decides about the registry.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// How facts are cached.
+    pub caching: Caching,
+    /// Every bound.
+    pub limits: Limits,
+    /// What is accepted, and how it is served.
+    pub policy: Policy,
+    /// What keeps the collector away.
+    pub leases: Leases,
+}
+
 /// Rows that one listing request asks the store for, at most (S3's own bound).
 const LIST_ROWS_MAX: usize = 1_000;
 /// Requests that one operation has under way in the store at once.
@@ -92,6 +106,7 @@ pub struct Registry {
     leases: Leases,
     budget: Budget,
     facts: Facts,
+    metrics: Metrics,
     tasks: TaskTracker,
     /// Signs what is converted to schema 1.
     schema1_key: Option<SigningKey>,
@@ -115,16 +130,15 @@ impl Registry {
     pub fn new(
         store: Arc<dyn ObjectStore>,
         shared: Option<Arc<dyn Cache>>,
-        caching: Caching,
-        limits: Limits,
-        policy: Policy,
-        leases: Leases,
+        settings: Settings,
+        metrics: Metrics,
         tasks: TaskTracker,
     ) -> Self {
-        let budget = Budget::new(&limits);
-        let facts = Facts::new(store, shared, leases, caching, tasks.clone());
+        let Settings { caching, limits, policy, leases } = settings;
+        let budget = Budget::new(&limits, metrics.clone());
+        let facts = Facts::new(store, shared, leases, caching, metrics.clone(), tasks.clone());
         let (store, schema1_key, marked) = (facts.watched(), None, Mutex::default());
-        Self { store, limits, policy, leases, budget, facts, tasks, schema1_key, marked }
+        Self { store, limits, policy, leases, budget, facts, metrics, tasks, schema1_key, marked }
     }
 
     /// The bounds that this registry keeps.

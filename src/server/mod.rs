@@ -1,5 +1,6 @@
 //! Sockets: connections are accepted, bounded, and drained when the time comes.
 
+mod admin;
 mod client;
 mod patience;
 mod tls;
@@ -25,6 +26,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::task::TaskTracker;
 
 use crate::api::Api;
+pub use admin::{Admin, Readiness, healthcheck};
 use patience::Patience;
 pub use tls::acceptor;
 

@@ -11,6 +11,7 @@ use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use tokio_rustls::TlsAcceptor;
 
+use crate::telemetry::metrics::{Metrics, WatchedFile};
 use crate::watched::Watched;
 
 /// Asked for at every handshake, so a connection keeps the certificate that it began with.
@@ -25,10 +26,20 @@ impl ResolvesServerCert for Certificate {
 
 /// Makes TLS out of connections, with HTTP/2 where the client knows it. The files have to be good
 /// now; later a pair that is not keeps the one before it.
-pub fn acceptor(certificate_file: PathBuf, key_file: PathBuf) -> Result<TlsAcceptor, String> {
+pub fn acceptor(
+    certificate_file: PathBuf,
+    key_file: PathBuf,
+    metrics: &Metrics,
+) -> Result<TlsAcceptor, String> {
     let shown = format!("{} and {}", certificate_file.display(), key_file.display());
-    let watched = Watched::open(vec![certificate_file, key_file], move |contents| {
-        pair(&contents[0], &contents[1]).map_err(|error| format!("{shown}: {error}"))
+    let files = vec![certificate_file, key_file];
+    let told = metrics.clone();
+    let watched = Watched::open(files, WatchedFile::Certificate, metrics, move |contents| {
+        let pair = pair(&contents[0], &contents[1]).map_err(|error| format!("{shown}: {error}"))?;
+        if let Some(not_after) = not_after(&pair) {
+            told.tls_not_after.set((), not_after);
+        }
+        Ok(pair)
     })?;
     let provider = Arc::new(aws_lc_rs::default_provider());
     let mut config = ServerConfig::builder_with_provider(provider)
@@ -38,6 +49,14 @@ pub fn acceptor(certificate_file: PathBuf, key_file: PathBuf) -> Result<TlsAccep
         .with_cert_resolver(Arc::new(Certificate(watched)));
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(TlsAcceptor::from(Arc::new(config)))
+}
+
+/// When a certificate ends, in seconds since 1970. Nothing if it cannot be read: rustls has looked
+/// at it and takes it, so that is no reason to refuse it.
+fn not_after(pair: &CertifiedKey) -> Option<i64> {
+    let (_, certificate) =
+        x509_parser::parse_x509_certificate(pair.end_entity_cert().ok()?).ok()?;
+    Some(certificate.validity().not_after.timestamp())
 }
 
 fn pair(certificates: &[u8], key: &[u8]) -> Result<CertifiedKey, String> {

@@ -1,5 +1,7 @@
-//! What the process tells about itself: the log, on standard error, and traces, if somebody asks.
+//! What the process tells about itself: the log, on standard error, what it counts, and traces, if
+//! somebody asks.
 
+pub mod metrics;
 pub mod traces;
 
 use tracing_subscriber::prelude::*;
@@ -12,6 +14,17 @@ pub enum Format {
     Text,
     /// One JSON object a line.
     Json,
+}
+
+/// What a level without a path means for the libraries below us: they say no more than `info`. None
+/// of them was seen to show credentials below that, and nothing promises that the next release of
+/// each will not. Whoever names one of them gets what was asked for.
+fn directives(level: &str) -> String {
+    let ours = |directive: &str| match directive {
+        "debug" | "trace" => format!("info,longshore={directive}"),
+        other => other.to_owned(),
+    };
+    level.split(',').map(ours).collect::<Vec<_>>().join(",")
 }
 
 /// Begins logging, and tracing if it is wanted: that needs a runtime around it. A second call in
@@ -46,7 +59,7 @@ fn log(format: Format, level: &str) -> Listener {
 
 /// What is logged. Never the spans of traces: without somebody who listens they are not even made.
 fn filter(level: &str) -> EnvFilter {
-    let filter = EnvFilter::try_new(level).unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = EnvFilter::try_new(directives(level)).unwrap_or_else(|_| EnvFilter::new("info"));
     filter.add_directive(format!("{}=off", traces::TARGET).parse().expect("it is a directive"))
 }
 
@@ -65,6 +78,20 @@ mod tests {
                 assert!(tracing::info_span!(target: "traces", "request").is_disabled(), "{level}");
                 assert!(tracing::enabled!(Level::INFO), "{level}: the log goes on");
             });
+        }
+    }
+
+    #[test]
+    fn libraries_say_more_than_info_only_if_they_are_named() {
+        for (level, meant) in [
+            ("info", "info"),
+            ("off", "off"),
+            ("trace", "info,longshore=trace"),
+            ("debug,longshore::store=trace", "info,longshore=debug,longshore::store=trace"),
+            ("warn,hyper=trace", "warn,hyper=trace"),
+        ] {
+            assert_eq!(directives(level), meant);
+            EnvFilter::try_new(directives(level)).expect("directives");
         }
     }
 }

@@ -1,5 +1,9 @@
 use super::*;
 
+fn open(path: &Path) -> Result<Watched<u32>, String> {
+    Watched::open(vec![path.to_owned()], WatchedFile::Users, &Metrics::default(), number)
+}
+
 fn number(contents: &[Vec<u8>]) -> Result<u32, String> {
     String::from_utf8_lossy(&contents[0]).trim().parse().map_err(|_| "no number".to_owned())
 }
@@ -8,9 +12,9 @@ fn number(contents: &[Vec<u8>]) -> Result<u32, String> {
 fn a_change_counts_and_a_bad_file_leaves_what_was_there() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("file");
-    assert!(Watched::open(vec![path.clone()], number).is_err());
+    assert!(open(&path).is_err());
     fs::write(&path, "1").unwrap();
-    let watched = Watched::open(vec![path.clone()], number).unwrap();
+    let watched = open(&path).unwrap();
     assert_eq!(*watched.current(), 1);
     // As editors and Kubernetes do it: another file under the same name.
     for (text, expected) in [("22", 22), ("bad", 22), ("333", 333)] {

@@ -10,6 +10,7 @@ use crate::auth::{
 use crate::clock::SystemClock;
 use crate::config::{GeneralAccess, Settings};
 use crate::oci::RepositoryName;
+use crate::telemetry::metrics::Metrics;
 
 /// What the settings allow to whom, in the order in which it is looked at.
 fn rules(settings: &Settings) -> Rules {
@@ -29,10 +30,14 @@ fn rules(settings: &Settings) -> Rules {
 }
 
 /// Who decides about requests.
-pub fn authorizer(settings: &Settings) -> Result<Arc<dyn Authorizer>, StartError> {
+pub fn authorizer(
+    settings: &Settings,
+    metrics: &Metrics,
+) -> Result<Arc<dyn Authorizer>, StartError> {
     let access = &settings.access;
-    let passwords = access.htpasswd_file.as_ref().map(|path| Htpasswd::open(path.into()));
-    let tokens = token_settings(settings).map(|token| Tokens::open(token, Arc::new(SystemClock)));
+    let passwords = access.htpasswd_file.as_ref().map(|path| Htpasswd::open(path.into(), metrics));
+    let tokens =
+        token_settings(settings).map(|token| Tokens::open(token, Arc::new(SystemClock), metrics));
     let login = Login {
         passwords: passwords.transpose().map_err(StartError::File)?,
         tokens: tokens.transpose().map_err(StartError::File)?,

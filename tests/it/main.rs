@@ -46,5 +46,6 @@ mod store_suite;
 mod support;
 mod tag_conditions;
 mod tags;
+mod telemetry;
 mod three_frontends;
 mod tidy;

@@ -15,6 +15,7 @@ use std::time::{Duration, SystemTime};
 use longshore::oci::UploadId;
 use longshore::store::s3::{Checksum, S3, Settings};
 use longshore::store::{Deadline, EntryKey, Location, MultipartId, ObjectStore, Part};
+use longshore::telemetry::metrics::Metrics;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::task::TaskTracker;
@@ -27,14 +28,14 @@ const RESPONSE: Duration = Duration::from_secs(1);
 const FOR_EVER: Duration = Duration::from_secs(60);
 
 /// A server that follows a script.
-struct Fake {
+pub(crate) struct Fake {
     port: u16,
     connections: Arc<AtomicUsize>,
 }
 
 impl Fake {
     /// Hands each connection, with its number from 0, to the script.
-    async fn start<F, R>(script: F) -> Self
+    pub(crate) async fn start<F, R>(script: F) -> Self
     where
         F: Fn(usize, TcpStream) -> R + Send + Sync + 'static,
         R: Future<Output = ()> + Send + 'static,
@@ -57,6 +58,11 @@ impl Fake {
     }
 
     async fn store(&self) -> S3 {
+        self.counted(&Metrics::default()).await
+    }
+
+    /// A store that counts its requests.
+    pub(crate) async fn counted(&self, metrics: &Metrics) -> S3 {
         let settings = Settings {
             bucket: "bucket".to_owned(),
             prefix: String::new(),
@@ -73,12 +79,12 @@ impl Fake {
             response_timeout: RESPONSE,
             stall_timeout: STALL,
         };
-        S3::connect(settings).await.expect("settings that fit")
+        S3::connect(settings, metrics).await.expect("settings that fit")
     }
 }
 
 /// Reads one request whole and returns its head.
-async fn request(socket: &mut TcpStream) -> Option<String> {
+pub(crate) async fn request(socket: &mut TcpStream) -> Option<String> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         head.push(socket.read_u8().await.ok()?);
@@ -108,7 +114,7 @@ async fn send(socket: &mut TcpStream, text: &str) {
 }
 
 /// Answers and ends the connection. `headers` end with a line break each.
-async fn answer(socket: &mut TcpStream, status: &str, headers: &str, body: &str) {
+pub(crate) async fn answer(socket: &mut TcpStream, status: &str, headers: &str, body: &str) {
     let (date, length) = (date(now()), body.len());
     let head = format!(
         "HTTP/1.1 {status}\r\nDate: {date}\r\nContent-Length: {length}\r\nConnection: close\r\n\

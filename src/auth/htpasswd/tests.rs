@@ -19,7 +19,7 @@ fn write(path: &PathBuf, users: &[(&str, &str)]) {
 #[tokio::test]
 async fn right_is_right_and_everything_else_is_wrong() {
     let (_folder, path) = file(&[("alice", "secret"), ("bob", "pässword:x")]);
-    let users = Htpasswd::open(path).unwrap();
+    let users = Htpasswd::open(path, &Metrics::default()).unwrap();
     for (user, password, expected) in [
         ("alice", "secret", true),
         ("alice", "secret", true),
@@ -38,7 +38,7 @@ async fn right_is_right_and_everything_else_is_wrong() {
 #[tokio::test]
 async fn a_changed_line_counts_although_the_old_login_was_remembered() {
     let (_folder, path) = file(&[("alice", "old"), ("bob", "b")]);
-    let users = Htpasswd::open(path.clone()).unwrap();
+    let users = Htpasswd::open(path.clone(), &Metrics::default()).unwrap();
     assert_eq!(users.check("alice", "old", None).await, Ok(true));
     assert_eq!(users.check("alice", "new", None).await, Ok(false));
     write(&path, &[("alice", "new")]);
@@ -84,7 +84,7 @@ async fn a_flood_from_one_sender_leaves_the_others_alone() {
     let path = folder.path().join("htpasswd");
     let hash = bcrypt::hash("secret", 10).unwrap();
     std::fs::write(&path, format!("alice:{hash}\nbob:{hash}\n")).unwrap();
-    let users = Arc::new(Htpasswd::open(path).unwrap());
+    let users = Arc::new(Htpasswd::open(path, &Metrics::default()).unwrap());
     assert_eq!(users.check("alice", "secret", None).await, Ok(true));
 
     let mut flood = tokio::task::JoinSet::new();

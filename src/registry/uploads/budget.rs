@@ -6,11 +6,12 @@
 //! slower than the clients slows the clients down instead of filling the memory.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::registry::{Error, Limits};
+use crate::telemetry::metrics::Metrics;
 
 /// The unit in which the budget is counted, in bytes.
 const UNIT_BYTES: usize = 1024;
@@ -22,12 +23,37 @@ pub(in crate::registry) struct Budget {
     units_max: usize,
     uploads: Arc<Semaphore>,
     wait_max: Duration,
+    metrics: Metrics,
+}
+
+/// The place of an upload among those that this process receives; given back when it is dropped.
+#[derive(Debug)]
+pub(super) struct Admitted {
+    _permit: OwnedSemaphorePermit,
+    metrics: Metrics,
+}
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        self.metrics.upload_sessions.shrink((), 1);
+    }
 }
 
 /// Buffer memory held by one part; given back when it is dropped.
 #[derive(Debug)]
 pub(super) struct Reserved {
     permit: OwnedSemaphorePermit,
+    metrics: Metrics,
+}
+
+impl Drop for Reserved {
+    fn drop(&mut self) {
+        self.metrics.upload_buffered.shrink((), gauged(self.bytes()));
+    }
+}
+
+fn gauged(bytes: usize) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
 }
 
 impl Reserved {
@@ -41,28 +67,37 @@ fn units(bytes: usize) -> u32 {
 }
 
 impl Budget {
-    pub(in crate::registry) fn new(limits: &Limits) -> Self {
+    pub(in crate::registry) fn new(limits: &Limits, metrics: Metrics) -> Self {
         let units_max = units(limits.buffer_bytes_max) as usize;
         Self {
             units: Arc::new(Semaphore::new(units_max)),
             units_max,
             uploads: Arc::new(Semaphore::new(limits.uploads_concurrent_max)),
             wait_max: limits.buffer_wait_max,
+            metrics,
         }
     }
 
+    fn reserved(&self, permit: OwnedSemaphorePermit) -> Reserved {
+        let reserved = Reserved { permit, metrics: self.metrics.clone() };
+        self.metrics.upload_buffered.grow((), gauged(reserved.bytes()));
+        reserved
+    }
+
     /// Admits one more upload to this process.
-    pub(super) fn admit(&self) -> Result<OwnedSemaphorePermit, Error> {
-        self.uploads
-            .clone()
-            .try_acquire_owned()
-            .map_err(|_| Error::Busy("this process receives no more uploads at once".to_owned()))
+    pub(super) fn admit(&self) -> Result<Admitted, Error> {
+        let permit =
+            self.uploads.clone().try_acquire_owned().map_err(|_| {
+                Error::Busy("this process receives no more uploads at once".to_owned())
+            })?;
+        self.metrics.upload_sessions.grow((), 1);
+        Ok(Admitted { _permit: permit, metrics: self.metrics.clone() })
     }
 
     /// Reserves so many bytes if they are free right now.
     pub(super) fn try_reserve(&self, bytes: usize) -> Option<Reserved> {
         let permit = self.units.clone().try_acquire_many_owned(units(bytes)).ok()?;
-        Some(Reserved { permit })
+        Some(self.reserved(permit))
     }
 
     /// Waits, in turn, until so many bytes are free.
@@ -76,8 +111,11 @@ impl Budget {
         }
         let acquired =
             tokio::time::timeout(self.wait_max, self.units.clone().acquire_many_owned(wanted));
-        match acquired.await {
-            Ok(Ok(permit)) => Ok(Reserved { permit }),
+        let begun = Instant::now();
+        let acquired = acquired.await;
+        self.metrics.upload_backpressure.add((), begun.elapsed());
+        match acquired {
+            Ok(Ok(permit)) => Ok(self.reserved(permit)),
             Ok(Err(_)) | Err(_) => Err(Error::Busy("no buffer memory became free".to_owned())),
         }
     }
@@ -86,6 +124,8 @@ impl Budget {
     pub(super) fn grow(&self, reserved: &mut Reserved, bytes: usize) -> bool {
         match self.units.clone().try_acquire_many_owned(units(bytes)) {
             Ok(more) => {
+                let grown = more.num_permits() * UNIT_BYTES;
+                self.metrics.upload_buffered.grow((), gauged(grown));
                 reserved.permit.merge(more);
                 true
             }

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use tracing::Instrument as _;
 
+use super::parts;
 use super::receive::{Receiver, Stop};
 use super::session::Hashes;
 use super::{Chunk, UploadAddress, receiving};
@@ -95,7 +96,9 @@ impl Registry {
         let size = bytes.len() as u64;
         let digest = &digests[0];
         let blob = if bytes.len() <= self.limits.inline_bytes_max {
-            self.link_inline(name, digest, &bytes, leased_at).await?
+            let (blob, commit) = self.link_inline(name, digest, &bytes, leased_at).await?;
+            self.metrics.upload_commits.add_one((commit,));
+            blob
         } else {
             let location = Location::unused(self.store.now());
             let sha256 = match receiver.hashes.digest(Algorithm::Sha256) {
@@ -157,7 +160,8 @@ impl Registry {
         if !tail.is_empty() {
             // Whoever repeats this sends the same bytes under the same number.
             let (number, size) = (receiver.session.part_next, tail.len() as u64);
-            match self.store.put_part(&location, &multipart, number, tail).await {
+            let target = (&location, &multipart);
+            match parts::send(self.store(), &self.metrics, target, number, tail).await {
                 Ok(part) => parts.push(part),
                 // Completed before, by a request that did not come further. Completing it again
                 // finds the bytes whatever tag is named; one that is in shape is named.

@@ -19,6 +19,7 @@ use tracing::{Instrument as _, Span};
 use super::{Blob, Error, Registry, entry};
 use crate::oci::{Algorithm, Digest, RepositoryName, UploadId};
 use crate::store::{self, EntryKey, Location, MultipartId};
+use crate::telemetry::metrics::Commit;
 use receive::{Receiver, Stop};
 use session::Hashes;
 
@@ -123,6 +124,19 @@ impl Registry {
     pub async fn finish(
         &self,
         upload: &UploadAddress,
+        chunk: Chunk<'_>,
+        digests: &[Digest],
+    ) -> Result<Blob, Error> {
+        let finished = self.finish_with(upload, chunk, digests).await;
+        if let Err(Error::DigestMismatch { .. }) = &finished {
+            self.metrics.upload_commits.add_one((Commit::DigestMismatch,));
+        }
+        finished
+    }
+
+    async fn finish_with(
+        &self,
+        upload: &UploadAddress,
         mut chunk: Chunk<'_>,
         digests: &[Digest],
     ) -> Result<Blob, Error> {
@@ -178,6 +192,12 @@ impl Registry {
 
     /// Ends a session without a blob. Its parts are freed.
     pub async fn cancel(&self, upload: &UploadAddress) -> Result<(), Error> {
+        self.cancel_once(upload).await?;
+        self.metrics.upload_commits.add_one((Commit::Aborted,));
+        Ok(())
+    }
+
+    async fn cancel_once(&self, upload: &UploadAddress) -> Result<(), Error> {
         let key = EntryKey::Upload(upload.id);
         let Some(loaded) = self.load_session(upload).await? else {
             if upload.new.is_none() {

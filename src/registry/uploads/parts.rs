@@ -4,6 +4,28 @@
 //! thousand parts, so that the first parts are small enough to be on their way soon and the last
 //! one lies past 5 TiB: with the default of 16 MiB, ten thousand parts hold 7.8 TiB.
 
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use crate::store::{Error, Location, MultipartId, ObjectStore, Part};
+use crate::telemetry::metrics::Metrics;
+
+/// Sends one part on.
+pub(super) async fn send(
+    store: &dyn ObjectStore,
+    metrics: &Metrics,
+    (location, upload): (&Location, &MultipartId),
+    number: u32,
+    bytes: Bytes,
+) -> Result<Part, Error> {
+    let begun = Instant::now();
+    let part = store.put_part(location, upload, number, bytes).await?;
+    metrics.upload_part_duration.took((), begun.elapsed());
+    metrics.upload_part_bytes.had((), part.size);
+    Ok(part)
+}
+
 /// Parts that S3 takes in one upload (Amazon S3 multipart upload limits).
 pub(super) const PARTS_MAX: u32 = 10_000;
 /// The smallest part that is not the last, in bytes (same source).

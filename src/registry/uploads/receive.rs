@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use tracing::Instrument as _;
 
 use super::budget::Reserved;
-use super::parts::{PART_BYTES_MIN, PARTS_MAX, part_bytes, part_bytes_min};
+use super::parts::{self, PART_BYTES_MIN, PARTS_MAX, part_bytes, part_bytes_min};
 use super::session::{Hashes, Loaded, Session, Target};
 use super::{Body, UploadAddress, unread};
 use crate::registry::entry::{self, Seen, Written};
@@ -249,9 +249,10 @@ impl<'a> Receiver<'a> {
         let (location, multipart) = self.target()?;
         let bytes = std::mem::take(&mut self.buffer).freeze();
         let held = self.reserved.take();
-        let store = self.registry.store.clone();
+        let (store, metrics) = (self.registry.store.clone(), self.registry.metrics.clone());
         let sending = async move {
-            let part = store.put_part(&location, &multipart, number, bytes).await;
+            let target = (&location, &multipart);
+            let part = parts::send(store.as_ref(), &metrics, target, number, bytes).await;
             drop(held);
             part
         };

@@ -14,6 +14,7 @@ use http::{Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Limited};
 use tracing::{Instrument as _, Span};
 
+use super::counted::Again;
 use super::failure::{self, Refusal};
 use super::transport::{NoAnswer, Watched};
 use super::{
@@ -65,7 +66,7 @@ impl S3 {
         let mut tries = 0;
         loop {
             // The first try is never withheld, even late: whether it is too late the store says.
-            let failed = match self.attempt(span, &signed, &body, end).await {
+            let failed = match self.attempt(span, &signed, &body, end, tries > 0).await {
                 Ok(version) => return Ok(version),
                 Err(failed) => failed,
             };
@@ -90,6 +91,7 @@ impl S3 {
         signed: &PresignedRequest,
         body: &Bytes,
         end: SystemTime,
+        again: bool,
     ) -> Result<Version, Failed> {
         let unsent = |what: String| Failed {
             error: Error::Refused(what),
@@ -97,6 +99,9 @@ impl S3 {
             may_have_happened: false,
         };
         let mut request = Request::builder().method(signed.method()).uri(signed.uri());
+        if again {
+            request = request.extension(Again);
+        }
         for (name, value) in signed.headers() {
             request = request.header(name, value);
         }

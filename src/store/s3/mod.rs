@@ -7,6 +7,7 @@
 #![expect(clippy::disallowed_types, reason = "this is the room that speaks to S3")]
 
 mod bytes;
+mod counted;
 mod credentials;
 mod dated;
 mod failure;
@@ -48,6 +49,7 @@ use super::{
     ByteStream, Deadline, Entry, EntryKey, Error, Listed, Listing, Location, MultipartId,
     ObjectStore, Part, Prefix, PresignGet, Version,
 };
+use crate::telemetry::metrics::Metrics;
 
 /// Entries are headers, manifests and the tails of uploads; more than this is none of ours.
 const ENTRY_BYTES_MAX: u64 = 256 * 1024 * 1024;
@@ -78,7 +80,7 @@ pub struct S3 {
 
 impl S3 {
     /// Prepares to speak to the store. Sends nothing to it; credentials are fetched when needed.
-    pub async fn connect(settings: Settings) -> Result<Self, Error> {
+    pub async fn connect(settings: Settings, metrics: &Metrics) -> Result<Self, Error> {
         // Whoever installs one first decides for the process, and all choose the same.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let endpoint = settings.endpoint.as_deref().map(checked_endpoint).transpose()?;
@@ -88,7 +90,7 @@ impl S3 {
             return Err(Error::Refused("no bucket is configured".to_owned()));
         }
         let region = credentials::region(&settings).await?;
-        let transport = Transport::new(&settings)?;
+        let transport = Transport::new(&settings, metrics.clone())?;
         let root = root(&settings.prefix);
         let description = format!(
             "s3://{}/{root} at {} ({region})",

@@ -25,7 +25,7 @@ fn moment() -> SystemTime {
 }
 
 async fn presigned(settings: Settings) -> String {
-    let store = S3::connect(settings).await.expect("the settings are fine");
+    let store = S3::connect(settings, &Metrics::default()).await.expect("the settings are fine");
     let location: Location =
         "v1/d/20231114/0123456789abcdef0123456789abcdef".parse().expect("it is a location");
     let options = PresignGet { dated: moment(), valid_for: Duration::from_mins(20) };
@@ -47,7 +47,7 @@ fn debug_prints_no_secrets() {
 
 #[tokio::test]
 async fn a_store_prints_no_secrets() {
-    let store = S3::connect(settings()).await.expect("the settings are fine");
+    let store = S3::connect(settings(), &Metrics::default()).await.expect("the settings are fine");
     let text = format!("{store:?}");
     assert!(!text.contains("very-secret") && !text.contains("token-secret"), "{text}");
     assert_eq!(
@@ -79,7 +79,7 @@ fn an_endpoint_is_a_scheme_and_a_host() {
 #[tokio::test]
 async fn half_a_key_is_refused() {
     let half = Settings { secret_access_key: None, ..settings() };
-    assert!(matches!(S3::connect(half).await, Err(Error::Refused(_))));
+    assert!(matches!(S3::connect(half, &Metrics::default()).await, Err(Error::Refused(_))));
 }
 
 #[tokio::test]

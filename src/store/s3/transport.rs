@@ -32,7 +32,9 @@ use hyper_util::client::legacy::{self, Client};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::time::{Instant, Sleep};
 
+use super::counted::{Asked, count};
 use super::{Error, Settings};
+use crate::telemetry::metrics::Metrics;
 
 /// What is handed to the connection at once; small enough that progress can be seen.
 const CHUNK_BYTES: usize = 128 * 1024;
@@ -55,6 +57,7 @@ pub(super) struct Transport {
     client: Client<HttpsConnector<HttpConnector>, Outgoing>,
     response_timeout: Duration,
     stall_timeout: Duration,
+    metrics: Metrics,
 }
 
 impl fmt::Debug for Transport {
@@ -88,7 +91,7 @@ impl NoAnswer {
 }
 
 impl Transport {
-    pub(super) fn new(settings: &Settings) -> Result<Self, Error> {
+    pub(super) fn new(settings: &Settings, metrics: Metrics) -> Result<Self, Error> {
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
@@ -109,6 +112,7 @@ impl Transport {
             client,
             response_timeout: settings.response_timeout,
             stall_timeout: settings.stall_timeout,
+            metrics,
         })
     }
 
@@ -116,7 +120,19 @@ impl Transport {
         self.send_patiently(request, self.response_timeout).await
     }
 
+    /// Sends a request and counts it. Whoever sends it again comes here again.
     async fn send_patiently(
+        &self,
+        request: Request<Bytes>,
+        response_timeout: Duration,
+    ) -> Result<Answer, NoAnswer> {
+        let (asked, begun) = (Asked::of(&request), Instant::now());
+        let answer = self.send_once(request, response_timeout).await;
+        count(&self.metrics, asked, &answer, begun.elapsed());
+        answer
+    }
+
+    async fn send_once(
         &self,
         request: Request<Bytes>,
         response_timeout: Duration,

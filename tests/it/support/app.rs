@@ -8,6 +8,7 @@ use longshore::oci::UploadId;
 use longshore::server;
 use longshore::store::ObjectStore;
 use longshore::store::memory::Memory;
+use longshore::telemetry::metrics::Metrics;
 use longshore::wiring;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
@@ -56,7 +57,7 @@ pub async fn s3_store(url: String, mut flags: Vec<Flag>) -> Arc<dyn ObjectStore>
     // They are ours; the registry refuses variables that it does not know.
     sources.environment.retain(|(name, _)| !name.starts_with("LONGSHORE_TEST_"));
     let settings = config::load(&sources).unwrap_or_else(|errors| panic!("{errors}"));
-    wiring::open_store(&settings).await.expect("the bucket can be opened")
+    wiring::open_store(&settings, &Metrics::default()).await.expect("the bucket can be opened")
 }
 
 /// A test that fails shows what the registry warned of meanwhile, or a 503 would not say why.
@@ -97,7 +98,9 @@ impl App {
             Some("local") => {
                 let folder = TempDir::new().expect("a temporary folder");
                 settings.store.url = StoreUrl::Folder(folder.path().join("data"));
-                let store = wiring::open_store(&settings).await.expect("a local store");
+                let store = wiring::open_store(&settings, &Metrics::default())
+                    .await
+                    .expect("a local store");
                 let mut app = Self::over(store, settings).await;
                 app.folder = Some(folder);
                 app
@@ -125,13 +128,23 @@ impl App {
 
     /// A registry over any store, which is the only one if the URL of its store says so.
     pub async fn over(store: Arc<dyn ObjectStore>, settings: Settings) -> Self {
+        Self::counting(store, settings, Metrics::default()).await
+    }
+
+    /// The same, with metrics that the store may know, too.
+    pub async fn counting(
+        store: Arc<dyn ObjectStore>,
+        settings: Settings,
+        metrics: Metrics,
+    ) -> Self {
         let tasks = TaskTracker::new();
-        let authorizer = wiring::authorizer(&settings).expect("good settings");
-        let api = wiring::api(&settings, store.clone(), authorizer, &tasks).expect("good settings");
+        let authorizer = wiring::authorizer(&settings, &metrics).expect("good settings");
+        let api = wiring::api(&settings, store.clone(), authorizer, &metrics, &tasks)
+            .expect("good settings");
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let (stop, stopped) = oneshot::channel::<()>();
-        let sockets = wiring::sockets(&settings).expect("good settings");
+        let sockets = wiring::sockets(&settings, &metrics).expect("good settings");
         let serving = tasks.clone();
         // The registry ends with the test, not with this function.
         TaskTracker::new().spawn(async move {

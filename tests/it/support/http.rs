@@ -213,7 +213,7 @@ impl Reply {
 
     /// The headers that describe the content, sorted, without those of the moment.
     pub fn described(&self) -> Vec<(String, String)> {
-        let moment = ["date", "transfer-encoding"];
+        let moment = ["date", "transfer-encoding", "x-request-id"];
         let mut described: Vec<(String, String)> = self
             .headers
             .iter()

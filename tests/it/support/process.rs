@@ -18,6 +18,18 @@ pub(crate) struct Process {
     child: Child,
     log: Arc<Mutex<String>>,
     pub(crate) address: SocketAddr,
+    admin: Arc<Mutex<Option<SocketAddr>>>,
+}
+
+/// What stands in the log before the address of the registry.
+const LISTENING: &str = "listening on ";
+/// What stands there before the address of the admin port.
+const ADMIN: &str = "admin port ";
+
+/// The address that follows these words, in a line of text or of JSON.
+fn address_after(line: &str, words: &str) -> Option<SocketAddr> {
+    let (_, rest) = line.split_once(words)?;
+    rest.split([' ', '"']).next()?.parse().ok()
 }
 
 /// How a process ended that was to run for a moment only.
@@ -47,6 +59,24 @@ pub(crate) fn run(arguments: &[&str], variables: &[(&str, &str)]) -> Ended {
 impl Process {
     /// Serves a store on a port of its own, and returns when it listens.
     pub(crate) fn serve(store: &str, variables: &[(&str, &str)]) -> Self {
+        Self::begin(store, variables, LISTENING)
+    }
+
+    /// The same, and returns as soon as the admin port listens. There may be nothing else yet.
+    pub(crate) fn starting(store: &str, variables: &[(&str, &str)]) -> Self {
+        Self::begin(store, variables, ADMIN)
+    }
+
+    /// A client of the admin port.
+    pub(crate) fn admin(&self) -> Client {
+        Client::new(&format!("http://{}", self.admin_address()))
+    }
+
+    pub(crate) fn admin_address(&self) -> SocketAddr {
+        self.admin.lock().expect("no panic").expect("an admin port")
+    }
+
+    fn begin(store: &str, variables: &[(&str, &str)], awaited: &'static str) -> Self {
         let arguments = ["serve", "--listen", "127.0.0.1:0", "--store", store];
         let mut command = command(&arguments, variables);
         let mut child = command.stderr(Stdio::piped()).spawn().expect("the program starts");
@@ -54,10 +84,14 @@ impl Process {
         let log = Arc::new(Mutex::new(String::new()));
         let (listening, listens) = std::sync::mpsc::sync_channel(1);
         let written = log.clone();
+        let admin = Arc::new(Mutex::new(None));
+        let admin_found = admin.clone();
         std::thread::spawn(move || {
             for line in stderr.lines().map_while(Result::ok) {
-                if let Some((_, rest)) = line.split_once("listening on ") {
-                    let address = rest.split_whitespace().next().and_then(|text| text.parse().ok());
+                if let Some(address) = address_after(&line, ADMIN) {
+                    *admin_found.lock().expect("no panic") = Some(address);
+                }
+                if let Some(address) = address_after(&line, awaited) {
                     let _ = listening.try_send(address);
                 }
                 let mut written = written.lock().expect("no panic");
@@ -65,12 +99,12 @@ impl Process {
                 written.push('\n');
             }
         });
-        let address = listens.recv_timeout(PATIENCE).ok().flatten();
+        let address = listens.recv_timeout(PATIENCE).ok();
         let address = address.unwrap_or_else(|| {
             let _ = child.kill();
             panic!("it does not listen:\n{}", log.lock().expect("no panic"))
         });
-        Self { child, log, address }
+        Self { child, log, address, admin }
     }
 
     pub(crate) fn folder(folder: &Path, variables: &[(&str, &str)]) -> Self {

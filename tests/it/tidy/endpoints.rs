@@ -97,8 +97,9 @@ fn every_endpoint_is_cited_above_its_tests() {
 /// The identifiers that label metrics and logs are those of the specification.
 #[test]
 fn every_identifier_is_one_of_the_specification() {
-    let source = sources("src/api").into_iter().find(|source| source.path.ends_with("endpoint.rs"));
-    let text = source.expect("src/api/endpoint.rs").text;
+    let mut labels = sources("src/telemetry/metrics").into_iter();
+    let source = labels.find(|source| source.path.ends_with("/labels.rs"));
+    let text = source.expect("src/telemetry/metrics/labels.rs").text;
     let mut named: Vec<&str> = text
         .lines()
         .filter_map(|line| line.split_once("=> \"end-"))

@@ -1,0 +1,50 @@
+//! The table as a page of the documentation.
+
+use std::fmt::Write as _;
+
+use super::table::TABLE;
+
+const HEAD: &str = "\
+# Metrics
+
+<!-- Made by `longshore metrics-reference > docs/metrics.md`; a test compares. -->
+
+With `admin.listen` set, `GET /metrics` on that address has what follows, in the text format of \
+Prometheus.
+Besides these there is what the kernel says of the process (`process_resident_memory_bytes`, \
+`process_open_fds`, `process_cpu_seconds_total` and their kin).
+
+Every label has a closed set of values: no repository, tag, digest, user or address is ever one, \
+so the number of series does not depend on what clients send.
+`route` is the identifier of the endpoint in the distribution-spec, as in the log.
+The numbers are of one process; add them up over all of them.
+
+The alerts are in [deploy/prometheus/alerts.yml](../deploy/prometheus/alerts.yml), each with what \
+to do about it.
+
+";
+
+/// `docs/metrics.md`.
+pub fn reference_markdown() -> String {
+    let mut out = HEAD.to_owned();
+    out.push_str("| metric | kind, unit | labels | what it tells | alerts |\n");
+    out.push_str("|---|---|---|---|---|\n");
+    for row in TABLE {
+        let labels: Vec<String> = row.labels.iter().map(|set| format!("`{}`", set.name)).collect();
+        let alerts: Vec<String> = row.alerts.iter().map(|alert| format!("`{alert}`")).collect();
+        let (labels, alerts) = (labels.join(", "), alerts.join(", "));
+        let (name, kind, unit, help) = (row.name, row.kind, row.unit.word(), row.help());
+        writeln!(out, "| `{name}` | {kind}, {unit} | {labels} | {help} | {alerts} |")
+            .expect("a string takes all");
+    }
+    out.push_str("\n## Values of labels\n\n");
+    out.push_str("| metric | label | values |\n|---|---|---|\n");
+    for row in TABLE {
+        for set in row.labels.iter().filter(|set| set.name != "version") {
+            let words: Vec<String> = set.words.iter().map(|word| format!("`{word}`")).collect();
+            writeln!(out, "| `{}` | `{}` | {} |", row.name, set.name, words.join(", "))
+                .expect("a string takes all");
+        }
+    }
+    out
+}

@@ -1,0 +1,58 @@
+//! What the registry tells of itself: metrics, health and the log.
+//!
+//! Covers no section of the distribution-spec, which leaves all of this to implementations.
+
+mod admin;
+mod alerts;
+mod closed_labels;
+mod every_metric;
+mod log;
+
+use longshore::telemetry::metrics::{Declared, Metrics, TABLE};
+
+/// One line of the exposition.
+#[derive(Clone, Debug)]
+struct Sample {
+    /// Of the metric, without `_bucket`, `_sum` and `_count`.
+    metric: &'static Declared,
+    /// What the line is called.
+    name: String,
+    labels: Vec<(String, String)>,
+    value: f64,
+}
+
+/// What is exposed of the metrics of Longshore. A line that none of them declares is a failure.
+#[track_caller]
+fn samples(metrics: &Metrics) -> Vec<Sample> {
+    let text = metrics.exposition();
+    let ours = |line: &&str| line.starts_with("longshore_");
+    text.lines().filter(ours).map(sample).collect()
+}
+
+#[track_caller]
+fn sample(line: &str) -> Sample {
+    let (series, value) = line.rsplit_once(' ').expect("a name and a value");
+    let (name, labels) = series.split_once('{').unwrap_or((series, "}"));
+    let labels = labels.trim_end_matches('}');
+    let labels = labels.split(',').filter(|pair| !pair.is_empty()).map(|pair| {
+        let (name, value) = pair.split_once('=').expect("a label");
+        (name.to_owned(), value.trim_matches('"').to_owned())
+    });
+    Sample {
+        metric: declared(name).unwrap_or_else(|| panic!("{line} is not in the table")),
+        name: name.to_owned(),
+        labels: labels.collect(),
+        value: value.parse().expect("a number"),
+    }
+}
+
+/// The row of the table whose line this is.
+fn declared(name: &str) -> Option<&'static Declared> {
+    let parts = ["", "_bucket", "_sum", "_count"];
+    TABLE.iter().find(|row| {
+        let rest = name.strip_prefix(row.name);
+        rest.is_some_and(|rest| {
+            rest.is_empty() || (row.kind == "histogram" && parts.contains(&rest))
+        })
+    })
+}

@@ -1,0 +1,194 @@
+//! The log: one line for each request, one name for it, and no secret.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::support::process::Process;
+use crate::support::{App, bytes, sha256};
+
+const CANARY: &str = "canary-5Kq8";
+
+/// The lines about requests, once there are as many as expected.
+async fn requests(process: &Process, count: usize) -> Vec<Value> {
+    for _ in 0..100 {
+        let lines = json(process);
+        let about = |line: &Value| line.get("request_id").is_some();
+        let found: Vec<Value> = lines.into_iter().filter(about).collect();
+        if found.len() >= count {
+            return found;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("fewer than {count} requests were logged:\n{}", process.log())
+}
+
+/// Every line of the log is an object of its own.
+fn json(process: &Process) -> Vec<Value> {
+    let log = process.log();
+    let parse = |line: &str| {
+        let value: Value = serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"));
+        assert!(value["timestamp"].is_string() && value["level"].is_string(), "{line}");
+        value
+    };
+    log.lines().map(parse).collect()
+}
+
+#[tokio::test]
+async fn a_request_keeps_its_name_or_gets_one() {
+    let app = App::start().await;
+    let sane = "0af7651916cd43dd-8448:eb211c/80319c";
+    for path in ["/v2/", "/v2/a/manifests/none", "/nothing"] {
+        let reply = app.get(path).header("x-request-id", sane).send().await;
+        assert_eq!(reply.header("x-request-id"), Some(sane), "{path}");
+        assert_eq!(reply.headers.get_all("x-request-id").iter().count(), 1);
+    }
+    let mut made = Vec::new();
+    for odd in ["", "with space", "<script>", &"x".repeat(129)] {
+        let reply = app.get("/v2/").header("x-request-id", odd).send().await;
+        let name = reply.header("x-request-id").expect("a name").to_owned();
+        assert!(name.len() >= 18 && name != odd, "{odd:?} became {name:?}");
+        made.push(name);
+    }
+    let reply = app.get("/v2/").send().await;
+    made.push(reply.header("x-request-id").expect("a name").to_owned());
+    let count = made.len();
+    made.sort();
+    made.dedup();
+    assert_eq!(made.len(), count, "no two requests have one name");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_request_has_one_line_that_says_all() {
+    let process = Process::serve("memory", &[("LONGSHORE_LOG_FORMAT", "json")]);
+    let client = process.client();
+    let content = bytes(1, 1000);
+    let start = client.request("POST", "/v2/team/app/blobs/uploads/").send().await.expect(202);
+    let close = format!("{}&digest={}&_state={CANARY}", start.location(), sha256(&content));
+    let put = client.request("PUT", &close).header("x-request-id", "the-push");
+    put.body(content.clone()).send().await.expect(201);
+    let path = format!("/v2/team/app/blobs/{}", sha256(&content));
+    client.request("GET", &path).send().await.expect(200);
+    client.request("GET", "/nothing").send().await.expect(404);
+    let lines = requests(&process, 4).await;
+    assert_eq!(lines.len(), 4, "one line each: {lines:?}");
+
+    let push = lines.iter().find(|line| line["request_id"] == "the-push").expect("the push");
+    assert_eq!(push["endpoint"], "end-6");
+    assert_eq!(push["method"], "PUT");
+    assert_eq!(push["repository"], "team/app");
+    assert_eq!(push["status"], 201);
+    assert_eq!(push["received"], 1000);
+    assert_eq!(push["sent"], 0);
+    assert_eq!(push["client"], "127.0.0.1");
+    assert_eq!(push["subject"], "anonymous");
+    assert_eq!(push["level"], "INFO");
+    assert!(push["milliseconds"].as_f64().is_some_and(|time| time > 0.0), "{push}");
+    let pull = lines.iter().find(|line| line["endpoint"] == "end-2").expect("the pull");
+    assert_eq!((&pull["sent"], &pull["received"]), (&1000.into(), &0.into()));
+    let none = lines.iter().find(|line| line["endpoint"] == "none").expect("what is not served");
+    assert_eq!(none["status"], 404);
+    assert!(!process.log().contains(CANARY), "{}", process.log());
+}
+
+/// Bytes that are gone from the folder: the answer is 503, and the log says why, whatever
+/// `log.requests` says.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failure_has_one_line_with_its_cause() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    for level in ["off", "debug", "info"] {
+        let folder = folder.path().join(level);
+        let variables = [("LONGSHORE_LOG_FORMAT", "json"), ("LONGSHORE_LOG_REQUESTS", level)];
+        let process = Process::folder(&folder, &variables);
+        let client = process.client();
+        let content = bytes(1, 200_000);
+        let digest = sha256(&content);
+        let start = client.request("POST", "/v2/a/blobs/uploads/").send().await.expect(202);
+        let close = format!("{}&digest={digest}", start.location());
+        client.request("PUT", &close).body(content).send().await.expect(201);
+        assert!(forget_bytes(&folder) > 0);
+        let path = format!("/v2/a/blobs/{digest}");
+        client.request("GET", &path).send().await.expect(503);
+
+        let failed = |line: &&Value| line["message"] == "failed";
+        requests(&process, if level == "info" { 3 } else { 1 }).await;
+        let lines = json(&process);
+        let failures: Vec<&Value> = lines.iter().filter(failed).collect();
+        assert_eq!(failures.len(), 1, "{lines:?}");
+        assert_eq!((&failures[0]["level"], &failures[0]["status"]), (&"ERROR".into(), &503.into()));
+        let cause = failures[0]["cause"].as_str().expect("a cause");
+        assert!(cause.contains("no bytes at"), "{cause}");
+        let answered = lines.iter().filter(|line| line["message"] == "answered").count();
+        assert_eq!(answered, if level == "info" { 2 } else { 0 }, "{lines:?}");
+    }
+}
+
+/// Removes every large file below a folder.
+fn forget_bytes(folder: &std::path::Path) -> usize {
+    let mut removed = 0;
+    for entry in std::fs::read_dir(folder).expect("a folder").map_while(Result::ok) {
+        let path = entry.path();
+        if path.is_dir() {
+            removed += forget_bytes(&path);
+        } else if std::fs::metadata(&path).is_ok_and(|of| of.len() == 200_000) {
+            std::fs::remove_file(&path).expect("it can be removed");
+            removed += 1;
+        }
+    }
+    removed
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_goes_away_is_logged_too() {
+    use tokio::io::AsyncWriteExt as _;
+    let process = Process::serve("memory", &[("LONGSHORE_LOG_FORMAT", "json")]);
+    let client = process.client();
+    let start = client.request("POST", "/v2/a/blobs/uploads/").send().await.expect(202);
+    let mut socket = tokio::net::TcpStream::connect(process.address).await.expect("connected");
+    let head = format!(
+        "PATCH {} HTTP/1.1\r\nhost: a\r\nx-request-id: gone\r\ncontent-length: 10\r\n\r\nhello",
+        start.location()
+    );
+    socket.write_all(head.as_bytes()).await.expect("sent");
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    drop(socket);
+    let lines = requests(&process, 2).await;
+    let gone = lines.iter().find(|line| line["request_id"] == "gone").expect("a line");
+    assert_eq!(gone["received"], 5, "{gone}");
+}
+
+/// At the most talkative level, with a real S3 server: nothing that opens the store is written.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_signature_is_logged() {
+    let Some(bucket) = crate::support::app::variable("LONGSHORE_TEST_S3") else {
+        println!("not run without an S3 server: no_signature_is_logged (LONGSHORE_TEST_S3)");
+        return;
+    };
+    let variables = [
+        ("LONGSHORE_LOG_LEVEL", "trace"),
+        ("LONGSHORE_LOG_FORMAT", "json"),
+        ("LONGSHORE_BLOBS_DELIVERY", "redirect"),
+    ];
+    let process = Process::serve(&bucket, &variables);
+    let client = process.client();
+    let content = bytes(1, 100_000);
+    let digest = sha256(&content);
+    let start = client.request("POST", "/v2/a/blobs/uploads/").send().await.expect(202);
+    let close = format!("{}&digest={digest}", start.location());
+    let header = format!("Bearer {CANARY}");
+    let put = client.request("PUT", &close).header("authorization", &header);
+    put.body(content).send().await.expect(201);
+    let pull = client.request("GET", &format!("/v2/a/blobs/{digest}"));
+    let location = pull.header("authorization", &header).send().await.expect(307).location();
+    let (_, signature) = location.split_once("X-Amz-Signature=").expect("a presigned URL");
+    let signature = &signature[..64];
+    let log = process.log();
+    json(&process);
+    let secret = crate::support::app::variable("AWS_SECRET_ACCESS_KEY").unwrap_or_default();
+    let secrets = [signature, "X-Amz-Signature", "Signature=", CANARY];
+    for secret in secrets.into_iter().chain((!secret.is_empty()).then_some(secret.as_str())) {
+        let line = log.lines().find(|line| line.contains(secret));
+        assert!(line.is_none(), "{secret} is in {line:?}");
+    }
+    assert!(log.contains("\"endpoint\":\"end-2\""), "{log}");
+}

@@ -230,7 +230,7 @@ fn shared_cache(
     let url = settings.store.url.to_string();
     let of_store = Digest::of(Algorithm::Sha256, url.as_bytes()).hex();
     let prefix = format!("{}:{}:", cache.redis_prefix, of_store.get(..8).unwrap_or_default());
-    Ok(Some(Arc::new(Redis::new(&redis, &prefix, metrics)?)))
+    Ok(Some(Redis::start(&redis, &prefix, metrics)?))
 }
 
 /// The key that signs images converted to schema 1.

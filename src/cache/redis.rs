@@ -8,13 +8,15 @@ mod breaker;
 mod connection;
 
 use std::collections::HashSet;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use deadpool_redis::redis::{RedisError, Script, cmd};
+use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
+use tokio_util::task::TaskTracker;
 use tracing::field::Empty;
 use tracing::{Instrument as _, Span};
 
@@ -50,6 +52,8 @@ pub struct Redis {
     fill: FillScript,
     /// Keys whose deletion failed. They are deleted before anything is believed again.
     owed: Mutex<HashSet<String>>,
+    /// Wakes the task that tries Redis again.
+    wakes: Arc<Notify>,
     metrics: Metrics,
 }
 
@@ -65,18 +69,28 @@ impl Redis {
     /// A cache over the Redis of these settings. Connects when it is first used: a Redis that is
     /// down must not keep the registry from starting.
     ///
-    /// `prefix` keeps the keys of several registries apart.
-    pub fn new(settings: &Settings, prefix: &str, metrics: &Metrics) -> Result<Self, ConfigError> {
+    /// `prefix` keeps the keys of several registries apart. Needs a runtime, for the task that
+    /// tries Redis again after a failure; it ends with the cache.
+    pub fn start(
+        settings: &Settings,
+        prefix: &str,
+        metrics: &Metrics,
+    ) -> Result<Arc<Self>, ConfigError> {
         metrics.cache_breaker.set((), 0);
-        Ok(Self {
+        let wakes = Arc::new(Notify::new());
+        let redis = Arc::new(Self {
             source: Source::new(settings)?,
             prefix: prefix.to_owned(),
             command_timeout: settings.command_timeout,
             breaker: Breaker::default(),
             fill: FillScript(Script::new(FILL)),
             owed: Mutex::default(),
+            wakes: wakes.clone(),
             metrics: metrics.clone(),
-        })
+        });
+        // Nobody waits for it: it ends with the cache.
+        TaskTracker::new().spawn(try_again(Arc::downgrade(&redis), wakes));
+        Ok(redis)
     }
 
     /// Whether requests are sent to Redis right now.
@@ -123,8 +137,10 @@ impl Redis {
                 if let Ok(Err(error)) = &failed {
                     tracing::debug!(%error, "Redis failed");
                 }
+                self.metrics.cache_errors.add_one((operation,));
                 self.source.discard();
                 if self.breaker.failed() {
+                    self.wakes.notify_one();
                     tracing::warn!("Redis is away: reading from the store until it is back");
                 }
                 Err(NoAnswer::Failed)
@@ -140,13 +156,12 @@ impl Redis {
             Ok(owed) => owed.iter().cloned().collect(),
             Err(_) => return Ok(()),
         };
-        for key in &owed {
+        for key in owed {
             let token = format!("{key}t");
-            connection.run::<()>(cmd("DEL").arg(key).arg(token)).await?;
-        }
-        if let Ok(mut all) = self.owed.lock() {
-            for key in &owed {
-                all.remove(key);
+            connection.run::<()>(cmd("DEL").arg(&key).arg(token)).await?;
+            // One by one: if there is no time for all of them, the next try goes on from here.
+            if let Ok(mut all) = self.owed.lock() {
+                all.remove(&key);
             }
         }
         Ok(())
@@ -159,6 +174,36 @@ impl Redis {
                 owed.insert(key);
             }
             Ok(_) | Err(_) => tracing::warn!("too many writes that Redis does not know of"),
+        }
+    }
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        self.wakes.notify_one();
+    }
+}
+
+/// Tries Redis while the breaker is open. What it is owed is paid then, and the breaker closes,
+/// also while nobody asks for anything: other processes would go on reading what should be gone,
+/// and an idle one would say for ever that Redis is away.
+async fn try_again(redis: Weak<Redis>, opened: Arc<Notify>) {
+    loop {
+        opened.notified().await;
+        loop {
+            let Some(redis) = redis.upgrade() else { return };
+            if !redis.is_open() {
+                break;
+            }
+            // A failure only means another round, and was counted like any other. A key is read
+            // that nobody writes: PING might be forbidden to one who may do what a cache needs.
+            let nothing = format!("{}probe", redis.prefix);
+            let asked = redis.ask("GET", CacheOperation::Probe, async |connection| {
+                connection.run::<()>(cmd("GET").arg(&nothing)).await
+            });
+            let _answer = asked.await;
+            drop(redis);
+            tokio::time::sleep(breaker::OPEN_FOR).await;
         }
     }
 }

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 /// Failures in a row that open the breaker.
 const FAILURES_MAX: u32 = 5;
 /// How long it stays open before one request may try.
-const OPEN_FOR: Duration = Duration::from_secs(1);
+pub(super) const OPEN_FOR: Duration = Duration::from_secs(1);
 
 #[derive(Clone, Copy, Debug)]
 enum State {

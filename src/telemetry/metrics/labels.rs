@@ -254,6 +254,8 @@ label! {
         Fill => "fill",
         /// A value is forgotten after a write.
         Forget => "forget",
+        /// Whether Redis is back, while the breaker is open.
+        Probe => "probe",
     }
 }
 

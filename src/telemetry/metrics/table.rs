@@ -187,6 +187,10 @@ table! {
     /// How long requests to Redis took, failures included.
     cache_latency: Histogram<(CacheOperation,)> = Spreads
         "longshore_cache_latency_seconds", Seconds, [];
+    /// Requests to Redis that failed or took too long: it is away, slow, full or refuses them.
+    /// Answers are the same, and slower.
+    cache_errors: Counter<(CacheOperation,)> = Counts
+        "longshore_cache_errors_total", Count, [];
     /// Whether Redis is left alone because it failed several times. Answers are the same, and
     /// slower.
     cache_breaker: Gauge<()> = Levels

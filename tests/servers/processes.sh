@@ -110,8 +110,9 @@ use_s3() {
   # Those of the machine would go before these, or would make them mean something else.
   unset AWS_SESSION_TOKEN AWS_PROFILE AWS_DEFAULT_PROFILE AWS_ENDPOINT_URL AWS_CA_BUNDLE
   s3_bucket=longshore
-  # curl signs the header with the digest of the body, but does not always send it.
-  curl -fsS --aws-sigv4 "aws:amz:$AWS_REGION:s3" --user "$s3_access_key:$s3_secret_key" \
+  # curl signs the header with the digest of the body, but does not always send it. On a busy machine
+  # MinIO says that it is ready and then 503 for a moment.
+  curl -fsS --retry 8 --aws-sigv4 "aws:amz:$AWS_REGION:s3" --user "$s3_access_key:$s3_secret_key" \
     -H 'x-amz-content-sha256: UNSIGNED-PAYLOAD' -X PUT "$AWS_ENDPOINT_URL_S3/$s3_bucket"
 }
 

@@ -1,0 +1,56 @@
+# What Longshore may do: exactly what it does. tests/terraform/run reads the calls of src/store/s3 and
+# fails when a right is missing here, or one is here that no call needs.
+
+locals {
+  # On the objects.
+  object_actions = [
+    "s3:AbortMultipartUpload",
+    "s3:DeleteObject",
+    "s3:GetObject",
+    "s3:PutObject",
+  ]
+
+  # On the bucket. Without it S3 answers 403 where something is absent.
+  bucket_actions = [
+    "s3:ListBucket",
+  ]
+
+  # What S3 asks of KMS in our name: to write, and to read (also to put parts together).
+  kms_actions = [
+    "kms:Decrypt",
+    "kms:GenerateDataKey",
+  ]
+
+  below = var.prefix == "" ? "" : "${var.prefix}/"
+}
+
+data "aws_iam_policy_document" "this" {
+  statement {
+    sid       = "Objects"
+    actions   = local.object_actions
+    resources = ["${var.bucket_arn}/${local.below}*"]
+  }
+
+  statement {
+    sid       = "Lists"
+    actions   = local.bucket_actions
+    resources = [var.bucket_arn]
+  }
+
+  dynamic "statement" {
+    for_each = var.kms_key_arn == null ? [] : [var.kms_key_arn]
+
+    content {
+      sid       = "Key"
+      actions   = local.kms_actions
+      resources = [statement.value]
+    }
+  }
+}
+
+resource "aws_iam_policy" "this" {
+  name        = var.name
+  description = "What Longshore does with its bucket"
+  policy      = data.aws_iam_policy_document.this.json
+  tags        = var.tags
+}

@@ -1,0 +1,77 @@
+variable "name" {
+  description = "The name of the release, and of its ServiceAccount."
+  type        = string
+  default     = "longshore"
+}
+
+variable "namespace" {
+  description = "The namespace, which must exist."
+  type        = string
+}
+
+variable "chart" {
+  description = "The chart: a path, or oci://registry/name."
+  type        = string
+}
+
+variable "chart_version" {
+  description = "The version of the chart, for oci://. Null takes what lies at a path."
+  type        = string
+  default     = null
+}
+
+variable "image_registry" {
+  description = "The registry that the image comes from."
+  type        = string
+}
+
+variable "store_url" {
+  description = "s3://bucket or s3://bucket/prefix."
+  type        = string
+
+  validation {
+    condition     = startswith(var.store_url, "s3://")
+    error_message = "The store is a bucket: s3://bucket or s3://bucket/prefix."
+  }
+}
+
+variable "region" {
+  description = "The region of the bucket."
+  type        = string
+}
+
+variable "identity" {
+  description = "How the pods prove who they are: irsa (with role_arn) or pod-identity."
+  type        = string
+  default     = "pod-identity"
+}
+
+variable "role_arn" {
+  description = "The role, for irsa."
+  type        = string
+  default     = ""
+}
+
+variable "users_secret" {
+  description = "A Secret in the namespace with the key htpasswd. It is made elsewhere: hashes of passwords do not belong into the state."
+  type        = string
+}
+
+variable "redis_url" {
+  description = "The address of Redis. Null runs without."
+  type        = string
+  default     = null
+}
+
+variable "redis_password" {
+  description = "The password of Redis."
+  type        = string
+  default     = null
+  sensitive   = true
+}
+
+variable "values" {
+  description = "Further values of the chart, as YAML. They go before those of this module."
+  type        = list(string)
+  default     = []
+}

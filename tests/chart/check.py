@@ -1,0 +1,548 @@
+"""What the chart renders for many values, and what it refuses. See `run`, which calls it."""
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+from concurrent.futures import ThreadPoolExecutor
+
+import yaml
+
+from render import LONGSHORE, Refused, render
+
+BUCKET = "store: {url: 's3://bucket'}\n"
+OPEN = BUCKET + "access: {anonymous: pull}\n"
+LOGIN = BUCKET + "access: {authenticated: push, htpasswd: {existingSecret: users}}\n"
+ARN = "arn:aws:iam::123456789012:role/longshore"
+RENDERED, REFUSED = [], []
+
+
+def rendered(values, *arguments):
+    """A case: these values are rendered, and the function looks at the objects."""
+    def keep(function):
+        RENDERED.append((function.__name__, values, arguments, function))
+        return function
+    return keep
+
+
+def refused(name, values, message):
+    """A case: these values are refused with a message that has these words in it."""
+    REFUSED.append((name, values, message))
+
+
+# ---- What is refused. ----
+
+refused("nothing_chosen", "", "store.url is missing")
+refused("no_store", "access: {anonymous: push}", "store.url is missing")
+refused("no_login", BUCKET, "nothing says that nobody has to")
+refused("an_empty_token_is_no_login", BUCKET + "config: {access: {token: {}}}", "nothing says that nobody has to")
+refused("rules_without_a_login", BUCKET + "access: {rules: [{subject: authenticated, actions: pull, repositories: '**'}]}",
+        "nobody could log in")
+refused("rules_of_both_without_a_login", BUCKET + "access: {rules: [{subject: [anonymous, 'user:a'], actions: pull, repositories: '**'}]}",
+        "there is no way to")
+refused("users_who_may_do_nothing", BUCKET + "access: {htpasswd: {existingSecret: users}}", "nothing says what users may do")
+refused("authenticated_without_a_login", BUCKET + "access: {authenticated: push, anonymous: pull}", "there is no way to")
+refused("half_a_token_server", BUCKET + "access: {token: {realm: 'https://a/token', service: a}}",
+        "access.token.issuer, access.token.keys missing")
+refused("token_keys_twice", BUCKET + "access: {token: {realm: a, service: a, issuer: a, keys: {existingSecret: a, existingConfigMap: b}}}", "not both")
+refused("a_folder_for_two", "store: {url: /data, volume: {emptyDir: {}}}\naccess: {anonymous: pull}", "belongs to one pod")
+refused("memory_that_scales", "store: {url: memory}\nreplicas: 1\nautoscaling: {enabled: true}\naccess: {anonymous: pull}", "belongs to one pod")
+refused("a_folder_without_a_volume", "store: {url: /data}\nreplicas: 1\naccess: {anonymous: pull}", "ends with the pod")
+refused("a_volume_for_a_bucket", "store: {url: 's3://b', volume: {emptyDir: {}}}\naccess: {anonymous: pull}", "not a folder")
+refused("a_key_and_an_identity", "store: {url: 's3://b', s3: {existingSecret: a}}\naccess: {anonymous: pull}\n"
+        f"identity: {{provider: irsa, roleArn: '{ARN}'}}", "choose one")
+refused("an_id_without_its_secret", "store: {url: 's3://b', s3: {accessKeyId: a}}\naccess: {anonymous: pull}", "needs store.s3.existingSecret")
+refused("irsa_without_a_role", OPEN + "identity: {provider: irsa}", "needs identity.roleArn")
+refused("web_identity_without_a_role", OPEN + "identity: {provider: web-identity}", "needs identity.roleArn")
+refused("gke_without_an_account", OPEN + "identity: {provider: gke}", "needs identity.gcpServiceAccount")
+refused("azure_without_a_client", OPEN + "identity: {provider: azure}", "needs identity.azureClientId")
+refused("irsa_on_a_foreign_account", OPEN + f"identity: {{provider: irsa, roleArn: '{ARN}'}}\nserviceAccount: {{create: false, name: a}}",
+        "serviceAccount.create has to be true")
+refused("both_budgets", OPEN + "podDisruptionBudget: {minAvailable: 1}", "exactly one")
+refused("no_budget", OPEN + "podDisruptionBudget: {maxUnavailable: null}", "exactly one")
+refused("fewer_at_most_than_at_least", OPEN + "autoscaling: {enabled: true, minReplicas: 5, maxReplicas: 2}", "greater than")
+refused("scaling_without_a_metric", OPEN + "autoscaling: {enabled: true, targetCPUUtilizationPercentage: null}", "needs a metric")
+refused("redis_without_an_address", OPEN + "redis: {mode: external}", "needs redis.url")
+refused("an_address_of_no_redis", OPEN + "redis: {url: 'redis://a:1'}", "set it to external")
+refused("sentinel_without_a_name", OPEN + "redis: {mode: external, url: 'redis://a:1', topology: sentinel}", "needs redis.primary")
+refused("a_password_in_the_address", OPEN + "redis: {mode: external, url: 'redis://u:p@a:1'}", "would stand in a ConfigMap")
+refused("an_ingress_for_nobody", OPEN + "ingress: {enabled: true}", "ingress.hosts is empty")
+refused("a_route_from_nowhere", OPEN + "gateway: {enabled: true}", "gateway.parentRefs is empty")
+refused("traefik_over_tls", OPEN + "ingress: {enabled: true, hosts: [a.b], controller: traefik}\ntls: {existingSecret: t}", "serversscheme")
+for section, key, words in [
+    ("server", "listen", "the chart opens the ports"), ("server", "drain_delay", "drain.delaySeconds"),
+    ("server", "drain_timeout", "drain.timeoutSeconds"), ("admin", "listen", "the chart opens the ports"),
+    ("store", "url", "use store.url"), ("cache", "redis_password", "redis.existingSecret"),
+    ("manifests", "schema1_key", "schema1Key.existingSecret"),
+]:
+    refused(f"config_{section}_{key}", OPEN + f"config: {{{section}: {{{key}: a}}}}", words)
+for key in ("secret_access_key", "session_token"):
+    refused(f"config_{key}", OPEN + f"config: {{store: {{s3: {{{key}: a}}}}}}", "would stand in a ConfigMap")
+
+# What the schema refuses, before any template.
+for name, values in {
+    "an_unknown_value": "replicaCount: 3",
+    "an_unknown_value_below": "store: {s3: {bucket: b}}",
+    "replicas_as_text": "replicas: three",
+    "fewer_than_none": "replicas: -1",
+    "anonymous_delete": "access: {anonymous: delete}",
+    "a_default_of_another_registry": "service: {type: NodePorts}",
+    "a_store_of_another_kind": "store: {url: 'gs://bucket'}",
+    "a_digest_that_is_none": "image: {digest: latest}",
+    "a_rule_without_actions": "access: {rules: [{subject: anonymous}]}",
+    "a_rule_with_more": "access: {rules: [{subject: anonymous, actions: pull, allow: true}]}",
+    "redis_of_another_kind": "redis: {mode: internal}",
+    "a_role_that_is_none": "identity: {provider: irsa, roleArn: longshore}",
+    "an_annotation_that_is_no_text": "podAnnotations: {a: true}",
+    "a_controller_that_is_not_known": "ingress: {controller: nginx}",
+    "a_variable_that_is_not_of_tracing": "tracing: {variables: {PATH: a}}",
+    "a_negative_delay": "drain: {delaySeconds: -1}",
+}.items():
+    # A key that is given twice would be another mistake.
+    base = BUCKET if values.startswith("access") else "" if values.startswith("store") else OPEN
+    refused(f"schema_{name}", base + values, "values don't meet the specifications of the schema")
+
+
+# ---- What is rendered. ----
+
+@rendered(LOGIN)
+def the_least_that_is_needed(objects):
+    assert objects.kinds() == ["ConfigMap", "Deployment", "NetworkPolicy", "Pod", "PodDisruptionBudget", "Service", "ServiceAccount"]
+    deployment = objects.find("Deployment")
+    assert deployment["spec"]["replicas"] == 2
+    assert deployment["spec"]["strategy"]["rollingUpdate"] == {"maxUnavailable": 0, "maxSurge": 1}
+    assert objects.container["image"] == "longshore:0.1.0" and objects.container["args"] == ["serve"]
+    assert objects.env("LONGSHORE_STORE_URL") == "s3://bucket"
+    assert objects.env("LONGSHORE_SERVER_LISTEN") == "0.0.0.0:5000" and objects.env("LONGSHORE_ADMIN_LISTEN") == "0.0.0.0:5001"
+    assert objects.env("LONGSHORE_ACCESS_HTPASSWD_FILE") == "/etc/longshore/htpasswd/htpasswd"
+    assert objects.toml["access"] == {"authenticated": "push"}
+    assert objects.toml["server"] == {"drain_delay": "10s", "drain_timeout": "120s"}
+    assert objects.pod["terminationGracePeriodSeconds"] == 135
+    for probe, path in {"livenessProbe": "/livez", "readinessProbe": "/readyz", "startupProbe": "/livez"}.items():
+        assert objects.container[probe]["httpGet"] == {"path": path, "port": "admin"}
+    zones = [one["topologyKey"] for one in objects.pod["topologySpreadConstraints"]]
+    assert zones == ["topology.kubernetes.io/zone", "kubernetes.io/hostname"]
+
+
+@rendered(OPEN)
+def open_by_name(objects):
+    assert objects.toml["access"] == {"anonymous": "pull"}
+    assert objects.volume("htpasswd") is None and objects.volume("s3") is None
+
+
+@rendered(BUCKET + "config: {access: {anonymous: push}}")
+def open_by_name_in_config(objects):
+    assert objects.toml["access"] == {"anonymous": "push"}
+
+
+@rendered(BUCKET + "access: {rules: [{subject: anonymous, repositories: ['public/**', x], actions: [pull]}]}")
+def open_by_a_rule(objects):
+    assert objects.toml["access"]["rules"] == [{"subject": "anonymous", "repositories": ["public/**", "x"], "actions": ["pull"]}]
+
+
+@rendered(BUCKET + "access: {token: {realm: 'https://t/token', service: reg, issuer: t, groupsClaim: teams, keys: {existingConfigMap: jwks, key: keys.json}},"
+          " rules: [{subject: ['group:dev', 'user:ci'], repositories: 'team/**', actions: [pull, push]}, {subject: authenticated, actions: catalog}]}")
+def a_token_server(objects):
+    assert objects.toml["access"]["token"] == {"realm": "https://t/token", "service": "reg", "issuer": "t", "groups_claim": "teams"}
+    assert objects.env("LONGSHORE_ACCESS_TOKEN_KEYS_FILE") == "/etc/longshore/token/keys"
+    assert objects.volume("token")["configMap"] == {"name": "jwks", "items": [{"key": "keys.json", "path": "keys"}]}
+    assert len(objects.toml["access"]["rules"]) == 2
+
+
+@rendered(BUCKET + "access: {token: {realm: /token, service: reg, issuer: t, keys: {existingSecret: keys}}}")
+def a_token_server_with_keys_in_a_secret(objects):
+    assert objects.volume("token")["secret"]["secretName"] == "keys"
+
+
+@rendered(LOGIN.replace("'s3://bucket'", "'s3://bucket/p', s3: {endpoint: 'http://minio:9000', publicEndpoint: 'https://s3.example.com', region: eu-central-1, pathStyle: false, existingSecret: c, existingSecretKeys: {accessKeyId: AKI, secretAccessKey: SAK, sessionToken: ST}}"))
+def a_bucket_with_a_key(objects):
+    assert objects.toml["store"]["s3"] == {"endpoint": "http://minio:9000", "public_endpoint": "https://s3.example.com", "region": "eu-central-1", "path_style": False}
+    assert objects.env("LONGSHORE_STORE_S3_ACCESS_KEY_ID") == {"secretKeyRef": {"name": "c", "key": "AKI"}}
+    assert objects.env("LONGSHORE_STORE_S3_SECRET_ACCESS_KEY_FILE") == "/etc/longshore/s3/secret-access-key"
+    assert objects.env("LONGSHORE_STORE_S3_SESSION_TOKEN_FILE") == "/etc/longshore/s3/session-token"
+    assert objects.volume("s3")["secret"]["items"] == [{"key": "SAK", "path": "secret-access-key"}, {"key": "ST", "path": "session-token"}]
+
+
+@rendered(LOGIN.replace("'s3://bucket'", "'s3://bucket', s3: {accessKeyId: AKIA, existingSecret: c}"))
+def a_key_whose_id_is_no_secret(objects):
+    assert objects.toml["store"]["s3"]["access_key_id"] == "AKIA"
+    assert objects.env("LONGSHORE_STORE_S3_ACCESS_KEY_ID") is None
+
+
+@rendered("store: {url: /data, volume: {persistentVolumeClaim: {claimName: c}}}\nreplicas: 1\naccess: {anonymous: push}")
+def a_folder(objects):
+    assert objects.find("Deployment")["spec"]["strategy"] == {"type": "Recreate"}
+    assert objects.volume("data")["persistentVolumeClaim"]["claimName"] == "c"
+    assert not objects.has("PodDisruptionBudget")
+
+
+@rendered("store: {url: memory}\nreplicas: 1\naccess: {anonymous: push}")
+def memory(objects):
+    assert objects.env("LONGSHORE_STORE_URL") == "memory" and objects.volume("data") is None
+
+
+@rendered(LOGIN + "config: {manifests: {tags_per_push_max: 100, bytes_max: 8388608, mode: docker-legacy}, lists: {catalog: false}, store: {s3: {attempts_max: 3}},"
+          " uploads: {buffer_bytes: 1GiB}, log: {level: 'info,longshore::store=debug'}, server: {connections_max: 1000000}, cache: null}")
+def settings_of_every_type(objects):
+    toml = objects.toml
+    assert toml["manifests"] == {"tags_per_push_max": 100, "bytes_max": 8388608, "mode": "docker-legacy"}
+    assert toml["lists"] == {"catalog": False} and toml["store"] == {"s3": {"attempts_max": 3}}
+    assert toml["uploads"]["buffer_bytes"] == "1GiB" and toml["log"] == {"format": "json", "level": "info,longshore::store=debug"}
+    assert toml["server"] == {"drain_delay": "10s", "drain_timeout": "120s", "connections_max": 1000000}
+
+
+@rendered(LOGIN + """config: {server: {tls: {key_file: k, certificate_file: "a\\"b\\\\c<&>\\u00fc\\t{{ .Release.Name }}"}}}""")
+def texts_that_are_hard_to_write(objects):
+    assert objects.toml["server"]["tls"]["certificate_file"] == "a\"b\\c<&>ü\t{{ .Release.Name }}"
+
+
+@rendered(OPEN + "delivery: redirect\nlog: {format: text, level: debug}\ntrustedProxies: ['10.0.0.0/8', 'fd00::/8']")
+def typed_settings(objects):
+    assert objects.toml["blobs"] == {"delivery": "redirect"} and objects.toml["log"] == {"format": "text", "level": "debug"}
+    assert objects.toml["server"]["trusted_proxies"] == "10.0.0.0/8,fd00::/8"
+
+
+@rendered(OPEN + "drain: {delaySeconds: 0, timeoutSeconds: 600, preStopSeconds: 7, marginSeconds: 3}")
+def draining(objects):
+    assert objects.pod["terminationGracePeriodSeconds"] == 610
+    assert objects.container["lifecycle"] == {"preStop": {"sleep": {"seconds": 7}}}
+    assert objects.toml["server"] == {"drain_delay": "0s", "drain_timeout": "600s"}
+
+
+@rendered(LOGIN + "tls: {existingSecret: cert, existingSecretKeys: {certificate: c.pem, key: k.pem}}\ningress: {enabled: true, controller: ingress-nginx, className: nginx, hosts: [a.example.com, b.example.com], tls: [{secretName: t, hosts: [a.example.com]}]}")
+def tls_up_to_the_pod(objects):
+    assert objects.env("LONGSHORE_SERVER_TLS_CERTIFICATE_FILE") == "/etc/longshore/tls/tls.crt"
+    assert objects.volume("tls")["secret"]["items"] == [{"key": "c.pem", "path": "tls.crt"}, {"key": "k.pem", "path": "tls.key"}]
+    assert objects.find("Service")["spec"]["ports"][0]["name"] == "https"
+    ingress = objects.find("Ingress")
+    assert ingress["metadata"]["annotations"]["nginx.ingress.kubernetes.io/backend-protocol"] == "HTTPS"
+    assert [rule["host"] for rule in ingress["spec"]["rules"]] == ["a.example.com", "b.example.com"]
+    assert ingress["spec"]["rules"][0]["http"]["paths"][0]["backend"]["service"]["port"] == {"name": "https"}
+    test = objects.find("Pod", "-test")["spec"]["containers"][0]["env"]
+    assert {"name": "INSECURE", "value": "yes"} in test and test[0]["value"] == "https://r-longshore.ns.svc:5000"
+
+
+for controller, wanted in {
+    "none": {},
+    "traefik": {},
+    "ingress-nginx": {"nginx.ingress.kubernetes.io/proxy-body-size": "0", "nginx.ingress.kubernetes.io/proxy-request-buffering": "off",
+                      "nginx.ingress.kubernetes.io/proxy-buffering": "off", "nginx.ingress.kubernetes.io/proxy-read-timeout": "300"},
+    "nginx-inc": {"nginx.org/client-max-body-size": "0", "nginx.org/proxy-buffering": "false",
+                  "nginx.org/location-snippets": "proxy_request_buffering off;"},
+    "alb": {"alb.ingress.kubernetes.io/target-type": "ip", "alb.ingress.kubernetes.io/healthcheck-port": "5001",
+            "alb.ingress.kubernetes.io/load-balancer-attributes": "idle_timeout.timeout_seconds=300",
+            "alb.ingress.kubernetes.io/target-group-attributes": "deregistration_delay.timeout_seconds=130"},
+    "haproxy": {"haproxy.org/timeout-server": "300s"},
+}.items():
+    def ingress_of_a_controller(objects, wanted=wanted):
+        annotations = objects.find("Ingress")["metadata"].get("annotations", {})
+        assert wanted.items() <= annotations.items(), annotations
+        assert bool(wanted) == bool(annotations)
+    ingress_of_a_controller.__name__ = f"ingress_of_{controller}"
+    rendered(OPEN + f"ingress: {{enabled: true, controller: {controller}, hosts: [a.b]}}")(ingress_of_a_controller)
+
+
+@rendered(OPEN + "ingress: {enabled: true, controller: ingress-nginx, hosts: [a.b], annotations: {nginx.ingress.kubernetes.io/proxy-body-size: 5g}, labels: {x: z}}")
+def annotations_go_before_those_of_the_controller(objects):
+    metadata = objects.find("Ingress")["metadata"]
+    assert metadata["annotations"]["nginx.ingress.kubernetes.io/proxy-body-size"] == "5g" and metadata["labels"]["x"] == "z"
+
+
+@rendered(OPEN + "gateway: {enabled: true, parentRefs: [{name: g, namespace: infra, sectionName: https}], hostnames: [r.example.com], filters: [{type: RequestHeaderModifier, requestHeaderModifier: {set: [{name: X-A, value: b}]}}]}")
+def a_route_of_the_gateway(objects):
+    spec = objects.find("HTTPRoute")["spec"]
+    assert spec["rules"][0]["timeouts"] == {"request": "0s"} and spec["hostnames"] == ["r.example.com"]
+    assert spec["rules"][0]["backendRefs"] == [{"name": "r-longshore", "port": 5000}]
+
+
+@rendered(OPEN + "gateway: {enabled: true, parentRefs: [{name: g}], requestTimeout: ''}")
+def a_route_without_a_timeout_of_its_own(objects):
+    assert "timeouts" not in objects.find("HTTPRoute")["spec"]["rules"][0]
+
+
+@rendered(OPEN + "autoscaling: {enabled: true, minReplicas: 3, maxReplicas: 9, targetMemoryUtilizationPercentage: 80,"
+          " metrics: [{type: Pods, pods: {metric: {name: longshore_upload_inflight_bytes}, target: {type: AverageValue, averageValue: 200M}}}]}")
+def scaling(objects):
+    spec = objects.find("HorizontalPodAutoscaler")["spec"]
+    assert (spec["minReplicas"], spec["maxReplicas"]) == (3, 9)
+    assert [metric["type"] for metric in spec["metrics"]] == ["Resource", "Resource", "Pods"]
+    assert spec["behavior"]["scaleDown"]["stabilizationWindowSeconds"] == 300
+    assert objects.find("PodDisruptionBudget")["spec"]["maxUnavailable"] == 1
+
+
+@rendered(OPEN + "replicas: 1")
+def one_pod_has_no_budget(objects):
+    assert not objects.has("PodDisruptionBudget")
+
+
+@rendered(OPEN + "replicas: 1\npodDisruptionBudget: {enabled: 'true', maxUnavailable: null, minAvailable: 50%}")
+def a_budget_that_is_asked_for(objects):
+    spec = objects.find("PodDisruptionBudget")["spec"]
+    assert spec["minAvailable"] == "50%" and "maxUnavailable" not in spec
+
+
+@rendered(OPEN, "--set", "podDisruptionBudget.enabled=false")
+def a_budget_that_is_not_wanted(objects):
+    assert not objects.has("PodDisruptionBudget")
+
+
+@rendered(OPEN + "networkPolicy: {registryFrom: [{namespaceSelector: {}}], adminFrom: [{podSelector: {matchLabels: {app: prometheus}}}],"
+          " extraIngress: [{ports: [{port: 1}]}], egress: {enabled: true, rules: [{ports: [{port: 443}]}]}}\nredis: {mode: development}")
+def who_reaches_whom(objects):
+    spec = objects.find("NetworkPolicy")["spec"]
+    assert spec["policyTypes"] == ["Ingress", "Egress"] and len(spec["ingress"]) == 3 and len(spec["egress"]) == 3
+    assert spec["ingress"][0]["from"] == [{"namespaceSelector": {}}]
+    redis = objects.find("NetworkPolicy", "-redis")["spec"]
+    assert redis["ingress"][0]["from"][0]["podSelector"]["matchLabels"]["app.kubernetes.io/component"] == "registry"
+
+
+@rendered(OPEN)
+def the_admin_port_is_closed(objects):
+    ingress = objects.find("NetworkPolicy")["spec"]["ingress"]
+    assert ingress == [{"ports": [{"port": "registry", "protocol": "TCP"}]}]
+
+
+@rendered(OPEN + "networkPolicy: {enabled: false}")
+def no_policy(objects):
+    assert not objects.has("NetworkPolicy")
+
+
+@rendered(OPEN + f"identity: {{provider: irsa, roleArn: '{ARN}'}}\nserviceAccount: {{annotations: {{a: b}}, labels: {{c: d}}, name: own}}")
+def irsa(objects):
+    account = [one for one in objects.all if one["kind"] == "ServiceAccount"][0]
+    annotations = account["metadata"]["annotations"]
+    assert annotations["eks.amazonaws.com/role-arn"] == ARN and annotations["a"] == "b"
+    assert annotations["eks.amazonaws.com/sts-regional-endpoints"] == "true"
+    assert account["metadata"]["name"] == objects.pod["serviceAccountName"] == "own"
+    assert account["automountServiceAccountToken"] is False
+
+
+@rendered(OPEN + f"identity: {{provider: web-identity, roleArn: '{ARN}', tokenExpirationSeconds: 900}}")
+def web_identity(objects):
+    assert objects.env("AWS_ROLE_ARN") == ARN
+    assert objects.env("AWS_WEB_IDENTITY_TOKEN_FILE") == "/var/run/secrets/longshore/identity/token"
+    source = objects.volume("identity")["projected"]["sources"][0]["serviceAccountToken"]
+    assert source == {"audience": "sts.amazonaws.com", "expirationSeconds": 900, "path": "token"}
+
+
+@rendered(OPEN + "identity: {provider: pod-identity}\nserviceAccount: {create: false, name: theirs}")
+def pod_identity(objects):
+    assert not objects.has("ServiceAccount") and objects.pod["serviceAccountName"] == "theirs"
+
+
+@rendered(OPEN + "identity: {provider: azure, azureClientId: c}")
+def azure(objects):
+    assert objects.find("ServiceAccount")["metadata"]["annotations"]["azure.workload.identity/client-id"] == "c"
+    assert objects.find("Deployment")["spec"]["template"]["metadata"]["labels"]["azure.workload.identity/use"] == "true"
+
+
+@rendered(OPEN + "identity: {provider: gke, gcpServiceAccount: a@p.iam.gserviceaccount.com}")
+def gke(objects):
+    assert objects.find("ServiceAccount")["metadata"]["annotations"]["iam.gke.io/gcp-service-account"] == "a@p.iam.gserviceaccount.com"
+
+
+@rendered(OPEN + "redis: {mode: external, url: 'rediss://a:1,rediss://b:1', topology: sentinel, primary: main, username: u, existingSecret: s, key: k, prefix: p}\ncaBundle: {existingConfigMap: ca, key: bundle.pem}")
+def redis_outside(objects):
+    assert objects.toml["cache"] == {"redis": "rediss://a:1,rediss://b:1", "redis_topology": "sentinel", "redis_primary": "main",
+                                     "redis_username": "u", "redis_prefix": "p"}
+    assert objects.env("LONGSHORE_CACHE_REDIS_PASSWORD_FILE") == "/etc/longshore/redis/password"
+    assert objects.volume("redis")["secret"]["items"] == [{"key": "k", "path": "password"}]
+    assert objects.env("SSL_CERT_FILE") == "/etc/longshore/ca/ca.crt"
+    assert len([one for one in objects.all if one["kind"] == "Deployment"]) == 1
+
+
+@rendered(OPEN + "redis: {mode: development}")
+def redis_for_development(objects):
+    assert objects.toml["cache"] == {"redis": "redis://r-longshore-redis:6379"}
+    pod = objects.find("Deployment", "-redis")["spec"]["template"]["spec"]
+    assert pod["containers"][0]["image"] == "redis:7.2"
+    # It must never be taken for one of ours.
+    labels = objects.find("Deployment", "-redis")["spec"]["template"]["metadata"]["labels"]
+    assert not objects.find("Service")["spec"]["selector"].items() <= labels.items()
+    assert objects.find("Service", "-redis")["spec"]["selector"].items() <= labels.items()
+
+
+@rendered(OPEN + "schema1Key: {existingSecret: s, key: signing.pem}")
+def a_key_for_schema_1(objects):
+    assert objects.env("LONGSHORE_MANIFESTS_SCHEMA1_KEY_FILE") == "/etc/longshore/schema1/key.pem"
+    assert objects.volume("schema1")["secret"]["items"] == [{"key": "signing.pem", "path": "key.pem"}]
+
+
+@rendered(OPEN + "tracing: {endpoint: 'http://otel:4317', variables: {OTEL_TRACES_SAMPLER: always_on}}")
+def tracing(objects):
+    assert objects.env("OTEL_EXPORTER_OTLP_ENDPOINT") == "http://otel:4317" and objects.env("OTEL_TRACES_SAMPLER") == "always_on"
+    assert objects.env("OTEL_SERVICE_NAME") == "r-longshore"
+    assert objects.env("OTEL_RESOURCE_ATTRIBUTES") == "k8s.namespace.name=ns,k8s.pod.name=$(POD_NAME)"
+
+
+@rendered(OPEN + "serviceMonitor: {enabled: true, namespace: monitoring, labels: {release: prometheus}, interval: 15s, relabelings: [{action: labeldrop, regex: pod}], metricRelabelings: [{action: keep, sourceLabels: [__name__], regex: 'longshore_.*'}]}")
+def a_service_monitor(objects):
+    monitor = objects.find("ServiceMonitor")
+    assert monitor["metadata"]["namespace"] == "monitoring" and monitor["metadata"]["labels"]["release"] == "prometheus"
+    admin = objects.find("Service", "-admin")
+    assert monitor["spec"]["selector"]["matchLabels"].items() <= admin["metadata"]["labels"].items()
+    assert not monitor["spec"]["selector"]["matchLabels"].items() <= objects.find("Service")["metadata"]["labels"].items()
+    assert monitor["spec"]["endpoints"][0]["port"] == admin["spec"]["ports"][0]["name"]
+    assert monitor["spec"]["namespaceSelector"] == {"matchNames": ["ns"]}
+
+
+@rendered(OPEN + "prometheusRule: {enabled: true, labels: {role: alerts}, disabled: [LongshoreDown], extraRules: [{alert: Mine, expr: vector(1)}]}")
+def alerts(objects):
+    rules = objects.find("PrometheusRule")["spec"]["groups"][0]["rules"]
+    names = [rule["alert"] for rule in rules]
+    assert "LongshoreAbsent" in names and "LongshoreDown" not in names and names[-1] == "Mine"
+    for rule in rules[:-1]:
+        metrics = re.findall(r"\b(?:up|longshore_\w+)(.{0,45})", rule["expr"], re.DOTALL)
+        assert metrics and all(rest.startswith('{namespace="ns",service="r-longshore-admin"') for rest in metrics), rule["expr"]
+        assert rule["labels"]["severity"] in ("page", "ticket")
+    if shutil.which("promtool"):
+        with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
+            yaml.safe_dump({"groups": objects.find("PrometheusRule")["spec"]["groups"]}, file)
+            file.flush()
+            done = subprocess.run(["promtool", "check", "rules", file.name], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+@rendered(OPEN + "image: {registry: reg.example.com, repository: a/longshore, tag: v9, digest: 'sha256:" + "a" * 64 + "', pullPolicy: Always}\nimagePullSecrets: [{name: p}]")
+def an_image_by_digest(objects):
+    assert objects.container["image"] == "reg.example.com/a/longshore@sha256:" + "a" * 64
+    assert objects.pod["imagePullSecrets"] == [{"name": "p"}] and objects.container["imagePullPolicy"] == "Always"
+
+
+@rendered(OPEN + "service: {type: LoadBalancer, port: 443, nodePort: 30500, loadBalancerClass: c, loadBalancerSourceRanges: [10.0.0.0/8], externalTrafficPolicy: Local, trafficDistribution: PreferClose, ipFamilyPolicy: PreferDualStack, annotations: {a: b}, labels: {c: d}}\nlistenAddress: '[::]'")
+def a_load_balancer(objects):
+    service = objects.find("Service")
+    assert service["spec"]["type"] == "LoadBalancer" and service["spec"]["ports"][0]["nodePort"] == 30500
+    assert service["spec"]["loadBalancerSourceRanges"] == ["10.0.0.0/8"] and service["spec"]["trafficDistribution"] == "PreferClose"
+    assert service["metadata"]["annotations"] == {"a": "b"} and service["metadata"]["labels"]["c"] == "d"
+    assert objects.env("LONGSHORE_SERVER_LISTEN") == "[::]:5000"
+
+
+EXTRAS = OPEN + """
+commonLabels: {team: a}
+commonAnnotations: {owner: b}
+deploymentLabels: {d: e}
+deploymentAnnotations: {f: g}
+podLabels: {h: i, app.kubernetes.io/instance: other}
+podAnnotations: {j: k}
+extraEnv: [{name: A, value: "{{ .Release.Name }}"}, {name: LONGSHORE_LOG_LEVEL, value: debug}]
+extraEnvFrom: [{secretRef: {name: more}}]
+extraArgs: [--delivery, proxy]
+extraVolumes: [{name: scratch, emptyDir: {}}]
+extraVolumeMounts: [{name: scratch, mountPath: /scratch}]
+extraContainers: [{name: sidecar, image: "b:1"}]
+initContainers: [{name: first, image: "c:1", restartPolicy: Always}]
+extraObjects:
+  - {apiVersion: v1, kind: ConfigMap, metadata: {name: "{{ .Release.Name }}-more", namespace: ns, labels: {app.kubernetes.io/instance: r}}}
+  - |
+    apiVersion: v1
+    kind: ConfigMap
+    metadata: {name: text, namespace: ns, labels: {app.kubernetes.io/instance: "{{ .Release.Name }}"}}
+nodeSelector: {kubernetes.io/arch: amd64}
+tolerations: [{operator: Exists}]
+affinity: {podAntiAffinity: {preferredDuringSchedulingIgnoredDuringExecution: []}}
+priorityClassName: high
+runtimeClassName: gvisor
+schedulerName: mine
+dnsPolicy: None
+dnsConfig: {nameservers: [1.1.1.1]}
+hostAliases: [{ip: 10.0.0.1, hostnames: [minio]}]
+topologySpreadConstraints: [{maxSkew: 2, topologyKey: rack, whenUnsatisfiable: DoNotSchedule, labelSelector: {matchLabels: {a: b}}}]
+test: {enabled: false}
+"""
+
+
+@rendered(EXTRAS)
+def extra_everything(objects):
+    deployment = objects.find("Deployment")
+    template = deployment["spec"]["template"]
+    assert deployment["metadata"]["labels"]["d"] == "e" and deployment["metadata"]["annotations"] == {"f": "g", "owner": "b"}
+    assert template["metadata"]["labels"]["h"] == "i" and template["metadata"]["labels"]["app.kubernetes.io/instance"] == "r"
+    assert template["metadata"]["annotations"]["j"] == "k" and template["metadata"]["labels"]["team"] == "a"
+    assert all(one["metadata"]["labels"]["team"] == "a" for one in objects.all if one["kind"] == "Service")
+    assert objects.env("A") == "r" and objects.env("LONGSHORE_LOG_LEVEL") == "debug"
+    assert objects.container["envFrom"] == [{"secretRef": {"name": "more"}}] and objects.container["args"] == ["serve", "--delivery", "proxy"]
+    assert [one["name"] for one in objects.pod["containers"]] == ["longshore", "sidecar"]
+    assert objects.pod["initContainers"][0]["name"] == "first"
+    assert objects.pod["topologySpreadConstraints"] == [{"maxSkew": 2, "topologyKey": "rack", "whenUnsatisfiable": "DoNotSchedule", "labelSelector": {"matchLabels": {"a": "b"}}}]
+    names = [one["metadata"]["name"] for one in objects.all if one["kind"] == "ConfigMap"]
+    assert "r-more" in names and "text" in names and not objects.has("Pod")
+    for field in ("nodeSelector", "tolerations", "affinity", "priorityClassName", "runtimeClassName", "schedulerName", "dnsPolicy", "dnsConfig", "hostAliases"):
+        assert objects.pod[field], field
+
+
+@rendered(OPEN + "fullnameOverride: " + "n" * 60)
+def a_long_name(objects):
+    assert objects.name == "n" * 52
+
+
+@rendered(LOGIN + "test: {image: 'i:1', existingSecret: l, existingSecretKeys: {username: u, password: p}, repository: a/b, runAsUser: 1000}")
+def the_test_logs_in(objects):
+    pod = objects.find("Pod", "-test")
+    assert pod["metadata"]["annotations"]["helm.sh/hook"] == "test"
+    assert {"name": "LOGIN", "value": "/login"} in pod["spec"]["containers"][0]["env"]
+    assert [one["key"] for one in pod["spec"]["volumes"][2]["secret"]["items"]] == ["u", "p"]
+
+
+CHECKSUM = "checksum/config"
+
+
+def checksum_follows_the_file():
+    """Another file is another checksum; what the file does not hold changes nothing."""
+    def checksum(values):
+        return render(values).find("Deployment")["spec"]["template"]["metadata"]["annotations"][CHECKSUM]
+    first = checksum(OPEN)
+    assert checksum(OPEN + "config: {lists: {page_max: 10}}") != first
+    assert checksum(OPEN + "replicas: 4") == first
+
+
+def run_case(case):
+    name, function = case
+    try:
+        function()
+        return name, None
+    except AssertionError as error:
+        line = traceback.extract_tb(error.__traceback__)[-1]
+        return name, f"{error or line.line} ({line.filename.rsplit('/', 1)[-1]}:{line.lineno})"
+    except Exception as error:  # Whatever went wrong, the other cases are asked, too.
+        return name, f"{type(error).__name__}: {str(error)[:1500]}"
+
+
+def main():
+    def expect_refusal(values, message):
+        def ask():
+            try:
+                render(values)
+            except Refused as error:
+                assert message in str(error), f"refused with other words: {error}"
+            else:
+                raise AssertionError("it was rendered")
+        return ask
+
+    cases = [(name, expect_refusal(values, message)) for name, values, message in REFUSED]
+    cases += [(name, lambda values=values, arguments=arguments, look=look: look(render(values, *arguments)))
+              for name, values, arguments, look in RENDERED]
+    cases.append(("checksum_follows_the_file", checksum_follows_the_file))
+    assert len({name for name, _ in cases}) == len(cases), "two cases have one name"
+    if sys.argv[1:]:
+        cases = [case for case in cases if any(word in case[0] for word in sys.argv[1:])]
+    started, failed = time.monotonic(), 0
+    with ThreadPoolExecutor(2) as pool:
+        for name, problem in pool.map(run_case, cases):
+            if problem:
+                failed += 1
+                print(f"FAILED {name}: {problem}")
+            else:
+                print(f"ok {name}")
+    if not shutil.which("promtool"):
+        print("not run promtool on the alerts: it is not installed")
+    if not LONGSHORE.exists():
+        print(f"not run whether Longshore takes the settings: there is no {LONGSHORE}")
+    print(f"{time.monotonic() - started:.0f} s")
+    print(f"chart: {len(cases) - failed} passed, {failed} failed")
+    sys.exit(1 if failed else 0)
+
+
+main()

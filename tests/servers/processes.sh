@@ -92,12 +92,14 @@ start_minio() {
 }
 
 start_versitygw() {
-  # The folder of the metadata must not have the folder of the data as a prefix of its path.
+  # Its metadata are extended attributes, which appear together with the data. With `--sidecar` they
+  # are files of their own and appear before it: a reader gets old data with the new ETag, and its
+  # compare-and-swap overwrites what it has not seen.
   local folder=$process_scratch/versitygw
-  mkdir -p "$folder/data" "$folder/metadata"
+  mkdir -p "$folder/data"
   choose_address
   start_process versitygw env ROOT_ACCESS_KEY="$s3_access_key" ROOT_SECRET_KEY="$s3_secret_key" \
-    versitygw --port "$address" --keep-alive --quiet posix --sidecar "$folder/metadata" "$folder/data"
+    versitygw --port "$address" --keep-alive --quiet posix "$folder/data"
   # It answers an unsigned request with 403, which is an answer.
   wait_until versitygw curl -sS "http://$address/"
   use_s3 "$address"

@@ -1,12 +1,13 @@
 """Clients that push and pull through an address until they are told to stop, and count.
 
-    load.py ADDRESS SECONDS_MAX PULLERS PUSHERS
+    load.py ADDRESS SECONDS_MAX PULLERS PUSHERS        LOAD_LOGIN=user:password where that is needed
 
 A client gives up where Docker's engine does, and not before: a blob is begun anew up to four times,
 in either direction; a manifest is asked for and pushed once. Ends on SIGTERM, after the operation
 that each client is in, and prints one line of JSON.
 """
 
+import base64
 import hashlib
 import http.client
 import json
@@ -22,6 +23,8 @@ WAIT = 1.0
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 
 address, seconds_max, pullers, pushers = sys.argv[1], float(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
+login = os.environ.get("LOAD_LOGIN")
+credentials = {"Authorization": "Basic " + base64.b64encode(login.encode()).decode()} if login else {}
 stop = threading.Event()
 signal.signal(signal.SIGTERM, lambda *_: stop.set())
 lock = threading.Lock()
@@ -47,7 +50,7 @@ class Client:
         for last in (False, True):
             fresh = self.connection.sock is None
             try:
-                self.connection.request(method, path, body=body, headers=headers or {})
+                self.connection.request(method, path, body=body, headers={**credentials, **(headers or {})})
                 answer = self.connection.getresponse()
                 content = answer.read()
                 break

@@ -146,6 +146,9 @@ pub fn api(
     let delivery = match settings.blobs.delivery {
         config::Delivery::Proxy => api::Delivery::Proxy,
         config::Delivery::Redirect => api::Delivery::Redirect,
+        config::Delivery::Auto => {
+            api::Delivery::RedirectWithin(settings.blobs.redirect_networks.0.clone())
+        }
     };
     let api_settings = api::Settings {
         delivery,

@@ -296,7 +296,11 @@ impl Default for UploadSettings {
 pub struct BlobSettings {
     /// `proxy`: the registry streams blobs itself. `redirect`: it sends clients to the store with
     /// a presigned URL, which needs an S3 store that they can reach (`store.s3.public_endpoint`).
+    /// `auto`: it redirects clients in `blobs.redirect_networks` and streams to all others.
     pub delivery: Delivery,
+    /// For `auto`: the networks whose clients can reach the store. The address of a client is the
+    /// one that `server.trusted_proxies` report.
+    pub redirect_networks: Networks,
     /// How long a presigned URL is valid.
     pub redirect_ttl: Duration,
     /// How long the presigned URL of a blob stays the same, so that caches on the way can answer.
@@ -310,6 +314,7 @@ impl Default for BlobSettings {
     fn default() -> Self {
         Self {
             delivery: Delivery::Proxy,
+            redirect_networks: Networks::default(),
             redirect_ttl: Duration::from_mins(20),
             redirect_step: Duration::from_mins(5),
             delete: true,

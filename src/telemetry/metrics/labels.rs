@@ -124,6 +124,9 @@ label! {
     pub ServeReason as "reason" {
         /// `blobs.delivery` says so.
         Configured => "configured",
+        /// The client is in a network that can reach the store, or in none of them
+        /// (`blobs.redirect_networks`).
+        Network => "network",
         /// They are kept in the entry of the blob: there is nothing to redirect to.
         Inline => "inline",
         /// The store has no URLs for clients.

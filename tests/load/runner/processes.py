@@ -42,6 +42,9 @@ def pinned(core, command):
 class Process:
     """A server that runs, with its cost."""
 
+    # Those that were started and not yet stopped here.
+    running = []
+
     def __init__(self, name, command, port, core, environment=None, log=None):
         self.name, self.port, self.address = name, port, f"127.0.0.1:{port}"
         self.log = open(log, "wb")
@@ -52,7 +55,7 @@ class Process:
             pinned(core, command), env=env, stdout=self.log, stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-        self.started = time.monotonic()
+        Process.running.append(self)
 
     def wait(self, path="/", seconds=60, pause=0.02):
         """Until it answers anything at all; with `path`, over HTTP."""
@@ -70,7 +73,18 @@ class Process:
             except OSError:
                 pass
             time.sleep(pause)
-        raise RuntimeError(f"{self.name} did not start; see {self.log.name}")
+        raise RuntimeError(f"{self.name} did not start; {self.ending() or 'it still runs'}")
+
+    def ending(self):
+        """How it ended, if it did so by itself, and the last that it said."""
+        status = self.process.poll()
+        if status is None:
+            return None
+        # A registry that is told to end by somebody else ends with 0 and says nothing at `warn`.
+        how = f"signal {signal.Signals(-status).name}" if status < 0 else f"status {status}"
+        with open(self.log.name, errors="replace") as log:
+            said = log.read()[-1000:].strip() or "an empty log"
+        return f"{self.name} had ended by itself with {how}: {said}"
 
     def cpu(self):
         """Seconds of CPU, of the whole process, by the kernel's count."""
@@ -87,6 +101,8 @@ class Process:
         raise RuntimeError(f"{self.name} has no {field}")
 
     def stop(self):
+        if self in Process.running:
+            Process.running.remove(self)
         if self.process.poll() is None:
             os.killpg(self.process.pid, signal.SIGTERM)
             try:
@@ -112,9 +128,8 @@ class Servers:
 
     def __exit__(self, *_):
         for process in reversed(self.running):
-            status = process.process.poll()
-            if status is not None:
-                print(f"{process.name} had ended by itself, with status {status}", flush=True)
+            if ended := process.ending():
+                print(ended, flush=True)
             process.stop()
         shutil.rmtree(self.folder, ignore_errors=True)
 
@@ -127,8 +142,11 @@ class Servers:
         return process.wait(path, pause=pause)
 
     def stop(self, process):
+        ended = process.ending()
         process.stop()
         self.running.remove(process)
+        if ended:
+            raise RuntimeError(ended)
 
     def null_store(self, *options, name="store"):
         command = [LOAD, "store", "--listen", "127.0.0.1:PORT", *options]
@@ -197,6 +215,12 @@ def registry_environment(store, settings):
     return environment
 
 
+def failure(what):
+    """What went wrong, and with it every server that is gone: mostly that is why."""
+    ended = [process.ending() for process in Process.running]
+    return RuntimeError("\n".join([what, *filter(None, ended)]))
+
+
 def load(*arguments, core=OTHER_CORE):
     """Runs the load program and returns the text that it prints."""
     command = pinned(core, [LOAD, *map(str, arguments)])
@@ -204,7 +228,7 @@ def load(*arguments, core=OTHER_CORE):
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=RUN_SECONDS_MAX
     )
     if ran.returncode != 0:
-        raise RuntimeError(f"{' '.join(command)}: {ran.stderr.strip()}")
+        raise failure(f"{' '.join(command)}: {ran.stderr.strip()}")
     return ran.stdout
 
 
@@ -213,7 +237,7 @@ def measured(*arguments):
     report = json.loads(load(*arguments))
     for part in [report, *[value for value in report.values() if isinstance(value, dict)]]:
         if part.get("errors"):
-            raise RuntimeError(f"{arguments[0]}: {part['errors']} errors, {part['first_error']}")
+            raise failure(f"{arguments[0]}: {part['errors']} errors, {part['first_error']}")
     return report
 
 

@@ -51,7 +51,7 @@ use super::{
     ByteStream, Deadline, Entry, EntryKey, Error, Listed, Listing, Location, MultipartId,
     ObjectStore, Part, Prefix, PresignGet, Version,
 };
-use crate::telemetry::metrics::Metrics;
+use crate::telemetry::metrics::{Metrics, PresignKey};
 
 /// Entries are headers, manifests and the tails of uploads; more than this is none of ours.
 const ENTRY_BYTES_MAX: u64 = 256 * 1024 * 1024;
@@ -73,6 +73,7 @@ pub struct S3 {
     /// Signs URLs for clients, who may reach the store by another name. Never sends anything.
     public: Client,
     presigner: Presigner,
+    metrics: Metrics,
     transport: Transport,
     bucket: String,
     root: String,
@@ -119,6 +120,7 @@ impl S3 {
             public: Client::from_conf(public.unwrap_or_else(|| config.clone())),
             client: Client::from_conf(config),
             presigner: Presigner::new(credentials),
+            metrics: metrics.clone(),
             transport,
             bucket: settings.bucket,
             root,
@@ -424,11 +426,13 @@ impl ObjectStore for S3 {
         let validity = validity(dated, valid_for)?;
         let key = self.bytes_key(location);
         if let Some(url) = self.presigner.sign(&key, dated, valid_for) {
+            self.metrics.presigned.add_one((PresignKey::Cached,));
             return Ok(Some(url));
         }
         let request = self.public.get_object().bucket(&self.bucket).key(&key);
         let signed = request.response_content_type(BYTES_MEDIA_TYPE).presigned(validity).await;
         let url = signed.map_err(|error| failure::of(&error))?.uri().to_owned();
+        self.metrics.presigned.add_one((PresignKey::Derived,));
         self.presigner.learn(&url, &key, dated, valid_for, self.now());
         Ok(Some(url))
     }

@@ -209,6 +209,17 @@ label! {
 }
 
 label! {
+    /// Where the key came from that signed a URL.
+    pub PresignKey as "result" {
+        /// It was at hand.
+        Cached => "cached",
+        /// The SDK derived it: once a minute in each process, and when the day or the credentials
+        /// change. If it is always so, its URLs are not understood.
+        Derived => "derived",
+    }
+}
+
+label! {
     /// What is looked up in a cache.
     pub Cached as "cache" {
         /// What a tag points at.

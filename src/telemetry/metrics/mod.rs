@@ -23,7 +23,7 @@ pub use self::family::{Counter, Family, Gauge, Histogram, Sum};
 pub use self::label::{Label, LabelSet, Labels};
 pub use self::labels::{
     AuthMethod, AuthResult, CacheLayer, CacheOperation, CacheResult, Cached, Commit,
-    ConditionalWrite, Method, Route, S3Operation, S3Outcome, ServeMode, ServeReason, Status,
+    ConditionalWrite, Method, PresignKey, Route, S3Operation, S3Outcome, ServeMode, ServeReason, Status,
     Version, WatchedFile,
 };
 pub use self::reference::reference_markdown;

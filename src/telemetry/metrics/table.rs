@@ -11,7 +11,7 @@ use super::family::{Counter, Counts, Gauge, Histogram, Kind, Levels, Spreads, Su
 use super::label::{LabelSet, Labels};
 use super::labels::{
     AuthMethod, AuthResult, CacheLayer, CacheOperation, CacheResult, Cached, Commit,
-    ConditionalWrite, Method, Route, S3Operation, S3Outcome, ServeMode, ServeReason, Status,
+    ConditionalWrite, Method, PresignKey, Route, S3Operation, S3Outcome, ServeMode, ServeReason, Status,
     Version, WatchedFile,
 };
 
@@ -181,6 +181,9 @@ table! {
     /// Conditional writes that lost against another one. Some are ordinary: two pushes of one tag.
     s3_conflicts: Counter<(ConditionalWrite,)> = Counts
         "longshore_s3_cas_conflicts_total", Count, [];
+    /// URLs that were signed for clients, by where the key came from.
+    presigned: Counter<(PresignKey,)> = Counts
+        "longshore_presign_cache_total", Count, [];
     /// Lookups in the caches.
     cache_requests: Counter<(Cached, CacheLayer, CacheResult)> = Counts
         "longshore_cache_requests_total", Count, [];

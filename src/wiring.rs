@@ -319,7 +319,11 @@ pub async fn serve(
     if let Some(address) = settings.admin.listen {
         let (listener, address) = listen(address).await?;
         tracing::info!("admin port {address}");
-        let admin = Admin { readiness: readiness.clone(), metrics: metrics.clone() };
+        let admin = Admin {
+            readiness: readiness.clone(),
+            metrics: metrics.clone(),
+            aliases: settings.metrics.aliases,
+        };
         let connections = TaskTracker::new();
         connections.spawn(admin.run(listener, stopped, connections.clone()));
     }

@@ -101,9 +101,10 @@ impl Exchange {
     }
 
     fn count(&self, received: Option<u64>) {
-        let (metrics, status) = (&self.metrics, self.status.map_or(Status::None, counted_status));
-        metrics.http_requests.add_one((self.route, counted_method(&self.method), status));
-        metrics.http_duration.took((self.route,), self.begun.elapsed());
+        let (metrics, method) = (&self.metrics, counted_method(&self.method));
+        let status = self.status.map_or(Status::None, counted_status);
+        metrics.http_requests.add_one((self.route, method, status));
+        metrics.http_duration.took((self.route, method), self.begun.elapsed());
         metrics.http_response_bytes.had((self.route,), self.sent);
         if let Some(received) = received {
             metrics.http_request_bytes.had((self.route,), received);

@@ -21,6 +21,7 @@ use crate::auth::Rule;
 pub struct Settings {
     pub server: ServerSettings,
     pub admin: AdminSettings,
+    pub metrics: MetricsSettings,
     pub access: AccessSettings,
     pub store: StoreSettings,
     pub uploads: UploadSettings,
@@ -78,6 +79,14 @@ pub struct AdminSettings {
     /// The address and port of `/livez`, `/readyz` and `/metrics`. There is no login there and no
     /// TLS: let only those reach it who watch. Without it there is no such port.
     pub listen: Option<SocketAddr>,
+}
+
+/// What is told on the admin port at `/metrics`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct MetricsSettings {
+    /// Whether the metrics of HTTP are there a second time by the names of distribution
+    /// (`registry_http_requests_total`), for dashboards that were made for it.
+    pub aliases: bool,
 }
 
 /// With both files the registry speaks HTTPS, and nothing else. They are read again when they

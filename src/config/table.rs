@@ -31,6 +31,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     row("server.tls.certificate_file", Text(path, |s| &mut s.server.tls.certificate_file)),
     row("server.tls.key_file", Text(path, |s| &mut s.server.tls.key_file)),
     row("admin.listen", Value(|s| &mut s.admin.listen)),
+    row("metrics.aliases", Value(|s| &mut s.metrics.aliases)),
     row("access.anonymous", Value(|s| &mut s.access.anonymous)),
     row("access.authenticated", Value(|s| &mut s.access.authenticated)),
     row("access.htpasswd_file", Text(path, |s| &mut s.access.htpasswd_file)),

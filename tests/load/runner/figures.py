@@ -143,6 +143,10 @@ class Bench:
                     path = lambda of: of[2][0] if at == 2 else of[at]
                     a = self.ask(ours, path(mine), method, expect)
                     b = self.ask(peer, path(theirs), method, expect)
+                    if not b["rate"]:
+                        # In a short run on a busy machine that happens.
+                        self.left_out(f"{name}: {label} answered nothing within a run")
+                        continue
                     bounds = (floor, goal) if v3 else (None, None)
                     row = self.figure(group, f"{name}: Longshore ÷ {label}", "×", *bounds)
                     row.add(a["rate"] / b["rate"])

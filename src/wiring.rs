@@ -335,8 +335,9 @@ pub async fn serve(
     let tasks = TaskTracker::new();
     let api = api(settings, store, authorizer, &metrics, &tasks)?;
     let (listener, address) = listen(settings.server.listen).await?;
-    tracing::info!(store = %settings.store.url, "listening on {address}");
     readiness.started();
+    // Last, because whoever waits for this line may ask `/readyz` at once.
+    tracing::info!(store = %settings.store.url, "listening on {address}");
     let shutdown = async {
         shutdown.await;
         readiness.draining();

@@ -146,6 +146,9 @@ pub fn api(
     let delivery = match settings.blobs.delivery {
         config::Delivery::Proxy => api::Delivery::Proxy,
         config::Delivery::Redirect => api::Delivery::Redirect,
+        config::Delivery::Auto => {
+            api::Delivery::RedirectWithin(settings.blobs.redirect_networks.0.clone())
+        }
     };
     let api_settings = api::Settings {
         delivery,
@@ -316,7 +319,11 @@ pub async fn serve(
     if let Some(address) = settings.admin.listen {
         let (listener, address) = listen(address).await?;
         tracing::info!("admin port {address}");
-        let admin = Admin { readiness: readiness.clone(), metrics: metrics.clone() };
+        let admin = Admin {
+            readiness: readiness.clone(),
+            metrics: metrics.clone(),
+            aliases: settings.metrics.aliases,
+        };
         let connections = TaskTracker::new();
         connections.spawn(admin.run(listener, stopped, connections.clone()));
     }
@@ -328,8 +335,9 @@ pub async fn serve(
     let tasks = TaskTracker::new();
     let api = api(settings, store, authorizer, &metrics, &tasks)?;
     let (listener, address) = listen(settings.server.listen).await?;
-    tracing::info!(store = %settings.store.url, "listening on {address}");
     readiness.started();
+    // Last, because whoever waits for this line may ask `/readyz` at once.
+    tracing::info!(store = %settings.store.url, "listening on {address}");
     let shutdown = async {
         shutdown.await;
         readiness.draining();

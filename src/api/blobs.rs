@@ -10,7 +10,7 @@ use http::header::{
 use http::{HeaderValue, StatusCode};
 
 use super::headers::{self, DOCKER_CONTENT_DIGEST, Precondition, Selection, value};
-use super::{Context, Delivery, Error};
+use super::{Context, Error};
 use crate::oci::{Digest, ErrorCode, RepositoryName};
 use crate::registry::{Blob, Content};
 use crate::telemetry::metrics::{ServeMode, ServeReason};
@@ -29,10 +29,9 @@ pub(super) async fn get(
         return Ok(answer);
     }
     let serve = |mode, reason| cx.api.metrics.blob_serves.add_one((mode, reason));
-    if cx.api.settings.delivery == Delivery::Redirect
-        && let Some(url) = signed_url(cx, &blob).await?
-    {
-        serve(ServeMode::Redirect, ServeReason::Configured);
+    let (redirects, reason) = cx.api.settings.delivery.to(cx.client);
+    if redirects && let Some(url) = signed_url(cx, &blob).await? {
+        serve(ServeMode::Redirect, reason);
         return Ok(redirect(&blob, &url));
     }
     let selection = headers::selection(&cx.headers, digest, blob.size);
@@ -46,7 +45,12 @@ pub(super) async fn get(
         StatusCode::PARTIAL_CONTENT => ServeMode::Range,
         _ => ServeMode::Proxy,
     };
-    serve(mode, reason(&blob, cx.api.settings.delivery));
+    let reason = match blob.content {
+        Content::Inline(_) => ServeReason::Inline,
+        Content::Stored(_) if redirects => ServeReason::NoUrl,
+        Content::Stored(_) => reason,
+    };
+    serve(mode, reason);
     let mut response = Response::new(Body::from_stream(bytes));
     describe(&mut response, &blob);
     *response.status_mut() = status;
@@ -56,15 +60,6 @@ pub(super) async fn get(
         response.headers_mut().insert(CONTENT_RANGE, value(&of));
     }
     Ok(response)
-}
-
-/// Why the bytes of a blob come through this process.
-fn reason(blob: &Blob, delivery: Delivery) -> ServeReason {
-    match (&blob.content, delivery) {
-        (Content::Inline(_), _) => ServeReason::Inline,
-        (Content::Stored(_), Delivery::Proxy) => ServeReason::Configured,
-        (Content::Stored(_), Delivery::Redirect) => ServeReason::NoUrl,
-    }
 }
 
 /// Checking if content exists in the registry — end-2, `HEAD /v2/<name>/blobs/<digest>`. Never a

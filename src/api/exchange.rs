@@ -9,7 +9,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::response::Response;
@@ -100,10 +100,11 @@ impl Exchange {
         http::Response::from_parts(head, Observed { body, exchange: self })
     }
 
-    fn count(&self, received: Option<u64>) {
-        let (metrics, status) = (&self.metrics, self.status.map_or(Status::None, counted_status));
-        metrics.http_requests.add_one((self.route, counted_method(&self.method), status));
-        metrics.http_duration.took((self.route,), self.begun.elapsed());
+    fn count(&self, took: Duration, received: Option<u64>) {
+        let (metrics, method) = (&self.metrics, counted_method(&self.method));
+        let status = self.status.map_or(Status::None, counted_status);
+        metrics.http_requests.add_one((self.route, method, status));
+        metrics.http_duration.took((self.route, method), took);
         metrics.http_response_bytes.had((self.route,), self.sent);
         if let Some(received) = received {
             metrics.http_request_bytes.had((self.route,), received);
@@ -113,11 +114,11 @@ impl Exchange {
 
     /// The only line of a request, with the cause if it failed. The query is left out: clients put
     /// secrets there, and what it means is theirs to know.
-    fn log(&self, received: Option<u64>) {
+    fn log(&self, took: Duration, received: Option<u64>) {
         let Self { method, repository, subject, sent, .. } = self;
         let (endpoint, path) = (self.route.word(), self.uri.path());
         let status = self.status.map(|status| status.as_u16());
-        let milliseconds = self.begun.elapsed().as_secs_f64() * 1000.0;
+        let milliseconds = took.as_secs_f64() * 1000.0;
         let client = self.client.address.map(tracing::field::display);
         let (subject, repository) = (subject.as_deref(), repository.as_deref());
         let received = received.unwrap_or_default();
@@ -145,8 +146,10 @@ impl Exchange {
 impl Drop for Exchange {
     fn drop(&mut self) {
         let received = self.received.as_ref().map(|bytes| bytes.load(Ordering::Relaxed));
-        self.count(received);
-        self.log(received);
+        // The metrics and the log say the same.
+        let took = self.begun.elapsed();
+        self.count(took, received);
+        self.log(took, received);
     }
 }
 

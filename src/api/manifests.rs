@@ -9,7 +9,8 @@ use http::{HeaderValue, Method, StatusCode};
 use super::blobs::accepted;
 use super::body::RequestBody;
 use super::headers::{
-    self, DOCKER_CONTENT_DIGEST, OCI_SUBJECT, OCI_TAG, Precondition, tag_condition, value,
+    self, DOCKER_CONTENT_DIGEST, OCI_SUBJECT, OCI_TAG, Precondition, shared_value, tag_condition,
+    value,
 };
 use super::query::{Query, encoded};
 use super::{Context, Error};
@@ -50,10 +51,9 @@ pub(super) async fn get(
 
 fn describe(response: &mut Response, manifest: &StoredManifest) {
     let headers = response.headers_mut();
-    let digest = manifest.digest.to_string();
     headers.insert(CONTENT_TYPE, value(manifest.media_type.as_str()));
-    headers.insert(ETAG, value(&format!("\"{digest}\"")));
-    headers.insert(DOCKER_CONTENT_DIGEST, value(&digest));
+    headers.insert(ETAG, shared_value(manifest.quoted_digest()));
+    headers.insert(DOCKER_CONTENT_DIGEST, shared_value(manifest.digest_text()));
     headers.insert(VARY, HeaderValue::from_static("Accept"));
 }
 

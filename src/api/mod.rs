@@ -26,6 +26,7 @@ use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use http::header::X_CONTENT_TYPE_OPTIONS;
 use http::{HeaderMap, HeaderValue, Method, Request, Uri};
+use ipnet::IpNet;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
@@ -33,7 +34,7 @@ use crate::auth::{self, Access, Action, Attempt, Authorizer, Caller, Resource};
 use crate::clock::Clock;
 use crate::oci::RepositoryName;
 use crate::registry::Registry;
-use crate::telemetry::metrics::{AuthResult, Metrics};
+use crate::telemetry::metrics::{AuthResult, Metrics, ServeReason};
 use body::RequestBody;
 use exchange::Exchange;
 
@@ -42,16 +43,35 @@ pub use error::{Cause, Error};
 pub use exchange::Observed;
 
 /// How the bytes of blobs reach clients.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Delivery {
     /// Through this process.
     Proxy,
     /// By a redirect to a presigned URL of the store, where it has one.
     Redirect,
+    /// By a redirect to clients in these networks, to all others through this process.
+    RedirectWithin(Vec<IpNet>),
+}
+
+impl Delivery {
+    /// Whether this client is to be redirected, and what that depends on. Of one whose address is
+    /// not known it is not known either whether it can reach the store.
+    fn to(&self, client: Client) -> (bool, ServeReason) {
+        match self {
+            Self::Proxy => (false, ServeReason::Configured),
+            Self::Redirect => (true, ServeReason::Configured),
+            Self::RedirectWithin(networks) => {
+                let within = client.address.is_some_and(|address| {
+                    networks.iter().any(|network| network.contains(&address))
+                });
+                (within, ServeReason::Network)
+            }
+        }
+    }
 }
 
 /// What the operator decides about the API.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Settings {
     /// How the bytes of blobs reach clients.
     pub delivery: Delivery,
@@ -97,6 +117,7 @@ pub struct Client {
 struct Context {
     api: Arc<Api>,
     caller: Caller,
+    client: Client,
     method: Method,
     uri: Uri,
     headers: HeaderMap,
@@ -193,6 +214,7 @@ impl Api {
         let context = Context {
             api: self,
             caller,
+            client,
             method: parts.method,
             uri: parts.uri,
             headers: parts.headers,

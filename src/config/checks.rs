@@ -1,6 +1,6 @@
 //! What must hold between settings, each of which is fine by itself.
 
-use super::choice::Delivery;
+use super::choice::{Choice as _, Delivery};
 use super::settings::Settings;
 use super::store_url::StoreUrl;
 use super::text::{format_bytes, format_duration};
@@ -40,6 +40,10 @@ pub(super) const CHECKS: &[Check] = &[
         check: one_upload_fits,
     },
     Check { keys: &["blobs.delivery", "store.url"], check: redirect_has_a_target },
+    Check {
+        keys: &["blobs.delivery", "blobs.redirect_networks"],
+        check: auto_delivery_has_networks,
+    },
     Check { keys: &["blobs.redirect_step", "blobs.redirect_ttl"], check: step_below_ttl },
     Check {
         keys: &["collection.grace", "collection.write_deadline", "collection.clock_skew"],
@@ -153,12 +157,22 @@ fn one_upload_fits(settings: &Settings) -> Result<(), String> {
 
 fn redirect_has_a_target(settings: &Settings) -> Result<(), String> {
     match (settings.blobs.delivery, &settings.store.url) {
-        (Delivery::Proxy, _) | (Delivery::Redirect, StoreUrl::S3 { .. }) => Ok(()),
-        (Delivery::Redirect, url @ (StoreUrl::Folder(_) | StoreUrl::Memory)) => Err(format!(
-            "redirect needs an S3 store (store.url = \"s3://bucket/prefix\"): no client can fetch \
-             from {url}"
+        (Delivery::Proxy, _) | (Delivery::Redirect | Delivery::Auto, StoreUrl::S3 { .. }) => Ok(()),
+        (delivery, url @ (StoreUrl::Folder(_) | StoreUrl::Memory)) => Err(format!(
+            "{} needs an S3 store (store.url = \"s3://bucket/prefix\"): no client can fetch \
+             from {url}",
+            delivery.word()
         )),
     }
+}
+
+fn auto_delivery_has_networks(settings: &Settings) -> Result<(), String> {
+    let blobs = &settings.blobs;
+    if blobs.delivery != Delivery::Auto || !blobs.redirect_networks.0.is_empty() {
+        return Ok(());
+    }
+    Err("auto needs blobs.redirect_networks: the networks whose clients can reach the store"
+        .to_owned())
 }
 
 fn step_below_ttl(settings: &Settings) -> Result<(), String> {

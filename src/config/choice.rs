@@ -30,11 +30,13 @@ pub enum Delivery {
     Proxy,
     /// The client fetches it from the store with a presigned URL.
     Redirect,
+    /// It depends on the network of the client.
+    Auto,
 }
 
 impl Choice for Delivery {
     const WORDS: &'static [(&'static str, Self)] =
-        &[("proxy", Self::Proxy), ("redirect", Self::Redirect)];
+        &[("proxy", Self::Proxy), ("redirect", Self::Redirect), ("auto", Self::Auto)];
 }
 
 /// What a manifest may name although the repository does not have it.

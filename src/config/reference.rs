@@ -10,10 +10,11 @@ use super::table::{EXAMPLES, SETTINGS};
 const SOURCE: &str = include_str!("settings.rs");
 
 /// Each section of the file and the struct that holds it.
-const SECTIONS: [(&str, &str); 14] = [
+const SECTIONS: [(&str, &str); 15] = [
     ("server", "ServerSettings"),
     ("server.tls", "TlsSettings"),
     ("admin", "AdminSettings"),
+    ("metrics", "MetricsSettings"),
     ("access", "AccessSettings"),
     ("access.token", "TokenSettings"),
     ("store", "StoreSettings"),

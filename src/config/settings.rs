@@ -21,6 +21,7 @@ use crate::auth::Rule;
 pub struct Settings {
     pub server: ServerSettings,
     pub admin: AdminSettings,
+    pub metrics: MetricsSettings,
     pub access: AccessSettings,
     pub store: StoreSettings,
     pub uploads: UploadSettings,
@@ -78,6 +79,14 @@ pub struct AdminSettings {
     /// The address and port of `/livez`, `/readyz` and `/metrics`. There is no login there and no
     /// TLS: let only those reach it who watch. Without it there is no such port.
     pub listen: Option<SocketAddr>,
+}
+
+/// What is told on the admin port at `/metrics`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct MetricsSettings {
+    /// Whether the metrics of HTTP are there a second time by the names of distribution
+    /// (`registry_http_requests_total`), for dashboards that were made for it.
+    pub aliases: bool,
 }
 
 /// With both files the registry speaks HTTPS, and nothing else. They are read again when they
@@ -296,7 +305,11 @@ impl Default for UploadSettings {
 pub struct BlobSettings {
     /// `proxy`: the registry streams blobs itself. `redirect`: it sends clients to the store with
     /// a presigned URL, which needs an S3 store that they can reach (`store.s3.public_endpoint`).
+    /// `auto`: it redirects clients in `blobs.redirect_networks` and streams to all others.
     pub delivery: Delivery,
+    /// For `auto`: the networks whose clients can reach the store. The address of a client is the
+    /// one that `server.trusted_proxies` report.
+    pub redirect_networks: Networks,
     /// How long a presigned URL is valid.
     pub redirect_ttl: Duration,
     /// How long the presigned URL of a blob stays the same, so that caches on the way can answer.
@@ -310,6 +323,7 @@ impl Default for BlobSettings {
     fn default() -> Self {
         Self {
             delivery: Delivery::Proxy,
+            redirect_networks: Networks::default(),
             redirect_ttl: Duration::from_mins(20),
             redirect_step: Duration::from_mins(5),
             delete: true,

@@ -310,6 +310,14 @@ fn what_cannot_work_together_is_refused() {
     for (toml, expected) in [
         ("blobs.redirect_step = '20m'", "blobs.redirect_step: 20m is not shorter than"),
         ("blobs.delivery = 'redirect'", "blobs.delivery: redirect needs an S3 store"),
+        (
+            "store.url = 's3://bucket'\nblobs.delivery = 'auto'",
+            "blobs.delivery: auto needs blobs.redirect_networks",
+        ),
+        (
+            "blobs.delivery = 'auto'\nblobs.redirect_networks = '10.0.0.0/8'",
+            "blobs.delivery: auto needs an S3 store",
+        ),
         ("uploads.buffer_bytes = '32MiB'", "uploads.buffer_bytes: 32MiB cannot hold the 4 parts"),
         ("uploads.parts_in_flight = 64", "uploads.parts_in_flight: 512MiB cannot hold the 64"),
     ] {
@@ -362,6 +370,7 @@ fn the_reference_is_a_configuration_that_changes_nothing() {
         server: ServerSettings::default(),
         store: StoreSettings { s3: S3Settings::default(), ..all.store.clone() },
         cache: CacheSettings::default(),
+        blobs: BlobSettings { redirect_networks: Networks::default(), ..all.blobs.clone() },
         manifests: ManifestSettings {
             schema1_push: None,
             schema1_key: None,

@@ -26,7 +26,7 @@ impl Accept {
     /// Reads all `Accept` headers of a request. What cannot be read is as good as not sent.
     pub fn parse<'a>(headers: impl Iterator<Item = &'a str>) -> Self {
         let mut accept = Self::default();
-        for entry in headers.flat_map(|h| split_unquoted(h, ',')).take(ENTRIES_MAX) {
+        for entry in headers.flat_map(|h| split_unquoted(h, b',')).take(ENTRIES_MAX) {
             accept.add(entry);
         }
         accept
@@ -46,7 +46,7 @@ impl Accept {
     }
 
     fn add(&mut self, entry: &str) {
-        let mut parts = split_unquoted(entry, ';');
+        let mut parts = split_unquoted(entry, b';');
         let range = parts.next().unwrap_or_default().trim();
         let Some(excluded) = is_excluded(parts) else { return };
         if !is_range(range) {
@@ -91,18 +91,29 @@ fn is_token(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(is_token_byte)
 }
 
-/// The pieces between separators that do not stand in a quoted string.
-fn split_unquoted(text: &str, separator: char) -> impl Iterator<Item = &str> {
-    let mut quoted = false;
-    let mut escaped = false;
-    text.split(move |c: char| {
-        if escaped {
-            escaped = false;
-        } else if quoted && c == '\\' {
-            escaped = true;
-        } else if c == '"' {
-            quoted = !quoted;
-        }
-        c == separator && !quoted
+/// The pieces between separators that do not stand in a quoted string. Each request for a manifest
+/// comes through here, so it looks at bytes: what it looks for is ASCII, and no byte of a longer
+/// character is.
+fn split_unquoted(text: &str, separator: u8) -> impl Iterator<Item = &str> {
+    let mut rest = Some(text);
+    std::iter::from_fn(move || {
+        let text = rest?;
+        let (mut quoted, mut escaped) = (false, false);
+        let end = text.bytes().position(|byte| {
+            if escaped {
+                escaped = false;
+            } else if quoted && byte == b'\\' {
+                escaped = true;
+            } else if byte == b'"' {
+                quoted = !quoted;
+            }
+            byte == separator && !quoted
+        });
+        let (piece, after) = match end {
+            Some(end) => (text.get(..end)?, text.get(end + 1..)),
+            None => (text, None),
+        };
+        rest = after;
+        Some(piece)
     })
 }

@@ -46,6 +46,26 @@ pub struct StoredManifest {
     pub media_type: MediaType,
     /// The bytes as they were pushed.
     pub bytes: Bytes,
+    /// The digest in quotation marks. Answers share it instead of writing it anew each time.
+    quoted_digest: Bytes,
+}
+
+impl StoredManifest {
+    /// A manifest that is found by this digest.
+    pub fn new(digest: Digest, media_type: MediaType, bytes: Bytes) -> Self {
+        let quoted_digest = Bytes::from(format!("\"{digest}\""));
+        Self { digest, media_type, bytes, quoted_digest }
+    }
+
+    /// The digest as text, in quotation marks.
+    pub fn quoted_digest(&self) -> Bytes {
+        self.quoted_digest.clone()
+    }
+
+    /// The digest as text.
+    pub fn digest_text(&self) -> Bytes {
+        self.quoted_digest.slice(1..self.quoted_digest.len() - 1)
+    }
 }
 
 /// A manifest on its way in.
@@ -84,7 +104,7 @@ pub(super) fn cached_manifest(
         tracing::error!(%name, %digest, "a stored manifest does not match its digest");
         return Err(store::Error::Damaged(format!("the manifest {digest} of {name}")));
     }
-    Ok(StoredManifest { digest: *digest, media_type, bytes })
+    Ok(StoredManifest::new(*digest, media_type, bytes))
 }
 
 impl Registry {

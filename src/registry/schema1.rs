@@ -60,11 +60,8 @@ impl Registry {
         if made.has_empty_layer {
             self.ensure_empty_layer(name).await?;
         }
-        Ok(Arc::new(StoredManifest {
-            digest: Digest::of(Algorithm::Sha256, &made.payload),
-            media_type: MediaType::DockerSchema1Signed,
-            bytes: made.raw,
-        }))
+        let digest = Digest::of(Algorithm::Sha256, &made.payload);
+        Ok(Arc::new(StoredManifest::new(digest, MediaType::DockerSchema1Signed, made.raw)))
     }
 
     async fn config(&self, name: &RepositoryName, digest: &Digest) -> Result<Bytes, Error> {

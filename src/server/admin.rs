@@ -87,6 +87,8 @@ pub struct Admin {
     pub readiness: Readiness,
     /// What is counted.
     pub metrics: Metrics,
+    /// Whether it is told by the names of distribution, too.
+    pub aliases: bool,
 }
 
 impl Admin {
@@ -108,7 +110,12 @@ impl Admin {
                 text(status, reason)
             }
             _ => {
-                let mut response = text(StatusCode::OK, self.metrics.exposition());
+                let exposition = if self.aliases {
+                    self.metrics.exposition_with_aliases()
+                } else {
+                    self.metrics.exposition()
+                };
+                let mut response = text(StatusCode::OK, exposition);
                 let media_type = HeaderValue::from_static(metrics::MEDIA_TYPE);
                 response.headers_mut().insert(CONTENT_TYPE, media_type);
                 response

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use longshore::config::{Delivery, Settings};
 use longshore::store::memory::Memory;
+use longshore::telemetry::metrics::Metrics;
 
 use crate::support::http::Client;
 use crate::support::{App, Reply, bytes, sha256};
@@ -164,5 +165,50 @@ async fn the_url_leads_to_the_bytes() {
         store.request("GET", path).send().await.expect(200).says(&content);
         let part = store.request("GET", path).header("range", "bytes=65530-65539").send().await;
         part.expect(206).says(&content[65_530..65_540]);
+    }
+}
+
+/// Who can reach the store is told from who cannot by the address of the client: of the one that a
+/// trusted proxy reports, and of nobody else.
+#[tokio::test]
+async fn only_clients_of_the_named_networks_are_redirected() {
+    if App::start().await.leaves_out("delivery by network") {
+        return;
+    }
+    for (trusted, forwarded, networks, redirected) in [
+        ("", None, "127.0.0.0/8", true),
+        ("", None, "10.0.0.0/8,fd00::/8", false),
+        ("", Some("10.1.2.3"), "10.0.0.0/8", false),
+        ("127.0.0.1", Some("10.1.2.3"), "10.0.0.0/8", true),
+        ("127.0.0.1", Some("::ffff:10.1.2.3"), "10.0.0.0/8", true),
+        ("127.0.0.1", Some("fd00::7"), "10.0.0.0/8,fd00::/8", true),
+        ("127.0.0.1", Some("192.0.2.1"), "10.0.0.0/8,fd00::/8", false),
+        ("127.0.0.1", Some("10.1.2.3, 192.0.2.1"), "10.0.0.0/8", false),
+        ("127.0.0.1", None, "10.0.0.0/8", false),
+    ] {
+        let mut settings = Settings::default();
+        settings.blobs.delivery = Delivery::Auto;
+        settings.blobs.redirect_networks = networks.parse().expect("networks");
+        settings.server.trusted_proxies = trusted.parse().unwrap_or_default();
+        let memory = Arc::new(Memory::new().with_presign("memory://bucket"));
+        let metrics = Metrics::default();
+        let app = App::counting(memory, settings, metrics.clone()).await;
+        let repository = app.repository("networks");
+        let digest = app.push_blob(&repository, &bytes(801, 100_000)).await;
+        let mut request = app.get(&format!("/v2/{repository}/blobs/{digest}"));
+        if let Some(forwarded) = forwarded {
+            request = request.header("x-forwarded-for", forwarded);
+        }
+        let reply = request.send().await;
+        if redirected {
+            let location = reply.expect(307).location();
+            assert!(location.starts_with("memory://bucket/"), "{forwarded:?} {location}");
+        } else {
+            reply.expect(200).says(&bytes(801, 100_000));
+        }
+        let mode = if redirected { "redirect" } else { "proxy" };
+        let counted =
+            format!("longshore_blob_serves_total{{mode=\"{mode}\",reason=\"network\"}} 1\n");
+        assert!(metrics.exposition().contains(&counted), "{}", metrics.exposition());
     }
 }

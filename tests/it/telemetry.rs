@@ -4,6 +4,7 @@
 
 mod admin;
 mod alerts;
+mod aliases;
 mod closed_labels;
 mod every_metric;
 mod log;

@@ -47,6 +47,7 @@ fn sources(folder: &str) -> Vec<Source> {
 fn everything() -> Vec<Source> {
     let mut all = sources("src");
     all.extend(sources("tests/it"));
+    all.extend(sources("tests/load"));
     all
 }
 

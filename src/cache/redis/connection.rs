@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use deadpool_redis::redis::aio::{ConnectionLike, MultiplexedConnection};
 use deadpool_redis::redis::cluster_async::ClusterConnection;
+use deadpool_redis::redis::io::tcp::TcpSettings;
 use deadpool_redis::redis::{
-    Cmd, FromRedisValue, IntoConnectionInfo, RedisError, RedisFuture, ScriptInvocation,
+    Cmd, ConnectionInfo, FromRedisValue, IntoConnectionInfo, RedisError, RedisFuture,
+    ScriptInvocation,
 };
 use deadpool_redis::redis::{ErrorKind, Pipeline, Value};
 use deadpool_redis::sentinel::{SentinelNodeConnectionInfo, SentinelServerType};
@@ -148,6 +150,13 @@ fn connection_info(
     Ok(info)
 }
 
+/// Connects so that a request does not wait until the one before it was acknowledged, which both
+/// the pool and the client do by default. Of Sentinel and Cluster the pool keeps that to itself.
+fn manager(info: deadpool_redis::ConnectionInfo) -> Result<deadpool_redis::Manager, RedisError> {
+    let tcp = TcpSettings::default().set_nodelay(true);
+    deadpool_redis::Manager::new(ConnectionInfo::from(info).set_tcp_settings(tcp))
+}
+
 impl Source {
     pub(super) fn new(settings: &Settings) -> Result<Self, ConfigError> {
         let infos: Vec<_> = settings
@@ -163,9 +172,10 @@ impl Source {
                 let Some(info) = infos.into_iter().next() else {
                     return Err(ConfigError("no URL".into()));
                 };
-                let mut config = deadpool_redis::Config::from_connection_info(info);
-                config.pool = Some(pool_config);
-                Pool::Single(config.create_pool(runtime).map_err(|error| refused(&error))?)
+                let manager = manager(info).map_err(|error| refused(&error))?;
+                let builder = deadpool_redis::Pool::builder(manager).config(pool_config);
+                let pool = builder.runtime(Runtime::Tokio1).build();
+                Pool::Single(pool.map_err(|error| refused(&error))?)
             }
             Topology::Sentinel { primary } => {
                 let mut node = SentinelNodeConnectionInfo::default();

@@ -12,6 +12,7 @@ mod credentials;
 mod dated;
 mod failure;
 mod multipart;
+mod presign;
 mod settings;
 mod trace;
 mod transport;
@@ -29,7 +30,7 @@ use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::config::{
     BehaviorVersion, Builder as ConfigBuilder, ConfigBag, Intercept, Region,
     RequestChecksumCalculation, ResponseChecksumValidation, RuntimeComponents,
-    StalledStreamProtectionConfig,
+    SharedCredentialsProvider, StalledStreamProtectionConfig,
 };
 use aws_sdk_s3::error::BoxError;
 use aws_sdk_s3::operation::get_object::GetObjectOutput;
@@ -43,13 +44,14 @@ use md5::{Digest as _, Md5};
 use tracing::Span;
 
 use self::bytes::crc32;
+use self::presign::{Presigner, Remembering};
 pub use self::settings::{Checksum, Settings};
 use self::transport::Transport;
 use super::{
     ByteStream, Deadline, Entry, EntryKey, Error, Listed, Listing, Location, MultipartId,
     ObjectStore, Part, Prefix, PresignGet, Version,
 };
-use crate::telemetry::metrics::Metrics;
+use crate::telemetry::metrics::{Metrics, PresignKey};
 
 /// Entries are headers, manifests and the tails of uploads; more than this is none of ours.
 const ENTRY_BYTES_MAX: u64 = 256 * 1024 * 1024;
@@ -70,6 +72,8 @@ pub struct S3 {
     client: Client,
     /// Signs URLs for clients, who may reach the store by another name. Never sends anything.
     public: Client,
+    presigner: Presigner,
+    metrics: Metrics,
     transport: Transport,
     bucket: String,
     root: String,
@@ -81,6 +85,17 @@ pub struct S3 {
 impl S3 {
     /// Prepares to speak to the store. Sends nothing to it; credentials are fetched when needed.
     pub async fn connect(settings: Settings, metrics: &Metrics) -> Result<Self, Error> {
+        let region = credentials::region(&settings).await?;
+        let provider = credentials::provider(&settings, &region)?;
+        Self::over(settings, region, provider, metrics)
+    }
+
+    fn over(
+        settings: Settings,
+        region: Region,
+        provider: SharedCredentialsProvider,
+        metrics: &Metrics,
+    ) -> Result<Self, Error> {
         // Whoever installs one first decides for the process, and all choose the same.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let endpoint = settings.endpoint.as_deref().map(checked_endpoint).transpose()?;
@@ -89,7 +104,6 @@ impl S3 {
         if settings.bucket.is_empty() {
             return Err(Error::Refused("no bucket is configured".to_owned()));
         }
-        let region = credentials::region(&settings).await?;
         let transport = Transport::new(&settings, metrics.clone())?;
         let root = root(&settings.prefix);
         let description = format!(
@@ -97,13 +111,16 @@ impl S3 {
             settings.bucket,
             endpoint.as_deref().unwrap_or("AWS")
         );
-        let mut config = sdk_config(&settings, &transport, region)?;
+        let credentials = Remembering::new(provider);
+        let mut config = sdk_config(&settings, &transport, region, credentials.clone());
         config.set_endpoint_url(endpoint);
         let public = public_endpoint.map(|endpoint| config.clone().endpoint_url(endpoint).build());
         let config = config.build();
         Ok(Self {
             public: Client::from_conf(public.unwrap_or_else(|| config.clone())),
             client: Client::from_conf(config),
+            presigner: Presigner::new(credentials),
+            metrics: metrics.clone(),
             transport,
             bucket: settings.bucket,
             root,
@@ -204,17 +221,18 @@ fn sdk_config(
     settings: &Settings,
     transport: &Transport,
     region: Region,
-) -> Result<ConfigBuilder, Error> {
+    credentials: Remembering,
+) -> ConfigBuilder {
     let retries = RetryConfig::standard()
         .with_max_attempts(settings.attempts_max.max(1))
         .with_initial_backoff(BACKOFF_FIRST)
         .with_max_backoff(BACKOFF_MAX);
     // The transport has limits of its own, which know a slow body from a dead store.
     let timeouts = TimeoutConfig::builder().read_timeout(settings.response_timeout).build();
-    Ok(ConfigBuilder::new()
+    ConfigBuilder::new()
         .behavior_version(BehaviorVersion::v2026_01_12())
         .http_client(transport.clone())
-        .credentials_provider(credentials::provider(settings, &region)?)
+        .credentials_provider(credentials)
         .region(region)
         .force_path_style(settings.path_style)
         .retry_config(retries)
@@ -223,7 +241,7 @@ fn sdk_config(
         // Otherwise bodies get checksums that Garage and radosgw reject.
         .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
         .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
-        .disable_s3_express_session_auth(true))
+        .disable_s3_express_session_auth(true)
 }
 
 /// What must hold for a write to happen.
@@ -404,14 +422,19 @@ impl ObjectStore for S3 {
         location: &Location,
         options: PresignGet,
     ) -> Result<Option<String>, Error> {
-        let request = self
-            .public
-            .get_object()
-            .bucket(&self.bucket)
-            .key(self.bytes_key(location))
-            .response_content_type(BYTES_MEDIA_TYPE);
-        let signed = request.presigned(validity(options.dated, options.valid_for)?).await;
-        Ok(Some(signed.map_err(|error| failure::of(&error))?.uri().to_owned()))
+        let PresignGet { dated, valid_for } = options;
+        let validity = validity(dated, valid_for)?;
+        let key = self.bytes_key(location);
+        if let Some(url) = self.presigner.sign(&key, dated, valid_for) {
+            self.metrics.presigned.add_one((PresignKey::Cached,));
+            return Ok(Some(url));
+        }
+        let request = self.public.get_object().bucket(&self.bucket).key(&key);
+        let signed = request.response_content_type(BYTES_MEDIA_TYPE).presigned(validity).await;
+        let url = signed.map_err(|error| failure::of(&error))?.uri().to_owned();
+        self.metrics.presigned.add_one((PresignKey::Derived,));
+        self.presigner.learn(&url, &key, dated, valid_for, self.now());
+        Ok(Some(url))
     }
 
     async fn start(&self, location: &Location) -> Result<MultipartId, Error> {

@@ -1,7 +1,7 @@
 use super::failure::Refusal;
 use super::*;
 
-fn settings() -> Settings {
+pub(super) fn settings() -> Settings {
     Settings {
         bucket: "images".to_owned(),
         prefix: "team/a".to_owned(),
@@ -20,16 +20,18 @@ fn settings() -> Settings {
     }
 }
 
-fn moment() -> SystemTime {
+pub(super) fn moment() -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000)
+}
+
+pub(super) fn location() -> Location {
+    "v1/d/20231114/0123456789abcdef0123456789abcdef".parse().expect("it is a location")
 }
 
 async fn presigned(settings: Settings) -> String {
     let store = S3::connect(settings, &Metrics::default()).await.expect("the settings are fine");
-    let location: Location =
-        "v1/d/20231114/0123456789abcdef0123456789abcdef".parse().expect("it is a location");
     let options = PresignGet { dated: moment(), valid_for: Duration::from_mins(20) };
-    let url = store.presign_get(&location, options).await.expect("signing needs no network");
+    let url = store.presign_get(&location(), options).await.expect("signing needs no network");
     url.expect("S3 can be reached by clients")
 }
 

@@ -124,6 +124,9 @@ label! {
     pub ServeReason as "reason" {
         /// `blobs.delivery` says so.
         Configured => "configured",
+        /// The client is in a network that can reach the store, or in none of them
+        /// (`blobs.redirect_networks`).
+        Network => "network",
         /// They are kept in the entry of the blob: there is nothing to redirect to.
         Inline => "inline",
         /// The store has no URLs for clients.
@@ -202,6 +205,17 @@ label! {
         Create => "create",
         /// Of an entry that must be as it was read.
         Replace => "replace",
+    }
+}
+
+label! {
+    /// Where the key came from that signed a URL.
+    pub PresignKey as "result" {
+        /// It was at hand.
+        Cached => "cached",
+        /// The SDK derived it: once a minute in each process, and when the day or the credentials
+        /// change. If it is always so, its URLs are not understood.
+        Derived => "derived",
     }
 }
 

@@ -7,6 +7,7 @@
 //! The rooms below are handed [`Metrics`] by `wiring` and know its fields. Only this room knows the
 //! crate that writes the exposition.
 
+mod alias;
 mod family;
 mod label;
 mod labels;
@@ -17,14 +18,15 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use prometheus::proto::MetricFamily;
 use prometheus::{Encoder as _, Registry, TextEncoder};
 
 pub use self::family::{Counter, Family, Gauge, Histogram, Sum};
 pub use self::label::{Label, LabelSet, Labels};
 pub use self::labels::{
     AuthMethod, AuthResult, CacheLayer, CacheOperation, CacheResult, Cached, Commit,
-    ConditionalWrite, Method, Route, S3Operation, S3Outcome, ServeMode, ServeReason, Status,
-    Version, WatchedFile,
+    ConditionalWrite, Method, PresignKey, Route, S3Operation, S3Outcome, ServeMode, ServeReason,
+    Status, Version, WatchedFile,
 };
 pub use self::reference::reference_markdown;
 pub use self::table::{Declared, Handles, TABLE, Unit};
@@ -71,13 +73,14 @@ impl Deref for Metrics {
 impl Metrics {
     /// All of them as Prometheus reads them.
     pub fn exposition(&self) -> String {
-        let mut text = Vec::new();
-        let families = self.0.registry.gather();
-        // It writes into memory, and fails only for a family without a name.
-        if let Err(error) = TextEncoder::new().encode(&families, &mut text) {
-            tracing::error!(%error, "the metrics could not be written");
-        }
-        String::from_utf8(text).unwrap_or_default()
+        text(&self.0.registry.gather())
+    }
+
+    /// The same, and after it once more what distribution counts, too, by its names.
+    pub fn exposition_with_aliases(&self) -> String {
+        let mut families = self.0.registry.gather();
+        families.extend(alias::families(&families));
+        text(&families)
     }
 
     /// A watched file was read, well or not.
@@ -87,6 +90,15 @@ impl Metrics {
             self.config_reloaded.set((file,), now());
         }
     }
+}
+
+fn text(families: &[MetricFamily]) -> String {
+    let mut text = Vec::new();
+    // It writes into memory, and fails only for a family without a name.
+    if let Err(error) = TextEncoder::new().encode(families, &mut text) {
+        tracing::error!(%error, "the metrics could not be written");
+    }
+    String::from_utf8(text).unwrap_or_default()
 }
 
 #[expect(clippy::disallowed_methods, reason = "what is told is when this process did something")]

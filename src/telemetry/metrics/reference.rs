@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use super::alias::{ALIASES, HANDLERS};
 use super::table::TABLE;
 
 const HEAD: &str = "\
@@ -22,6 +23,20 @@ The numbers are of one process; add them up over all of them.
 The alerts are in [deploy/prometheus/alerts.yml](../deploy/prometheus/alerts.yml), each with what \
 to do about it.
 
+";
+
+const ALIASES_HEAD: &str = "
+## Names of distribution
+
+With `metrics.aliases = true` the metrics of HTTP are there a second time, by the names that the \
+registry of distribution 2.8 and 3 has for them, so that its dashboards and alerts go on to work.
+They are made from the ones above when they are asked for.
+Methods are in lower case (`get`; `unknown` for `other`), `route` is `handler`, and what is not \
+served (`none`) is left out, as it is there.
+Its metrics of storage, proxy and notifications have no names here.
+
+| metric | made from | difference |
+|---|---|---|
 ";
 
 /// `docs/metrics.md`.
@@ -45,6 +60,16 @@ pub fn reference_markdown() -> String {
             writeln!(out, "| `{}` | `{}` | {} |", row.name, set.name, words.join(", "))
                 .expect("a string takes all");
         }
+    }
+    out.push_str(ALIASES_HEAD);
+    for alias in ALIASES {
+        writeln!(out, "| `{}` | `{}` | {} |", alias.name, alias.of, alias.remark)
+            .expect("a string takes all");
+    }
+    out.push_str("\n| `handler` | `route` |\n|---|---|\n");
+    for (handler, routes) in HANDLERS {
+        let routes: Vec<String> = routes.iter().map(|route| format!("`{route}`")).collect();
+        writeln!(out, "| `{handler}` | {} |", routes.join(", ")).expect("a string takes all");
     }
     out
 }

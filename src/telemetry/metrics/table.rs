@@ -11,8 +11,8 @@ use super::family::{Counter, Counts, Gauge, Histogram, Kind, Levels, Spreads, Su
 use super::label::{LabelSet, Labels};
 use super::labels::{
     AuthMethod, AuthResult, CacheLayer, CacheOperation, CacheResult, Cached, Commit,
-    ConditionalWrite, Method, Route, S3Operation, S3Outcome, ServeMode, ServeReason, Status,
-    Version, WatchedFile,
+    ConditionalWrite, Method, PresignKey, Route, S3Operation, S3Outcome, ServeMode, ServeReason,
+    Status, Version, WatchedFile,
 };
 
 /// What a value counts.
@@ -132,7 +132,7 @@ table! {
         ["LongshoreErrors", "LongshoreManyRefusals"];
     /// How long requests took, from their head to the last byte of the answer. Transfers have no
     /// limit, so this says nothing of the registry alone: compare `ttfb`.
-    http_duration: Histogram<(Route,)> = Spreads
+    http_duration: Histogram<(Route, Method)> = Spreads
         "longshore_http_request_duration_seconds", Seconds, [];
     /// How long it took from the head of a request to the head of its answer. For uploads that is
     /// after their last byte.
@@ -181,6 +181,9 @@ table! {
     /// Conditional writes that lost against another one. Some are ordinary: two pushes of one tag.
     s3_conflicts: Counter<(ConditionalWrite,)> = Counts
         "longshore_s3_cas_conflicts_total", Count, [];
+    /// URLs that were signed for clients, by where the key came from.
+    presigned: Counter<(PresignKey,)> = Counts
+        "longshore_presign_cache_total", Count, [];
     /// Lookups in the caches.
     cache_requests: Counter<(Cached, CacheLayer, CacheResult)> = Counts
         "longshore_cache_requests_total", Count, [];

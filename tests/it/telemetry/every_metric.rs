@@ -10,7 +10,7 @@ use futures_util::stream;
 use longshore::config::Settings;
 use longshore::oci::UploadId;
 use longshore::store::memory::Memory;
-use longshore::store::{EntryKey, ObjectStore};
+use longshore::store::{EntryKey, Location, ObjectStore, PresignGet};
 use longshore::telemetry::metrics::{Metrics, TABLE};
 use longshore::wiring;
 
@@ -82,6 +82,12 @@ async fn ask_s3(metrics: &Metrics) {
     let store = server.await.counted(metrics).await;
     let key = EntryKey::Probe(UploadId::random());
     store.create(&key, b"x".as_slice().into(), None).await.expect_err("a conflict");
+    let dated = store.now();
+    let options = PresignGet { dated, valid_for: Duration::from_mins(1) };
+    for _ in 0..3 {
+        let url = store.presign_get(&Location::unused(dated), options).await;
+        url.expect("signing needs no answer").expect("a URL");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -152,6 +158,8 @@ async fn each_try_of_a_request_to_s3_is_counted() {
     let retries = value(&metrics, "longshore_s3_retries_total", &[("op", "put_object")]);
     let conflicts = value(&metrics, "longshore_s3_cas_conflicts_total", &[("op", "create")]);
     assert_eq!((retries, conflicts), (1, 1));
+    let keys = |result| value(&metrics, "longshore_presign_cache_total", &[("result", result)]);
+    assert_eq!((keys("derived"), keys("cached")), (1, 2));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -39,6 +39,7 @@ const ROOMS: &[(&str, &[&str])] = &[
 /// The only places that may name a crate, by what its name begins with.
 const CRATES: &[(&str, &[&str])] = &[
     ("aws_config", &["src/store/s3/"]),
+    ("aws_credential_types", &["src/store/s3/"]),
     ("aws_s", &["src/store/s3/"]),
     // The cryptography of all of TLS, whoever wrote it.
     (

@@ -1,0 +1,173 @@
+//! The names that the registry of distribution has for the same, so that dashboards made for it go
+//! on to show something.
+//!
+//! They are made from our series when somebody asks; nothing is counted twice.
+
+use std::collections::BTreeMap;
+
+use prometheus::proto::{Bucket, Counter, Histogram, LabelPair, Metric, MetricFamily, MetricType};
+
+/// One metric of distribution.
+pub(super) struct Alias {
+    /// What it is called there.
+    pub(super) name: &'static str,
+    /// The metric of ours that it is made from.
+    pub(super) of: &'static str,
+    /// What is different.
+    pub(super) remark: &'static str,
+}
+
+/// All of them: distribution has these and no others of HTTP.
+pub(super) const ALIASES: &[Alias] = &[
+    Alias {
+        name: "registry_http_requests_total",
+        of: "longshore_http_requests_total",
+        remark: "`code` may be `other` or `none`, too.",
+    },
+    Alias {
+        name: "registry_http_request_duration_seconds",
+        of: "longshore_http_request_duration_seconds",
+        remark: "Buckets are ours.",
+    },
+    Alias {
+        name: "registry_http_in_flight_requests",
+        of: "longshore_http_requests_in_flight",
+        remark: "All requests together: no `handler`.",
+    },
+    Alias {
+        name: "registry_http_request_size_bytes",
+        of: "longshore_http_request_body_bytes",
+        remark: "Bodies alone, without heads and requests that have none. Buckets are ours.",
+    },
+    Alias {
+        name: "registry_http_response_size_bytes",
+        of: "longshore_http_response_body_bytes",
+        remark: "Buckets are ours.",
+    },
+];
+
+/// The name of a handler of distribution, and the routes that it answers. Nothing that is not
+/// served is counted there.
+pub(super) const HANDLERS: &[(&str, &[&str])] = &[
+    ("base", &["end-1"]),
+    ("blob", &["end-2", "end-10"]),
+    ("manifest", &["end-3", "end-7", "end-9"]),
+    ("tags", &["end-8"]),
+    ("blob_upload", &["end-4"]),
+    ("blob_upload_chunk", &["end-5", "end-6", "end-13", "end-14"]),
+    ("catalog", &["catalog"]),
+    // It has neither of these two.
+    ("referrers", &["end-12"]),
+    ("extensions", &["extensions"]),
+];
+
+/// Those among these metrics that distribution has, by its names.
+pub(super) fn families(ours: &[MetricFamily]) -> Vec<MetricFamily> {
+    let alias = |alias: &Alias| {
+        let family = ours.iter().find(|family| family.name() == alias.of)?;
+        let series = merged(family.get_field_type(), family.get_metric());
+        // The exposition takes none that is empty.
+        if series.is_empty() {
+            return None;
+        }
+        let mut made = MetricFamily::default();
+        made.set_name(alias.name.to_owned());
+        made.set_help(format!("The name that distribution has for {}.", alias.of));
+        made.set_field_type(family.get_field_type());
+        made.set_metric(series);
+        Some(made)
+    };
+    ALIASES.iter().filter_map(alias).collect()
+}
+
+/// One series for each combination of labels in the words of distribution: some of its handlers
+/// answer what are several routes here.
+fn merged(kind: MetricType, series: &[Metric]) -> Vec<Metric> {
+    let mut by_labels: BTreeMap<Vec<(String, String)>, Metric> = BTreeMap::new();
+    for one in series {
+        let labels: Option<Vec<_>> = one.get_label().iter().map(translated).collect();
+        let Some(mut labels) = labels else { continue };
+        // In the order in which every exposition has them.
+        labels.sort_unstable();
+        let sum = by_labels.entry(labels).or_default();
+        match kind {
+            MetricType::COUNTER => {
+                let mut counter = Counter::default();
+                counter.set_value(sum.get_counter().get_value() + one.get_counter().get_value());
+                sum.set_counter(counter);
+            }
+            MetricType::HISTOGRAM => {
+                sum.set_histogram(added(sum.get_histogram(), one.get_histogram()));
+            }
+            _ => sum.set_gauge(one.get_gauge().clone()),
+        }
+    }
+    let labelled = |(labels, mut metric): (Vec<(String, String)>, Metric)| {
+        metric.set_label(labels.into_iter().map(pair).collect());
+        metric
+    };
+    by_labels.into_iter().map(labelled).collect()
+}
+
+/// A label in the words of distribution. Nothing where it does not count.
+fn translated(label: &LabelPair) -> Option<(String, String)> {
+    let (name, value) = (label.name(), label.value());
+    let translated = match name {
+        "route" => {
+            let (handler, _) = HANDLERS.iter().find(|(_, routes)| routes.contains(&value))?;
+            ("handler".to_owned(), (*handler).to_owned())
+        }
+        "method" if value == "other" => (name.to_owned(), "unknown".to_owned()),
+        "method" => (name.to_owned(), value.to_lowercase()),
+        _ => (name.to_owned(), value.to_owned()),
+    };
+    Some(translated)
+}
+
+fn pair((name, value): (String, String)) -> LabelPair {
+    let mut pair = LabelPair::default();
+    pair.set_name(name);
+    pair.set_value(value);
+    pair
+}
+
+/// Two histograms of one metric, which have the same buckets.
+fn added(sum: &Histogram, one: &Histogram) -> Histogram {
+    let before = |index: usize| sum.get_bucket().get(index).map_or(0, Bucket::cumulative_count);
+    let buckets = one.get_bucket().iter().enumerate().map(|(index, bucket)| {
+        let mut added = Bucket::default();
+        added.set_upper_bound(bucket.upper_bound());
+        added.set_cumulative_count(before(index) + bucket.cumulative_count());
+        added
+    });
+    let mut histogram = Histogram::default();
+    histogram.set_bucket(buckets.collect());
+    histogram.set_sample_sum(sum.get_sample_sum() + one.get_sample_sum());
+    histogram.set_sample_count(sum.get_sample_count() + one.get_sample_count());
+    histogram
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telemetry::metrics::{Label as _, Method, Route, TABLE};
+
+    /// A route that no handler had would be missing in every dashboard.
+    #[test]
+    fn every_route_that_is_served_has_one_handler() {
+        for route in Route::WORDS.iter().filter(|route| **route != Route::None.word()) {
+            let handlers = HANDLERS.iter().filter(|(_, routes)| routes.contains(route));
+            assert_eq!(handlers.count(), 1, "{route}");
+        }
+        let mut routes = HANDLERS.iter().flat_map(|(_, routes)| routes.iter());
+        assert!(routes.all(|route| Route::WORDS.contains(route)));
+    }
+
+    #[test]
+    fn every_alias_is_of_a_metric() {
+        for alias in ALIASES {
+            assert!(TABLE.iter().any(|row| row.name == alias.of), "{}", alias.of);
+        }
+        assert!(Method::WORDS.contains(&"other"), "it is called unknown there");
+    }
+}

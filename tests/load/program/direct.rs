@@ -1,0 +1,220 @@
+//! The store without a registry, through the same S3 client that the registry has: what a push or
+//! a pull could do at most.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use clap::Args;
+use futures_util::StreamExt as _;
+use longshore::oci::{RepositoryName, Tag};
+use longshore::store::s3::{Checksum, S3, Settings};
+use longshore::store::{EntryKey, Location, ObjectStore, Part};
+use longshore::telemetry::metrics::Metrics;
+use serde_json::json;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use crate::Failure;
+use crate::content::{Blob, Source, fresh_seed};
+use crate::measure::ByKind;
+
+/// Where objects go that no registry has.
+const DIRECT_PREFIX: &str = "direct";
+/// Entries that are written at once.
+const TAGS_AT_ONCE: usize = 32;
+
+#[derive(Args)]
+struct Place {
+    #[arg(long)]
+    endpoint: String,
+    #[arg(long)]
+    bucket: String,
+    /// These are the keys of the tests, which open nothing else.
+    #[arg(long, default_value = "longshore-tests")]
+    access_key: String,
+    #[arg(long, default_value = "longshore-tests-secret")]
+    secret_key: String,
+}
+
+#[derive(Args)]
+pub(crate) struct PutArguments {
+    #[command(flatten)]
+    place: Place,
+    #[arg(long, default_value_t = 1)]
+    count: u64,
+    #[arg(long, default_value_t = 1024)]
+    mib: u64,
+    /// Objects at once.
+    #[arg(long, default_value_t = 1)]
+    connections: usize,
+    /// Parts of one object at once, as `uploads.parts_in_flight`.
+    #[arg(long, default_value_t = 4)]
+    parts: usize,
+    /// As `uploads.part_bytes`.
+    #[arg(long, default_value_t = 16)]
+    part_mib: u64,
+}
+
+#[derive(Args)]
+pub(crate) struct GetArguments {
+    #[command(flatten)]
+    place: Place,
+    /// Size of the object, which is put before.
+    #[arg(long, default_value_t = 1024)]
+    mib: u64,
+    #[arg(long, default_value_t = 1)]
+    count: u64,
+}
+
+#[derive(Args)]
+pub(crate) struct TagsArguments {
+    #[command(flatten)]
+    place: Place,
+    /// Where the registry keeps its things in the bucket.
+    #[arg(long)]
+    prefix: String,
+    #[arg(long)]
+    repository: RepositoryName,
+    /// A tag that is there.
+    #[arg(long)]
+    like: Tag,
+    #[arg(long, default_value_t = 100_000)]
+    count: u64,
+}
+
+impl Place {
+    async fn open(&self, prefix: &str) -> Result<Arc<S3>, Failure> {
+        let settings = Settings {
+            bucket: self.bucket.clone(),
+            prefix: prefix.to_owned(),
+            endpoint: Some(self.endpoint.clone()),
+            public_endpoint: None,
+            region: Some("us-east-1".to_owned()),
+            path_style: true,
+            access_key_id: Some(self.access_key.clone()),
+            secret_access_key: Some(self.secret_key.clone()),
+            session_token: None,
+            checksum: Checksum::None,
+            attempts_max: 1,
+            connect_timeout: Duration::from_secs(5),
+            response_timeout: Duration::from_secs(60),
+            stall_timeout: Duration::from_secs(60),
+        };
+        Ok(Arc::new(S3::connect(settings, &Metrics::default()).await?))
+    }
+}
+
+/// The parts of a blob, each in a buffer of its own, as the registry sends them.
+fn parts(blob: &Blob, part_bytes: u64) -> Vec<Bytes> {
+    let starts = (0..blob.size).step_by(usize::try_from(part_bytes).unwrap_or(usize::MAX));
+    starts.map(|start| blob.bytes(start..(start + part_bytes).min(blob.size))).collect()
+}
+
+async fn put_object(
+    store: &Arc<S3>,
+    location: &Location,
+    bytes: Vec<Bytes>,
+    at_once: usize,
+) -> Result<(), Failure> {
+    if let [whole] = bytes.as_slice() {
+        return Ok(store.put_bytes(location, whole.clone(), None).await?);
+    }
+    let id = store.start(location).await?;
+    let sent: Vec<Result<Part, _>> = futures_util::stream::iter((1..).zip(bytes))
+        .map(|(number, bytes)| store.put_part(location, &id, number, bytes))
+        .buffered(at_once)
+        .collect()
+        .await;
+    let parts: Result<Vec<Part>, _> = sent.into_iter().collect();
+    Ok(store.complete(location, &id, &parts?).await?)
+}
+
+pub(crate) async fn put(arguments: PutArguments) -> Result<String, Failure> {
+    let PutArguments { place, count, mib, connections, parts: at_once, part_mib } = arguments;
+    let store = place.open(DIRECT_PREFIX).await?;
+    let source = Source::new(fresh_seed());
+    let mut queues: Vec<Vec<Vec<Bytes>>> = vec![Vec::new(); connections.max(1)];
+    for number in 0..count {
+        let blob = source.blob(number, mib * 1024 * 1024);
+        let queue = usize::try_from(number)? % connections.max(1);
+        queues[queue].push(parts(&blob, part_mib * 1024 * 1024));
+    }
+    let begun = Instant::now();
+    let mut workers = JoinSet::new();
+    for queue in queues {
+        let store = store.clone();
+        workers.spawn(async move {
+            let mut seen = ByKind::default();
+            for bytes in queue {
+                let begun = Instant::now();
+                let location = Location::unused(store.now());
+                match put_object(&store, &location, bytes, at_once).await {
+                    Ok(()) => seen.of("put").took(begun.elapsed()),
+                    Err(error) => seen.of("put").failed(&error),
+                }
+            }
+            seen
+        });
+    }
+    let mut seen = ByKind::default();
+    while let Some(worker) = workers.join_next().await {
+        seen.add(worker?);
+    }
+    Ok(with_rate(seen, begun, mib * count))
+}
+
+#[expect(clippy::cast_precision_loss, reason = "mebibytes")]
+fn with_rate(seen: ByKind, begun: Instant, mib: u64) -> String {
+    let elapsed = begun.elapsed();
+    let mut report = seen.report(elapsed);
+    report.insert("mib".to_owned(), json!(mib));
+    report.insert("mib_per_second".to_owned(), json!(mib as f64 / elapsed.as_secs_f64()));
+    serde_json::Value::Object(report).to_string()
+}
+
+pub(crate) async fn get(arguments: GetArguments) -> Result<String, Failure> {
+    let GetArguments { place, mib, count } = arguments;
+    let store = place.open(DIRECT_PREFIX).await?;
+    let blob = Source::new(fresh_seed()).blob(0, mib * 1024 * 1024);
+    let location = Location::unused(store.now());
+    put_object(&store, &location, parts(&blob, 16 * 1024 * 1024), 4).await?;
+    let begun = Instant::now();
+    let mut seen = ByKind::default();
+    for _ in 0..count {
+        let begun = Instant::now();
+        let mut bytes = store.get_bytes(&location, Some(0..blob.size)).await?;
+        let mut received = 0;
+        while let Some(chunk) = bytes.next().await {
+            received += chunk?.len() as u64;
+        }
+        if received == blob.size {
+            seen.of("get").took(begun.elapsed());
+        } else {
+            seen.of("get").failed(&format!("{received} bytes"));
+        }
+    }
+    Ok(with_rate(seen, begun, mib * count))
+}
+
+/// Copies the entry of one tag under many others, named so that they sort by number.
+pub(crate) async fn tags(arguments: TagsArguments) -> Result<String, Failure> {
+    let TagsArguments { place, prefix, repository, like, count } = arguments;
+    let store = place.open(&prefix).await?;
+    let body = store.read(&EntryKey::Tag(repository.clone(), like)).await?.body;
+    let names = (0..count).map(|number| format!("n{number:06}"));
+    let written: Vec<Result<(), Failure>> = futures_util::stream::iter(names)
+        .map(|name| {
+            let (store, body, repository) = (&store, body.clone(), repository.clone());
+            async move {
+                let key = EntryKey::Tag(repository, name.parse()?);
+                store.create(&key, body, None).await?;
+                Ok(())
+            }
+        })
+        .buffer_unordered(TAGS_AT_ONCE)
+        .collect()
+        .await;
+    let failed = written.iter().filter(|written| written.is_err()).count();
+    Ok(json!({ "tags": count, "failed": failed }).to_string())
+}

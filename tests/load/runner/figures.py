@@ -1,0 +1,316 @@
+"""The measurements: each is a ratio or a cost, and has a floor and a goal."""
+
+import json
+import os
+import shutil
+import statistics
+import time
+
+import page
+from processes import REGISTRY_CORE, Servers, images, load, measured
+from processes import redis_calls, registry_environment, s3_counts
+
+SIZES = {
+    # pairs, seconds of a reading run and of its warm-up, MiB of a push, of how many at once and of
+    # which size, tags, starts
+    "quick": dict(pairs=2, seconds=1.5, warm=0.5, mib=256, crowd=16, crowd_mib=64, tags=5000, starts=3),
+    "full": dict(pairs=5, seconds=8, warm=2, mib=1024, crowd=64, crowd_mib=1024, tags=100_000, starts=10),
+}
+REDIRECT = {"BLOBS_DELIVERY": "redirect"}
+PEER_REDIS = {
+    "registry": '{addrs: ["ADDRESS"], db: 2, poolsize: 128, maxidleconns: 64}',
+    "docker-registry": '{addr: "ADDRESS", db: 1, pool: {maxidle: 64, maxactive: 128, idletimeout: 300s}}',
+}
+
+
+class Figure:
+    """A median of several tries, with what it should be."""
+
+    def __init__(self, name, unit, floor=None, goal=None, less=False):
+        self.name, self.unit, self.floor, self.goal, self.less = name, unit, floor, goal, less
+        self.values = []
+
+    def add(self, value):
+        self.values.append(value)
+
+    def median(self):
+        return statistics.median(self.values)
+
+    def verdict(self):
+        """Whether the goal is reached, or the floor, or neither."""
+        if self.floor is None:
+            return ""
+        at_least = lambda bound: self.median() <= bound if self.less else self.median() >= bound
+        return "goal" if at_least(self.goal) else "floor" if at_least(self.floor) else "**missed**"
+
+
+class Bench:
+    def __init__(self, servers, sizes):
+        self.servers, self.sizes, self.figures, self.notes = servers, sizes, {}, []
+
+    def figure(self, group, name, unit="", floor=None, goal=None, less=False):
+        rows = self.figures.setdefault(group, {})
+        return rows.setdefault(name, Figure(name, unit, floor, goal, less))
+
+    def left_out(self, what):
+        self.notes.append(what)
+        print(f"not run: {what}", flush=True)
+
+    def ask(self, server, path, method="GET", expect=200, connections=64, *more):
+        """Requests a second, and microseconds of CPU for each."""
+        before = server.cpu()
+        seconds, warm = self.sizes["seconds"], self.sizes["warm"]
+        report = measured(
+            "requests", "--server", server.address, "--path", path, "--method", method,
+            "--expect", expect, "--connections", connections, "--seconds", seconds,
+            "--warm-up", warm, *more,
+        )
+        # The warm-up costs CPU, too, and was as fast.
+        all_of_them = report["operations"] * (seconds + warm) / seconds
+        report["cpu_us"] = (server.cpu() - before) / max(all_of_them, 1) * 1e6
+        print(f"  {server.name} {method} {path[:60]}: {report['rate']:.0f}/s, {report['cpu_us']:.1f} us", flush=True)
+        return report
+
+    # ---- Reading, beside the same listener with a static answer ----
+
+    def reads(self):
+        servers, group = self.servers, "Reading, null store"
+        store, redis, hello = servers.null_store(), servers.redis(), servers.hello()
+        hot = servers.longshore("reads", store, CACHE_LOCAL_TTL="1h", **REDIRECT)
+        shared = servers.longshore("reads", store, CACHE_REDIS=f"redis://{redis.address}", **REDIRECT)
+        tag, digest, layers = images(hot, "--layer-bytes", 100_000)[0]
+        rows = [
+            ("GET manifest by tag, in the process ÷ hello", hot, tag, "GET", 200, 0.60, 0.80),
+            ("HEAD manifest by tag, in the process ÷ hello", hot, tag, "HEAD", 200, 0.60, 0.85),
+            ("HEAD blob, in the process ÷ hello", hot, layers[0], "HEAD", 200, 0.60, 0.85),
+            ("GET blob → 307, in the process ÷ hello", hot, layers[0], "GET", 307, 0.55, 0.75),
+            ("GET manifest by tag, Redis only ÷ hello", shared, tag, "GET", 200, 0.35, 0.50),
+            ("GET manifest by digest, Redis only ÷ hello", shared, digest, "GET", 200, 0.35, 0.50),
+        ]
+        before, counted = None, 0
+        for _ in range(self.sizes["pairs"]):
+            for name, server, path, method, expect, floor, goal in rows:
+                base = self.ask(hello, "/v2/")
+                self.figure(group, "hello: CPU of a request", "µs").add(base["cpu_us"])
+                ours = self.ask(server, path, method, expect)
+                self.figure(group, name, "×", floor, goal).add(ours["rate"] / base["rate"])
+                cost = name.split(" ÷")[0] + ": CPU of a request"
+                bounds = (28, 18) if expect == 307 else (25, 16) if server is hot else (None, None)
+                self.figure(group, cost, "µs", *bounds, less=True).add(ours["cpu_us"])
+                counted += ours["operations"]
+            before = before or s3_counts(store)
+        extra = sum(s3_counts(store).values()) - sum(before.values())
+        self.figure(group, "S3 requests of all hot reads together", "", 0, 0, True).add(extra)
+        self.open_loop(hot, tag, layers[0])
+        for server in (hello, hot, shared, redis, store):
+            servers.stop(server)
+
+    def open_loop(self, hot, tag, layer):
+        group = "Latency at half the capacity, open loop"
+        for name, path, expect in (("GET manifest by tag", tag, 200), ("GET blob → 307", layer, 307)):
+            most = self.ask(hot, path, expect=expect)["rate"]
+            for _ in range(self.sizes["pairs"]):
+                seen = self.ask(hot, path, "GET", expect, 64, "--rate", most / 2)
+                self.figure(group, name + ": p50", "ms").add(seen["p50_us"] / 1000)
+                self.figure(group, name + ": p99", "ms", 5, 1.5, True).add(seen["p99_us"] / 1000)
+
+    # ---- Other registries, over one MinIO and one Redis ----
+
+    def peers(self):
+        servers, group = self.servers, "Beside other registries: MinIO, Redis, redirects"
+        minio, redis = servers.minio(), servers.redis()
+        ours = servers.longshore("peers", minio, CACHE_REDIS=f"redis://{redis.address}", **REDIRECT)
+        others = []
+        for label, program, bucket in (
+            ("distribution 3.1.1", "registry", "peer3"), ("docker-registry 2.8.2", "docker-registry", "peer2"),
+        ):
+            if shutil.which(program):
+                peer = servers.distribution(program, program, minio, bucket, redis, PEER_REDIS[program])
+                others.append((label, peer))
+            else:
+                self.left_out(f"{label}: {program} is not installed (tests/tools/install peers)")
+        mine = images(ours, "--layer-bytes", 100_000)[0]
+        for label, peer in others:
+            v3 = label.startswith("distribution")
+            theirs = images(peer, "--layer-bytes", 100_000)[0]
+            for _ in range(self.sizes["pairs"]):
+                for name, at, method, expect, floor, goal in (
+                    ("GET manifest by tag", 0, "GET", 200, 20, 40),
+                    ("GET manifest by digest", 1, "GET", 200, None, None),
+                    ("HEAD manifest by tag", 0, "HEAD", 200, None, None),
+                    ("GET blob → 307", 2, "GET", 307, 10, 25),
+                ):
+                    path = lambda of: of[2][0] if at == 2 else of[at]
+                    a = self.ask(ours, path(mine), method, expect)
+                    b = self.ask(peer, path(theirs), method, expect)
+                    if not b["rate"]:
+                        # In a short run on a busy machine that happens.
+                        self.left_out(f"{name}: {label} answered nothing within a run")
+                        continue
+                    bounds = (floor, goal) if v3 else (None, None)
+                    row = self.figure(group, f"{name}: Longshore ÷ {label}", "×", *bounds)
+                    row.add(a["rate"] / b["rate"])
+                    self.figure(group, f"{name}: {label}, CPU of a request", "µs").add(b["cpu_us"])
+                self.mixed(group, label, ours, peer, (5, 10) if v3 else (None, None))
+                self.push_beside(group, label, ours, peer, (2, 3) if v3 else (None, None))
+        for server in [ours, *[peer for _, peer in others], redis, minio]:
+            servers.stop(server)
+
+    def mixed(self, group, label, ours, peer, bounds):
+        rates = []
+        for server in (ours, peer):
+            seconds = self.sizes["seconds"] * 2
+            seen = measured("mixed", "--server", server.address, "--seconds", seconds, "--images", 20)
+            rates.append(seen["requests_per_second"])
+            print(f"  {server.name} mixed: {rates[-1]:.0f} requests/s", flush=True)
+        self.figure(group, f"mixed sessions: Longshore ÷ {label}", "×", *bounds).add(rates[0] / rates[1])
+
+    def push_beside(self, group, label, ours, peer, bounds):
+        rates = []
+        for server in (ours, peer):
+            before = server.cpu()
+            seen = measured("push", "--server", server.address, "--mib", self.sizes["mib"])
+            rates.append(seen["mib_per_second"])
+            cost = (server.cpu() - before) / (seen["mib"] / 1024)
+            print(f"  {server.name} push: {rates[-1]:.0f} MiB/s, {cost:.2f} CPU-s/GiB", flush=True)
+            if server is peer:
+                self.figure(group, f"push: {label}, CPU", "s/GiB").add(cost)
+                self.figure(group, f"push: {label}, last request", "ms").add(seen["commit"]["p50_us"] / 1000)
+        self.figure(group, f"push: Longshore ÷ {label}", "×", *bounds).add(rates[0] / rates[1])
+
+    # ---- Pushing and pulling bytes, beside the store without a registry ----
+
+    def pushes(self):
+        group = "Pushing"
+        self.figure(group, "SHA-256 of one core", "s/GiB").add(self.hash_rate())
+        null, minio = self.servers.null_store("--drop"), self.servers.minio()
+        for label, store, floor, goal in (("MinIO", minio, 0.50, 0.70), ("null store", null, 0.30, 0.40)):
+            registry = self.servers.longshore("pushes", store)
+            for _ in range(self.sizes["pairs"]):
+                direct = self.direct("put", store)
+                self.figure(group, f"{label}: CPU of a direct PUT", "s/GiB").add(direct["store_cpu"])
+                before = registry.cpu()
+                seen = measured("push", "--server", registry.address, "--mib", self.sizes["mib"])
+                cost = (registry.cpu() - before) / (seen["mib"] / 1024)
+                print(f"  push {label}: {seen['mib_per_second']:.0f} MiB/s, {cost:.2f} CPU-s/GiB", flush=True)
+                ratio = seen["mib_per_second"] / direct["mib_per_second"]
+                self.figure(group, f"{label}: push ÷ direct multipart PUT", "×", floor, goal).add(ratio)
+                bounds = (1.6, 1.15) if store is null else (None, None)
+                self.figure(group, f"{label}: CPU of the registry", "s/GiB", *bounds, less=True).add(cost)
+                if store is null:
+                    self.commits(group, registry, seen)
+            self.figure(group, f"{label}: resident after these pushes", "MiB").add(registry.memory("VmHWM"))
+            self.servers.stop(registry)
+        self.pulls(null)
+        self.servers.stop(null)
+        self.servers.stop(minio)
+
+    def commits(self, group, registry, large):
+        small = measured("push", "--server", registry.address, "--mib", 1, "--count", 20)
+        of = lambda seen: seen["commit"]["p50_us"] / 1000
+        name = f"null store: last request of a blob of {self.sizes['mib']} MiB"
+        self.figure(group, name, "ms", 20, 10, True).add(of(large))
+        self.figure(group, "null store: last request of a blob of 1 MiB", "ms", 20, 10, True).add(of(small))
+
+    def hash_rate(self):
+        return json.loads(load("sha256"))["cpu_seconds_per_gib"]
+
+    def direct(self, verb, store):
+        before = store.cpu()
+        seen = measured(
+            verb, "--endpoint", f"http://{store.address}", "--bucket", "bench", "--mib", self.sizes["mib"]
+        )
+        seen["store_cpu"] = (store.cpu() - before) / (seen["mib"] / 1024)
+        print(f"  direct {verb} {store.name}: {seen['mib_per_second']:.0f} MiB/s", flush=True)
+        return seen
+
+    def pulls(self, null):
+        group = "Pulling through the registry, null store"
+        registry = self.servers.longshore("pulls", null)
+        mib = self.sizes["mib"]
+        pushed = measured("push", "--server", registry.address, "--mib", mib)
+        path = f"/v2/load/push/blobs/{pushed['first_digest']}"
+        for _ in range(self.sizes["pairs"]):
+            direct = self.direct("get", null)
+            before = registry.cpu()
+            seen = measured(
+                "requests", "--server", registry.address, "--path", path, "--count", 2, "--connections", 1
+            )
+            rate = 2 * mib / seen["seconds"]
+            cost = (registry.cpu() - before) / (2 * mib / 1024)
+            print(f"  pull: {rate:.0f} MiB/s, {cost:.2f} CPU-s/GiB", flush=True)
+            self.figure(group, "GET ÷ direct GET", "×", 0.45, 0.60).add(rate / direct["mib_per_second"])
+            self.figure(group, "CPU of the registry", "s/GiB", 0.9, 0.6, True).add(cost)
+        self.servers.stop(registry)
+
+    # ---- Memory, starts, lists ----
+
+    def memory(self):
+        group = "Memory"
+        slow = self.servers.null_store("--drop", "--delay-ms", "30", "--mib-per-second", "80")
+        registry = self.servers.longshore("memory", slow)
+        time.sleep(1)
+        self.figure(group, "resident after the start", "MiB", 24, 14, True).add(registry.memory("VmRSS"))
+        crowd, mib = self.sizes["crowd"], self.sizes["crowd_mib"]
+        seen = measured(
+            "push", "--server", registry.address, "--mib", mib, "--count", crowd, "--connections", crowd
+        )
+        print(f"  {crowd} x {mib} MiB: {seen['mib_per_second']:.0f} MiB/s", flush=True)
+        name = f"most resident, {crowd} pushes of {mib} MiB at once into a slow store"
+        self.figure(group, name, "MiB", 600, 320, True).add(registry.memory("VmHWM"))
+        self.servers.stop(registry)
+        self.servers.stop(slow)
+
+    def starts(self):
+        store = self.servers.null_store()
+        for _ in range(self.sizes["starts"]):
+            began = time.monotonic()
+            registry = self.start_eagerly(store)
+            took = (time.monotonic() - began) * 1000
+            row = self.figure("Starting", "from exec to the first 200", "ms", 100, 30, True)
+            row.add(took)
+            self.servers.stop(registry)
+        self.servers.stop(store)
+
+    def start_eagerly(self, store):
+        command = [os.environ["REGISTRY_BINARY"], "serve", "--listen", "127.0.0.1:PORT"]
+        command += ["--store", "s3://bench/starts"]
+        environment = registry_environment(store, {})
+        process = self.servers.start("starts", command, REGISTRY_CORE, "/v2/", environment, pause=0.001)
+        return process
+
+    def lists(self):
+        group = f"A page of 1,000 out of {self.sizes['tags']:,} tags"
+        store = self.servers.null_store()
+        registry = self.servers.longshore("lists", store)
+        images(registry, "--layers", 1, "--prefix", "load/tags")
+        load(
+            "tags", "--endpoint", f"http://{store.address}", "--bucket", "bench", "--prefix", "lists",
+            "--repository", "load/tags-0", "--like", "v0", "--count", self.sizes["tags"],
+        )
+        last = f"n{self.sizes['tags'] - 1001:06}"
+        for name, query in (("first page", "n=1000"), ("last page", f"n=1000&last={last}")):
+            before = s3_counts(store).get("list", 0)
+            path = f"/v2/load/tags-0/tags/list?{query}"
+            seen = measured(
+                "requests", "--server", registry.address, "--path", path, "--count", 50, "--connections", 1
+            )
+            self.figure(group, f"{name}: p50", "ms", 3, 1, True).add(seen["p50_us"] / 1000)
+            each = (s3_counts(store).get("list", 0) - before) / 50
+            self.figure(group, f"{name}: LIST for each, no cache", "", 1, 0, True).add(each)
+        self.servers.stop(registry)
+        self.servers.stop(store)
+
+
+def run(mode, path, logs):
+    began = time.monotonic()
+    with Servers(logs) as servers:
+        bench = Bench(servers, SIZES[mode])
+        for part in (bench.starts, bench.reads, bench.pushes, bench.lists, bench.memory, bench.peers):
+            print(part.__name__, flush=True)
+            part()
+    bench.notes.append(f"It took {time.monotonic() - began:.0f} seconds.")
+    page.write(path, mode, bench)
+    missed = [row.name for rows in bench.figures.values() for row in rows.values() if "missed" in row.verdict()]
+    print(f"written to {path}; below their floor: {', '.join(missed) or 'none'}")
+    return 0

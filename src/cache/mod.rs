@@ -10,7 +10,7 @@
 //!
 //! So a value that was read before a write can never be filled in after it. Deleting the value
 //! alone, or writing the new value through, both lose against a slow reader or a second writer and
-//! then stay wrong (`tests/it/cache_model.rs` shows each of them failing). Every value also has a
+//! then stay wrong (`tests/it/cache/model.rs` shows each of them failing). Every value also has a
 //! time to live: a writer that dies between the store and the cache leaves a value that is wrong
 //! for that long at most.
 
@@ -22,21 +22,67 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use crate::store::EntryKey;
+use crate::store::{EntryKey, Prefix};
 use crate::telemetry::metrics::Cached;
 
-/// As what an entry is counted that is looked up. Nothing for what is never cached.
-pub(crate) fn counted_as(key: &EntryKey) -> Option<Cached> {
-    match key {
-        EntryKey::Tag(..) => Some(Cached::Tag),
-        EntryKey::Manifest(..) => Some(Cached::Manifest),
-        EntryKey::Link(..) => Some(Cached::Blob),
-        EntryKey::Pointer(_)
-        | EntryKey::TagOf(..)
-        | EntryKey::Referrer(..)
-        | EntryKey::Repository(_)
-        | EntryKey::Upload(_)
-        | EntryKey::Probe(_) => None,
+/// What is cached.
+///
+/// A list has many pages, and one write makes all of them wrong. So a page is kept under the
+/// **epoch** of its list, a random text that is a value like any other: the write forgets the
+/// epoch, the next reader makes a new one, and the pages of the old one are never asked for again.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Key {
+    /// What an entry says.
+    Entry(EntryKey),
+    /// The epoch of a list.
+    Epoch(Prefix),
+    /// A page of a list.
+    Page {
+        /// The list.
+        list: Prefix,
+        /// The epoch in which it was read.
+        epoch: Box<str>,
+        /// Where it begins.
+        after: Box<str>,
+        /// How many rows it was asked for.
+        count: usize,
+    },
+}
+
+/// How a key is written in a cache: that of an entry as in the bucket, the others so that no entry
+/// is written like them.
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Entry(key) => key.fmt(f),
+            Self::Epoch(list) => list.fmt(f),
+            // What a client sent as a cursor may be any text.
+            Self::Page { list, epoch, after, count } => {
+                write!(f, "{list}!{epoch}!{count}!{}", after.escape_default())
+            }
+        }
+    }
+}
+
+impl Key {
+    /// As what a lookup is counted. An epoch is only a step to its page, and some entries are never
+    /// cached.
+    pub(crate) fn counted_as(&self) -> Option<Cached> {
+        match self {
+            Self::Entry(EntryKey::Tag(..)) => Some(Cached::Tag),
+            Self::Entry(EntryKey::Manifest(..)) => Some(Cached::Manifest),
+            Self::Entry(EntryKey::Link(..)) => Some(Cached::Blob),
+            Self::Page { .. } => Some(Cached::List),
+            Self::Epoch(_)
+            | Self::Entry(
+                EntryKey::Pointer(_)
+                | EntryKey::TagOf(..)
+                | EntryKey::Referrer(..)
+                | EntryKey::Repository(_)
+                | EntryKey::Upload(_)
+                | EntryKey::Probe(_),
+            ) => None,
+        }
     }
 }
 
@@ -62,11 +108,11 @@ pub struct Stale;
 #[async_trait]
 pub trait Cache: Send + Sync + fmt::Debug {
     /// Looks a key up. An error is a miss.
-    async fn get(&self, key: &EntryKey) -> Lookup;
+    async fn get(&self, key: &Key) -> Lookup;
 
     /// Fills a key, if the token is still alive. An error is nothing.
-    async fn fill(&self, key: &EntryKey, token: &Token, value: Bytes, ttl: Duration);
+    async fn fill(&self, key: &Key, token: &Token, value: Bytes, ttl: Duration);
 
     /// Deletes value and token of a key: the one failure that a caller may have to know about.
-    async fn forget(&self, key: &EntryKey) -> Result<(), Stale>;
+    async fn forget(&self, key: &Key) -> Result<(), Stale>;
 }

@@ -22,8 +22,7 @@ use tracing::{Instrument as _, Span};
 
 use self::breaker::Breaker;
 use self::connection::{Connection, Source};
-use super::{Cache, Lookup, Stale, Token};
-use crate::store::EntryKey;
+use super::{Cache, Key, Lookup, Stale, Token};
 use crate::telemetry::metrics::{CacheLayer, CacheOperation, CacheResult, Metrics};
 
 pub use self::connection::{ConfigError, Settings, Topology};
@@ -99,7 +98,7 @@ impl Redis {
     }
 
     /// The key of the value and that of the token. Both hash to one slot of a Cluster.
-    fn keys(&self, key: &EntryKey) -> (String, String) {
+    fn keys(&self, key: &Key) -> (String, String) {
         let value = format!("{}{{{key}}}", self.prefix);
         let token = format!("{value}t");
         (value, token)
@@ -243,7 +242,7 @@ fn milliseconds(duration: Duration) -> u64 {
 
 #[async_trait]
 impl Cache for Redis {
-    async fn get(&self, key: &EntryKey) -> Lookup {
+    async fn get(&self, key: &Key) -> Lookup {
         let (value, token) = self.keys(key);
         let found = self.ask("GET", CacheOperation::Get, async |connection| {
             connection.run::<Option<Vec<u8>>>(cmd("GET").arg(&value)).await
@@ -255,7 +254,7 @@ impl Cache for Redis {
             Err(NoAnswer::Failed) => CacheResult::Error,
             Err(NoAnswer::NotAsked) => CacheResult::Skipped,
         };
-        if let Some(cached) = super::counted_as(key) {
+        if let Some(cached) = key.counted_as() {
             self.metrics.cache_requests.add_one((cached, CacheLayer::Redis, result));
         }
         match found {
@@ -275,7 +274,7 @@ impl Cache for Redis {
         }
     }
 
-    async fn fill(&self, key: &EntryKey, token: &Token, value: Bytes, ttl: Duration) {
+    async fn fill(&self, key: &Key, token: &Token, value: Bytes, ttl: Duration) {
         let (value_key, token_key) = self.keys(key);
         let mut call = self.fill.0.prepare_invoke();
         call.key(value_key).key(token_key).arg(&token.0).arg(value.as_ref()).arg(milliseconds(ttl));
@@ -286,7 +285,7 @@ impl Cache for Redis {
         tracing::trace!(?filled, %key, "filled");
     }
 
-    async fn forget(&self, key: &EntryKey) -> Result<(), Stale> {
+    async fn forget(&self, key: &Key) -> Result<(), Stale> {
         let (value, token) = self.keys(key);
         let begun = Instant::now();
         loop {

@@ -396,7 +396,7 @@ impl Default for ListSettings {
     }
 }
 
-/// What is remembered of tags, manifests and blobs.
+/// What is remembered of tags, manifests, blobs and lists.
 ///
 /// Nothing depends on Redis: while it is away every answer stays the same, only slower.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -407,11 +407,12 @@ pub struct CacheSettings {
     /// how late it may see what another process wrote, so it is nothing by default. A folder has
     /// one process only, which sees every write: there this is not used.
     pub local_ttl: Duration,
-    /// How long Redis keeps what a tag points at: after a failure of Redis a tag may lag so long.
+    /// How long Redis keeps what a tag points at, and pages of lists: after a failure of Redis they
+    /// may lag so long.
     pub tag_ttl: Duration,
     /// How long Redis keeps manifests and the places of blobs.
     pub ttl: Duration,
-    /// Whether each read of a tag asks the bucket, whatever Redis knows.
+    /// Whether each read of a tag or of a list asks the bucket, whatever Redis knows.
     pub strict_tags: bool,
     /// Redis: `redis://host:port`, or `rediss://host:port` with TLS. Several, separated by commas,
     /// are the sentinels or some nodes of the cluster.

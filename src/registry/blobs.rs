@@ -101,9 +101,9 @@ pub(super) fn cached_blob(digest: &Digest, body: &Bytes) -> Result<Blob, store::
 impl Registry {
     /// Finds a blob of a repository. At most one read of the store.
     pub async fn blob(&self, name: &RepositoryName, digest: &Digest) -> Result<Arc<Blob>, Error> {
-        match self.facts.read(&EntryKey::Link(name.clone(), *digest)).await? {
+        match self.facts.read(EntryKey::Link(name.clone(), *digest)).await? {
             Fact::Blob(blob, _) => Ok(blob),
-            Fact::Absent | Fact::Tag(_) | Fact::Manifest(_) => Err(Error::BlobUnknown),
+            _ => Err(Error::BlobUnknown),
         }
     }
 
@@ -115,10 +115,10 @@ impl Registry {
         digest: &Digest,
     ) -> Result<Arc<Blob>, Error> {
         let key = EntryKey::Link(name.clone(), *digest);
-        match self.facts.read(&key).await? {
+        match self.facts.read(key.clone()).await? {
             Fact::Blob(blob, true) => return Ok(blob),
             Fact::Blob(_, false) => {}
-            Fact::Absent | Fact::Tag(_) | Fact::Manifest(_) => return Err(Error::BlobUnknown),
+            _ => return Err(Error::BlobUnknown),
         }
         let record: Record<Link> =
             entry::read(self.store(), &key).await?.ok_or(Error::BlobUnknown)?;

@@ -13,8 +13,8 @@ impl Registry {
         count: usize,
     ) -> Result<Page<RepositoryName>, Error> {
         let last = last.filter(|name| !name.is_empty()).map(Prefix::after_repository);
-        let parse = |rest: &str| rest.strip_suffix('!')?.parse().ok();
-        self.rows(&Prefix::Repositories, last.as_deref(), count, parse).await
+        let row = |rest: &str| rest.strip_suffix('!')?.parse().ok();
+        self.page(Prefix::Repositories, &last.unwrap_or_default(), count, row).await
     }
 
     /// Puts a repository into the catalog, once per process.

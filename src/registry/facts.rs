@@ -1,4 +1,4 @@
-//! Facts for readers: what a tag points at, a manifest, where a blob is. Cached.
+//! Facts for readers: what a tag points at, a manifest, where a blob is, a page of a list. Cached.
 //!
 //! A lookup goes to the memory of this process, then to the shared cache, then to the store; one
 //! load per key is under way at a time. Only readers look here: whoever is about to write reads the
@@ -7,39 +7,40 @@
 //! Every write to an entry that may be cached passes [`Watched`], which forgets the key after the
 //! store has answered and before anybody else does. No writer can leave it out.
 
+mod watched;
+
 use std::collections::HashMap;
-use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use async_trait::async_trait;
 use bytes::{BufMut, Bytes, BytesMut};
-use futures_util::FutureExt;
-use futures_util::future::{BoxFuture, Shared};
+use futures_util::future::{BoxFuture, Shared, ready};
+use futures_util::{FutureExt, TryFutureExt};
 use quick_cache::Weighter;
 use tokio::time::{Instant, timeout};
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
-use super::Error;
+use self::watched::Watched;
 use super::blobs::{Blob, cached_blob};
 use super::lease::Leases;
 use super::manifests::{StoredManifest, cached_manifest};
 use super::tags::{TagTarget, cached_tag};
-use crate::cache::{self, Cache, Lookup};
-use crate::store::{
-    self, ByteStream, Deadline, Entry, EntryKey, Listing, Location, MultipartId, ObjectStore, Part,
-    Prefix, PresignGet, Version,
-};
+use super::{Error, entry};
+use crate::cache::{Cache, Key, Lookup};
+use crate::store::{self, Entry, EntryKey, ObjectStore, Prefix};
 use crate::telemetry::metrics::{CacheLayer, CacheResult, Metrics};
 
 /// How long a reader waits for the load of another one before it loads on its own.
 const FOLLOW_MAX: Duration = Duration::from_secs(5);
 /// How long it is remembered that nothing is there. A write makes it forgotten at once.
 const ABSENT_TTL: Duration = Duration::from_secs(1);
-/// Bytes of a value that the shared cache is given; larger manifests stay in this process.
+/// Bytes of a value that the shared cache is given; larger manifests stay in this process, and
+/// larger pages are not kept at all.
 const SHARED_BYTES_MAX: usize = 256 * 1024;
+/// Bytes of a cursor under which a page is kept. Those that we hand out are shorter.
+const CURSOR_BYTES_MAX: usize = 256;
 /// Bytes that one entry of the cache costs beside what it holds.
 const OVERHEAD_BYTES: usize = 200;
 
@@ -52,11 +53,11 @@ pub struct Caching {
     /// every write passes it, and this may be long; with several it is how late one of them may
     /// see what another one wrote.
     pub local_ttl: Duration,
-    /// How long the shared cache keeps what a tag points at.
+    /// How long the shared cache keeps what a tag points at, and pages of lists.
     pub tag_ttl: Duration,
     /// How long the shared cache keeps manifests and links.
     pub ttl: Duration,
-    /// Tags are read from the store each time.
+    /// Tags and lists are read from the store each time.
     pub strict_tags: bool,
 }
 
@@ -71,7 +72,20 @@ pub(super) enum Fact {
     Manifest(Arc<StoredManifest>),
     /// A link of a blob, and whether it was so young that its reader may rely on it.
     Blob(Arc<Blob>, bool),
+    /// The epoch of a list.
+    Epoch(Box<str>),
+    /// A page of a list, as whoever asked for it has written it down.
+    Page(Bytes),
 }
+
+/// A fact, and the entry that says so. A page has none.
+struct Found {
+    fact: Fact,
+    entry: Option<Entry>,
+}
+
+/// How a key is loaded that no cache knows.
+type Origin<'a> = &'a (dyn Fn() -> BoxFuture<'static, Result<Found, store::Error>> + Send + Sync);
 
 #[derive(Clone)]
 struct Cached {
@@ -82,12 +96,13 @@ struct Cached {
 #[derive(Clone)]
 struct Weights;
 
-impl Weighter<EntryKey, Cached> for Weights {
-    fn weight(&self, _: &EntryKey, cached: &Cached) -> u64 {
+impl Weighter<Key, Cached> for Weights {
+    fn weight(&self, _: &Key, cached: &Cached) -> u64 {
         let bytes = match &cached.fact {
-            Fact::Absent | Fact::Tag(_) => 0,
+            Fact::Absent | Fact::Tag(_) | Fact::Epoch(_) => 0,
             Fact::Manifest(manifest) => manifest.bytes.len(),
             Fact::Blob(blob, _) => blob.inline_bytes(),
+            Fact::Page(page) => page.len() + CURSOR_BYTES_MAX,
         };
         (bytes + OVERHEAD_BYTES) as u64
     }
@@ -109,8 +124,8 @@ pub(super) struct Facts {
 struct Inner {
     store: Arc<dyn ObjectStore>,
     shared: Option<Arc<dyn Cache>>,
-    local: quick_cache::sync::Cache<EntryKey, Cached, Weights>,
-    flights: Mutex<HashMap<EntryKey, Flight>>,
+    local: quick_cache::sync::Cache<Key, Cached, Weights>,
+    flights: Mutex<HashMap<Key, Flight>>,
     leases: Leases,
     caching: Caching,
     metrics: Metrics,
@@ -146,44 +161,83 @@ impl Facts {
     }
 
     /// What is there under a key.
-    pub(super) async fn read(&self, key: &EntryKey) -> Result<Fact, Error> {
+    pub(super) async fn read(&self, key: EntryKey) -> Result<Fact, Error> {
         let inner = &self.inner;
-        let strict = inner.caching.strict_tags && matches!(key, EntryKey::Tag(..));
-        if strict {
-            return Ok(inner.clone().load_from_store(key.clone()).await.map(|(fact, _)| fact)?);
+        if inner.caching.strict_tags && matches!(key, EntryKey::Tag(..)) {
+            return Ok(inner.clone().load_entry(key).await?.fact);
         }
-        if let Some(cached) = inner.local.get(key)
-            && cached.until > Instant::now()
-        {
-            inner.count(key, CacheResult::Hit);
-            return Ok(cached.fact);
+        let origin = || inner.clone().load_entry(key.clone()).boxed();
+        Ok(inner.look_up(Key::Entry(key.clone()), &origin).await?)
+    }
+
+    /// A page of a list, `count` rows after `after`, which `load` reads from the store and writes
+    /// down.
+    pub(super) async fn page<F>(
+        &self,
+        list: Prefix,
+        after: &str,
+        count: usize,
+        load: impl Fn(Arc<dyn ObjectStore>) -> F + Send + Sync,
+    ) -> Result<Bytes, Error>
+    where
+        F: Future<Output = Result<Bytes, store::Error>> + Send + 'static,
+    {
+        let inner = &self.inner;
+        // Where nothing outlives its request an epoch would, too, be another one each time.
+        let keeps = inner.shared.is_some() || !inner.caching.local_ttl.is_zero();
+        if !keeps || inner.caching.strict_tags || count == 0 || after.len() > CURSOR_BYTES_MAX {
+            return Ok(load(inner.store.clone()).await?);
         }
-        let (loading, leads) = inner.clone().join(key);
-        inner.count(key, if leads { CacheResult::Miss } else { CacheResult::Joined });
-        if leads {
-            return Ok(loading.await?);
-        }
-        match timeout(FOLLOW_MAX, loading).await {
-            Ok(loaded) => Ok(loaded?),
-            Err(_) => Ok(inner.clone().load_from_store(key.clone()).await.map(|(fact, _)| fact)?),
+        let another = || ready(Ok(Found { fact: Fact::Epoch(entry::nonce().into()), entry: None }));
+        let epoch = inner.look_up(Key::Epoch(list.clone()), &|| another().boxed()).await?;
+        let Fact::Epoch(epoch) = epoch else {
+            return Err(store::Error::Damaged(format!("the epoch of {list}")).into());
+        };
+        let origin = || {
+            let page = load(inner.store.clone());
+            page.map_ok(|page| Found { fact: Fact::Page(page), entry: None }).boxed()
+        };
+        let key = Key::Page { list, epoch, after: after.into(), count };
+        match inner.look_up(key.clone(), &origin).await? {
+            Fact::Page(page) => Ok(page),
+            _ => Err(store::Error::Damaged(format!("the page {key}")).into()),
         }
     }
 }
 
 impl Inner {
+    /// What this process knows, what the shared cache knows, or what is loaded now.
+    async fn look_up(self: &Arc<Self>, key: Key, origin: Origin<'_>) -> Result<Fact, store::Error> {
+        if let Some(cached) = self.local.get(&key)
+            && cached.until > Instant::now()
+        {
+            self.count(&key, CacheResult::Hit);
+            return Ok(cached.fact);
+        }
+        let (loading, leads) = self.clone().join(&key, origin);
+        self.count(&key, if leads { CacheResult::Miss } else { CacheResult::Joined });
+        if leads {
+            return loading.await;
+        }
+        match timeout(FOLLOW_MAX, loading).await {
+            Ok(loaded) => loaded,
+            Err(_) => Ok(origin().await?.fact),
+        }
+    }
+
     /// Counts a lookup in the memory of this process.
-    fn count(&self, key: &EntryKey, result: CacheResult) {
-        if let Some(cached) = cache::counted_as(key) {
+    fn count(&self, key: &Key, result: CacheResult) {
+        if let Some(cached) = key.counted_as() {
             self.metrics.cache_requests.add_one((cached, CacheLayer::Local, result));
         }
     }
 
-    fn flights(&self) -> MutexGuard<'_, HashMap<EntryKey, Flight>> {
+    fn flights(&self) -> MutexGuard<'_, HashMap<Key, Flight>> {
         self.flights.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The load of a key that is under way, or a new one.
-    fn join(self: Arc<Self>, key: &EntryKey) -> (Loading, bool) {
+    fn join(self: Arc<Self>, key: &Key, origin: Origin<'_>) -> (Loading, bool) {
         let mut flights = self.flights();
         if let Some(flight) = flights.get(key) {
             return (flight.loading.clone(), false);
@@ -191,7 +245,7 @@ impl Inner {
         let current = Arc::new(AtomicBool::new(true));
         // A task of its own: a load whose first reader went away must not be finished later, by
         // somebody who would then read what was true long ago.
-        let load = self.clone().load(key.clone(), current.clone()).in_current_span();
+        let load = self.clone().load(key.clone(), current.clone(), origin()).in_current_span();
         let load = self.tasks.spawn(load);
         let ended = |_| Err(store::Error::Unavailable("a load was cut off".to_owned()));
         let loading = load.map(move |loaded| loaded.unwrap_or_else(ended)).boxed().shared();
@@ -202,11 +256,12 @@ impl Inner {
     /// Loads a key, and keeps it unless somebody wrote meanwhile.
     async fn load(
         self: Arc<Self>,
-        key: EntryKey,
+        key: Key,
         current: Arc<AtomicBool>,
+        origin: BoxFuture<'static, Result<Found, store::Error>>,
     ) -> Result<Fact, store::Error> {
         let landed = Landing { inner: self.clone(), key: key.clone(), current: current.clone() };
-        let loaded = self.clone().load_shared(key.clone()).await;
+        let loaded = self.load_shared(&key, origin).await;
         if let Ok((fact, good_for)) = &loaded
             && !good_for.is_zero()
         {
@@ -230,67 +285,74 @@ impl Inner {
             (Fact::Blob(_, true), Some(entry)) => {
                 local.min(self.leases.half_life().saturating_sub(entry.age))
             }
-            (Fact::Tag(_) | Fact::Manifest(_) | Fact::Blob(..), _) => local,
+            (Fact::Page(page), _) if page.len() > SHARED_BYTES_MAX => Duration::ZERO,
+            _ => local,
         }
     }
 
-    async fn load_shared(self: Arc<Self>, key: EntryKey) -> Result<(Fact, Duration), store::Error> {
-        let Some(shared) = self.shared.clone() else {
-            let (fact, entry) = self.clone().load_from_store(key).await?;
-            let good_for = self.good_for(&fact, entry.as_ref());
-            return Ok((fact, good_for));
-        };
-        let token = match shared.get(&key).await {
-            Lookup::Hit(value) => match decode(&key, &value) {
-                Some(fact) => {
-                    let good_for = self.good_for(&fact, None);
-                    return Ok((fact, good_for));
-                }
+    async fn load_shared(
+        &self,
+        key: &Key,
+        origin: BoxFuture<'static, Result<Found, store::Error>>,
+    ) -> Result<(Fact, Duration), store::Error> {
+        let mut token = None;
+        if let Some(shared) = &self.shared {
+            match shared.get(key).await {
                 // A value that does not parse is a miss: another release may have written it.
-                None => None,
-            },
-            Lookup::Miss(token) => token,
-        };
-        let (fact, entry) = self.clone().load_from_store(key.clone()).await?;
-        if let Some(token) = token {
-            let (value, ttl) = self.encode(&key, &fact, entry.as_ref());
+                Lookup::Hit(value) => {
+                    if let Some(fact) = decode(key, &value) {
+                        let good_for = self.good_for(&fact, None);
+                        return Ok((fact, good_for));
+                    }
+                }
+                Lookup::Miss(taken) => token = taken,
+            }
+        }
+        let Found { fact, entry } = origin.await?;
+        if let (Some(shared), Some(token)) = (&self.shared, token) {
+            let (value, ttl) = self.encode(key, &fact, entry.as_ref());
             if value.len() <= SHARED_BYTES_MAX {
-                shared.fill(&key, &token, value, ttl).await;
+                shared.fill(key, &token, value, ttl).await;
             }
         }
         let good_for = self.good_for(&fact, entry.as_ref());
         Ok((fact, good_for))
     }
 
-    async fn load_from_store(
-        self: Arc<Self>,
-        key: EntryKey,
-    ) -> Result<(Fact, Option<Entry>), store::Error> {
+    async fn load_entry(self: Arc<Self>, key: EntryKey) -> Result<Found, store::Error> {
         match self.store.read(&key).await {
-            Ok(entry) if entry.body.is_empty() => Ok((Fact::Absent, None)),
+            Ok(entry) if entry.body.is_empty() => Ok(Found { fact: Fact::Absent, entry: None }),
             Ok(entry) => {
                 let young = entry.age < self.leases.half_life();
                 let fact = fact(&key, &entry.body, young)?;
-                Ok((fact, Some(entry)))
+                Ok(Found { fact, entry: Some(entry) })
             }
-            Err(store::Error::NotFound) => Ok((Fact::Absent, None)),
+            Err(store::Error::NotFound) => Ok(Found { fact: Fact::Absent, entry: None }),
             Err(error) => Err(error),
         }
     }
 
     /// The value for the shared cache and how long it is good. A link that its reader may rely on
-    /// is kept no longer than the reliance is good for.
-    fn encode(&self, key: &EntryKey, fact: &Fact, entry: Option<&Entry>) -> (Bytes, Duration) {
-        let Some(entry) = entry else { return (Bytes::from_static(b"-"), ABSENT_TTL) };
-        let young = matches!(fact, Fact::Blob(_, true));
-        let mut value = BytesMut::with_capacity(1 + entry.body.len());
-        value.put_u8(if young { b'y' } else { b'o' });
-        value.put_slice(&entry.body);
-        let mut ttl = match key {
-            EntryKey::Tag(..) => self.caching.tag_ttl,
-            _ => self.caching.ttl,
+    /// is kept no longer than the reliance is good for. An epoch is kept as long as its pages: so
+    /// none of them is found for longer than that after a write of which the cache never heard.
+    fn encode(&self, key: &Key, fact: &Fact, entry: Option<&Entry>) -> (Bytes, Duration) {
+        let (flag, body) = match (fact, entry) {
+            (Fact::Epoch(epoch), _) => (b'e', epoch.as_bytes()),
+            (Fact::Page(page), _) => (b'p', page.as_ref()),
+            (Fact::Blob(_, true), Some(entry)) => (b'y', entry.body.as_ref()),
+            (_, Some(entry)) => (b'o', entry.body.as_ref()),
+            (_, None) => return (Bytes::from_static(b"-"), ABSENT_TTL),
         };
-        if young {
+        let mut value = BytesMut::with_capacity(1 + body.len());
+        value.put_u8(flag);
+        value.put_slice(body);
+        let mut ttl = match key {
+            Key::Entry(EntryKey::Tag(..)) | Key::Epoch(_) | Key::Page { .. } => {
+                self.caching.tag_ttl
+            }
+            Key::Entry(_) => self.caching.ttl,
+        };
+        if let (b'y', Some(entry)) = (flag, entry) {
             let left = self.leases.half_life().saturating_sub(entry.age);
             ttl = ttl.min(left.saturating_sub(self.caching.local_ttl));
         }
@@ -298,12 +360,12 @@ impl Inner {
     }
 
     /// Forgets a key that was written, or may have been.
-    async fn forget(&self, key: &EntryKey) {
+    async fn forget(&self, key: Key) {
         let span = tracing::info_span!(target: "traces", "cache.invalidate", entry.key = %key);
-        self.forget_everywhere(key).instrument(span).await;
+        self.forget_everywhere(&key).instrument(span).await;
     }
 
-    async fn forget_everywhere(&self, key: &EntryKey) {
+    async fn forget_everywhere(&self, key: &Key) {
         {
             let mut flights = self.flights();
             if let Some(flight) = flights.remove(key) {
@@ -322,7 +384,7 @@ impl Inner {
 /// Ends a flight however its load ends, dropped in the middle included.
 struct Landing {
     inner: Arc<Inner>,
-    key: EntryKey,
+    key: Key,
     current: Arc<AtomicBool>,
 }
 
@@ -335,10 +397,13 @@ impl Drop for Landing {
     }
 }
 
-fn decode(key: &EntryKey, value: &Bytes) -> Option<Fact> {
-    match value.first()? {
-        b'-' => Some(Fact::Absent),
-        flag @ (b'y' | b'o') => fact(key, &value.slice(1..), *flag == b'y').ok(),
+fn decode(key: &Key, value: &Bytes) -> Option<Fact> {
+    let (flag, body) = (*value.first()?, value.slice(1..));
+    match (key, flag) {
+        (Key::Entry(_), b'-') => Some(Fact::Absent),
+        (Key::Entry(key), b'y' | b'o') => fact(key, &body, flag == b'y').ok(),
+        (Key::Epoch(_), b'e') => Some(Fact::Epoch(str::from_utf8(&body).ok()?.into())),
+        (Key::Page { .. }, b'p') => Some(Fact::Page(body)),
         _ => None,
     }
 }
@@ -358,132 +423,5 @@ fn fact(key: &EntryKey, body: &Bytes, young: bool) -> Result<Fact, store::Error>
         | EntryKey::Repository(_)
         | EntryKey::Upload(_)
         | EntryKey::Probe(_) => Err(store::Error::Damaged(format!("{key} is never cached"))),
-    }
-}
-
-fn is_cached(key: &EntryKey) -> bool {
-    matches!(key, EntryKey::Tag(..) | EntryKey::Manifest(..) | EntryKey::Link(..))
-}
-
-/// The store, with every write made known to the cache.
-struct Watched {
-    inner: Arc<Inner>,
-}
-
-impl std::fmt::Debug for Watched {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.inner.store.fmt(f)
-    }
-}
-
-impl Watched {
-    /// Whatever the store answered: a write that seems to have failed may have happened.
-    async fn wrote(&self, key: &EntryKey) {
-        if is_cached(key) {
-            self.inner.forget(key).await;
-        }
-    }
-}
-
-#[async_trait]
-impl ObjectStore for Watched {
-    async fn read(&self, key: &EntryKey) -> Result<Entry, store::Error> {
-        self.inner.store.read(key).await
-    }
-
-    async fn create(
-        &self,
-        key: &EntryKey,
-        body: Bytes,
-        deadline: Option<Deadline>,
-    ) -> Result<Version, store::Error> {
-        let created = self.inner.store.create(key, body, deadline).await;
-        self.wrote(key).await;
-        created
-    }
-
-    async fn replace(
-        &self,
-        key: &EntryKey,
-        expected: &Version,
-        body: Bytes,
-        deadline: Option<Deadline>,
-    ) -> Result<Version, store::Error> {
-        let replaced = self.inner.store.replace(key, expected, body, deadline).await;
-        self.wrote(key).await;
-        replaced
-    }
-
-    async fn list(
-        &self,
-        prefix: &Prefix,
-        after: Option<&str>,
-        limit: usize,
-    ) -> Result<Listing, store::Error> {
-        self.inner.store.list(prefix, after, limit).await
-    }
-
-    async fn put_bytes(
-        &self,
-        location: &Location,
-        bytes: Bytes,
-        sha256: Option<[u8; 32]>,
-    ) -> Result<(), store::Error> {
-        self.inner.store.put_bytes(location, bytes, sha256).await
-    }
-
-    async fn get_bytes(
-        &self,
-        location: &Location,
-        range: Option<Range<u64>>,
-    ) -> Result<ByteStream, store::Error> {
-        self.inner.store.get_bytes(location, range).await
-    }
-
-    async fn delete_bytes(&self, location: &Location) -> Result<(), store::Error> {
-        self.inner.store.delete_bytes(location).await
-    }
-
-    async fn presign_get(
-        &self,
-        location: &Location,
-        options: PresignGet,
-    ) -> Result<Option<String>, store::Error> {
-        self.inner.store.presign_get(location, options).await
-    }
-
-    async fn start(&self, location: &Location) -> Result<MultipartId, store::Error> {
-        self.inner.store.start(location).await
-    }
-
-    async fn put_part(
-        &self,
-        location: &Location,
-        id: &MultipartId,
-        number: u32,
-        bytes: Bytes,
-    ) -> Result<Part, store::Error> {
-        self.inner.store.put_part(location, id, number, bytes).await
-    }
-
-    async fn complete(
-        &self,
-        location: &Location,
-        id: &MultipartId,
-        parts: &[Part],
-    ) -> Result<(), store::Error> {
-        self.inner.store.complete(location, id, parts).await
-    }
-
-    async fn abort(&self, location: &Location, id: &MultipartId) -> Result<(), store::Error> {
-        self.inner.store.abort(location, id).await
-    }
-
-    fn now(&self) -> SystemTime {
-        self.inner.store.now()
-    }
-
-    fn describe(&self) -> String {
-        self.inner.store.describe()
     }
 }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::entry::{self, Ensured, Seen, Written};
 use super::facts::Fact;
+use super::lists::walk;
 use super::referrers::Referrer;
 pub use super::tags::TagCondition;
 use super::tags::TagTarget;
@@ -110,9 +111,9 @@ pub(super) fn cached_manifest(
 impl Registry {
     /// Resolves a tag. At most one read of the store.
     async fn resolve(&self, name: &RepositoryName, tag: &Tag) -> Result<Digest, Error> {
-        match self.facts.read(&EntryKey::Tag(name.clone(), tag.clone())).await? {
+        match self.facts.read(EntryKey::Tag(name.clone(), tag.clone())).await? {
             Fact::Tag(target) => Ok(target.digest),
-            Fact::Absent | Fact::Manifest(_) | Fact::Blob(..) => Err(Error::ManifestUnknown),
+            _ => Err(Error::ManifestUnknown),
         }
     }
 
@@ -126,9 +127,9 @@ impl Registry {
             Reference::Digest(digest) => *digest,
             Reference::Tag(tag) => self.resolve(name, tag).await?,
         };
-        match self.facts.read(&EntryKey::Manifest(name.clone(), digest)).await? {
+        match self.facts.read(EntryKey::Manifest(name.clone(), digest)).await? {
             Fact::Manifest(manifest) => Ok(manifest),
-            Fact::Absent | Fact::Tag(_) | Fact::Blob(..) => Err(Error::ManifestUnknown),
+            _ => Err(Error::ManifestUnknown),
         }
     }
 
@@ -408,10 +409,10 @@ impl Registry {
         let prefix = Prefix::TagsOf(name.clone(), *digest);
         let mut tags: Vec<Tag> = Vec::new();
         loop {
-            let last = tags.last().map(ToString::to_string);
-            let page = self
-                .rows(&prefix, last.as_deref(), LIST_ROWS_MAX, |rest| rest.parse::<Tag>().ok())
-                .await?;
+            // A deletion reads the store, never the cache.
+            let last = tags.last().map(ToString::to_string).unwrap_or_default();
+            let row = |rest: &str| rest.parse::<Tag>().ok();
+            let page = walk(self.store(), &prefix, &last, LIST_ROWS_MAX, row).await?;
             let more = page.more && !page.rows.is_empty();
             tags.extend(page.rows);
             if !more {

@@ -13,6 +13,7 @@ mod catalog;
 mod entry;
 mod error;
 mod facts;
+mod lists;
 mod manifests;
 mod referrers;
 mod schema1;
@@ -29,9 +30,9 @@ pub use blobs::{Blob, Content, MountSource};
 pub use error::Error;
 pub use facts::Caching;
 pub use lease::Leases;
+pub use lists::Page;
 pub use manifests::{Push, Pushed, StoredManifest, TagCondition};
 pub use referrers::ReferrersPage;
-pub use tags::Page;
 
 use crate::cache::Cache;
 use crate::oci::schema1::SigningKey;

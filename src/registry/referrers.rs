@@ -1,11 +1,15 @@
 //! Referrers: one entry for each manifest that names a subject.
 
+use std::sync::Arc;
+
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::entry;
+use super::lists::walk;
 use super::{Error, Page, Registry, concurrently};
 use crate::oci::{Digest, RepositoryName};
-use crate::store::{EntryKey, Prefix};
+use crate::store::{self, EntryKey, ObjectStore, Prefix};
 
 /// The entry `r/`: the descriptor of a referrer, as the list shows it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -30,6 +34,51 @@ fn cursor(referrer: &Digest) -> String {
     format!("{}-{}", referrer.algorithm(), referrer.hex())
 }
 
+/// A page before it is filtered, as it is cached.
+#[derive(Serialize, Deserialize)]
+struct Unfiltered {
+    descriptors: Vec<serde_json::Value>,
+    next: Option<String>,
+}
+
+/// Lists the referrers and reads the entry of each of them.
+async fn load(
+    store: &dyn ObjectStore,
+    name: &RepositoryName,
+    subject: &Digest,
+    last: &str,
+    count: usize,
+) -> Result<Unfiltered, Error> {
+    let list = Prefix::Referrers(name.clone(), *subject);
+    let row = |rest: &str| {
+        let (algorithm, hex) = rest.split_once('-')?;
+        format!("{algorithm}:{hex}").parse::<Digest>().ok()
+    };
+    let Page { rows, more } = walk(store, &list, last, count, row).await?;
+    let mut next = rows.last().filter(|_| more).map(cursor);
+    let keys = rows.clone();
+    let read = |referrer: Digest| async move {
+        let key = EntryKey::Referrer(name.clone(), *subject, referrer);
+        entry::read::<Referrer>(store, &key).await
+    };
+    let found = concurrently(rows.into_iter().map(read).collect()).await?;
+    let mut descriptors = Vec::with_capacity(found.len());
+    let mut last_read = None;
+    let mut bytes = 0;
+    for (referrer, record) in keys.iter().zip(found) {
+        // One that was removed since the listing is simply not there any more.
+        let Some(record) = record else { continue };
+        bytes += record.entry.body.len();
+        if bytes > PAGE_BYTES_MAX && !descriptors.is_empty() {
+            next = last_read;
+            break;
+        }
+        last_read = Some(cursor(referrer));
+        descriptors.push(record.header.descriptor);
+    }
+    Ok(Unfiltered { descriptors, next })
+}
+
 impl Registry {
     /// The referrers of a subject after `last`, at most `count` of them before filtering.
     pub async fn referrers(
@@ -40,39 +89,32 @@ impl Registry {
         last: Option<&str>,
         count: usize,
     ) -> Result<ReferrersPage, Error> {
-        let prefix = Prefix::Referrers(name.clone(), *subject);
-        let parse = |rest: &str| {
-            let (algorithm, hex) = rest.split_once('-')?;
-            format!("{algorithm}:{hex}").parse::<Digest>().ok()
+        let list = Prefix::Referrers(name.clone(), *subject);
+        let damaged = |error: serde_json::Error| {
+            store::Error::Damaged(format!("a page of referrers: {error}"))
         };
-        let Page { rows, more } = self.rows(&prefix, last, count, parse).await?;
-        let mut next = rows.last().filter(|_| more).map(cursor);
-        let keys = rows.clone();
-        let read = |referrer: Digest| async move {
-            let key = EntryKey::Referrer(name.clone(), *subject, referrer);
-            entry::read::<Referrer>(self.store(), &key).await
-        };
-        let found = concurrently(rows.into_iter().map(read).collect()).await?;
-        let mut descriptors = Vec::with_capacity(found.len());
-        let mut last_read = None;
-        let mut bytes = 0;
-        for (referrer, record) in keys.iter().zip(found) {
-            // One that was removed since the listing is simply not there any more.
-            let Some(record) = record else { continue };
-            bytes += record.entry.body.len();
-            if bytes > PAGE_BYTES_MAX && !descriptors.is_empty() {
-                next = last_read;
-                break;
+        let last = last.unwrap_or_default();
+        let read = |store: Arc<dyn ObjectStore>| {
+            let (name, subject, last) = (name.clone(), *subject, last.to_owned());
+            async move {
+                let page = load(store.as_ref(), &name, &subject, &last, count).await;
+                let page = serde_json::to_vec(&page.map_err(Error::into_store)?);
+                page.map(Bytes::from).map_err(damaged)
             }
-            last_read = Some(cursor(referrer));
-            let descriptor = record.header.descriptor;
-            let wanted = artifact_type.is_none_or(|wanted| {
+        };
+        let page = self.facts.page(list, last, count, read).await?;
+        let page = match serde_json::from_slice(&page) {
+            Ok(page) => page,
+            // Another release may have written it.
+            Err(_) => load(self.store(), name, subject, last, count).await?,
+        };
+        let wanted = |descriptor: &serde_json::Value| {
+            artifact_type.is_none_or(|wanted| {
                 descriptor.get("artifactType").and_then(serde_json::Value::as_str) == Some(wanted)
-            });
-            if wanted {
-                descriptors.push(descriptor);
-            }
-        }
+            })
+        };
+        let Unfiltered { mut descriptors, next } = page;
+        descriptors.retain(wanted);
         Ok(ReferrersPage { descriptors, next })
     }
 }

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::entry::{self, Seen, Written};
-use super::{Error, LIST_ROWS_MAX, Registry};
+use super::{Error, Page, Registry};
 use crate::oci::{Digest, RepositoryName, Tag};
 use crate::store::{self, Deadline, EntryKey, Prefix};
 
@@ -48,15 +48,6 @@ impl TagCondition {
     }
 }
 
-/// A page of an ordered list.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Page<T> {
-    /// The rows, in ascending byte order.
-    pub rows: Vec<T>,
-    /// Whether more rows follow the last one.
-    pub more: bool,
-}
-
 /// What the entry of a tag says.
 pub(super) fn cached_tag(body: &Bytes) -> Result<TagTarget, store::Error> {
     entry::decode(body).map(|(target, _)| target).map_err(Error::into_store)
@@ -80,34 +71,17 @@ fn was_overwritten(now: &Seen) -> Result<bool, Error> {
     }
 }
 
-/// As much of a cursor as can be the beginning of a key. A client may page after any text, and some
-/// stores refuse to list after one that no key could have (`..`, an empty component); what lies
-/// between the two is left out when the rows are read.
-fn listable(cursor: &str) -> &str {
-    let mut begins = true;
-    let end = cursor.bytes().position(|byte| {
-        let fits = match byte {
-            b'/' | b'.' => !begins,
-            b'-' | b'_' | b'!' => true,
-            other => other.is_ascii_alphanumeric(),
-        };
-        begins = byte == b'/';
-        !fits
-    });
-    &cursor[..end.unwrap_or(cursor.len())]
-}
-
 impl Registry {
-    /// The tags of a repository after `last`, at most `count` of them. One listing request for a
-    /// page, as long as deleted tags do not fill it.
+    /// The tags of a repository after `last`, at most `count` of them.
     pub async fn tags(
         &self,
         name: &RepositoryName,
         last: Option<&str>,
         count: usize,
     ) -> Result<Page<Tag>, Error> {
-        let prefix = Prefix::Tags(name.clone());
-        let page = self.rows(&prefix, last, count, |rest| rest.parse().ok()).await?;
+        let list = Prefix::Tags(name.clone());
+        let page =
+            self.page(list, last.unwrap_or_default(), count, |rest| rest.parse().ok()).await?;
         if page.rows.is_empty() && !page.more {
             let marker = EntryKey::Repository(name.clone());
             let known = entry::look(self.store(), &marker).await?;
@@ -116,49 +90,6 @@ impl Registry {
             }
         }
         Ok(page)
-    }
-
-    /// Walks a listing until the page is full, leaving out what is dead.
-    pub(super) async fn rows<T>(
-        &self,
-        prefix: &Prefix,
-        last: Option<&str>,
-        count: usize,
-        parse: impl Fn(&str) -> Option<T>,
-    ) -> Result<Page<T>, Error> {
-        let below = prefix.to_string();
-        let mut page = Page { rows: Vec::new(), more: false };
-        let last = last.filter(|text| !text.is_empty());
-        let mut after = last.map(listable).filter(|text| !text.is_empty()).map(str::to_owned);
-        if count == 0 {
-            return Ok(page);
-        }
-        let mut limit = count.saturating_add(1).min(LIST_ROWS_MAX);
-        loop {
-            let listing = self.store.list(prefix, after.as_deref(), limit).await?;
-            for row in &listing.rows {
-                let rest = row.key.strip_prefix(&below).unwrap_or_default();
-                after = Some(rest.to_owned());
-                if last.is_some_and(|last| rest <= last) {
-                    continue;
-                }
-                // A key that is none of ours does not hide the others.
-                let Some(parsed) = parse(rest).filter(|_| row.size > 0) else { continue };
-                if page.rows.len() == count {
-                    page.more = true;
-                    return Ok(page);
-                }
-                page.rows.push(parsed);
-            }
-            if !listing.more {
-                return Ok(page);
-            }
-            if page.rows.len() == count {
-                page.more = true;
-                return Ok(page);
-            }
-            limit = LIST_ROWS_MAX;
-        }
     }
 
     /// Points a tag at a manifest that is there. `seen` is what this request read of the tag; if it

@@ -148,7 +148,7 @@ fn digest(algorithm: &str, hex: &str) -> Option<Digest> {
 }
 
 /// What a listing is asked for. The rest of each key below it is what clients page by.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Prefix {
     /// The tags of a repository: the rest is the tag.
     Tags(RepositoryName),

@@ -4,6 +4,8 @@
 //! Covers distribution-spec "Pulling manifests" (end-3), "Pulling blobs" (end-2) and the deletions
 //! (end-9, end-10) as several frontends see them.
 
+mod list_model;
+mod lists;
 mod model;
 mod outages;
 mod redis_server;

@@ -228,6 +228,8 @@ label! {
         Manifest => "manifest",
         /// Where a blob is, and the blob itself if it is small.
         Blob => "blob",
+        /// A page of a list.
+        List => "list",
     }
 }
 

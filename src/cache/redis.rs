@@ -117,7 +117,7 @@ impl Redis {
         let begun = Instant::now();
         let asked = timeout(self.command_timeout, async {
             let mut connection = self.source.get().await?;
-            if self.breaker.is_probing() {
+            if self.owes() {
                 self.pay(&mut connection).await?;
             }
             request(&mut connection).await
@@ -174,6 +174,13 @@ impl Redis {
             }
             Ok(_) | Err(_) => tracing::warn!("too many writes that Redis does not know of"),
         }
+        // The breaker may be closed: one node of a cluster fails, and the others answer.
+        self.wakes.notify_one();
+    }
+
+    /// Whether there are writes that Redis does not know of.
+    fn owes(&self) -> bool {
+        self.owed.lock().is_ok_and(|owed| !owed.is_empty())
     }
 }
 
@@ -183,15 +190,15 @@ impl Drop for Redis {
     }
 }
 
-/// Tries Redis while the breaker is open. What it is owed is paid then, and the breaker closes,
-/// also while nobody asks for anything: other processes would go on reading what should be gone,
-/// and an idle one would say for ever that Redis is away.
+/// Tries Redis while the breaker is open or Redis is owed something. That is paid then, and the
+/// breaker closes, also while nobody asks for anything: other processes would go on reading what
+/// should be gone, and an idle one would say for ever that Redis is away.
 async fn try_again(redis: Weak<Redis>, opened: Arc<Notify>) {
     loop {
         opened.notified().await;
         loop {
             let Some(redis) = redis.upgrade() else { return };
-            if !redis.is_open() {
+            if !redis.is_open() && !redis.owes() {
                 break;
             }
             // A failure only means another round, and was counted like any other. A key is read

@@ -55,11 +55,6 @@ impl Breaker {
         }
     }
 
-    /// Whether a request that is under way is the one that tries.
-    pub(super) fn is_probing(&self) -> bool {
-        matches!(*self.state(), State::Probing { .. })
-    }
-
     pub(super) fn is_open(&self) -> bool {
         !matches!(*self.state(), State::Closed { .. })
     }

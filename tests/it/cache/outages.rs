@@ -111,3 +111,33 @@ async fn a_wrong_password() {
     let (digest, _) = app.push_image("b", "v1", 1).await;
     assert_eq!(tag(&app, "b", "v1").await, Some(digest));
 }
+
+/// Only deletions are refused, and everything else is answered, so the breaker never opens by
+/// itself. What could not be deleted is not believed either.
+#[tokio::test(flavor = "multi_thread")]
+async fn deletions_are_refused() {
+    let Some(redis) = redis_server::start(&[]).await else { return };
+    let memory = Arc::new(Memory::new());
+    let (one, other) = (frontend(&memory, &redis).await, frontend(&memory, &redis).await);
+    let (old, _) = one.push_image("a", "latest", 1).await;
+    assert_eq!(tag(&one, "a", "latest").await, Some(old));
+    let (still, _) = one.push_image("b", "latest", 1).await;
+
+    assert_eq!(redis.command(&["ACL", "SETUSER", "default", "-del"]), "OK");
+    let reading = async {
+        loop {
+            assert_eq!(tag(&one, "b", "latest").await.as_ref(), Some(&still));
+        }
+    };
+    let (new, _) = tokio::select! {
+        pushed = one.push_image("a", "latest", 2) => pushed,
+        () = reading => unreachable!("it does not end"),
+    };
+    assert_eq!(tag(&one, "a", "latest").await.as_ref(), Some(&new), "it has just been written");
+    assert_eq!(redis.command(&["ACL", "SETUSER", "default", "+del"]), "OK");
+    let began = tokio::time::Instant::now();
+    while tag(&other, "a", "latest").await.as_ref() != Some(&new) {
+        assert!(began.elapsed() < Duration::from_secs(20), "nobody pays what is owed");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}

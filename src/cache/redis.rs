@@ -137,8 +137,9 @@ impl Redis {
                     tracing::debug!(%error, "Redis failed");
                 }
                 self.metrics.cache_errors.add_one((operation,));
-                self.source.discard();
-                if self.breaker.failed() {
+                let opened = self.breaker.failed();
+                self.source.discard(self.breaker.is_open());
+                if opened {
                     self.wakes.notify_one();
                     tracing::warn!("Redis is away: reading from the store until it is back");
                 }

@@ -415,13 +415,14 @@ pub struct CacheSettings {
     /// Whether each read of a tag or of a list asks the bucket, whatever Redis knows.
     pub strict_tags: bool,
     /// Redis: `redis://host:port`, or `rediss://host:port` with TLS. Several, separated by commas,
-    /// are the sentinels or some nodes of the cluster.
+    /// are the sentinels or some nodes of the cluster. Who may have signed its certificate is said
+    /// by the file that the variable `SSL_CERT_FILE` names, or else by the machine.
     pub redis: Option<String>,
     /// How Redis is set up: `single`, `sentinel` or `cluster`.
     pub redis_topology: RedisTopology,
     /// The name under which the sentinels know the primary.
     pub redis_primary: String,
-    /// The user that Redis knows us as.
+    /// The user that Redis knows us as. What sentinels ask for stands in their URLs.
     pub redis_username: Option<String>,
     pub redis_password: Option<Secret>,
     /// What the keys in Redis begin with. Registries over buckets of one name at different S3

@@ -1,7 +1,7 @@
 //! Connections to Redis, however it is set up.
 
 use std::fmt;
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use deadpool_redis::redis::aio::{ConnectionLike, MultiplexedConnection};
@@ -12,11 +12,18 @@ use deadpool_redis::redis::{
     ScriptInvocation,
 };
 use deadpool_redis::redis::{ErrorKind, Pipeline, Value};
-use deadpool_redis::sentinel::{SentinelNodeConnectionInfo, SentinelServerType};
-use deadpool_redis::{Runtime, cluster, sentinel};
+use deadpool_redis::sentinel::{SentinelNodeConnectionInfo, SentinelServerType, TlsMode};
+use deadpool_redis::{ConnectionAddr, RedisConnectionInfo, Runtime, cluster, sentinel};
+use futures_util::FutureExt as _;
+use futures_util::future::{BoxFuture, Shared};
+use tokio::time::timeout;
+use tokio_util::task::TaskTracker;
 
 /// Connections in the pool: one carries the requests, the others replace it after a failure.
 const POOL_MAX: usize = 4;
+/// How long making a connection may take, with TLS, what the sentinels say and the nodes of a
+/// cluster. A request waits for it no longer than for an answer; it is made without the request.
+const CONNECT_MAX: Duration = Duration::from_secs(3);
 
 /// How Redis is set up.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,9 +46,9 @@ pub struct Settings {
     pub urls: Vec<String>,
     /// How it is set up.
     pub topology: Topology,
-    /// The user of the access control list.
+    /// The user of the access control list. The sentinels are told what stands in their URLs.
     pub username: Option<String>,
-    /// The password.
+    /// The password of that user.
     pub password: Option<String>,
     /// How long one request may take.
     pub command_timeout: Duration,
@@ -64,6 +71,7 @@ impl fmt::Debug for Settings {
 #[error("the Redis settings cannot be used: {0}")]
 pub struct ConfigError(String);
 
+#[derive(Clone)]
 enum Pool {
     Single(deadpool_redis::Pool),
     Sentinel(sentinel::Pool),
@@ -115,10 +123,13 @@ impl ConnectionLike for Connection {
     }
 }
 
+/// A connection that is being made, or was. All who wait for it get the same one.
+type Connecting = Shared<BoxFuture<'static, Result<Connection, String>>>;
+
 /// Where connections come from.
 pub(super) struct Source {
     pool: Pool,
-    current: Mutex<Option<Connection>>,
+    current: Mutex<Option<Connecting>>,
 }
 
 impl fmt::Debug for Source {
@@ -131,23 +142,54 @@ impl fmt::Debug for Source {
     }
 }
 
-/// A URL with the user and the password of the settings in it.
-fn connection_info(
-    url: &str,
-    settings: &Settings,
-) -> Result<deadpool_redis::ConnectionInfo, ConfigError> {
-    // The error of the parser repeats the URL, which may hold a password.
+/// What a URL says. The error of the parser repeats the URL, which may hold a password.
+fn parsed(url: &str) -> Result<deadpool_redis::ConnectionInfo, ConfigError> {
     let info = url
         .into_connection_info()
         .map_err(|_| ConfigError("a URL is not redis://host:port or rediss://host:port".into()))?;
-    let mut info = deadpool_redis::ConnectionInfo::from(info);
+    Ok(deadpool_redis::ConnectionInfo::from(info))
+}
+
+/// The user and the password of the settings, where there are any.
+fn log_in(info: &mut RedisConnectionInfo, settings: &Settings) {
     if settings.username.is_some() {
-        info.redis.username.clone_from(&settings.username);
+        info.username.clone_from(&settings.username);
     }
     if settings.password.is_some() {
-        info.redis.password.clone_from(&settings.password);
+        info.password.clone_from(&settings.password);
     }
-    Ok(info)
+}
+
+/// Sentinels have logins of their own, and most have none: a server that knows no password refuses
+/// whoever sends one. So what stands in the URLs is theirs, and what stands in the settings is for
+/// the server that they name. The number of a database is that server's, too: sentinels have none.
+fn behind_sentinels(
+    mut sentinels: Vec<deadpool_redis::ConnectionInfo>,
+    primary: &str,
+    settings: &Settings,
+) -> sentinel::Config {
+    let mut login = RedisConnectionInfo::default();
+    log_in(&mut login, settings);
+    login.db = sentinels.first().map_or(0, |info| info.redis.db);
+    for info in &mut sentinels {
+        info.redis.db = 0;
+    }
+    let secure = sentinels.iter().any(|info| matches!(info.addr, ConnectionAddr::TcpTls { .. }));
+    sentinel::Config {
+        urls: None,
+        server_type: SentinelServerType::Master,
+        master_name: primary.to_owned(),
+        connections: Some(sentinels),
+        node_connection_info: Some(SentinelNodeConnectionInfo {
+            tls_mode: secure.then_some(TlsMode::Secure),
+            redis_connection_info: Some(login),
+        }),
+        pool: Some(pool_config()),
+    }
+}
+
+fn pool_config() -> deadpool_redis::PoolConfig {
+    deadpool_redis::PoolConfig::new(POOL_MAX)
 }
 
 /// Connects so that a request does not wait until the one before it was acknowledged, which both
@@ -157,85 +199,114 @@ fn manager(info: deadpool_redis::ConnectionInfo) -> Result<deadpool_redis::Manag
     deadpool_redis::Manager::new(ConnectionInfo::from(info).set_tcp_settings(tcp))
 }
 
-impl Source {
-    pub(super) fn new(settings: &Settings) -> Result<Self, ConfigError> {
-        let infos: Vec<_> = settings
-            .urls
-            .iter()
-            .map(|url| connection_info(url, settings))
-            .collect::<Result<_, _>>()?;
-        let pool_config = deadpool_redis::PoolConfig::new(POOL_MAX);
+impl Pool {
+    fn new(settings: &Settings) -> Result<Self, ConfigError> {
+        let mut infos: Vec<_> =
+            settings.urls.iter().map(|url| parsed(url)).collect::<Result<_, _>>()?;
+        if infos.is_empty() {
+            return Err(ConfigError("no URL".into()));
+        }
+        if !matches!(settings.topology, Topology::Sentinel { .. }) {
+            for info in &mut infos {
+                log_in(&mut info.redis, settings);
+            }
+        }
         let refused = |error: &dyn fmt::Display| ConfigError(error.to_string());
         let runtime = Some(Runtime::Tokio1);
-        let pool = match &settings.topology {
+        Ok(match &settings.topology {
             Topology::Single => {
-                let Some(info) = infos.into_iter().next() else {
-                    return Err(ConfigError("no URL".into()));
-                };
-                let manager = manager(info).map_err(|error| refused(&error))?;
-                let builder = deadpool_redis::Pool::builder(manager).config(pool_config);
+                let manager = manager(infos.swap_remove(0)).map_err(|error| refused(&error))?;
+                let builder = deadpool_redis::Pool::builder(manager).config(pool_config());
                 let pool = builder.runtime(Runtime::Tokio1).build();
-                Pool::Single(pool.map_err(|error| refused(&error))?)
+                Self::Single(pool.map_err(|error| refused(&error))?)
             }
             Topology::Sentinel { primary } => {
-                let mut node = SentinelNodeConnectionInfo::default();
-                if let Some(info) = infos.first() {
-                    node.redis_connection_info = Some(info.redis.clone());
-                }
-                let config = sentinel::Config {
-                    urls: None,
-                    server_type: SentinelServerType::Master,
-                    master_name: primary.clone(),
-                    connections: Some(infos),
-                    node_connection_info: Some(node),
-                    pool: Some(pool_config),
-                };
-                Pool::Sentinel(config.create_pool(runtime).map_err(|error| refused(&error))?)
+                let config = behind_sentinels(infos, primary, settings);
+                Self::Sentinel(config.create_pool(runtime).map_err(|error| refused(&error))?)
             }
             Topology::Cluster => {
                 let config = cluster::Config {
                     urls: None,
                     connections: Some(infos),
-                    pool: Some(pool_config),
+                    pool: Some(pool_config()),
                     ..cluster::Config::default()
                 };
-                Pool::Cluster(config.create_pool(runtime).map_err(|error| refused(&error))?)
+                Self::Cluster(config.create_pool(runtime).map_err(|error| refused(&error))?)
             }
-        };
-        Ok(Self { pool, current: Mutex::new(None) })
+        })
     }
 
-    /// The connection of this process, or a new one from the pool.
-    pub(super) async fn get(&self) -> Result<Connection, RedisError> {
-        if let Ok(current) = self.current.lock()
-            && let Some(connection) = current.as_ref()
-        {
-            return Ok(connection.clone());
-        }
-        let failed = |error: String| RedisError::from((ErrorKind::Io, "no connection", error));
-        let connection = match &self.pool {
-            Pool::Single(pool) => {
-                let taken = pool.get().await.map_err(|error| failed(error.to_string()))?;
+    /// A new connection, which is the pool's no more.
+    async fn connect(self) -> Result<Connection, String> {
+        let failed = |error: &dyn fmt::Display| error.to_string();
+        Ok(match self {
+            Self::Single(pool) => {
+                let taken = pool.get().await.map_err(|error| failed(&error))?;
                 Connection::Direct(deadpool_redis::Connection::take(taken))
             }
-            Pool::Sentinel(pool) => {
-                let taken = pool.get().await.map_err(|error| failed(error.to_string()))?;
+            Self::Sentinel(pool) => {
+                let taken = pool.get().await.map_err(|error| failed(&error))?;
                 Connection::Direct(sentinel::Connection::take(taken))
             }
-            Pool::Cluster(pool) => {
-                let taken = pool.get().await.map_err(|error| failed(error.to_string()))?;
+            Self::Cluster(pool) => {
+                let taken = pool.get().await.map_err(|error| failed(&error))?;
                 Connection::Cluster(cluster::Connection::take(taken))
             }
-        };
-        if let Ok(mut current) = self.current.lock() {
-            *current = Some(connection.clone());
-        }
-        Ok(connection)
+        })
+    }
+}
+
+impl Source {
+    pub(super) fn new(settings: &Settings) -> Result<Self, ConfigError> {
+        // Whoever installs one first decides for the process, and all choose the same. Over a
+        // folder nobody else does, and rustls finds one by itself only as long as there is one.
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        Ok(Self { pool: Pool::new(settings)?, current: Mutex::new(None) })
     }
 
-    /// Drops the connection, so that the next request gets a new one.
-    pub(super) fn discard(&self) {
-        if let Ok(mut current) = self.current.lock() {
+    fn current(&self) -> MutexGuard<'_, Option<Connecting>> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The connection of this process, or a new one.
+    ///
+    /// It is made by a task of its own. With TLS, sentinels or a cluster that may take longer than
+    /// a request waits, and if each request began anew, none would ever be served.
+    pub(super) async fn get(&self) -> Result<Connection, RedisError> {
+        let connecting = {
+            let mut current = self.current();
+            match current.clone().and_then(Connecting::now_or_never) {
+                Some(Ok(connection)) => return Ok(connection),
+                // It failed while nobody waited for it, which says nothing about now.
+                Some(Err(_)) => *current = None,
+                None => {}
+            }
+            current.get_or_insert_with(|| self.connect()).clone()
+        };
+        connecting.await.map_err(|error| (ErrorKind::Io, "no connection", error).into())
+    }
+
+    fn connect(&self) -> Connecting {
+        let made = timeout(CONNECT_MAX, self.pool.clone().connect());
+        let made = TaskTracker::new().spawn(async move {
+            made.await.unwrap_or_else(|_| Err("it took too long to connect".to_owned()))
+        });
+        made.map(|made| made.unwrap_or_else(|error| Err(error.to_string()))).boxed().shared()
+    }
+
+    /// Drops the connection after a failure, so that the next request gets a new one.
+    ///
+    /// One that is still being made stays: nothing has failed but the patience of a request. That
+    /// of a cluster stays, too, unless nothing is answered any more: it finds the nodes that are
+    /// left by itself, while a new one would first wait for the node that is gone.
+    pub(super) fn discard(&self, everything_fails: bool) {
+        let mut current = self.current();
+        let keep = match current.as_ref().and_then(Connecting::peek) {
+            None => true,
+            Some(Ok(Connection::Cluster(_))) => !everything_fails,
+            Some(_) => false,
+        };
+        if !keep {
             *current = None;
         }
     }

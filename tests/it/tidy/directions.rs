@@ -44,7 +44,13 @@ const CRATES: &[(&str, &[&str])] = &[
     // The cryptography of all of TLS, whoever wrote it.
     (
         "aws_lc_rs",
-        &["src/server/tls.rs", "src/store/s3/", "src/oci/schema1/", "src/telemetry/traces/"],
+        &[
+            "src/server/tls.rs",
+            "src/store/s3/",
+            "src/oci/schema1/",
+            "src/telemetry/traces/",
+            "src/cache/redis/connection.rs",
+        ],
     ),
     ("redb", &["src/store/local/"]),
     ("prometheus", &["src/telemetry/metrics/"]),

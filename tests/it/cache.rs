@@ -10,6 +10,7 @@ mod model;
 mod outages;
 mod redis_server;
 mod shared;
+mod topologies;
 
 use std::sync::Arc;
 

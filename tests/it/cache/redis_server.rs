@@ -42,10 +42,19 @@ impl RedisServer {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
-    /// Starts it again after it was killed, on the same port and with nothing in it.
+    pub(super) fn port(&self) -> String {
+        self.port.to_string()
+    }
+
+    /// Starts it again after it was killed, on the same port and with nothing in it. With a
+    /// certificate it speaks nothing but TLS.
     pub(super) async fn run(&mut self) {
+        let secure = self.arguments.iter().any(|argument| argument == "--tls-cert-file");
+        let port = self.port();
+        let ports = if secure { vec!["--port", "0", "--tls-port"] } else { vec!["--port"] };
         let child = Command::new("redis-server")
-            .args(["--port", &self.port.to_string(), "--bind", "127.0.0.1", "--save", ""])
+            .args(ports)
+            .args([&port, "--bind", "127.0.0.1", "--save", ""])
             .arg("--dir")
             .arg(self.folder.path())
             .args(&self.arguments)

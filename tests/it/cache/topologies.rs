@@ -1,0 +1,280 @@
+//! Redis as it is run for others: behind sentinels, as a cluster, and with TLS. In each the
+//! registry is a user with a password, who may do what docs/production.md says and nothing else.
+
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use longshore::config::{RedisTopology, Secret, Settings};
+use longshore::store::memory::Memory;
+use tempfile::TempDir;
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::{Instant, sleep};
+use tokio_util::task::TaskTracker;
+
+use super::redis_server::{self, RedisServer, free_port};
+use super::tag;
+use crate::support::App;
+use crate::support::process::Process;
+
+/// How long something may take that takes a moment on a machine that is not busy.
+const PATIENCE: Duration = Duration::from_secs(45);
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// The user of the registry, and what else it needs where there is more than one server.
+fn with_user(further: &[&str]) -> Vec<String> {
+    let user = ["--user", "longshore", "on", ">secret", "~longshore:*"];
+    let cache = ["+get", "+set", "+del", "+evalsha", "+script|load"];
+    user.iter().chain(&cache).chain(further).map(ToString::to_string).collect()
+}
+
+async fn frontend(memory: &Arc<Memory>, change: impl FnOnce(&mut Settings)) -> App {
+    let mut settings = Settings::default();
+    settings.cache.redis_timeout = Duration::from_millis(500);
+    settings.cache.redis_username = Some("longshore".to_owned());
+    settings.cache.redis_password = Some(Secret::new("secret"));
+    change(&mut settings);
+    App::over_memory(memory.clone(), settings).await
+}
+
+async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !holds() {
+        assert!(began.elapsed() < PATIENCE, "{what}");
+        sleep(PAUSE).await;
+    }
+}
+
+/// Reads through one frontend, then through the other, until that does not ask the store.
+async fn is_used(memory: &Memory, apps: [&App; 2], name: &str) {
+    let (digest, _) = apps[0].push_image(name, "v1", 1).await;
+    let began = Instant::now();
+    loop {
+        assert_eq!(tag(apps[0], name, "v1").await.as_ref(), Some(&digest));
+        let before = memory.calls();
+        assert_eq!(tag(apps[1], name, "v1").await.as_ref(), Some(&digest));
+        if memory.calls().since(&before).total() == 0 {
+            return;
+        }
+        assert!(began.elapsed() < PATIENCE, "{name} is always read from the store");
+        sleep(PAUSE).await;
+    }
+}
+
+/// Every answer is right, whatever is going on.
+async fn works_meanwhile(apps: [&App; 2], name: &str) {
+    for round in 0..4u64 {
+        let (digest, _) = apps[round as usize % 2].push_image(name, "latest", round * 10).await;
+        for app in apps {
+            assert_eq!(tag(app, name, "latest").await.as_ref(), Some(&digest), "round {round}");
+        }
+    }
+}
+
+#[track_caller]
+fn run(program: &str, words: &[&str]) -> String {
+    let output = Command::new(program).args(words).stdin(Stdio::null()).output();
+    let output = output.unwrap_or_else(|error| panic!("{program}: {error}"));
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let wrong = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{program} {words:?}: {said}{wrong}");
+    said
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_that_loses_a_node() {
+    let mut nodes: Vec<RedisServer> = Vec::new();
+    for _ in 0..3 {
+        let bus = free_port().to_string();
+        let user = with_user(&["+cluster|slots", "+ping"]);
+        let mut words = vec!["--cluster-enabled", "yes", "--cluster-port", &bus];
+        words.extend(["--cluster-node-timeout", "1000", "--cluster-require-full-coverage", "no"]);
+        words.extend(user.iter().map(String::as_str));
+        let Some(node) = redis_server::start(&words).await else { return };
+        nodes.push(node);
+    }
+    let urls: Vec<String> = nodes.iter().map(RedisServer::url).collect();
+    let mut create = vec!["--cluster", "create", "--cluster-yes"];
+    create.extend(urls.iter().map(|url| url.trim_start_matches("redis://")));
+    run("redis-cli", &create);
+    let agreed = |node: &RedisServer| node.command(&["CLUSTER", "INFO"]).contains("state:ok");
+    until("the nodes do not become a cluster", || nodes.iter().all(agreed)).await;
+
+    let memory = Arc::new(Memory::new());
+    let cluster = |settings: &mut Settings| {
+        settings.cache.redis = Some(urls.join(","));
+        settings.cache.redis_topology = RedisTopology::Cluster;
+    };
+    let (one, other) = (frontend(&memory, cluster).await, frontend(&memory, cluster).await);
+    for name in ["a", "b", "c", "d"] {
+        is_used(&memory, [&one, &other], name).await;
+    }
+    for node in &nodes {
+        assert_ne!(node.command(&["DBSIZE"]), "0", "each holds its part");
+    }
+    nodes[2].kill();
+    works_meanwhile([&one, &other], "meanwhile").await;
+    nodes[2].run().await;
+    for name in ["e", "f", "g", "h"] {
+        is_used(&memory, [&one, &other], name).await;
+    }
+}
+
+/// A process that ends with this value.
+struct Ended(Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Sentinels that watch a primary, know its password and have none themselves.
+fn sentinels(folder: &Path, primary: &RedisServer) -> (Vec<Ended>, Vec<String>) {
+    let mut sentinels = Vec::new();
+    let mut ports = Vec::new();
+    for number in 0..3 {
+        let (file, port) = (folder.join(format!("{number}.conf")), free_port());
+        let text = format!(
+            "port {port}\nbind 127.0.0.1\ndir {}\n\
+             sentinel monitor main 127.0.0.1 {} 2\n\
+             sentinel auth-pass main internal\n\
+             sentinel down-after-milliseconds main 500\n\
+             sentinel failover-timeout main 3000\n",
+            folder.display(),
+            primary.port(),
+        );
+        std::fs::write(&file, text).expect("a file");
+        let mut sentinel = Command::new("redis-server");
+        sentinel.arg(&file).arg("--sentinel").stdout(Stdio::null()).stderr(Stdio::null());
+        sentinels.push(Ended(sentinel.spawn().expect("it starts")));
+        ports.push(port.to_string());
+    }
+    (sentinels, ports)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sentinels_that_choose_another_primary() {
+    let user = with_user(&["+role"]);
+    let mut words = vec!["--requirepass", "internal", "--masterauth", "internal"];
+    words.extend(user.iter().map(String::as_str));
+    let Some(mut primary) = redis_server::start(&words).await else { return };
+    let port = primary.port();
+    let copies = [&words[..], &["--replicaof", "127.0.0.1", &port]].concat();
+    let replica = redis_server::start(&copies).await.expect("a second one");
+    let role = || replica.command(&["-a", "internal", "--no-auth-warning", "ROLE"]);
+    until("the replica is not connected", || role().contains("connected")).await;
+    let folder = TempDir::new().expect("a folder");
+    let (_sentinels, ports) = sentinels(folder.path(), &primary);
+    // Each has to know the replica and the other two, or none could choose another primary.
+    let ready = |port: &String| {
+        let asked = ["-p", port, "SENTINEL", "MASTER", "main"];
+        let said = Command::new("redis-cli").args(asked).output().expect("redis-cli runs").stdout;
+        let said = String::from_utf8_lossy(&said).into_owned();
+        said.contains("num-slaves\n1\n") && said.contains("num-other-sentinels\n2\n")
+    };
+    until("the sentinels do not know each other", || ports.iter().all(ready)).await;
+
+    let urls: Vec<_> = ports.iter().map(|port| format!("redis://127.0.0.1:{port}")).collect();
+    let memory = Arc::new(Memory::new());
+    let behind = |settings: &mut Settings| {
+        settings.cache.redis = Some(urls.join(","));
+        settings.cache.redis_topology = RedisTopology::Sentinel;
+        settings.cache.redis_primary = "main".to_owned();
+    };
+    let (one, other) = (frontend(&memory, behind).await, frontend(&memory, behind).await);
+    is_used(&memory, [&one, &other], "before").await;
+    primary.kill();
+    works_meanwhile([&one, &other], "meanwhile").await;
+    is_used(&memory, [&one, &other], "after").await;
+    assert!(role().starts_with("master"), "it is another one");
+}
+
+/// `ca.pem`, and `leaf.pem` with `leaf.key` for who is called 127.0.0.1.
+fn certificates(folder: &Path) {
+    let at = |name: &str| folder.join(name).to_string_lossy().into_owned();
+    std::fs::write(at("names"), "subjectAltName=IP:127.0.0.1\n").expect("a file");
+    let (ca, ca_key, asked) = (at("ca.pem"), at("ca.key"), at("leaf.csr"));
+    let new = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"];
+    let openssl = |parts: &[&[&str]]| run("openssl", &parts.concat());
+    let own = ["-days", "2", "-subj", "/CN=tests", "-keyout", &ca_key, "-out", &ca];
+    openssl(&[&["req", "-x509"], &new, &own]);
+    openssl(&[&["req"], &new, &["-subj", "/CN=leaf", "-keyout", &at("leaf.key"), "-out", &asked]]);
+    let by = ["-CA", &ca, "-CAkey", &ca_key, "-CAcreateserial", "-days", "2"];
+    let (names, leaf) = (at("names"), at("leaf.pem"));
+    openssl(&[&["x509", "-req", "-in", &asked], &by, &["-extfile", &names, "-out", &leaf]]);
+}
+
+/// A port that leads to another one, to which every new connection takes a while.
+async fn slow_way_to(port: String) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let connections = TaskTracker::new();
+    let each = connections.clone();
+    connections.spawn(async move {
+        while let Ok((mut near, _)) = listener.accept().await {
+            let port = port.clone();
+            each.spawn(async move {
+                sleep(Duration::from_millis(200)).await;
+                let mut far = TcpStream::connect(format!("127.0.0.1:{port}")).await?;
+                copy_bidirectional(&mut near, &mut far).await
+            });
+        }
+    });
+    address.port()
+}
+
+/// With the timeout that is the default, connecting takes longer than a request may wait. The
+/// program runs as a process, because whom it trusts is said by a variable, and over a folder,
+/// where nothing else speaks TLS.
+#[tokio::test(flavor = "multi_thread")]
+async fn tls_with_an_authority_of_our_own() {
+    let folder = TempDir::new().expect("a folder");
+    let at = |name: &str| folder.path().join(name).to_string_lossy().into_owned();
+    certificates(folder.path());
+    std::fs::write(at("password"), "secret\n").expect("a file");
+    let (certificate, key, ca) = (at("leaf.pem"), at("leaf.key"), at("ca.pem"));
+    let mut words = vec!["--tls-cert-file", &certificate, "--tls-key-file", &key];
+    words.extend(["--tls-ca-cert-file", &ca, "--tls-auth-clients", "no"]);
+    words.extend(["--requirepass", "internal"]);
+    let user = with_user(&[]);
+    words.extend(user.iter().map(String::as_str));
+    let Some(redis) = redis_server::start(&words).await else { return };
+    let admin = ["--tls", "--cacert", &ca, "-a", "internal", "--no-auth-warning"];
+    let asked = |words: &[&str]| redis.command(&[&admin, words].concat());
+    assert_eq!(asked(&["PING"]), "PONG", "it speaks TLS");
+
+    let url = format!("rediss://127.0.0.1:{}", slow_way_to(redis.port()).await);
+    let password = at("password");
+    let trusting_nobody = [
+        ("LONGSHORE_CACHE_REDIS", url.as_str()),
+        ("LONGSHORE_CACHE_REDIS_USERNAME", "longshore"),
+        ("LONGSHORE_LOG_REQUESTS", "off"),
+        ("LONGSHORE_CACHE_REDIS_PASSWORD_FILE", &password),
+    ];
+    let stranger = Process::serve(&at("other"), &trusting_nobody);
+    let absent = |round: u32| format!("/v2/a/manifests/none{round}");
+    for round in 0..8 {
+        stranger.client().request("GET", &absent(round)).send().await.expect(404);
+        sleep(PAUSE).await;
+    }
+    assert!(stranger.log().contains("Redis is away"), "{}", stranger.log());
+    assert_eq!(asked(&["DBSIZE"]), "0", "whose certificate nobody signed is not believed");
+
+    let variables = [&trusting_nobody[..], &[("SSL_CERT_FILE", ca.as_str())]].concat();
+    let process = Process::serve(&at("data"), &variables);
+    let began = Instant::now();
+    // That nothing is there is written like everything else, with the script.
+    for round in 0.. {
+        process.client().request("GET", &absent(round)).send().await.expect(404);
+        let filled = asked(&["INFO", "commandstats"]).contains("cmdstat_evalsha");
+        if filled && asked(&["DBSIZE"]) != "0" {
+            break;
+        }
+        assert!(began.elapsed() < PATIENCE, "Redis is not used: {}", process.log());
+        sleep(PAUSE).await;
+    }
+}

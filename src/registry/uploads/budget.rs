@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::spare::{Buffer, Spare};
 use crate::registry::{Error, Limits};
 use crate::telemetry::metrics::Metrics;
 
@@ -23,6 +24,7 @@ pub(in crate::registry) struct Budget {
     units_max: usize,
     uploads: Arc<Semaphore>,
     wait_max: Duration,
+    spare: Spare,
     metrics: Metrics,
 }
 
@@ -74,6 +76,7 @@ impl Budget {
             units_max,
             uploads: Arc::new(Semaphore::new(limits.uploads_concurrent_max)),
             wait_max: limits.buffer_wait_max,
+            spare: Spare::default(),
             metrics,
         }
     }
@@ -96,8 +99,23 @@ impl Budget {
 
     /// Reserves so many bytes if they are free right now.
     pub(super) fn try_reserve(&self, bytes: usize) -> Option<Reserved> {
-        let permit = self.units.clone().try_acquire_many_owned(units(bytes)).ok()?;
-        Some(self.reserved(permit))
+        self.try_acquire(bytes).map(|permit| self.reserved(permit))
+    }
+
+    /// A place for so many bytes, if there is one, in place of spare buffers if need be.
+    fn try_acquire(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
+        let acquire = || self.units.clone().try_acquire_many_owned(units(bytes)).ok();
+        acquire().or_else(|| if self.spare.give_back() { acquire() } else { None })
+    }
+
+    /// A buffer for so many bytes that was used before, with its place.
+    pub(super) fn spare(&self, bytes: usize) -> Option<Buffer> {
+        self.spare.take(bytes)
+    }
+
+    /// Where the buffers of parts go that the store has taken.
+    pub(super) fn spares(&self) -> Spare {
+        self.spare.clone()
     }
 
     /// Waits, in turn, until so many bytes are free.
@@ -109,6 +127,10 @@ impl Budget {
                 self.units_max * UNIT_BYTES
             )));
         }
+        if let Some(reserved) = self.try_reserve(bytes) {
+            return Ok(reserved);
+        }
+        let _waiting = self.spare.wait();
         let acquired =
             tokio::time::timeout(self.wait_max, self.units.clone().acquire_many_owned(wanted));
         let begun = Instant::now();
@@ -122,14 +144,14 @@ impl Budget {
 
     /// Grows a reservation if there is room right now.
     pub(super) fn grow(&self, reserved: &mut Reserved, bytes: usize) -> bool {
-        match self.units.clone().try_acquire_many_owned(units(bytes)) {
-            Ok(more) => {
+        match self.try_acquire(bytes) {
+            Some(more) => {
                 let grown = more.num_permits() * UNIT_BYTES;
                 self.metrics.upload_buffered.grow((), gauged(grown));
                 reserved.permit.merge(more);
                 true
             }
-            Err(_) => false,
+            None => false,
         }
     }
 }

@@ -216,7 +216,7 @@ impl Registry {
         let mut hashes = Hashes::new(&[expected.algorithm()]);
         let mut bytes = self.store.get_bytes(location, Some(0..size)).await?;
         while let Some(chunk) = bytes.next().await {
-            hashes.update(&chunk?, 0);
+            hashes.update(&chunk?);
         }
         match hashes.digest(expected.algorithm()) {
             Some(actual) if actual == *expected => Ok(()),

@@ -9,6 +9,7 @@ mod commit;
 mod parts;
 mod receive;
 mod session;
+mod spare;
 
 use std::pin::Pin;
 
@@ -290,14 +291,14 @@ impl Registry {
     }
 }
 
-/// The hashes that a new session carries: those that are known to be needed, else both.
+/// The hashes that a new session carries: those that are known to be needed, else SHA-256.
 fn first_hashes(announced: Option<Algorithm>, digests: &[Digest]) -> Hashes {
     let mut algorithms: Vec<Algorithm> = digests.iter().map(Digest::algorithm).collect();
     if algorithms.is_empty() {
         algorithms.extend(announced);
     }
     if algorithms.is_empty() {
-        algorithms.extend(Algorithm::ALL);
+        algorithms.push(Algorithm::Sha256);
     }
     algorithms.sort();
     algorithms.dedup();

@@ -174,7 +174,7 @@ impl<'a> Receiver<'a> {
         while !chunk.is_empty() {
             let room = self.room(chunk.len(), remaining).await?;
             let piece = chunk.split_to(room.min(chunk.len()));
-            self.hashes.update(&piece, self.received);
+            self.hashes.update(&piece);
             self.buffer.extend_from_slice(&piece);
             self.received += piece.len() as u64;
             if self.buffer.len() >= self.part_bytes() {
@@ -211,10 +211,16 @@ impl<'a> Receiver<'a> {
                         .map_or(usize::MAX, |rest| usize::try_from(rest).unwrap_or(usize::MAX));
                     let all = self.buffer.len().saturating_add(rest).saturating_add(1);
                     let needed = least.min(all).max(self.buffer.len() + 1);
+                    let whole = self.part_bytes().min(all);
+                    if let Some(mut spare) = self.registry.budget.spare(whole) {
+                        spare.bytes.extend_from_slice(&self.buffer);
+                        self.buffer = spare.bytes;
+                        self.reserved = Some(spare.reserved);
+                        continue;
+                    }
                     self.reserved = Some(self.registry.budget.reserve(needed).await?);
                     // Address space for the whole part at once: what grows step by step is copied
                     // at each step, and is there twice meanwhile.
-                    let whole = self.part_bytes().min(all);
                     self.buffer.reserve(whole.saturating_sub(self.buffer.len()));
                 }
                 Some(reserved) => {
@@ -250,10 +256,11 @@ impl<'a> Receiver<'a> {
         let bytes = std::mem::take(&mut self.buffer).freeze();
         let held = self.reserved.take();
         let (store, metrics) = (self.registry.store.clone(), self.registry.metrics.clone());
+        let spares = self.registry.budget.spares();
         let sending = async move {
             let target = (&location, &multipart);
-            let part = parts::send(store.as_ref(), &metrics, target, number, bytes).await;
-            drop(held);
+            let part = parts::send(store.as_ref(), &metrics, target, number, bytes.clone()).await;
+            spares.keep(bytes, held);
             part
         };
         self.in_flight.spawn(sending.in_current_span());

@@ -18,11 +18,6 @@ use super::budget::Reserved;
 use super::parts::part_bytes_min;
 use super::receive::UNRESERVED_BYTES_MAX;
 
-/// Unannounced uploads carry a SHA-512 beside the SHA-256 up to this many bytes. Beyond it the
-/// second hash would cost more than everything else; a client that names a SHA-512 it did not
-/// announce then has its bytes read back once, before anything names them.
-const BOTH_HASHES_BYTES_MAX: u64 = 64 * 1024 * 1024;
-
 /// The header of the entry `u/<id>`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Session {
@@ -102,10 +97,7 @@ impl Hashes {
         Self { hashers: algorithms.iter().map(|algorithm| Hasher::new(*algorithm)).collect() }
     }
 
-    pub(super) fn update(&mut self, bytes: &[u8], offset: u64) {
-        if offset > BOTH_HASHES_BYTES_MAX && self.hashers.len() > 1 {
-            self.hashers.retain(|hasher| hasher.algorithm() == Algorithm::Sha256);
-        }
+    pub(super) fn update(&mut self, bytes: &[u8]) {
         for hasher in &mut self.hashers {
             hasher.update(bytes);
         }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use longshore::config::Settings;
 use longshore::store::memory::{Calls, Fault, FaultKind, Memory, Operation};
 use serde_json::{Value, json};
+use tokio_util::task::TaskTracker;
 
 use super::redis_server;
 use super::{frontend, frontend_at};
@@ -136,7 +137,7 @@ async fn overtaken(memory: &Arc<Memory>, writer: &Arc<App>, reader: &Arc<App>) {
         memory.inject(Fault::on(Operation::Read, delay).below("v1/r/").always());
         let listed = memory.calls().list;
         let (slow, at) = (reader.clone(), path.clone());
-        let slow = tokio::spawn(async move { referrers(&slow, &at).await });
+        let slow = TaskTracker::new().spawn(async move { referrers(&slow, &at).await });
         while memory.calls().list == listed {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }

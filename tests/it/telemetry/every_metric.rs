@@ -25,6 +25,7 @@ async fn registry(metrics: &Metrics) -> App {
     let mut settings = Settings::default();
     settings.cache.redis = Some("redis://127.0.0.1:1".to_owned());
     settings.uploads.part_bytes = 5 * MIB as u64;
+    settings.uploads.buffer_bytes = 6 * MIB as u64;
     settings.store.url = "s3://shared".parse().expect("the URL of a bucket");
     App::counting(Arc::new(Memory::new()), settings, metrics.clone()).await
 }
@@ -42,7 +43,8 @@ async fn load(app: &App) {
     app.get(&format!("/v2/a/blobs/{digest}")).send().await.expect(200);
 }
 
-/// An upload that stands still in the middle, and what is exposed while it does.
+/// An upload that stands still in the middle, what is exposed while it does, and another one for
+/// which there is no memory until then.
 async fn while_one_is_uploading(app: &App, metrics: &Metrics) -> Vec<Sample> {
     let start = app.request("POST", "/v2/a/blobs/uploads/").send().await.expect(202).location();
     let (go_on, waiting) = tokio::sync::oneshot::channel::<()>();
@@ -59,7 +61,12 @@ async fn while_one_is_uploading(app: &App, metrics: &Metrics) -> Vec<Sample> {
         for _ in 0..500 {
             let seen = samples(metrics);
             if seen.iter().any(buffered) {
-                let _ = go_on.send(());
+                let other = chunked_upload(app);
+                let release = async {
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                    let _ = go_on.send(());
+                };
+                tokio::join!(other, release);
                 return seen;
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
@@ -69,6 +76,11 @@ async fn while_one_is_uploading(app: &App, metrics: &Metrics) -> Vec<Sample> {
     let (reply, seen) = tokio::join!(uploading, watching);
     reply.expect(202);
     seen
+}
+
+async fn chunked_upload(app: &App) {
+    let start = app.request("POST", "/v2/a/blobs/uploads/").send().await.expect(202).location();
+    app.request("PATCH", &start).chunked(&bytes(5, MIB), 100_000).send().await.expect(202);
 }
 
 /// Requests to an S3 server that fails first and then has another opinion of an entry.

@@ -227,54 +227,134 @@ async fn slow_way_to(port: String) -> u16 {
     address.port()
 }
 
-/// With the timeout that is the default, connecting takes longer than a request may wait. The
-/// program runs as a process, because whom it trusts is said by a variable, and over a folder,
-/// where nothing else speaks TLS.
+/// What is signed by an authority that no machine knows, and the password of the registry.
+struct Secured(TempDir);
+
+impl Secured {
+    fn new() -> Self {
+        let folder = TempDir::new().expect("a folder");
+        certificates(folder.path());
+        std::fs::write(folder.path().join("password"), "secret\n").expect("a file");
+        Self(folder)
+    }
+
+    fn at(&self, name: &str) -> String {
+        self.0.path().join(name).to_string_lossy().into_owned()
+    }
+
+    /// How a server is told to speak TLS: settings and their values.
+    fn tls(&self) -> Vec<[String; 2]> {
+        let files =
+            [("cert-file", "leaf.pem"), ("key-file", "leaf.key"), ("ca-cert-file", "ca.pem")];
+        let files = files.map(|(setting, file)| [format!("tls-{setting}"), self.at(file)]);
+        let clients = ["tls-auth-clients".to_owned(), "no".to_owned()];
+        files.into_iter().chain([clients]).collect()
+    }
+
+    /// A server that speaks nothing else.
+    async fn redis(&self, words: &[&str], further: &[&str]) -> Option<RedisServer> {
+        let mut all: Vec<String> = Vec::new();
+        for [setting, value] in self.tls() {
+            all.extend([format!("--{setting}"), value]);
+        }
+        all.extend(["--requirepass", "internal"].iter().chain(words).map(ToString::to_string));
+        all.extend(with_user(further));
+        let all: Vec<_> = all.iter().map(String::as_str).collect();
+        let redis = redis_server::start(&all).await?;
+        assert_eq!(self.asked(&redis, &["PING"]), "PONG", "it speaks TLS");
+        Some(redis)
+    }
+
+    fn asked(&self, redis: &RedisServer, words: &[&str]) -> String {
+        let ca = self.at("ca.pem");
+        let admin = ["--tls", "--cacert", &ca, "-a", "internal", "--no-auth-warning"];
+        redis.command(&[&admin, words].concat())
+    }
+
+    /// A process over a folder, where nothing but Redis is reached by TLS. It is one, because whom
+    /// it trusts is said by a variable.
+    fn registry(&self, folder: &str, url: &str, further: &[(&str, &str)]) -> Process {
+        let password = self.at("password");
+        let variables = [
+            ("LONGSHORE_CACHE_REDIS", url),
+            ("LONGSHORE_CACHE_REDIS_USERNAME", "longshore"),
+            ("LONGSHORE_CACHE_REDIS_PASSWORD_FILE", &password),
+            ("LONGSHORE_LOG_REQUESTS", "off"),
+        ];
+        Process::serve(&self.at(folder), &[&variables, further].concat())
+    }
+
+    /// Asks a registry that trusts the authority for what is not there, until Redis knows of it:
+    /// that is written like everything else, with the script.
+    async fn is_used(&self, redis: &RedisServer, url: &str, further: &[(&str, &str)]) {
+        let ca = self.at("ca.pem");
+        let trusting = [&[("SSL_CERT_FILE", ca.as_str())], further].concat();
+        let process = self.registry("data", url, &trusting);
+        let began = Instant::now();
+        for round in 0.. {
+            let path = format!("/v2/a/manifests/none{round}");
+            process.client().request("GET", &path).send().await.expect(404);
+            let filled = self.asked(redis, &["INFO", "commandstats"]).contains("cmdstat_evalsha");
+            if filled && self.asked(redis, &["DBSIZE"]) != "0" {
+                break;
+            }
+            assert!(began.elapsed() < PATIENCE, "Redis is not used: {}", process.log());
+            sleep(PAUSE).await;
+        }
+    }
+}
+
+/// With the timeout that is the default, connecting takes longer than a request may wait.
 #[tokio::test(flavor = "multi_thread")]
 async fn tls_with_an_authority_of_our_own() {
-    let folder = TempDir::new().expect("a folder");
-    let at = |name: &str| folder.path().join(name).to_string_lossy().into_owned();
-    certificates(folder.path());
-    std::fs::write(at("password"), "secret\n").expect("a file");
-    let (certificate, key, ca) = (at("leaf.pem"), at("leaf.key"), at("ca.pem"));
-    let mut words = vec!["--tls-cert-file", &certificate, "--tls-key-file", &key];
-    words.extend(["--tls-ca-cert-file", &ca, "--tls-auth-clients", "no"]);
-    words.extend(["--requirepass", "internal"]);
-    let user = with_user(&[]);
-    words.extend(user.iter().map(String::as_str));
-    let Some(redis) = redis_server::start(&words).await else { return };
-    let admin = ["--tls", "--cacert", &ca, "-a", "internal", "--no-auth-warning"];
-    let asked = |words: &[&str]| redis.command(&[&admin, words].concat());
-    assert_eq!(asked(&["PING"]), "PONG", "it speaks TLS");
-
+    let secured = Secured::new();
+    let Some(redis) = secured.redis(&[], &[]).await else { return };
     let url = format!("rediss://127.0.0.1:{}", slow_way_to(redis.port()).await);
-    let password = at("password");
-    let trusting_nobody = [
-        ("LONGSHORE_CACHE_REDIS", url.as_str()),
-        ("LONGSHORE_CACHE_REDIS_USERNAME", "longshore"),
-        ("LONGSHORE_LOG_REQUESTS", "off"),
-        ("LONGSHORE_CACHE_REDIS_PASSWORD_FILE", &password),
-    ];
-    let stranger = Process::serve(&at("other"), &trusting_nobody);
-    let absent = |round: u32| format!("/v2/a/manifests/none{round}");
+    let stranger = secured.registry("other", &url, &[]);
     for round in 0..8 {
-        stranger.client().request("GET", &absent(round)).send().await.expect(404);
+        let path = format!("/v2/a/manifests/none{round}");
+        stranger.client().request("GET", &path).send().await.expect(404);
         sleep(PAUSE).await;
     }
     assert!(stranger.log().contains("Redis is away"), "{}", stranger.log());
-    assert_eq!(asked(&["DBSIZE"]), "0", "whose certificate nobody signed is not believed");
+    assert_eq!(secured.asked(&redis, &["DBSIZE"]), "0", "a certificate that nobody knows");
+    secured.is_used(&redis, &url, &[]).await;
+}
 
-    let variables = [&trusting_nobody[..], &[("SSL_CERT_FILE", ca.as_str())]].concat();
-    let process = Process::serve(&at("data"), &variables);
-    let began = Instant::now();
-    // That nothing is there is written like everything else, with the script.
-    for round in 0.. {
-        process.client().request("GET", &absent(round)).send().await.expect(404);
-        let filled = asked(&["INFO", "commandstats"]).contains("cmdstat_evalsha");
-        if filled && asked(&["DBSIZE"]) != "0" {
-            break;
-        }
-        assert!(began.elapsed() < PATIENCE, "Redis is not used: {}", process.log());
-        sleep(PAUSE).await;
+#[tokio::test(flavor = "multi_thread")]
+async fn tls_to_a_cluster() {
+    let secured = Secured::new();
+    let bus = free_port().to_string();
+    let words = ["--cluster-enabled", "yes", "--tls-cluster", "yes", "--cluster-port", &bus];
+    let Some(redis) = secured.redis(&words, &["+cluster|slots", "+ping"]).await else { return };
+    assert_eq!(secured.asked(&redis, &["CLUSTER", "ADDSLOTSRANGE", "0", "16383"]), "OK");
+    let url = format!("rediss://127.0.0.1:{}", redis.port());
+    secured.is_used(&redis, &url, &[("LONGSHORE_CACHE_REDIS_TOPOLOGY", "cluster")]).await;
+}
+
+/// The sentinel has a password of its own, which stands in its URL.
+#[tokio::test(flavor = "multi_thread")]
+async fn tls_to_sentinels_and_behind_them() {
+    let secured = Secured::new();
+    let Some(redis) = secured.redis(&[], &["+role"]).await else { return };
+    let (file, port) = (secured.at("sentinel.conf"), free_port());
+    let mut text = format!(
+        "port 0\ntls-port {port}\nbind 127.0.0.1\ndir {}\ntls-replication yes\n\
+         requirepass sesame\nsentinel monitor main 127.0.0.1 {} 1\n\
+         sentinel auth-pass main internal\n",
+        secured.0.path().display(),
+        redis.port(),
+    );
+    for line in secured.tls() {
+        text.push_str(&line.join(" "));
+        text.push('\n');
     }
+    std::fs::write(&file, text).expect("a file");
+    let mut sentinel = Command::new("redis-server");
+    sentinel.arg(&file).arg("--sentinel").stdout(Stdio::null()).stderr(Stdio::null());
+    let _sentinel = Ended(sentinel.spawn().expect("it starts"));
+    let url = format!("rediss://:sesame@127.0.0.1:{port}");
+    let behind =
+        [("LONGSHORE_CACHE_REDIS_TOPOLOGY", "sentinel"), ("LONGSHORE_CACHE_REDIS_PRIMARY", "main")];
+    secured.is_used(&redis, &url, &behind).await;
 }

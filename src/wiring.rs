@@ -5,6 +5,7 @@ mod access;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -327,7 +328,14 @@ pub async fn serve(
         let connections = TaskTracker::new();
         connections.spawn(admin.run(listener, stopped, connections.clone()));
     }
-    let (store, report) = tested_store(settings, &metrics).await?;
+    let mut shutdown = pin!(shutdown);
+    let (store, report) = tokio::select! {
+        tested = tested_store(settings, &metrics) => tested?,
+        () = &mut shutdown => {
+            tracing::info!("told to end before it had started");
+            return Ok(());
+        }
+    };
     tracing::info!("{report}");
     if report.degraded() {
         tracing::warn!("the store lacks something that the registry relies on, see above");

@@ -36,14 +36,12 @@ pub enum Key {
     Entry(EntryKey),
     /// The epoch of a list.
     Epoch(Prefix),
-    /// A page of a list.
+    /// The first page of a list.
     Page {
         /// The list.
         list: Prefix,
         /// The epoch in which it was read.
         epoch: Box<str>,
-        /// Where it begins.
-        after: Box<str>,
         /// How many rows it was asked for.
         count: usize,
     },
@@ -56,10 +54,7 @@ impl fmt::Display for Key {
         match self {
             Self::Entry(key) => key.fmt(f),
             Self::Epoch(list) => list.fmt(f),
-            // What a client sent as a cursor may be any text.
-            Self::Page { list, epoch, after, count } => {
-                write!(f, "{list}!{epoch}!{count}!{}", after.escape_default())
-            }
+            Self::Page { list, epoch, count } => write!(f, "{list}!{epoch}!{count}"),
         }
     }
 }

@@ -39,8 +39,6 @@ const ABSENT_TTL: Duration = Duration::from_secs(1);
 /// Bytes of a value that the shared cache is given; larger manifests stay in this process, and
 /// larger pages are not kept at all.
 const SHARED_BYTES_MAX: usize = 256 * 1024;
-/// Bytes of a cursor under which a page is kept. Those that we hand out are shorter.
-const CURSOR_BYTES_MAX: usize = 256;
 /// Bytes that one entry of the cache costs beside what it holds.
 const OVERHEAD_BYTES: usize = 200;
 
@@ -102,7 +100,7 @@ impl Weighter<Key, Cached> for Weights {
             Fact::Absent | Fact::Tag(_) | Fact::Epoch(_) => 0,
             Fact::Manifest(manifest) => manifest.bytes.len(),
             Fact::Blob(blob, _) => blob.inline_bytes(),
-            Fact::Page(page) => page.len() + CURSOR_BYTES_MAX,
+            Fact::Page(page) => page.len(),
         };
         (bytes + OVERHEAD_BYTES) as u64
     }
@@ -171,7 +169,8 @@ impl Facts {
     }
 
     /// A page of a list, `count` rows after `after`, which `load` reads from the store and writes
-    /// down.
+    /// down. Only the first one is kept, the one that everybody asks for: cursors are texts of
+    /// clients, and each of them would be another page.
     pub(super) async fn page<F>(
         &self,
         list: Prefix,
@@ -185,7 +184,7 @@ impl Facts {
         let inner = &self.inner;
         // Where nothing outlives its request an epoch would, too, be another one each time.
         let keeps = inner.shared.is_some() || !inner.caching.local_ttl.is_zero();
-        if !keeps || inner.caching.strict_tags || count == 0 || after.len() > CURSOR_BYTES_MAX {
+        if !keeps || inner.caching.strict_tags || count == 0 || !after.is_empty() {
             return Ok(load(inner.store.clone()).await?);
         }
         let another = || ready(Ok(Found { fact: Fact::Epoch(entry::nonce().into()), entry: None }));
@@ -197,7 +196,7 @@ impl Facts {
             let page = load(inner.store.clone());
             page.map_ok(|page| Found { fact: Fact::Page(page), entry: None }).boxed()
         };
-        let key = Key::Page { list, epoch, after: after.into(), count };
+        let key = Key::Page { list, epoch, count };
         match inner.look_up(key.clone(), &origin).await? {
             Fact::Page(page) => Ok(page),
             _ => Err(store::Error::Damaged(format!("the page {key}")).into()),

@@ -28,7 +28,10 @@ use crate::telemetry::metrics::{self, Metrics};
 /// Connections at once; whoever watches needs one.
 const CONNECTIONS_MAX: usize = 64;
 /// How long a connection may live. It serves one request, so that none is kept waiting.
-const CONNECTION_MAX: Duration = Duration::from_secs(30);
+const CONNECTION_MAX: Duration = Duration::from_secs(10);
+/// How long a request may take to say what it wants. Connections that stand open and say nothing
+/// must not keep those out that ask whether the process lives.
+const HEAD_MAX: Duration = Duration::from_secs(2);
 /// How long `longshore healthcheck` waits, at each step.
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(3);
 /// What it reads of the answer: the status is in its first bytes.
@@ -51,13 +54,9 @@ const READY: u8 = 1;
 const DRAINING: u8 = 2;
 
 impl Readiness {
-    /// The registry listens. It does not become ready again once it is draining.
+    /// The registry listens.
     pub fn started(&self) {
-        let exchanged =
-            self.0.compare_exchange(STARTING, READY, Ordering::AcqRel, Ordering::Acquire);
-        if exchanged.is_err() {
-            tracing::debug!("told to end before it had started");
-        }
+        self.0.store(READY, Ordering::Release);
     }
 
     /// The process was told to end.
@@ -157,7 +156,7 @@ impl Admin {
         });
         let served = http1::Builder::new()
             .timer(TokioTimer::new())
-            .header_read_timeout(CONNECTION_MAX)
+            .header_read_timeout(HEAD_MAX)
             .keep_alive(false)
             .serve_connection(TokioIo::new(stream), service)
             .await;

@@ -198,6 +198,11 @@ def texts_that_are_hard_to_write(objects):
     assert objects.toml["server"]["tls"]["certificate_file"] == "a\"b\\c<&>ü\t{{ .Release.Name }}"
 
 
+@rendered(OPEN + "delivery: auto\nredirectNetworks: ['10.0.0.0/8', 'fd00::/8']")
+def delivery_by_network(objects):
+    assert objects.toml["blobs"] == {"delivery": "auto", "redirect_networks": "10.0.0.0/8,fd00::/8"}
+
+
 @rendered(OPEN + "delivery: redirect\nlog: {format: text, level: debug}\ntrustedProxies: ['10.0.0.0/8', 'fd00::/8']")
 def typed_settings(objects):
     assert objects.toml["blobs"] == {"delivery": "redirect"} and objects.toml["log"] == {"format": "text", "level": "debug"}

@@ -25,7 +25,9 @@
 {{- with $value -}}{{- $_ := set $cache $name . -}}{{- end -}}
 {{- end -}}
 {{- end -}}
-{{- $typed := dict "server" $server "blobs" (dict "delivery" $v.delivery) "log" (dict "format" $v.log.format "level" $v.log.level) -}}
+{{- $blobs := dict "delivery" $v.delivery -}}
+{{- with $v.redirectNetworks -}}{{- $_ := set $blobs "redirect_networks" (join "," .) -}}{{- end -}}
+{{- $typed := dict "server" $server "blobs" $blobs "log" (dict "format" $v.log.format "level" $v.log.level) -}}
 {{- with $access -}}{{- $_ := set $typed "access" . -}}{{- end -}}
 {{- with $s3 -}}{{- $_ := set $typed "store" (dict "s3" .) -}}{{- end -}}
 {{- with $cache -}}{{- $_ := set $typed "cache" . -}}{{- end -}}

@@ -205,8 +205,8 @@ impl Registry {
         Ok(blob)
     }
 
-    /// Reads back bytes that nothing names yet, for a digest whose algorithm was not announced and
-    /// is not carried for large uploads. If they do not match they go.
+    /// Reads back bytes that nothing names yet, for a digest whose algorithm was not announced. If
+    /// they do not match they go.
     async fn verify_stored(
         &self,
         location: &Location,

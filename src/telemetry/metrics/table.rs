@@ -163,7 +163,8 @@ table! {
     /// How large the parts were that the store took.
     upload_part_bytes: Histogram<()> = Spreads
         "longshore_upload_part_bytes", Bytes, [];
-    /// Buffer memory that uploads hold now, of `uploads.buffer_bytes`.
+    /// Buffer memory that uploads hold now, of `uploads.buffer_bytes`, with what is kept for half a
+    /// second for the next part.
     upload_buffered: Gauge<()> = Levels
         "longshore_upload_inflight_bytes", Bytes, [];
     /// Seconds that uploads have waited for buffer memory: the store is slower than the clients.
@@ -199,7 +200,7 @@ table! {
     cache_breaker: Gauge<()> = Levels
         "longshore_cache_breaker_state", Flag, ["LongshoreRedisAway"];
     /// Writes that Redis could not be told of in time: other processes may see what was there
-    /// before for up to `cache.tag_ttl`.
+    /// before, tags and lists for up to `cache.tag_ttl`, manifests and blobs for up to `cache.ttl`.
     cache_stale: Counter<()> = Counts
         "longshore_cache_stale_writes_total", Count, ["LongshoreRedisStale"];
     /// Decisions about callers, by what they showed.

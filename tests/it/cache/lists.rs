@@ -207,7 +207,8 @@ async fn strict_lists_ask_the_store() {
     }
 }
 
-/// A page of a repository with a hundred thousand tags is one listing, and then none.
+/// A page of a repository with a hundred thousand tags is one listing, and the first one is then
+/// none. Later ones are not kept, whatever their cursor is.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hundred_thousand_tags() {
     use longshore::oci::{RepositoryName, Tag};
@@ -224,12 +225,13 @@ async fn a_hundred_thousand_tags() {
         let created = memory.create(&tag(format!("t{number:06}")), body.clone(), None).await;
         created.expect("a new tag");
     }
-    for path in ["/v2/a/tags/list", "/v2/a/tags/list?n=1000&last=t050000"] {
+    let later = "/v2/a/tags/list?n=1000&last=t050000";
+    for path in ["/v2/a/tags/list", later, later] {
         let before = memory.calls();
         assert_eq!(tags(&one, path).await.len(), 1_000);
         assert_eq!(memory.calls().since(&before), Calls { list: 1, ..Calls::default() });
-        assert_eq!(free(&memory, tags(&other, path)).await.len(), 1_000);
     }
+    assert_eq!(free(&memory, tags(&other, "/v2/a/tags/list")).await.len(), 1_000);
     put(&one, "a", "new", &manifest).await;
     assert_eq!(tags(&other, "/v2/a/tags/list").await[0], "new");
 }

@@ -14,6 +14,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use deadpool_redis::redis::{RedisError, Script, cmd};
+use futures_util::{StreamExt as _, stream};
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 use tokio_util::task::TaskTracker;
@@ -35,6 +36,10 @@ const FORGET_MAX: Duration = Duration::from_secs(1);
 const FORGET_PAUSE: Duration = Duration::from_millis(50);
 /// Keys that are deleted later because Redis was away; more are left to their time to live.
 const OWED_MAX: usize = 100_000;
+/// How many of them are deleted at once.
+const PAID_AT_ONCE: usize = 64;
+/// What a full Redis answers to a write. It still reads, by the same connection.
+const FULL: &str = "OOM";
 
 /// Fills the value if the token is still there: `KEYS` value and token, `ARGV` token, value, ttl.
 const FILL: &str = "if redis.call('GET', KEYS[2]) == ARGV[1] then \
@@ -138,7 +143,9 @@ impl Redis {
                 }
                 self.metrics.cache_errors.add_one((operation,));
                 let opened = self.breaker.failed();
-                self.source.discard(self.breaker.is_open());
+                if !matches!(&failed, Ok(Err(error)) if error.code() == Some(FULL)) {
+                    self.source.discard(self.breaker.is_open());
+                }
                 if opened {
                     self.wakes.notify_one();
                     tracing::warn!("Redis is away: reading from the store until it is back");
@@ -156,10 +163,18 @@ impl Redis {
             Ok(owed) => owed.iter().cloned().collect(),
             Err(_) => return Ok(()),
         };
-        for key in owed {
-            let token = format!("{key}t");
-            connection.run::<()>(cmd("DEL").arg(&key).arg(token)).await?;
-            // One by one: if there is no time for all of them, the next try goes on from here.
+        // Each by itself, because the nodes of a cluster share them. If there is no time for all,
+        // the next try goes on from here.
+        let paying = owed.into_iter().map(|key| {
+            let mut connection = connection.clone();
+            async move {
+                let token = format!("{key}t");
+                connection.run::<()>(cmd("DEL").arg(&key).arg(token)).await.map(|()| key)
+            }
+        });
+        let mut paid = stream::iter(paying).buffer_unordered(PAID_AT_ONCE);
+        while let Some(key) = paid.next().await {
+            let key = key?;
             if let Ok(mut all) = self.owed.lock() {
                 all.remove(&key);
             }

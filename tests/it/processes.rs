@@ -3,6 +3,7 @@
 //! On a folder always; over a bucket where `LONGSHORE_TEST_S3` names one.
 
 mod command_line;
+mod identity;
 mod kills;
 mod stops;
 mod traces;

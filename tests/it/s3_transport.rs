@@ -53,6 +53,10 @@ impl Fake {
         Self { port, connections }
     }
 
+    pub(crate) fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
     fn connections(&self) -> usize {
         self.connections.load(Ordering::SeqCst)
     }
@@ -66,7 +70,7 @@ impl Fake {
         let settings = Settings {
             bucket: "bucket".to_owned(),
             prefix: String::new(),
-            endpoint: Some(format!("http://127.0.0.1:{}", self.port)),
+            endpoint: Some(self.url()),
             public_endpoint: None,
             region: Some("us-east-1".to_owned()),
             path_style: true,

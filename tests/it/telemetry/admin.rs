@@ -81,12 +81,16 @@ async fn a_process_that_starts_is_alive_and_not_ready() {
         ("LONGSHORE_STORE_S3_ACCESS_KEY_ID", "key"),
         ("LONGSHORE_STORE_S3_SECRET_ACCESS_KEY", "secret"),
     ];
-    let process = Process::starting("s3://bucket", &variables);
+    let mut process = Process::starting("s3://bucket", &variables);
     let admin = process.admin();
     admin.request("GET", "/livez").send().await.expect(200);
     let (status, reason) = ready(&admin).await;
     assert_eq!(status, 503, "{reason}");
     assert!(reason.contains("starting"), "{reason}");
+    // Nobody waits for a store that is away in order to end.
+    process.terminate();
+    assert_eq!(process.ended().await.code(), Some(0), "{}", process.log());
+    assert!(process.log().contains("before it had started"), "{}", process.log());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -13,7 +13,7 @@ from processes import redis_calls, registry_environment, s3_counts
 SIZES = {
     # pairs, seconds of a reading run and of its warm-up, MiB of a push, of how many at once and of
     # which size, tags, starts
-    "quick": dict(pairs=2, seconds=1.5, warm=0.5, mib=256, crowd=16, crowd_mib=64, tags=5000, starts=3),
+    "quick": dict(pairs=3, seconds=1.5, warm=0.5, mib=256, crowd=16, crowd_mib=64, tags=5000, starts=3),
     "full": dict(pairs=3, seconds=4, warm=1, mib=1024, crowd=64, crowd_mib=1024, tags=100_000, starts=10),
 }
 REDIRECT = {"BLOBS_DELIVERY": "redirect"}

@@ -44,6 +44,8 @@ class Process:
 
     # Those that were started and not yet stopped here.
     running = []
+    # What goes with it when it is stopped.
+    folder = None
 
     def __init__(self, name, command, port, core, environment=None, log=None):
         self.name, self.port, self.address = name, port, f"127.0.0.1:{port}"
@@ -145,6 +147,9 @@ class Servers:
         ended = process.ending()
         process.stop()
         self.running.remove(process)
+        if process.folder:
+            # It may lie in memory, of which the next one needs all.
+            shutil.rmtree(process.folder, ignore_errors=True)
         if ended:
             raise RuntimeError(ended)
 
@@ -166,6 +171,7 @@ class Servers:
         env = {"MINIO_ROOT_USER": ACCESS_KEY, "MINIO_ROOT_PASSWORD": SECRET_KEY, "HOME": folder}
         command = ["minio", "server", folder + "/data", "--address", "127.0.0.1:PORT"]
         minio = self.start("minio", command, OTHER_CORE, "/minio/health/ready", env)
+        minio.folder = folder
         time.sleep(1)
         make = ["curl", "-fsS", "--aws-sigv4", "aws:amz:us-east-1:s3", "-X", "PUT"]
         make += ["--user", f"{ACCESS_KEY}:{SECRET_KEY}", "-H", "x-amz-content-sha256: UNSIGNED-PAYLOAD"]

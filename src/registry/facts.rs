@@ -25,6 +25,7 @@ use tracing::Instrument as _;
 use self::watched::Watched;
 use super::blobs::{Blob, cached_blob};
 use super::lease::Leases;
+use super::lists::Kept;
 use super::manifests::{StoredManifest, cached_manifest};
 use super::tags::{TagTarget, cached_tag};
 use super::{Error, entry};
@@ -168,18 +169,19 @@ impl Facts {
         Ok(inner.look_up(Key::Entry(key.clone()), &origin).await?)
     }
 
-    /// A page of a list, `count` rows after `after`, which `load` reads from the store and writes
-    /// down. Only the first one is kept, the one that everybody asks for: cursors are texts of
-    /// clients, and each of them would be another page.
-    pub(super) async fn page<F>(
+    /// A page of a list, `count` rows after `after`, which `load` reads from the store. Only the
+    /// first one is kept, the one that everybody asks for: cursors are texts of clients, and each
+    /// of them would be another page.
+    pub(super) async fn page<T, F>(
         &self,
         list: Prefix,
         after: &str,
         count: usize,
         load: impl Fn(Arc<dyn ObjectStore>) -> F + Send + Sync,
-    ) -> Result<Bytes, Error>
+    ) -> Result<T, Error>
     where
-        F: Future<Output = Result<Bytes, store::Error>> + Send + 'static,
+        T: Kept + Send + 'static,
+        F: Future<Output = Result<T, store::Error>> + Send + 'static,
     {
         let inner = &self.inner;
         // Where nothing outlives its request an epoch would, too, be another one each time.
@@ -193,12 +195,15 @@ impl Facts {
             return Err(store::Error::Damaged(format!("the epoch of {list}")).into());
         };
         let origin = || {
-            let page = load(inner.store.clone());
+            let page = load(inner.store.clone()).map(|page| page?.write_down());
             page.map_ok(|page| Found { fact: Fact::Page(page), entry: None }).boxed()
         };
         let key = Key::Page { list, epoch, count };
         match inner.look_up(key.clone(), &origin).await? {
-            Fact::Page(page) => Ok(page),
+            Fact::Page(page) => match T::read_back(&page) {
+                Some(page) => Ok(page),
+                None => Ok(load(inner.store.clone()).await?),
+            },
             _ => Err(store::Error::Damaged(format!("the page {key}")).into()),
         }
     }

@@ -21,18 +21,27 @@ pub struct Page<T> {
 /// How a row is read from the rest of its key below the prefix of the list.
 pub(super) type Row<T> = fn(&str) -> Option<T>;
 
-impl<T: Display + FromStr> Page<T> {
-    /// The page as it is cached: whether more follow, and the rows, which contain no newline.
-    fn write_down(&self) -> Bytes {
+/// A page that can be cached.
+pub(super) trait Kept: Sized {
+    /// The page as it is cached.
+    fn write_down(&self) -> Result<Bytes, store::Error>;
+
+    /// The page that was cached so. `None` if it was not: another release may have written it.
+    fn read_back(text: &Bytes) -> Option<Self>;
+}
+
+/// Whether more follow, and the rows, which contain no newline.
+impl<T: Display + FromStr> Kept for Page<T> {
+    fn write_down(&self) -> Result<Bytes, store::Error> {
         let mut text = String::from(if self.more { "more" } else { "end" });
         for row in &self.rows {
             text.push('\n');
             text.push_str(&row.to_string());
         }
-        text.into()
+        Ok(text.into())
     }
 
-    fn from_cached(text: &Bytes) -> Option<Self> {
+    fn read_back(text: &Bytes) -> Option<Self> {
         let mut lines = str::from_utf8(text).ok()?.split('\n');
         let more = match lines.next()? {
             "more" => true,
@@ -118,16 +127,8 @@ impl Registry {
     {
         let load = |store: Arc<dyn ObjectStore>| {
             let (list, last) = (list.clone(), last.to_owned());
-            async move {
-                let page = walk(store.as_ref(), &list, &last, count, row).await?;
-                Ok(page.write_down())
-            }
+            async move { walk(store.as_ref(), &list, &last, count, row).await }
         };
-        let page = self.facts.page(list.clone(), last, count, load).await?;
-        match Page::from_cached(&page) {
-            Some(page) => Ok(page),
-            // Another release may have written it.
-            None => Ok(walk(self.store(), &list, last, count, row).await?),
-        }
+        self.facts.page(list.clone(), last, count, load).await
     }
 }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::entry;
-use super::lists::walk;
+use super::lists::{Kept, walk};
 use super::{Error, Page, Registry, concurrently};
 use crate::oci::{Digest, RepositoryName};
 use crate::store::{self, EntryKey, ObjectStore, Prefix};
@@ -39,6 +39,18 @@ fn cursor(referrer: &Digest) -> String {
 struct Unfiltered {
     descriptors: Vec<serde_json::Value>,
     next: Option<String>,
+}
+
+impl Kept for Unfiltered {
+    fn write_down(&self) -> Result<Bytes, store::Error> {
+        let text = serde_json::to_vec(self);
+        text.map(Bytes::from)
+            .map_err(|error| store::Error::Damaged(format!("a page of referrers: {error}")))
+    }
+
+    fn read_back(text: &Bytes) -> Option<Self> {
+        serde_json::from_slice(text).ok()
+    }
 }
 
 /// Lists the referrers and reads the entry of each of them.
@@ -90,29 +102,20 @@ impl Registry {
         count: usize,
     ) -> Result<ReferrersPage, Error> {
         let list = Prefix::Referrers(name.clone(), *subject);
-        let damaged = |error: serde_json::Error| {
-            store::Error::Damaged(format!("a page of referrers: {error}"))
-        };
         let last = last.unwrap_or_default();
         let read = |store: Arc<dyn ObjectStore>| {
             let (name, subject, last) = (name.clone(), *subject, last.to_owned());
             async move {
                 let page = load(store.as_ref(), &name, &subject, &last, count).await;
-                let page = serde_json::to_vec(&page.map_err(Error::into_store)?);
-                page.map(Bytes::from).map_err(damaged)
+                page.map_err(Error::into_store)
             }
-        };
-        let page = self.facts.page(list, last, count, read).await?;
-        let page = match serde_json::from_slice(&page) {
-            Ok(page) => page,
-            // Another release may have written it.
-            Err(_) => load(self.store(), name, subject, last, count).await?,
         };
         let wanted = |descriptor: &serde_json::Value| {
             artifact_type.is_none_or(|wanted| {
                 descriptor.get("artifactType").and_then(serde_json::Value::as_str) == Some(wanted)
             })
         };
+        let page = self.facts.page(list, last, count, read).await?;
         let Unfiltered { mut descriptors, next } = page;
         descriptors.retain(wanted);
         Ok(ReferrersPage { descriptors, next })

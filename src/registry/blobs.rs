@@ -7,7 +7,6 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use serde::{Deserialize, Serialize};
-use tracing::Instrument as _;
 
 use super::entry::{self, Ensured, Record, Seen, Written};
 use super::facts::Fact;
@@ -58,6 +57,14 @@ pub enum Content {
     Inline(Bytes),
     /// In the store.
     Stored(Location),
+}
+
+/// A blob that was published.
+#[derive(Debug)]
+pub(super) struct Published {
+    pub(super) blob: Blob,
+    /// Bytes that nothing names, because the same content was there before.
+    pub(super) surplus: Option<Location>,
 }
 
 /// Where a mount takes a blob from.
@@ -255,31 +262,22 @@ impl Registry {
     }
 
     /// Publishes bytes that lie complete and verified at `written`: the pointer first (or the one
-    /// that is there already: then our bytes go), the link last.
+    /// that is there already: then ours are not needed), the link last.
     pub(super) async fn publish(
         &self,
         name: &RepositoryName,
         digest: &Digest,
         size: u64,
         written: Location,
-    ) -> Result<Blob, Error> {
+    ) -> Result<Published, Error> {
         let leased_at = entry::moment(self.store());
-        let adopted = self.adopt(name, digest, size, &written).await?;
         let deadline = self.leases.deadline(leased_at);
+        let adopted = self.adopt(name, digest, size, &written).await?;
         let blob = self.link_stored(name, digest, size, &adopted, deadline).await?;
         let ours = adopted == written;
         let commit = if ours { Commit::Created } else { Commit::Exists };
         self.metrics.upload_commits.add_one((commit,));
-        if !ours {
-            let store = self.store.clone();
-            let deleting = async move {
-                if let Err(error) = store.delete_bytes(&written).await {
-                    tracing::warn!(location = %written, %error, "bytes that lost a race remain");
-                }
-            };
-            self.tasks.spawn(deleting.in_current_span());
-        }
-        Ok(blob)
+        Ok(Published { blob, surplus: (!ours).then_some(written) })
     }
 
     /// The location that the pointer of this content names, ours if there was none.

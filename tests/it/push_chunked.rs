@@ -2,12 +2,14 @@
 //! "Cancel a blob upload" (end-4a, end-4c, end-5, end-6, end-13, end-14).
 //!
 //! Here is the protocol, chunk by chunk; `sizes` has chunks of all sizes, `sessions` what becomes
-//! of a session in the end, `interrupted` clients that go away, and `races` several at once.
+//! of a session in the end, `staged` those whose first chunk was not all of it, `interrupted`
+//! clients that go away, and `races` several at once.
 
 mod interrupted;
 mod races;
 mod sessions;
 mod sizes;
+mod staged;
 
 use crate::support::exchange::{created, with_query};
 use crate::support::{App, Reply, bytes, sha256};

@@ -12,9 +12,10 @@ use super::receive::{Receiver, Stop};
 use super::session::Hashes;
 use super::{Chunk, UploadAddress, receiving};
 use crate::oci::{Algorithm, Digest};
-use crate::registry::entry;
+use crate::registry::blobs::Published;
+use crate::registry::entry::{self, Written};
 use crate::registry::{Blob, Error, Registry};
-use crate::store::{self, EntryKey, Location, Part, Version};
+use crate::store::{self, EntryKey, Location, ObjectStore, Part, Version};
 
 fn mismatch(expected: Digest, actual: Digest) -> Error {
     Error::DigestMismatch { expected: Box::new(expected), actual: Box::new(actual) }
@@ -61,6 +62,9 @@ impl Registry {
         if expected.is_some_and(|bytes| bytes != arrived) {
             return Err(Error::SizeMismatch.into());
         }
+        if digests.iter().any(|digest| !receiver.hashes.has(digest.algorithm())) {
+            receiver.unstage().await?;
+        }
         let hashing = tracing::info_span!(target: "traces", "digest.finish");
         if let Err(mismatch) = hashing.in_scope(|| compare(receiver, digests)) {
             // The location may be the one of the start although chunks were added since.
@@ -78,6 +82,10 @@ impl Registry {
             return Err(mismatch.into());
         }
         let committing = tracing::info_span!(target: "traces", "upload.commit");
+        if let Some(location) = receiver.staged()? {
+            let publishing = self.commit_staged(receiver, location, digests);
+            return Ok(publishing.instrument(committing).await?);
+        }
         if receiver.session.target.is_none() {
             return Ok(self.commit_small(receiver, digests).instrument(committing).await?);
         }
@@ -95,10 +103,10 @@ impl Registry {
         let bytes = receiver.buffer.split().freeze();
         let size = bytes.len() as u64;
         let digest = &digests[0];
-        let blob = if bytes.len() <= self.limits.inline_bytes_max {
+        let published = if bytes.len() <= self.limits.inline_bytes_max {
             let (blob, commit) = self.link_inline(name, digest, &bytes, leased_at).await?;
             self.metrics.upload_commits.add_one((commit,));
-            blob
+            Published { blob, surplus: None }
         } else {
             let location = Location::unused(self.store.now());
             let sha256 = match receiver.hashes.digest(Algorithm::Sha256) {
@@ -108,10 +116,7 @@ impl Registry {
             self.store.put_bytes(&location, bytes, sha256).await?;
             self.publish(name, digest, size, location).await?
         };
-        if let Some(version) = receiver.version.take() {
-            self.end_session_later(receiver.upload(), version);
-        }
-        Ok(blob)
+        Ok(self.end_later(receiver, published))
     }
 
     /// A blob whose parts are on their way to the store.
@@ -125,6 +130,7 @@ impl Registry {
         }
         receiver.drain().await?;
         receiver.session.offset = receiver.received;
+        receiver.session.leave_staged();
         receiver.session.committing = digests.to_vec();
         if let Some(bound) = receiver.session.reserved_to.take()
             && !receiver.is_claimed()
@@ -142,8 +148,12 @@ impl Registry {
         mut receiver: Receiver<'_>,
         digests: &[Digest],
     ) -> Result<Blob, Error> {
-        let tail = receiver.buffer.split().freeze();
         let committing = tracing::info_span!(target: "traces", "upload.commit", resumed = true);
+        if let Some(location) = receiver.staged()? {
+            let publishing = self.resume_staged(&mut receiver, location, &digests[0]);
+            return publishing.instrument(committing).await;
+        }
+        let tail = receiver.buffer.split().freeze();
         self.complete(&mut receiver, tail, digests).instrument(committing).await
     }
 
@@ -192,17 +202,14 @@ impl Registry {
                     (&verified, &receiver.version)
                 {
                     // The bytes are gone: nobody can go on with this commit.
-                    self.end_session(upload, version.clone()).await;
+                    let _ended = self.end_session(upload, version.clone()).await;
                 }
                 verified?;
             }
         }
         let size = receiver.session.offset;
-        let blob = self.publish(&upload.repository, &digests[0], size, location).await?;
-        if let Some(version) = receiver.version.take() {
-            self.end_session_later(upload, version);
-        }
-        Ok(blob)
+        let published = self.publish(&upload.repository, &digests[0], size, location).await?;
+        Ok(self.end_later(receiver, published))
     }
 
     /// Reads back bytes that nothing names yet, for a digest whose algorithm was not announced. If
@@ -233,28 +240,53 @@ impl Registry {
         if let Ok((location, multipart)) = receiver.begun_target() {
             self.abort_later(location, multipart);
         }
-        if let Some(version) = receiver.version.take() {
-            self.end_session(receiver.upload(), version).await;
+        let staged = receiver.carried.take().or(receiver.session.staged().ok().flatten());
+        if let Some(version) = receiver.version.take()
+            && self.end_session(receiver.upload(), version).await
+            && let Some(location) = staged
+        {
+            self.delete_later(location);
         }
     }
 
-    async fn end_session(&self, upload: &UploadAddress, version: Version) {
-        let key = EntryKey::Upload(upload.id);
-        let ended = entry::replace(self.store(), &key, &version, &Bytes::new(), None).await;
-        if let Err(error) = ended {
-            tracing::debug!(id = %upload.id, %error, "an ended session remains until collected");
-        }
+    /// Ends a session. False if it may still be there.
+    async fn end_session(&self, upload: &UploadAddress, version: Version) -> bool {
+        end(self.store(), &EntryKey::Upload(upload.id), &version).await
     }
 
-    /// The blob is there; that its session ends does not have to be waited for.
-    fn end_session_later(&self, upload: &UploadAddress, version: Version) {
-        let (store, key) = (self.store.clone(), EntryKey::Upload(upload.id));
+    /// The blob is there; that its session ends, and that bytes go which nobody needs, does not
+    /// have to be waited for.
+    pub(super) fn end_later(&self, receiver: &mut Receiver<'_>, published: Published) -> Blob {
+        let Published { blob, surplus } = published;
+        let (store, key) = (self.store.clone(), receiver.key());
+        let (version, carried) = (receiver.version.take(), receiver.carried.take());
+        if version.is_none() && surplus.is_none() {
+            return blob;
+        }
         let ending = async move {
-            let ended = entry::replace(store.as_ref(), &key, &version, &Bytes::new(), None).await;
-            if let Err(error) = ended {
-                tracing::debug!(%key, %error, "an ended session remains until it is collected");
+            let ended = match version {
+                Some(version) => end(store.as_ref(), &key, &version).await,
+                None => true,
+            };
+            // A session that is still there may name what was taken out of it.
+            for location in surplus.into_iter().chain(carried.filter(|_| ended)) {
+                if let Err(error) = store.delete_bytes(&location).await {
+                    tracing::warn!(%location, %error, "bytes that lost a race remain");
+                }
             }
         };
         self.tasks.spawn(ending.in_current_span());
+        blob
+    }
+}
+
+async fn end(store: &dyn ObjectStore, key: &EntryKey, version: &Version) -> bool {
+    match entry::replace(store, key, version, &Bytes::new(), None).await {
+        Ok(Written::Ours(_)) => true,
+        Ok(Written::Lost(_)) => false,
+        Err(error) => {
+            tracing::debug!(%key, %error, "an ended session remains until it is collected");
+            false
+        }
     }
 }

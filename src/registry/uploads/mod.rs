@@ -1,8 +1,8 @@
 //! Uploads: a session that any process may continue, and the commit that ends it.
 //!
 //! A new session costs no request to the store: the first thing that has to survive the request
-//! creates its entry. The digest is compared before the multipart upload is completed, so bytes
-//! with a wrong digest never exist, and completing copies nothing.
+//! creates its entry. The digest is compared before anything names the bytes, and committing copies
+//! nothing.
 
 mod budget;
 mod commit;
@@ -10,6 +10,7 @@ mod parts;
 mod receive;
 mod session;
 mod spare;
+mod staged;
 
 use std::pin::Pin;
 
@@ -169,7 +170,7 @@ impl Registry {
     }
 
     /// The blob of a session that is gone, if its commit succeeded before.
-    async fn finished_before(
+    pub(super) async fn finished_before(
         &self,
         upload: &UploadAddress,
         digest: &Digest,
@@ -191,7 +192,7 @@ impl Registry {
         }
     }
 
-    /// Ends a session without a blob. Its parts are freed.
+    /// Ends a session without a blob. Its bytes are freed.
     pub async fn cancel(&self, upload: &UploadAddress) -> Result<(), Error> {
         self.cancel_once(upload).await?;
         self.metrics.upload_commits.add_one((Commit::Aborted,));
@@ -218,6 +219,9 @@ impl Registry {
             entry::Written::Ours(_) => {
                 if let Some(target) = &loaded.session.target {
                     self.abort_later(target.location()?, target.multipart());
+                }
+                if let Some(location) = loaded.session.staged()? {
+                    self.delete_later(location);
                 }
                 Ok(())
             }
@@ -279,6 +283,17 @@ impl Registry {
         Ok(receiver)
     }
 
+    /// Deletes bytes that nobody knows of, after the response.
+    pub(super) fn delete_later(&self, location: Location) {
+        let store = self.store.clone();
+        let deleting = async move {
+            if let Err(error) = store.delete_bytes(&location).await {
+                tracing::warn!(%location, %error, "bytes that nothing names remain");
+            }
+        };
+        self.tasks.spawn(deleting.in_current_span());
+    }
+
     /// Frees the parts of a multipart upload after the response.
     pub(super) fn abort_later(&self, location: Location, multipart: MultipartId) {
         let store = self.store.clone();
@@ -326,6 +341,11 @@ async fn receive_chunk(receiver: &mut Receiver<'_>, chunk: &mut Chunk<'_>) -> Re
     if expected.is_some_and(|bytes| bytes != arrived) {
         return Err(Error::SizeMismatch.into());
     }
-    receiver.save().await?;
+    // Clients that send a blob in chunks say where each begins.
+    if chunk.range.is_none() && receiver.may_stage() {
+        receiver.stage().await?;
+    } else {
+        receiver.save().await?;
+    }
     Ok(receiver.received)
 }

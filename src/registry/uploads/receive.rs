@@ -57,6 +57,8 @@ pub(super) struct Receiver<'a> {
     /// All bytes of the blob so far, the buffer included.
     pub(super) received: u64,
     claimed: bool,
+    /// Where bytes lie that were staged and are in the buffer now, or were sent on.
+    pub(super) carried: Option<Location>,
     in_flight: JoinSet<Result<Part, crate::store::Error>>,
 }
 
@@ -103,11 +105,12 @@ impl<'a> Receiver<'a> {
             reserved: None,
             received,
             claimed: false,
+            carried: None,
             in_flight: JoinSet::new(),
         }
     }
 
-    fn key(&self) -> EntryKey {
+    pub(super) fn key(&self) -> EntryKey {
         EntryKey::Upload(self.upload.id)
     }
 
@@ -134,7 +137,30 @@ impl<'a> Receiver<'a> {
 
     /// Whether the buffer holds the durable tail and nothing else.
     pub(super) fn buffer_is_durable(&self) -> bool {
-        !self.claimed && self.received == self.session.offset
+        !self.claimed && self.carried.is_none() && self.received == self.session.offset
+    }
+
+    /// Where everything that was received lies, if that is an object of its own.
+    pub(super) fn staged(&self) -> Result<Option<Location>, Error> {
+        if self.carried.is_some() { Ok(None) } else { self.session.staged() }
+    }
+
+    /// Has a place for so many bytes and for the smallest part.
+    pub(super) async fn reserve(&mut self, bytes: usize) -> Result<(), Error> {
+        let bytes = bytes.max(self.part_bytes_min());
+        self.reserved = Some(self.registry.budget.reserve(bytes).await?);
+        Ok(())
+    }
+
+    pub(super) fn take_reserved(&mut self) -> Option<Reserved> {
+        self.reserved.take()
+    }
+
+    /// Goes on after bytes that were staged.
+    pub(super) async fn carry(&mut self, from: Location, bytes: BytesMut) -> Result<(), Stop> {
+        self.buffer = bytes;
+        self.carried = Some(from);
+        if self.buffer.len() >= self.part_bytes() { self.send_part().await } else { Ok(()) }
     }
 
     /// Takes in the whole body. `expected` is its length, where the client said so.
@@ -172,6 +198,7 @@ impl<'a> Receiver<'a> {
     /// Takes in a piece of the body. What is left of it on an error was not looked at.
     async fn take_in(&mut self, chunk: &mut Bytes, remaining: Option<u64>) -> Result<(), Stop> {
         while !chunk.is_empty() {
+            self.unstage().await?;
             let room = self.room(chunk.len(), remaining).await?;
             let piece = chunk.split_to(room.min(chunk.len()));
             self.hashes.update(&piece);
@@ -340,6 +367,9 @@ impl<'a> Receiver<'a> {
     async fn reserve_more(&mut self) -> Result<(), Stop> {
         self.drain().await?;
         self.session.offset = self.session.bytes_in_parts();
+        if self.carried.is_some() {
+            self.session.leave_staged();
+        }
         self.session.reserved_to = Some(self.session.part_next.saturating_add(CLAIMED_PARTS));
         let (hashes, tail) = self.durable.clone();
         self.write(&hashes, &tail).await?;
@@ -348,6 +378,9 @@ impl<'a> Receiver<'a> {
 
     /// Makes everything that was received durable, and gives up the claim.
     pub(super) async fn save(&mut self) -> Result<(), Stop> {
+        if self.carried.is_some() {
+            self.session.leave_staged();
+        }
         if self.buffer.len() >= PART_BYTES_MIN && self.buffer.len() >= self.part_bytes_min() {
             self.send_part().await?;
         }
@@ -394,6 +427,11 @@ impl<'a> Receiver<'a> {
         match written {
             Written::Ours(version) => {
                 self.version = Some(version);
+                if self.session.staged.is_none()
+                    && let Some(location) = self.carried.take()
+                {
+                    self.registry.delete_later(location);
+                }
                 Ok(())
             }
             Written::Lost(Seen::Alive(now)) => {

@@ -1,8 +1,9 @@
 //! The upload session: everything another process needs to continue it.
 //!
 //! The entry `u/<id>` holds the acknowledged offset, the state of the hashes at that offset, the
-//! parts that make it up and, as its payload, the tail that is too short for a part. Nothing of a
-//! session is kept in a process, so any replica may receive any chunk.
+//! parts that make it up and, as its payload, the tail that is too short for a part; or, instead of
+//! both, where all bytes so far lie as one object. Nothing of a session is kept in a process, so
+//! any replica may receive any chunk.
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -10,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::oci::{Algorithm, Digest, Hasher, RepositoryName};
 use crate::registry::entry;
 use crate::registry::{Error, Registry};
-use crate::store::{self, EntryKey, MultipartId, Part, Version};
+use crate::store::{self, EntryKey, Location, MultipartId, Part, Version};
 use tracing::Instrument as _;
 
 use super::UploadAddress;
@@ -28,6 +29,13 @@ pub struct Session {
     /// Bytes acknowledged: those of the parts and of the tail.
     pub(super) offset: u64,
     hashes: Vec<(Algorithm, String)>,
+    /// Where all the bytes up to the offset lie, if they came in one request that was probably all
+    /// of the blob.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) staged: Option<String>,
+    /// Where they lay before they became the beginning of something longer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) left: Option<String>,
     /// Where the bytes go, once there are enough for a part.
     pub(super) target: Option<Target>,
     pub(super) parts: Vec<StoredPart>,
@@ -71,7 +79,7 @@ impl From<&StoredPart> for Part {
 }
 
 impl Target {
-    pub(super) fn location(&self) -> Result<store::Location, Error> {
+    pub(super) fn location(&self) -> Result<Location, Error> {
         self.location
             .parse()
             .map_err(|error| damaged(&format!("the location of a session: {error}")))
@@ -132,6 +140,8 @@ impl Session {
             subject: Some(subject),
             offset: 0,
             hashes: Vec::new(),
+            staged: None,
+            left: None,
             target: None,
             parts: Vec::new(),
             part_next: 1,
@@ -148,7 +158,11 @@ impl Session {
             .iter()
             .try_fold(0u64, |sum, part| sum.checked_add(part.size))
             .ok_or_else(|| damaged("a session with impossible part sizes"))?;
-        if in_parts.checked_add(tail.len() as u64) != Some(session.offset) {
+        if session.staged.is_some() {
+            if !session.parts.is_empty() || !tail.is_empty() {
+                return Err(damaged("a session whose bytes are in two places"));
+            }
+        } else if in_parts.checked_add(tail.len() as u64) != Some(session.offset) {
             return Err(damaged("a session whose parts and tail are not its offset"));
         }
         Ok((session, tail))
@@ -183,6 +197,25 @@ impl Session {
     pub(super) fn encode(&mut self, hashes: &Hashes, tail: &[u8]) -> Bytes {
         self.hashes = hashes.save();
         entry::encode(self, tail)
+    }
+
+    /// Whether this session began with the bytes at this location.
+    pub(super) fn knows(&self, location: &Location) -> bool {
+        let begun = self.staged.as_ref().or(self.left.as_ref());
+        begun.is_some_and(|begun| *begun == location.to_string())
+    }
+
+    /// The staged bytes are part of what the session says otherwise.
+    pub(super) fn leave_staged(&mut self) {
+        self.left = self.staged.take().or(self.left.take());
+    }
+
+    /// Where all the bytes so far lie, if they are an object of their own.
+    pub(super) fn staged(&self) -> Result<Option<Location>, Error> {
+        let parse = |text: &String| {
+            text.parse().map_err(|error| damaged(&format!("the location of a session: {error}")))
+        };
+        self.staged.as_ref().map(parse).transpose()
     }
 
     pub(super) fn sort_parts(&mut self) {

@@ -58,6 +58,28 @@ async fn a_blob_below_a_part_in_one_body() {
     assert_cost(calls, Calls { put_bytes: 1, create: 2, ..NONE }, 3);
 }
 
+/// What fits into one part is written once, and never read.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_blob_below_a_part_in_three_requests() {
+    for size in [65 * KIB, 3 * MIB, 15 * MIB] {
+        let memory = Arc::new(Memory::new());
+        let store = Arc::new(Metered::over(memory.clone()));
+        let app = App::frontend(store.clone(), Settings::default()).await;
+        app.push_blob("a", b"the repository is known").await;
+        app.settled().await;
+        let (before, sent) = (memory.calls(), store.sent());
+        let content = bytes(50, size);
+        push_in_three(&app, "a", &content).await;
+        app.settled().await;
+        let calls = memory.calls().since(&before);
+        // Session, pointer and link; committing and end of the session.
+        let expected = Calls { put_bytes: 1, create: 3, read: 1, replace: 2, ..NONE };
+        assert_cost(calls, expected, 7);
+        let beside = store.sent() - sent - size as u64;
+        assert!(beside < 4 * KIB as u64, "{beside} bytes were sent beside the content");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn twenty_mebibytes_in_three_requests() {
     let memory = Arc::new(Memory::new());

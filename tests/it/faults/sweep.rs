@@ -94,6 +94,11 @@ async fn push_everything(client: &Persistent, seed: u64) -> Pushed {
         serde_json::json!({ "mediaType": OCI_MANIFEST, "digest": subject, "size": image.len() });
     let referrer = serde_json::to_vec(&referrer).expect("JSON");
     pushed.manifest(client, "a", "signature", &referrer).await;
+
+    // These lie where the blob will be before the last request.
+    pushed.blob(client, "b", &layers[2], Flow::Patch).await;
+    pushed.blob(client, "b", &bytes(seed + 4, 40_000), Flow::Patch).await;
+    pushed.blob(client, "b", &bytes(seed + 5, 170_000), Flow::Pieces(50_000)).await;
     pushed
 }
 
@@ -136,7 +141,7 @@ fn unnamed(memory: &Memory) -> Vec<(String, u64)> {
     for (_, body) in memory.entries() {
         let line = body.split(|byte| *byte == b'\n').next().unwrap_or_default();
         let Ok(header) = serde_json::from_slice::<serde_json::Value>(line) else { continue };
-        for location in [&header["location"], &header["target"]["location"]] {
+        for location in [&header["location"], &header["target"]["location"], &header["staged"]] {
             named.extend(location.as_str().map(str::to_owned));
         }
     }
@@ -184,7 +189,7 @@ async fn without_faults_nothing_is_left_and_nothing_is_tried_twice() {
     assert_eq!(*client.troubles.lock().expect("no panic"), Vec::<String>::new());
     assert_eq!(unnamed(&memory), []);
     assert_eq!(memory.open_multiparts(), 0);
-    assert_eq!(memory.byte_objects().len(), 3);
+    assert_eq!(memory.byte_objects().len(), 5);
 }
 
 /// Whether this kind of fault does something to this operation that no other kind does.

@@ -25,6 +25,9 @@ pub(crate) enum Flow {
     Put,
     /// POST, one PATCH without a range, PUT. A PATCH that fails begins again with a POST.
     Patch,
+    /// POST, one PATCH without a range for each so many bytes, PUT. One that fails begins again
+    /// with a POST.
+    Pieces(usize),
     /// POST, one PATCH with a range for each so many bytes, PUT.
     Chunks(usize),
 }
@@ -158,9 +161,12 @@ impl Persistent {
         let mut last: &[u8] = &[];
         match flow {
             Flow::Post | Flow::Put => last = content,
-            Flow::Patch => {
-                let sent = self.once("PATCH", &location, &[], content).await.ok_or(Again)?;
-                location = sent.expect(202).location();
+            Flow::Patch | Flow::Pieces(_) => {
+                let size = if let Flow::Pieces(size) = flow { size } else { content.len().max(1) };
+                for piece in content.chunks(size) {
+                    let sent = self.once("PATCH", &location, &[], piece).await.ok_or(Again)?;
+                    location = sent.expect(202).location();
+                }
             }
             Flow::Chunks(size) => location = self.chunks(location, content, size).await?,
         }

@@ -22,7 +22,7 @@ use crate::measure::ByKind;
 /// Where objects go that no registry has.
 const DIRECT_PREFIX: &str = "direct";
 /// Entries that are written at once.
-const TAGS_AT_ONCE: usize = 32;
+const ENTRIES_AT_ONCE: usize = 32;
 
 #[derive(Args)]
 struct Place {
@@ -68,7 +68,7 @@ pub(crate) struct GetArguments {
 }
 
 #[derive(Args)]
-pub(crate) struct TagsArguments {
+pub(crate) struct EntriesArguments {
     #[command(flatten)]
     place: Place,
     /// Where the registry keeps its things in the bucket.
@@ -76,9 +76,9 @@ pub(crate) struct TagsArguments {
     prefix: String,
     #[arg(long)]
     repository: RepositoryName,
-    /// A tag that is there.
+    /// A tag that is there, for tags. Without it repositories are made, below this one.
     #[arg(long)]
-    like: Tag,
+    like: Option<Tag>,
     #[arg(long, default_value_t = 100_000)]
     count: u64,
 }
@@ -197,24 +197,31 @@ pub(crate) async fn get(arguments: GetArguments) -> Result<String, Failure> {
     Ok(with_rate(seen, begun, mib * count))
 }
 
-/// Copies the entry of one tag under many others, named so that they sort by number.
-pub(crate) async fn tags(arguments: TagsArguments) -> Result<String, Failure> {
-    let TagsArguments { place, prefix, repository, like, count } = arguments;
+/// Copies the entry of one tag, or that of one repository, under many others, named so that they
+/// sort by number.
+pub(crate) async fn entries(arguments: EntriesArguments) -> Result<String, Failure> {
+    let EntriesArguments { place, prefix, repository, like, count } = arguments;
     let store = place.open(&prefix).await?;
-    let body = store.read(&EntryKey::Tag(repository.clone(), like)).await?.body;
-    let names = (0..count).map(|number| format!("n{number:06}"));
-    let written: Vec<Result<(), Failure>> = futures_util::stream::iter(names)
-        .map(|name| {
-            let (store, body, repository) = (&store, body.clone(), repository.clone());
-            async move {
-                let key = EntryKey::Tag(repository, name.parse()?);
-                store.create(&key, body, None).await?;
-                Ok(())
-            }
+    let key = |number: Option<u64>| -> Result<EntryKey, Failure> {
+        let named = number.map(|number| format!("n{number:06}"));
+        Ok(match (&like, named) {
+            (Some(like), None) => EntryKey::Tag(repository.clone(), like.clone()),
+            (Some(_), Some(tag)) => EntryKey::Tag(repository.clone(), tag.parse()?),
+            (None, None) => EntryKey::Repository(repository.clone()),
+            (None, Some(name)) => EntryKey::Repository(format!("{repository}/{name}").parse()?),
         })
-        .buffer_unordered(TAGS_AT_ONCE)
+    };
+    let body = store.read(&key(None)?).await?.body;
+    let keys: Result<Vec<_>, _> = (0..count).map(|number| key(Some(number))).collect();
+    let written: Vec<_> = futures_util::stream::iter(keys?)
+        .map(|key| {
+            let (store, body) = (&store, body.clone());
+            async move { store.create(&key, body, None).await }
+        })
+        .buffer_unordered(ENTRIES_AT_ONCE)
         .collect()
         .await;
-    let failed = written.iter().filter(|written| written.is_err()).count();
-    Ok(json!({ "tags": count, "failed": failed }).to_string())
+    let errors = written.iter().filter(|written| written.is_err()).count();
+    let first_error = written.into_iter().find_map(Result::err).map(|error| error.to_string());
+    Ok(json!({ "entries": count, "errors": errors, "first_error": first_error }).to_string())
 }

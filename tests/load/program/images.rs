@@ -28,6 +28,9 @@ pub(crate) struct Arguments {
     /// Images in one repository; the next ones go into another.
     #[arg(long, default_value_t = 1)]
     per_repository: u64,
+    /// The images of a repository have the same blobs.
+    #[arg(long)]
+    share_blobs: bool,
     /// What the names of the repositories begin with.
     #[arg(long, default_value = "load/image")]
     prefix: String,
@@ -48,6 +51,8 @@ pub(crate) struct Image {
     pub(crate) tag: String,
     pub(crate) config: Blob,
     pub(crate) layers: Vec<Blob>,
+    /// What makes it another one than those with the same blobs.
+    pub(crate) version: u64,
 }
 
 impl Image {
@@ -58,6 +63,7 @@ impl Image {
             "mediaType": IMAGE,
             "config": descriptor(CONFIG, &self.config),
             "layers": layers,
+            "annotations": { "org.opencontainers.image.version": self.version.to_string() },
         })
         .to_string()
     }
@@ -114,24 +120,37 @@ pub(crate) async fn run(arguments: Arguments) -> Result<String, Failure> {
     let source = Source::new(fresh_seed());
     let mut connection = Connection::to(&arguments.server);
     let mut said = String::new();
+    let mut kept: Option<Image> = None;
     for number in 0..arguments.count {
-        let first = number * (arguments.layers + 1);
-        let layers = (1..=arguments.layers).map(|layer| first + layer);
-        let image = Image {
-            repository: format!("{}-{}", arguments.prefix, number / arguments.per_repository),
-            tag: format!("v{}", number % arguments.per_repository),
-            config: source.blob(first, 2048),
-            layers: layers.map(|layer| source.blob(layer, arguments.layer_bytes)).collect(),
+        let (repository, version) =
+            (number / arguments.per_repository, number % arguments.per_repository);
+        let image = match kept.take() {
+            Some(last) if arguments.share_blobs && version > 0 => {
+                Image { tag: format!("v{version}"), version, ..last }
+            }
+            _ => {
+                let first = number * (arguments.layers + 1);
+                let layers = (1..=arguments.layers).map(|layer| first + layer);
+                let image = Image {
+                    repository: format!("{}-{repository}", arguments.prefix),
+                    tag: format!("v{version}"),
+                    config: source.blob(first, 2048),
+                    layers: layers.map(|n| source.blob(n, arguments.layer_bytes)).collect(),
+                    version,
+                };
+                for blob in image.layers.iter().chain([&image.config]) {
+                    push_blob(&mut connection, &image.repository, blob).await?;
+                }
+                image
+            }
         };
-        for blob in image.layers.iter().chain([&image.config]) {
-            push_blob(&mut connection, &image.repository, blob).await?;
-        }
         let digest = push_manifest(&mut connection, &image).await?;
         write!(said, "{} /v2/{}/manifests/{digest}", image.path(), image.repository)?;
         for layer in &image.layers {
             write!(said, " {}", image.blob_path(layer))?;
         }
         said.push('\n');
+        kept = Some(image);
     }
     Ok(said.trim_end().to_owned())
 }

@@ -10,6 +10,7 @@ mod images;
 mod listener;
 mod measure;
 mod mixed;
+mod popularity;
 mod push;
 mod requests;
 mod store;
@@ -50,8 +51,8 @@ enum Command {
     Put(direct::PutArguments),
     /// Gets an object from an S3 store, without a registry.
     Get(direct::GetArguments),
-    /// Fills a repository with tags, directly in an S3 store.
-    Tags(direct::TagsArguments),
+    /// Fills a repository with tags, or the catalog with repositories, directly in an S3 store.
+    Entries(direct::EntriesArguments),
     /// How fast one core hashes.
     Sha256,
 }
@@ -75,7 +76,7 @@ async fn run(command: Command) -> Result<String, Failure> {
         Command::Mixed(arguments) => mixed::run(arguments).await,
         Command::Put(arguments) => direct::put(arguments).await,
         Command::Get(arguments) => direct::get(arguments).await,
-        Command::Tags(arguments) => direct::tags(arguments).await,
+        Command::Entries(arguments) => direct::entries(arguments).await,
         Command::Sha256 => Ok(content::hash_rate()),
     }
 }

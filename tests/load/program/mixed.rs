@@ -1,6 +1,7 @@
 //! Sessions as registries see them: 70 of 100 ask whether a tag has moved, 25 pull an image, 5 push
 //! one of which most is there already.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use clap::Args;
@@ -14,6 +15,7 @@ use crate::connection::{Connection, headers};
 use crate::content::{Blob, Random, Source, fresh_seed};
 use crate::images::{self, Image, push_blob, push_manifest};
 use crate::measure::ByKind;
+use crate::popularity::Popularity;
 
 /// Layers of an image.
 const LAYERS: u64 = 10;
@@ -21,6 +23,8 @@ const LAYERS: u64 = 10;
 const NEW_LAYERS: usize = 2;
 /// Popularity falls with the rank to this power, as in the traces of FAST '18.
 const ZIPF: f64 = 0.95;
+/// Pushes of each client whose bytes are there before anything is timed.
+const PUSHES_READY: u64 = 24;
 
 #[derive(Args)]
 pub(crate) struct Arguments {
@@ -42,7 +46,7 @@ struct World {
     arguments: Arguments,
     source: Source,
     images: Vec<(Image, String)>,
-    weights: Vec<f64>,
+    popular: Popularity,
     headers: HeaderMap,
     end: Instant,
 }
@@ -51,7 +55,6 @@ pub(crate) async fn run(arguments: Arguments) -> Result<String, Failure> {
     let source = Source::new(fresh_seed());
     let mut connection = Connection::to(&arguments.server);
     let mut images = Vec::new();
-    let mut weights: Vec<f64> = Vec::new();
     for number in 0..arguments.images {
         let image = image(&source, number, number, &[], &mut Random::new(number + 1));
         for blob in image.layers.iter().chain([&image.config]) {
@@ -59,18 +62,18 @@ pub(crate) async fn run(arguments: Arguments) -> Result<String, Failure> {
         }
         let digest = push_manifest(&mut connection, &image).await?;
         images.push((image, digest));
-        #[expect(clippy::cast_precision_loss, reason = "the rank of an image")]
-        let weight = 1.0 / ((number + 1) as f64).powf(ZIPF);
-        weights.push(weights.last().copied().unwrap_or_default() + weight);
     }
     let headers = headers(&images::accept())?;
+    let popular = Popularity::of(images.len(), ZIPF);
+    let plans: Vec<_> = (0..arguments.connections)
+        .map(|number| Plan::new(number, &source, &images, &popular))
+        .collect();
     let begun = Instant::now();
     let end = begun + Duration::from_secs_f64(arguments.seconds);
-    let connections = arguments.connections;
-    let world = Arc::new(World { arguments, source, images, weights, headers, end });
+    let world = Arc::new(World { arguments, source, images, popular, headers, end });
     let mut workers = JoinSet::new();
-    for number in 0..connections {
-        workers.spawn(world.clone().worker(number));
+    for plan in plans {
+        workers.spawn(world.clone().worker(plan));
     }
     let (mut seen, mut requests) = (ByKind::default(), 0);
     while let Some(worker) = workers.join_next().await {
@@ -115,42 +118,79 @@ fn image(
         tag: "latest".to_owned(),
         layers: new.chain(kept.iter().cloned()).collect(),
         config: source.blob(version * (LAYERS + 1), 2048),
+        version,
+    }
+}
+
+/// What a client does next.
+enum Session {
+    Ask(usize),
+    Pull(usize),
+    Push(Image),
+}
+
+/// What one client does, in its order. The first sessions are ready before anything is timed,
+/// because making and hashing what they push costs as much as some registries do.
+struct Plan {
+    worker: u64,
+    pushes: u64,
+    random: Random,
+    ready: VecDeque<Session>,
+}
+
+impl Plan {
+    fn new(worker: u64, source: &Source, images: &[(Image, String)], popular: &Popularity) -> Self {
+        let random = Random::new(worker + 101);
+        let mut plan = Self { worker, pushes: 0, random, ready: VecDeque::new() };
+        let mut ready = VecDeque::new();
+        while plan.pushes < PUSHES_READY {
+            ready.push_back(plan.draw(source, images, popular));
+        }
+        plan.ready = ready;
+        plan
+    }
+
+    fn next(
+        &mut self,
+        source: &Source,
+        images: &[(Image, String)],
+        popular: &Popularity,
+    ) -> Session {
+        self.ready.pop_front().unwrap_or_else(|| self.draw(source, images, popular))
+    }
+
+    fn draw(
+        &mut self,
+        source: &Source,
+        images: &[(Image, String)],
+        popular: &Popularity,
+    ) -> Session {
+        let chosen = popular.draw(&mut self.random);
+        match self.random.below(100) {
+            0..70 => Session::Ask(chosen),
+            70..95 => Session::Pull(chosen),
+            _ => {
+                self.pushes += 1;
+                let version = images.len() as u64 + self.worker * 100_000 + self.pushes;
+                let kept = &images[chosen].0.layers[NEW_LAYERS..];
+                Session::Push(image(source, chosen as u64, version, kept, &mut self.random))
+            }
+        }
     }
 }
 
 impl World {
-    fn popular(&self, random: &mut Random) -> usize {
-        let all = self.weights.last().copied().unwrap_or_default();
-        #[expect(clippy::cast_precision_loss, reason = "a million is exact")]
-        let drawn = random.below(1_000_000) as f64 / 1e6 * all;
-        self.weights.partition_point(|weight| *weight < drawn).min(self.images.len() - 1)
-    }
-
-    async fn worker(self: Arc<Self>, number: u64) -> (ByKind, u64) {
+    async fn worker(self: Arc<Self>, mut plan: Plan) -> (ByKind, u64) {
         let mut connection = Connection::to(&self.arguments.server);
-        let mut random = Random::new(number + 101);
         let mut seen = ByKind::default();
-        let (mut requests, mut pushes) = (0, 0);
+        let mut requests = 0;
         while Instant::now() < self.end {
-            let chosen = self.popular(&mut random);
-            let kind = match random.below(100) {
-                0..70 => "ask",
-                70..95 => "pull",
-                _ => "push",
-            };
-            // What is pushed is made before the session begins.
-            let pushed = (kind == "push").then(|| {
-                pushes += 1;
-                let version = self.arguments.images + number * 100_000 + pushes;
-                let kept = &self.images[chosen].0.layers[NEW_LAYERS..];
-                image(&self.source, chosen as u64, version, kept, &mut random)
-            });
+            let session = plan.next(&self.source, &self.images, &self.popular);
             let begun = Instant::now();
-            let done = match (kind, pushed) {
-                ("ask", _) => self.ask(&mut connection, chosen).await,
-                ("pull", _) => self.pull(&mut connection, chosen).await,
-                (_, Some(image)) => self.push(&mut connection, &image).await,
-                (_, None) => Ok(0),
+            let (kind, done) = match session {
+                Session::Ask(chosen) => ("ask", self.ask(&mut connection, chosen).await),
+                Session::Pull(chosen) => ("pull", self.pull(&mut connection, chosen).await),
+                Session::Push(image) => ("push", self.push(&mut connection, &image).await),
             };
             match done {
                 Ok(sent) => {

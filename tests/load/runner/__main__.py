@@ -5,14 +5,18 @@ import sys
 
 import counts
 import figures
+import samples
 
 
 def main(mode, *options):
     logs = "target/test-logs/load"
     if mode == "short":
         return counts.run(logs)
-    page = options[options.index("--page") + 1] if "--page" in options else "docs/performance.md"
-    return figures.run(mode, page, logs)
+    given = lambda name: options[options.index(name) + 1] if name in options else None
+    page = given("--page") or "docs/performance.md"
+    if mode == "profile":
+        return samples.run(page, logs)
+    return figures.run(mode, page, logs, given("--only"))
 
 
 # An exception, so that everything that was started is ended.

@@ -68,7 +68,7 @@ def request(registry, method, path, body=None, headers=None, wanted=200):
 def reads(count, registries, store_images):
     """Pulls: by who knows nothing, by who has asked Redis before, by who remembers."""
     tag, digest, layers = store_images
-    cold, shared, alone = registries
+    cold, shared, alone, fresh = registries
 
     def ask(registry, path, method="GET", expect=200, times=1, connections=1):
         return lambda: measured(
@@ -80,6 +80,11 @@ def reads(count, registries, store_images):
     count.check("manifest by tag, cold", ask(cold, tag), {"get": 2})
     count.check("manifest by digest, cold", ask(cold, digest), {"get": 1})
     count.check("redirect, cold", ask(cold, layers[0], expect=307), {"get": 1})
+    # The tag and the manifest, each of them once.
+    count.check(
+        "64 clients at once, a tag that nobody knows",
+        ask(fresh, tag, times=64, connections=64), {"get": 2},
+    )
     count.check(
         "64 clients at once, manifest by digest, Redis knows nothing",
         ask(shared, digest, times=64, connections=64), {"get": 1},
@@ -111,7 +116,7 @@ def writes(count, registry):
     count.check("blob of 1 KiB, POST and PUT", push("whole", 1024), {"put": 2})
     count.check("blob of 1 KiB, POST, PATCH, PUT", push("patch", 1024), {"get": 1, "put": 4})
     count.check("blob of 1 MiB, POST and PUT", push("whole", MIB), {"put": 3})
-    count.check("blob of 1 MiB, POST, PATCH, PUT", push("patch", MIB), {"get": 1, "put": 5})
+    count.check("blob of 1 MiB, POST, PATCH, PUT", push("patch", MIB), {"get": 1, "put": 6})
     large = {"create_upload": 1, "complete_upload": 1, "get": 1}
     for parts, tail in ((1, 4), (4, 0), (8, 0)):
         size = parts * 16 + tail
@@ -119,7 +124,7 @@ def writes(count, registry):
         count.check(f"blob of {size} MiB, POST, PATCH, PUT", push("patch", size * MIB), wanted)
 
 
-def pages(count, registry):
+def pages(count, registry, alone):
     manifest = json.dumps({
         "schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",
         "config": descriptor(b"{}"), "layers": [descriptor(b"{}")],
@@ -134,6 +139,10 @@ def pages(count, registry):
     count.check("the same manifest under another tag", lambda: push("b"), {"get": 2, "put": 5})
     count.check("a page of tags", lambda: request(registry, "GET", "/v2/count/pages/tags/list"), {"list": 1})
     count.check("a page of the catalog", lambda: request(registry, "GET", "/v2/_catalog?n=1000"), {"list": 1})
+    for name, of in (("tags", "/v2/count/pages/tags/list"), ("the catalog", "/v2/_catalog?n=1000")):
+        page = lambda of=of: request(alone, "GET", of)
+        page()
+        count.check(f"a page of {name}, the process knows", page, {}, {})
     remove = lambda: request(registry, "DELETE", path + "b", wanted=202)
     count.check("a tag deleted", remove, {"get": 1, "put": 1})
 
@@ -181,10 +190,11 @@ def run(logs):
         # The same bucket: three processes of one registry.
         shared = servers.longshore("count", store, CACHE_REDIS=address, **redirect)
         alone = servers.longshore("count", store, CACHE_LOCAL_TTL="1h", **redirect)
+        fresh = servers.longshore("count", store, CACHE_LOCAL_TTL="1h", **redirect)
         pushed = images(cold, "--layer-bytes", 100_000, "--layers", 3)
-        reads(count, (cold, shared, alone), pushed[0])
+        reads(count, (cold, shared, alone, fresh), pushed[0])
         writes(count, cold)
-        pages(count, cold)
+        pages(count, cold, alone)
         good = delays(servers, store, redis)
     failed = count.failed + 3 - good
     print(f"load: {len(count.rows) + 3 - failed} passed, {failed} failed, 0 skipped")

@@ -1,7 +1,9 @@
 """The measurements: each is a ratio or a cost, and has a floor and a goal."""
 
+import http.client
 import json
 import os
+import re
 import shutil
 import statistics
 import time
@@ -9,12 +11,19 @@ import time
 import page
 from processes import REGISTRY_CORE, Servers, images, load, measured
 from processes import redis_calls, registry_environment, s3_counts
+from tokens import Tokens
 
 SIZES = {
-    # pairs, seconds of a reading run and of its warm-up, MiB of a push, of how many at once and of
-    # which size, tags, starts
-    "quick": dict(pairs=3, seconds=1.5, warm=0.5, mib=256, crowd=16, crowd_mib=64, tags=5000, starts=3),
-    "full": dict(pairs=3, seconds=4, warm=1, mib=1024, crowd=64, crowd_mib=1024, tags=100_000, starts=10),
+    # pairs, seconds of a reading run and of its warm-up, manifests that are asked for in no order,
+    # MiB of a push, of how many at once and of which size, tags, repositories, starts
+    "quick": dict(
+        pairs=3, seconds=1.5, warm=0.5, manifests=1000, mib=256, crowd=16, crowd_mib=64,
+        tags=5000, repositories=5000, starts=3,
+    ),
+    "full": dict(
+        pairs=3, seconds=4, warm=1, manifests=10_000, mib=1024, crowd=64, crowd_mib=1024,
+        tags=100_000, repositories=100_000, starts=10,
+    ),
 }
 REDIRECT = {"BLOBS_DELIVERY": "redirect"}
 PEER_REDIS = {
@@ -76,43 +85,89 @@ class Bench:
     def reads(self):
         servers, group = self.servers, "Reading, null store"
         store, redis, hello = servers.null_store(), servers.redis(), servers.hello()
+        # What is measured is a hit, so nothing runs out meanwhile.
+        by_redis = {"CACHE_REDIS": f"redis://{redis.address}", "CACHE_TAG_TTL": "1h", "CACHE_TTL": "1h"}
         hot = servers.longshore("reads", store, CACHE_LOCAL_TTL="1h", **REDIRECT)
-        shared = servers.longshore("reads", store, CACHE_REDIS=f"redis://{redis.address}", **REDIRECT)
+        shared = servers.longshore("reads", store, **by_redis, **REDIRECT)
+        tokens = Tokens(servers)
+        guarded = servers.longshore("reads", store, CACHE_LOCAL_TTL="1h", **tokens.settings, **REDIRECT)
         tag, digest, layers = images(hot, "--layer-bytes", 100_000)[0]
         rows = [
-            ("GET manifest by tag, in the process ÷ hello", hot, tag, "GET", 200, 0.60, 0.80),
-            ("HEAD manifest by tag, in the process ÷ hello", hot, tag, "HEAD", 200, 0.60, 0.85),
-            ("HEAD blob, in the process ÷ hello", hot, layers[0], "HEAD", 200, 0.60, 0.85),
-            ("GET blob → 307, in the process ÷ hello", hot, layers[0], "GET", 307, 0.55, 0.75),
-            ("GET manifest by tag, Redis only ÷ hello", shared, tag, "GET", 200, 0.35, 0.50),
-            ("GET manifest by digest, Redis only ÷ hello", shared, digest, "GET", 200, 0.35, 0.50),
+            ("GET manifest by tag, in the process", hot, tag, "GET", 200, 0.60, 0.80),
+            ("the same with a bearer token", guarded, tag, "GET", 200, 0.50, 0.70),
+            ("HEAD manifest by tag, in the process", hot, tag, "HEAD", 200, 0.60, 0.85),
+            ("HEAD blob, in the process", hot, layers[0], "HEAD", 200, 0.60, 0.85),
+            ("GET blob → 307, in the process", hot, layers[0], "GET", 307, 0.55, 0.75),
+            ("GET manifest by tag, Redis only", shared, tag, "GET", 200, 0.35, 0.50),
+            ("GET manifest by digest, Redis only", shared, digest, "GET", 200, 0.35, 0.50),
         ]
-        before, counted = None, 0
+        # What each is asked for the first time is there.
+        for _, server, path, method, expect, _, _ in rows:
+            more = tokens.option(tag) if server is guarded else ()
+            measured(
+                "requests", "--server", server.address, "--path", path, "--method", method,
+                "--expect", expect, "--count", 100, *more,
+            )
         for _ in range(self.sizes["pairs"]):
             for name, server, path, method, expect, floor, goal in rows:
                 base = self.ask(hello, "/v2/")
                 self.figure(group, "hello: CPU of a request", "µs").add(base["cpu_us"])
-                ours = self.ask(server, path, method, expect)
-                self.figure(group, name, "×", floor, goal).add(ours["rate"] / base["rate"])
-                cost = name.split(" ÷")[0] + ": CPU of a request"
+                more = tokens.option(tag) if server is guarded else ()
+                before = sum(s3_counts(store).values())
+                ours = self.ask(server, path, method, expect, 64, *more)
+                from_store = sum(s3_counts(store).values()) - before
+                kept = "Redis" if server is shared else "the process"
+                row = self.figure(group, f"S3 requests for what {kept} knows, of a run", "", 0, 0, True)
+                row.add(from_store)
+                self.figure(group, name + " ÷ hello", "×", floor, goal).add(ours["rate"] / base["rate"])
                 bounds = (28, 18) if expect == 307 else (25, 16) if server is hot else (None, None)
-                self.figure(group, cost, "µs", *bounds, less=True).add(ours["cpu_us"])
-                counted += ours["operations"]
-            before = before or s3_counts(store)
-        extra = sum(s3_counts(store).values()) - sum(before.values())
-        self.figure(group, "S3 requests of all hot reads together", "", 0, 0, True).add(extra)
-        self.open_loop(hot, tag, layers[0])
-        for server in (hello, hot, shared, redis, store):
+                self.figure(group, name + ": CPU of a request", "µs", *bounds, less=True).add(ours["cpu_us"])
+        self.open_loop(hello, hot, tag, layers[0])
+        servers.stop(hot)
+        self.many_manifests(store, redis, hello, by_redis)
+        tokens.stop()
+        for server in (hello, shared, guarded, redis, store):
             servers.stop(server)
 
-    def open_loop(self, hot, tag, layer):
+    def many_manifests(self, store, redis, hello, by_redis):
+        """More manifests than the process remembers: a part of them comes from Redis."""
+        group, count = "Reading, null store", self.sizes["manifests"]
+        # A manifest and what is known of it are about 2.5 KiB.
+        remembered = {"CACHE_LOCAL_TTL": "1h", "CACHE_LOCAL_BYTES": f"{count // 4}KiB"}
+        server = self.servers.longshore("reads", store, **remembered, **by_redis, **REDIRECT)
+        pushed = images(
+            server, "--prefix", "load/many", "--share-blobs", "--per-repository", count, "--count", count
+        )
+        paths = os.path.join(self.servers.folder, "paths")
+        with open(paths, "w") as file:
+            file.writelines(by_digest + "\n" for _, by_digest, _ in pushed)
+        ask = ("requests", "--server", server.address, "--paths", paths)
+        measured(*ask, "--count", count)
+        name = f"GET manifest, any of {count:,}, a tenth in the process ÷ hello"
+        for _ in range(self.sizes["pairs"]):
+            base = self.ask(hello, "/v2/")
+            before = redis_calls(redis).get("get", 0), server.cpu()
+            seconds, warm = self.sizes["seconds"], self.sizes["warm"]
+            seen = measured(*ask, "--zipf", 0.95, "--seconds", seconds, "--warm-up", warm)
+            asked = seen["operations"] * (seconds + warm) / seconds
+            self.figure(group, name, "×").add(seen["rate"] / base["rate"])
+            gets = (redis_calls(redis).get("get", 0) - before[0]) / asked
+            self.figure(group, "of these, in Redis", "").add(gets)
+            print(f"  {count} manifests: {seen['rate']:.0f}/s, {gets:.2f} of Redis", flush=True)
+        self.servers.stop(server)
+
+    def open_loop(self, hello, hot, tag, layer):
         group = "Latency at half the capacity, open loop"
-        for name, path, expect in (("GET manifest by tag", tag, 200), ("GET blob → 307", layer, 307)):
-            most = self.ask(hot, path, expect=expect)["rate"]
+        for name, server, path, expect, bounds in (
+            ("hello", hello, "/v2/", 200, (None, None)),
+            ("GET manifest by tag", hot, tag, 200, (5, 1.5)),
+            ("GET blob → 307", hot, layer, 307, (5, 1.5)),
+        ):
+            most = self.ask(server, path, expect=expect)["rate"]
             for _ in range(self.sizes["pairs"]):
-                seen = self.ask(hot, path, "GET", expect, 64, "--rate", most / 2)
+                seen = self.ask(server, path, "GET", expect, 64, "--rate", most / 2)
                 self.figure(group, name + ": p50", "ms").add(seen["p50_us"] / 1000)
-                self.figure(group, name + ": p99", "ms", 5, 1.5, True).add(seen["p99_us"] / 1000)
+                self.figure(group, name + ": p99", "ms", *bounds, less=True).add(seen["p99_us"] / 1000)
 
     # ---- Other registries, over one MinIO and one Redis ----
 
@@ -280,35 +335,68 @@ class Bench:
         return process
 
     def lists(self):
-        group = f"A page of 1,000 out of {self.sizes['tags']:,} tags"
         store = self.servers.null_store()
-        registry = self.servers.longshore("lists", store)
-        images(registry, "--layers", 1, "--prefix", "load/tags")
-        load(
-            "tags", "--endpoint", f"http://{store.address}", "--bucket", "bench", "--prefix", "lists",
-            "--repository", "load/tags-0", "--like", "v0", "--count", self.sizes["tags"],
-        )
-        last = f"n{self.sizes['tags'] - 1001:06}"
-        for name, query in (("first page", "n=1000"), ("last page", f"n=1000&last={last}")):
-            before = s3_counts(store).get("list", 0)
-            path = f"/v2/load/tags-0/tags/list?{query}"
-            seen = measured(
-                "requests", "--server", registry.address, "--path", path, "--count", 50, "--connections", 1
-            )
-            self.figure(group, f"{name}: p50", "ms", 3, 1, True).add(seen["p50_us"] / 1000)
-            each = (s3_counts(store).get("list", 0) - before) / 50
-            self.figure(group, f"{name}: LIST for each, no cache", "", 1, 0, True).add(each)
-        self.servers.stop(registry)
-        self.servers.stop(store)
+        cold = self.servers.longshore("lists", store)
+        hot = self.servers.longshore("lists", store, CACHE_LOCAL_TTL="1h")
+        images(cold, "--layers", 1, "--prefix", "load/tags")
+        tags, repositories = self.sizes["tags"], self.sizes["repositories"]
+        fill = ("entries", "--endpoint", f"http://{store.address}", "--bucket", "bench")
+        fill += ("--prefix", "lists", "--repository", "load/tags-0")
+        measured(*fill, "--like", "v0", "--count", tags)
+        measured(*fill, "--count", repositories)
+        for what, path, count, last in (
+            (f"of {tags:,} tags", "/v2/load/tags-0/tags/list", tags, "n"),
+            (f"of {repositories:,} repositories", "/v2/_catalog", repositories, "load/tags-0/n"),
+        ):
+            group = "A page of 1,000 " + what
+            ends = f"n=1000&last={last}{count - 1001:06}"
+            first = self.a_page(group, "first page, cold", store, cold, f"{path}?n=1000", 1)
+            final = self.a_page(group, "last page, cold", store, cold, f"{path}?{ends}", 1)
+            self.figure(group, "last page ÷ first page, cold", "×", 1.5, 1.5, True).add(final / first)
+            self.a_page(group, "first page, hot", store, hot, f"{path}?n=1000", 0)
+            self.walk(group, cold, path, count)
+        for server in (cold, hot, store):
+            self.servers.stop(server)
+
+    def a_page(self, group, name, store, registry, path, lists):
+        ask = ("requests", "--server", registry.address, "--path", path, "--connections", 1)
+        measured(*ask, "--count", 2)
+        before = s3_counts(store).get("list", 0)
+        seen = measured(*ask, "--count", 50)
+        bounds = (None, None) if lists else (3, 1)
+        self.figure(group, f"{name}: p50", "ms", *bounds, less=True).add(seen["p50_us"] / 1000)
+        each = (s3_counts(store).get("list", 0) - before) / 50
+        self.figure(group, f"{name}: LIST for each", "", lists, lists, True).add(each)
+        return seen["p50_us"]
+
+    def walk(self, group, registry, path, count):
+        began, found, link = time.monotonic(), 0, f"{path}?n=1000"
+        connection = http.client.HTTPConnection("127.0.0.1", registry.port, timeout=60)
+        while link:
+            connection.request("GET", link)
+            answer = connection.getresponse()
+            found += len(next(rows for rows in json.load(answer).values() if isinstance(rows, list)))
+            link = re.fullmatch(r"<(.+)>; rel=\"next\"", answer.headers.get("link", "<>; rel=\"next\""))
+            link = link and link.group(1)
+        if found <= count:
+            raise RuntimeError(f"{path}: {found} rows of more than {count}")
+        row = self.figure(group, "all pages", "s", 1.5 * count / 100_000, 0.4 * count / 100_000, True)
+        row.add(time.monotonic() - began)
 
 
-def run(mode, path, logs):
+PARTS = ("starts", "reads", "pushes", "lists", "memory", "peers")
+
+
+def run(mode, path, logs, only=None):
     began = time.monotonic()
     with Servers(logs) as servers:
         bench = Bench(servers, SIZES[mode])
-        for part in (bench.starts, bench.reads, bench.pushes, bench.lists, bench.memory, bench.peers):
-            print(part.__name__, flush=True)
-            part()
+        for part in only.split(",") if only else PARTS:
+            print(part, flush=True)
+            getattr(bench, part)()
+    if only:
+        print("\n".join(page.tables(bench)))
+        return 0
     bench.notes.append(f"It took {time.monotonic() - began:.0f} seconds.")
     page.write(path, mode, bench)
     missed = [row.name for rows in bench.figures.values() for row in rows.values() if "missed" in row.verdict()]

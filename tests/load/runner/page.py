@@ -5,7 +5,6 @@ import platform
 import re
 import subprocess
 
-BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
 
 
 def said(command, pattern="(.+)"):
@@ -66,17 +65,22 @@ def tables(bench):
     return lines
 
 
+def put(path, name, lines):
+    """Replaces what stands between the two markers of this name."""
+    begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
+    with open(path) as file:
+        text = file.read()
+    before, rest = text.split(begin, 1)
+    after = rest.split(end, 1)[1]
+    with open(path, "w") as file:
+        file.write(before + "\n".join([begin, *lines, end]) + after)
+
+
 def write(path, mode, bench):
     command = f"tests/load/run {mode}"
     sizes = ", ".join(f"{name} {value}" for name, value in bench.sizes.items())
-    lines = [BEGIN, f"Made by `{command}` ({sizes})."]
+    lines = [f"Made by `{command}` ({sizes})."]
     lines += [f"Machine: {machine()}.", f"Versions: {', '.join(versions())}.", *bench.notes]
     if mode != "full":
         lines.append("**These are not the full measurements**: sizes and times are small.")
-    lines += [*tables(bench), END]
-    with open(path) as file:
-        text = file.read()
-    before, rest = text.split(BEGIN, 1)
-    after = rest.split(END, 1)[1]
-    with open(path, "w") as file:
-        file.write(before + "\n".join(lines) + after)
+    put(path, "figures", [*lines, *tables(bench)])

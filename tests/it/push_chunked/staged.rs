@@ -1,0 +1,169 @@
+//! A chunk that is probably the whole blob lies where the blob will be; these are the sessions that
+//! turn out otherwise.
+
+use futures_util::future::join_all;
+
+use crate::support::exchange::{created, with_query};
+use crate::support::{App, bytes, sha256, sha512};
+
+const MIB: usize = 1024 * 1024;
+
+/// Asserts that the store has the bytes of the one blob and nothing beside them.
+async fn assert_kept_once(app: &App, size: usize) {
+    app.settled().await;
+    if let Some(memory) = &app.memory {
+        let sizes: Vec<u64> = memory.byte_objects().into_iter().map(|(_, size)| size).collect();
+        assert_eq!(sizes, [size as u64]);
+        assert_eq!(memory.open_multiparts(), 0);
+    }
+}
+
+/// Requirement 31: chunks that say nothing of their place follow one another.
+#[tokio::test]
+async fn more_may_follow() {
+    for first in [100_000, 6 * MIB, 12 * MIB] {
+        for second in [1, 3 * MIB, 17 * MIB] {
+            let app = App::start().await;
+            let repository = app.repository("more");
+            let content = bytes(600, first + second);
+            let digest = sha256(&content);
+            for (at, how) in ["no place", "a place", "the last request"].iter().enumerate() {
+                let repository = format!("{repository}/{at}");
+                let start = app.start_upload(&repository, "").await;
+                let location = app.patch(&start, &content[..first]).await.expect(202).location();
+                app.get(&location).send().await.expect(204).stands_at(first);
+                let rest = &content[first..];
+                let (location, last) = match *how {
+                    "no place" => (app.patch(&location, rest).await, &rest[..0]),
+                    "a place" => (app.patch_at(&location, first, rest).await, &rest[..0]),
+                    _ => {
+                        created(app.close(&location, &digest, rest).await, &repository, &digest);
+                        app.assert_blob(&repository, &digest, &content).await;
+                        continue;
+                    }
+                };
+                let location = location.expect(202).stands_at(content.len()).location();
+                created(app.close(&location, &digest, last).await, &repository, &digest);
+                app.assert_blob(&repository, &digest, &content).await;
+            }
+            assert_kept_once(&app, content.len()).await;
+        }
+    }
+}
+
+/// The first location stays good for a client that never looks at the next one.
+#[tokio::test]
+async fn the_first_location_may_be_used_again() {
+    let app = App::start().await;
+    let repository = app.repository("first");
+    let content = bytes(601, 300_000);
+    let start = app.start_upload(&repository, "").await;
+    for chunk in content.chunks(100_000) {
+        app.patch(&start, chunk).await.expect(202);
+    }
+    let digest = sha256(&content);
+    created(app.close(&start, &digest, b"").await, &repository, &digest);
+    app.assert_blob(&repository, &digest, &content).await;
+    assert_kept_once(&app, content.len()).await;
+}
+
+#[tokio::test]
+async fn a_chunk_without_bytes_changes_nothing() {
+    let app = App::start().await;
+    let repository = app.repository("nothing");
+    let content = bytes(602, 200_000);
+    let start = app.start_upload(&repository, "").await;
+    let location = app.patch(&start, &content).await.expect(202).location();
+    let location = app.patch(&location, b"").await.expect(202).stands_at(200_000).location();
+    let digest = sha256(&content);
+    created(app.close(&location, &digest, b"").await, &repository, &digest);
+    app.assert_blob(&repository, &digest, &content).await;
+    assert_kept_once(&app, content.len()).await;
+}
+
+/// Requirement 35: the digest may use an algorithm that nobody announced.
+#[tokio::test]
+async fn a_digest_that_was_not_announced() {
+    for size in [100_000, 7 * MIB] {
+        let app = App::start().await;
+        let repository = app.repository("other");
+        let content = bytes(603, size);
+        let start = app.start_upload(&repository, "").await;
+        let location = app.patch(&start, &content).await.expect(202).location();
+        let digest = sha512(&content);
+        created(app.close(&location, &digest, b"").await, &repository, &digest);
+        app.assert_blob(&repository, &digest, &content).await;
+        assert_kept_once(&app, size).await;
+    }
+}
+
+#[tokio::test]
+async fn what_is_there_already_is_kept_once() {
+    let app = App::start().await;
+    let repository = app.repository("twice");
+    let content = bytes(604, 2 * MIB);
+    let digest = sha256(&content);
+    for at in 0..3 {
+        let repository = format!("{repository}/{at}");
+        let start = app.start_upload(&repository, "").await;
+        let location = app.patch(&start, &content).await.expect(202).location();
+        created(app.close(&location, &digest, b"").await, &repository, &digest);
+        app.assert_blob(&repository, &digest, &content).await;
+    }
+    assert_kept_once(&app, content.len()).await;
+}
+
+/// Of several ends of one session at most one is right, and none takes the bytes away from another:
+/// what was acknowledged is there, and can be pushed again in any case.
+#[tokio::test(flavor = "multi_thread")]
+async fn several_ends_at_once() {
+    for seed in 0..30 {
+        let app = App::start().await;
+        let repository = app.repository("ends");
+        let content = bytes(610 + seed, 150_000);
+        let (digest, wrong) = (sha256(&content), sha256(b"wrong"));
+        let start = app.start_upload(&repository, "").await;
+        let location = app.patch(&start, &content).await.expect(202).location();
+        let close = |digest: &str| {
+            let path = with_query(&location, &format!("digest={digest}"));
+            app.request("PUT", &path).send()
+        };
+        let cancel = app.request("DELETE", &location).send();
+        let more = app.request("PATCH", &location).body(vec![7; 10]).send();
+        let (right, again, wrong, cancelled, added) =
+            tokio::join!(close(&digest), close(&digest), close(&wrong), cancel, more);
+        app.settled().await;
+        for reply in [&right, &again, &wrong, &cancelled, &added] {
+            let status = reply.status.as_u16();
+            assert!([201, 202, 204, 400, 404, 416, 503].contains(&status), "{reply:?}");
+        }
+        if right.status.as_u16() == 201 || again.status.as_u16() == 201 {
+            app.assert_blob(&repository, &digest, &content).await;
+        }
+        let other = format!("{repository}/again");
+        assert_eq!(app.push_blob(&other, &content).await, digest);
+        app.assert_blob(&other, &digest, &content).await;
+    }
+}
+
+/// Two requests take the same bytes back and add to them: one of them wins.
+#[tokio::test(flavor = "multi_thread")]
+async fn several_additions_at_once() {
+    for first in [100_000, 9 * MIB] {
+        let app = App::start().await;
+        let repository = app.repository("additions");
+        let begun = bytes(620, first);
+        let start = app.start_upload(&repository, "").await;
+        let location = app.patch(&start, &begun).await.expect(202).location();
+        let additions: Vec<Vec<u8>> = (0..4).map(|seed| bytes(630 + seed, 8 * MIB)).collect();
+        let patches = additions.iter().map(|more| app.patch_at(&location, first, more));
+        let replies = join_all(patches).await;
+        let won: Vec<usize> = (0..4).filter(|at| replies[*at].status.as_u16() == 202).collect();
+        assert_eq!(won.len(), 1, "{replies:?}");
+        let content = [begun, additions[won[0]].clone()].concat();
+        let digest = sha256(&content);
+        created(app.close(&location, &digest, b"").await, &repository, &digest);
+        app.assert_blob(&repository, &digest, &content).await;
+        assert_kept_once(&app, content.len()).await;
+    }
+}

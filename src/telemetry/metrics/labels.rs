@@ -230,6 +230,10 @@ label! {
         Blob => "blob",
         /// A page of a list.
         List => "list",
+        /// Whether a token is good.
+        Token => "token",
+        /// Whether a password is right.
+        Password => "password",
     }
 }
 
@@ -301,6 +305,40 @@ label! {
         Forbidden => "forbidden",
         /// 429: too many passwords are being checked for its sender.
         Busy => "busy",
+    }
+}
+
+label! {
+    /// Why it came to that. Clients are told less: that a token is not good, not why.
+    pub AuthReason as "reason" {
+        /// It was allowed.
+        None => "none",
+        /// It showed nothing, and what it wants is not for everybody.
+        NoCredentials => "no_credentials",
+        /// What it showed cannot be read: another scheme, two headers, too long.
+        Unreadable => "unreadable",
+        /// It showed a password where there are none, or a token where none are taken.
+        NotTaken => "not_taken",
+        /// The password is wrong, or there is no such user.
+        WrongPassword => "wrong_password",
+        /// Too many passwords are being checked for its sender.
+        TooManyLogins => "too_many_logins",
+        /// It is no token that can be read: not three parts, another algorithm, no expiry.
+        TokenInvalid => "token_invalid",
+        /// No key of the token server signed the token.
+        TokenSignature => "token_signature",
+        /// Another issuer made the token.
+        TokenIssuer => "token_issuer",
+        /// The token is for another service.
+        TokenAudience => "token_audience",
+        /// The token has expired.
+        TokenExpired => "token_expired",
+        /// The token is not valid yet: clocks differ.
+        TokenNotYet => "token_not_yet",
+        /// The token is good and does not allow this.
+        TokenScope => "token_scope",
+        /// No rule allows this.
+        NoRule => "no_rule",
     }
 }
 

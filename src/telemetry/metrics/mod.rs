@@ -24,7 +24,7 @@ use prometheus::{Encoder as _, Registry, TextEncoder};
 pub use self::family::{Counter, Family, Gauge, Histogram, Sum};
 pub use self::label::{Label, LabelSet, Labels};
 pub use self::labels::{
-    AuthMethod, AuthResult, CacheLayer, CacheOperation, CacheResult, Cached, Commit,
+    AuthMethod, AuthReason, AuthResult, CacheLayer, CacheOperation, CacheResult, Cached, Commit,
     ConditionalWrite, Method, PresignKey, Route, S3Operation, S3Outcome, ServeMode, ServeReason,
     Status, Version, WatchedFile,
 };

@@ -10,7 +10,7 @@ use prometheus::Registry;
 use super::family::{Counter, Counts, Gauge, Histogram, Kind, Levels, Spreads, Sum, Sums};
 use super::label::{LabelSet, Labels};
 use super::labels::{
-    AuthMethod, AuthResult, CacheLayer, CacheOperation, CacheResult, Cached, Commit,
+    AuthMethod, AuthReason, AuthResult, CacheLayer, CacheOperation, CacheResult, Cached, Commit,
     ConditionalWrite, Method, PresignKey, Route, S3Operation, S3Outcome, ServeMode, ServeReason,
     Status, Version, WatchedFile,
 };
@@ -203,8 +203,8 @@ table! {
     /// before, tags and lists for up to `cache.tag_ttl`, manifests and blobs for up to `cache.ttl`.
     cache_stale: Counter<()> = Counts
         "longshore_cache_stale_writes_total", Count, ["LongshoreRedisStale"];
-    /// Decisions about callers, by what they showed.
-    auth: Counter<(AuthMethod, AuthResult)> = Counts
+    /// Decisions about callers, by what they showed and why it was decided so.
+    auth: Counter<(AuthMethod, AuthResult, AuthReason)> = Counts
         "longshore_auth_total", Count, ["LongshoreWrongPasswords"];
     /// The version of the program that runs. Always 1.
     build_info: Gauge<(Version,)> = Levels

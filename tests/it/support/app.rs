@@ -27,6 +27,8 @@ pub struct App {
     /// The store, where the registry runs in this process.
     pub store: Option<Arc<dyn ObjectStore>>,
     pub address: Option<SocketAddr>,
+    /// What the registry counts, where it runs in this process.
+    pub metrics: Metrics,
     /// What the registry still has to do; waiting for it makes counts exact.
     tasks: TaskTracker,
     stop: Option<oneshot::Sender<()>>,
@@ -86,6 +88,7 @@ impl App {
                 memory: None,
                 store: None,
                 address: None,
+                metrics: Metrics::default(),
                 tasks: TaskTracker::new(),
                 stop: None,
                 folder: None,
@@ -159,6 +162,7 @@ impl App {
             memory: None,
             store: Some(store),
             address: Some(address),
+            metrics,
             tasks,
             stop: Some(stop),
             folder: None,

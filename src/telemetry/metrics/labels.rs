@@ -171,6 +171,8 @@ label! {
         CompleteMultipart => "complete_multipart",
         /// `AbortMultipartUpload`.
         AbortMultipart => "abort_multipart",
+        /// `ListParts`.
+        ListParts => "list_parts",
     }
 }
 
@@ -351,6 +353,31 @@ label! {
         TokenKeys => "token_keys",
         /// The certificate and its key.
         Certificate => "certificate",
+    }
+}
+
+label! {
+    /// How a survey of the bucket ended.
+    pub Survey as "result" {
+        /// It has seen everything.
+        Done => "done",
+        /// It could not, and what it found before stays.
+        Failed => "failed",
+    }
+}
+
+/// The first component of the names of repositories: the only label whose values are not written
+/// down here. Its metrics are set as a whole, with [`Gauge::replace`](super::Gauge::replace), and
+/// whoever does so keeps their number bounded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Namespace {}
+
+impl super::Label for Namespace {
+    const NAME: &'static str = "namespace";
+    const WORDS: &'static [&'static str] = &[];
+
+    fn index(self) -> usize {
+        match self {}
     }
 }
 

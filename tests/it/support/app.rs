@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use longshore::config::{self, Flag, Settings, Sources, StoreUrl};
 use longshore::oci::UploadId;
+use longshore::registry::Registry;
 use longshore::server;
 use longshore::store::ObjectStore;
 use longshore::store::memory::Memory;
@@ -29,6 +30,8 @@ pub struct App {
     pub address: Option<SocketAddr>,
     /// What the registry counts, where it runs in this process.
     pub metrics: Metrics,
+    /// The registry itself, for what no request asks of it.
+    pub registry: Option<Arc<Registry>>,
     /// What the registry still has to do; waiting for it makes counts exact.
     tasks: TaskTracker,
     stop: Option<oneshot::Sender<()>>,
@@ -89,6 +92,7 @@ impl App {
                 store: None,
                 address: None,
                 metrics: Metrics::default(),
+                registry: None,
                 tasks: TaskTracker::new(),
                 stop: None,
                 folder: None,
@@ -142,8 +146,9 @@ impl App {
     ) -> Self {
         let tasks = TaskTracker::new();
         let authorizer = wiring::authorizer(&settings, &metrics).expect("good settings");
-        let api = wiring::api(&settings, store.clone(), authorizer, &metrics, &tasks)
-            .expect("good settings");
+        let registry = wiring::registry(&settings, store.clone(), &metrics, &tasks);
+        let registry = registry.expect("good settings");
+        let api = wiring::api(&settings, registry.clone(), authorizer, &metrics, &tasks);
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let (stop, stopped) = oneshot::channel::<()>();
@@ -163,6 +168,7 @@ impl App {
             store: Some(store),
             address: Some(address),
             metrics,
+            registry: Some(registry),
             tasks,
             stop: Some(stop),
             folder: None,

@@ -162,7 +162,8 @@ impl Api {
             Exchange::begin(&self.metrics, self.settings.request_log, &endpoint, request);
         let client = exchange.client();
         let known = endpoint.as_ref().ok();
-        let traced = trace::request(known, request.method(), client, request.headers());
+        let mut traced = trace::request(known, request.method(), client, request.headers());
+        exchange.traced_as(traced.trace_id.take());
         let answer = match endpoint {
             Ok(endpoint) => {
                 let answer = self.dispatch(endpoint, request, client, exchange.subject());

@@ -356,6 +356,7 @@ pub async fn serve(
     let tasks = TaskTracker::new();
     let registry = registry(settings, store, &metrics, &tasks)?;
     let surveying = survey(settings, &registry);
+    let _stops_surveying = surveying.clone().drop_guard();
     let api = api(settings, registry, authorizer, &metrics, &tasks);
     let (listener, address) = listen(settings.server.listen).await?;
     readiness.started();

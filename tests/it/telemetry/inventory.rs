@@ -241,7 +241,7 @@ async fn a_survey_that_fails_in_the_middle_changes_nothing_but_its_count() {
 async fn there_is_a_survey_only_where_it_was_asked_for() {
     let asked = ("LONGSHORE_METRICS_INVENTORY", "1m");
     let admin = ("LONGSHORE_ADMIN_LISTEN", "127.0.0.1:0");
-    let surveys = Process::serve("memory", &[admin, asked]);
+    let mut surveys = Process::serve("memory", &[admin, asked]);
     let quiet = Process::serve("memory", &[admin]);
     let done = async |process: &Process| {
         let reply = process.admin().request("GET", "/metrics").send().await.expect(200);
@@ -255,4 +255,7 @@ async fn there_is_a_survey_only_where_it_was_asked_for() {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     assert!(!done(&quiet).await);
+    // Nothing waits for the next one.
+    surveys.terminate();
+    assert_eq!(surveys.ended().await.code(), Some(0), "{}", surveys.log());
 }

@@ -22,6 +22,7 @@ use crate::clock::SystemClock;
 use crate::config::{self, Settings, StoreUrl};
 use crate::oci::schema1::{KeyError, SigningKey};
 use crate::oci::{Algorithm, Digest, Negotiation};
+use crate::registry::inventory::Inventory;
 use crate::registry::{self, Caching, Leases, Limits, Policy, Registry};
 use crate::server::{self, Admin, Readiness};
 use crate::store::local::{Local, OpenError};
@@ -34,6 +35,8 @@ use crate::telemetry::traces::{Traces, Wanted};
 
 /// How long the only process of a store believes what it knows. It forgets what it overwrites.
 const ALONE_TTL: Duration = Duration::from_hours(1);
+/// After so long nobody is expected to go on with an upload.
+const ABANDONED_AFTER: Duration = Duration::from_hours(24);
 
 pub use access::{authorizer, explain};
 
@@ -117,14 +120,13 @@ fn s3_settings(settings: &Settings, bucket: &str, prefix: &str) -> store::s3::Se
     }
 }
 
-/// The API over a store, as the settings want it.
-pub fn api(
+/// The registry over a store, as the settings want it.
+pub fn registry(
     settings: &Settings,
     store: Arc<dyn ObjectStore>,
-    authorizer: Arc<dyn Authorizer>,
     metrics: &Metrics,
     tasks: &TaskTracker,
-) -> Result<Arc<Api>, StartError> {
+) -> Result<Arc<Registry>, StartError> {
     let collection = &settings.collection;
     let leases = Leases::new(collection.grace, collection.write_deadline, collection.clock_skew)?;
     let sparse = settings.manifests.sparse;
@@ -144,6 +146,17 @@ pub fn api(
     if policy.negotiation == Negotiation::DockerLegacy {
         registry = registry.with_schema1_key(schema1_key(settings)?);
     }
+    Ok(Arc::new(registry))
+}
+
+/// The API over a registry, as the settings want it.
+pub fn api(
+    settings: &Settings,
+    registry: Arc<Registry>,
+    authorizer: Arc<dyn Authorizer>,
+    metrics: &Metrics,
+    tasks: &TaskTracker,
+) -> Arc<Api> {
     let delivery = match settings.blobs.delivery {
         config::Delivery::Proxy => api::Delivery::Proxy,
         config::Delivery::Redirect => api::Delivery::Redirect,
@@ -165,14 +178,14 @@ pub fn api(
             config::RequestLog::Off => None,
         },
     };
-    Ok(Arc::new(Api::new(
-        Arc::new(registry),
+    Arc::new(Api::new(
+        registry,
         authorizer,
         Arc::new(SystemClock),
         api_settings,
         metrics.clone(),
         tasks.clone(),
-    )))
+    ))
 }
 
 /// How connections are served.
@@ -341,7 +354,10 @@ pub async fn serve(
         tracing::warn!("the store lacks something that the registry relies on, see above");
     }
     let tasks = TaskTracker::new();
-    let api = api(settings, store, authorizer, &metrics, &tasks)?;
+    let registry = registry(settings, store, &metrics, &tasks)?;
+    let surveying = survey(settings, &registry);
+    let _stops_surveying = surveying.clone().drop_guard();
+    let api = api(settings, registry, authorizer, &metrics, &tasks);
     let (listener, address) = listen(settings.server.listen).await?;
     readiness.started();
     // Last, because whoever waits for this line may ask `/readyz` at once.
@@ -349,12 +365,25 @@ pub async fn serve(
     let shutdown = async {
         shutdown.await;
         readiness.draining();
+        surveying.cancel();
         let delay = settings.server.drain_delay;
         tracing::info!(seconds = delay.as_secs_f64(), "told to end, not ready any more");
         tokio::time::sleep(delay).await;
     };
     server::run(listener, api, sockets, tasks, shutdown).await;
     Ok(())
+}
+
+/// Begins to survey the bucket, if the settings want it and somebody can see what is found.
+fn survey(settings: &Settings, registry: &Arc<Registry>) -> CancellationToken {
+    let surveying = CancellationToken::new();
+    if let (Some(every), Some(_)) = (settings.metrics.inventory, settings.admin.listen) {
+        let inventory = Inventory::new(registry.clone(), ABANDONED_AFTER);
+        let surveys = surveying.clone().run_until_cancelled_owned(inventory.repeat(every));
+        // Nothing waits for it: it only reads.
+        TaskTracker::new().spawn(surveys);
+    }
+    surveying
 }
 
 async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {

@@ -218,11 +218,11 @@ impl From<Denied> for Error {
     fn from(denied: Denied) -> Self {
         let message = denied.to_string();
         match denied {
-            Denied::Unauthenticated { challenge } => {
+            Denied::Unauthenticated { challenge, .. } => {
                 Self::new(StatusCode::UNAUTHORIZED, ErrorCode::Unauthorized, message)
                     .header(WWW_AUTHENTICATE, value(&challenge))
             }
-            Denied::Forbidden => Self::forbidden(message),
+            Denied::Forbidden { .. } => Self::forbidden(message),
             Denied::Busy => {
                 Self::new(StatusCode::TOO_MANY_REQUESTS, ErrorCode::TooManyRequests, message)
                     .header(RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_SECONDS))

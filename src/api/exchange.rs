@@ -32,6 +32,8 @@ pub(super) struct Exchange {
     method: Method,
     uri: Uri,
     id: HeaderValue,
+    /// The trace that it is recorded in.
+    trace_id: Option<String>,
     client: Client,
     /// Where the log names one.
     repository: Option<String>,
@@ -64,6 +66,7 @@ impl Exchange {
             method: request.method().clone(),
             uri: request.uri().clone(),
             id: request_id::of(request.headers()),
+            trace_id: None,
             client: request.extensions().get::<Client>().copied().unwrap_or_default(),
             repository: log.and_then(|_| {
                 endpoint.as_ref().ok().and_then(Endpoint::repository).map(ToString::to_string)
@@ -83,6 +86,11 @@ impl Exchange {
 
     pub(super) fn client(&self) -> Client {
         self.client
+    }
+
+    /// Notes in which trace it is found.
+    pub(super) fn traced_as(&mut self, trace_id: Option<String>) {
+        self.trace_id = trace_id;
     }
 
     /// Where it is noted who asks, once that is known.
@@ -122,12 +130,12 @@ impl Exchange {
         let client = self.client.address.map(tracing::field::display);
         let (subject, repository) = (subject.as_deref(), repository.as_deref());
         let received = received.unwrap_or_default();
-        let id = self.id.to_str().unwrap_or_default();
+        let (id, trace_id) = (self.id.to_str().unwrap_or_default(), self.trace_id.as_deref());
         macro_rules! line {
             ($level:expr, $message:literal $(, $cause:ident)?) => {
                 tracing::event!(
-                    $level, request_id = id, endpoint, %method, repository, path, status, received,
-                    sent, milliseconds, client, subject $(, $cause)?, $message
+                    $level, request_id = id, trace_id, endpoint, %method, repository, path, status,
+                    received, sent, milliseconds, client, subject $(, $cause)?, $message
                 )
             };
         }

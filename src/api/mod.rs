@@ -34,7 +34,7 @@ use crate::auth::{self, Access, Action, Attempt, Authorizer, Caller, Resource};
 use crate::clock::Clock;
 use crate::oci::RepositoryName;
 use crate::registry::Registry;
-use crate::telemetry::metrics::{AuthResult, Metrics, ServeReason};
+use crate::telemetry::metrics::{AuthReason, AuthResult, Metrics, ServeReason};
 use body::RequestBody;
 use exchange::Exchange;
 
@@ -162,7 +162,8 @@ impl Api {
             Exchange::begin(&self.metrics, self.settings.request_log, &endpoint, request);
         let client = exchange.client();
         let known = endpoint.as_ref().ok();
-        let traced = trace::request(known, request.method(), client, request.headers());
+        let mut traced = trace::request(known, request.method(), client, request.headers());
+        exchange.traced_as(traced.trace_id.take());
         let answer = match endpoint {
             Ok(endpoint) => {
                 let answer = self.dispatch(endpoint, request, client, exchange.subject());
@@ -200,11 +201,12 @@ impl Api {
         let shown = auth::credentials_counted_as(&parts.headers);
         let caller = match self.authorizer.authorize(attempt).await {
             Ok(caller) => {
-                self.metrics.auth.add_one((shown, AuthResult::Allowed));
+                self.metrics.auth.add_one((shown, AuthResult::Allowed, AuthReason::None));
                 caller
             }
             Err(denied) => {
-                self.metrics.auth.add_one((shown, denied.counted_as()));
+                let (result, reason) = denied.counted_as();
+                self.metrics.auth.add_one((shown, result, reason));
                 tasks.spawn(body::read_on_unasked(body));
                 return Err(denied.into());
             }

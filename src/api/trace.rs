@@ -24,6 +24,8 @@ pub(super) struct Asked {
     span: Span,
     /// Whether the path has named the content.
     names_digest: bool,
+    /// The trace, if it is recorded.
+    pub(super) trace_id: Option<String>,
 }
 
 /// Opens the span of a request. Its method and its path name it where it is one that we know.
@@ -58,7 +60,9 @@ pub(super) fn request(
         traces::continue_from(&span, headers);
         names_digest = endpoint.is_some_and(|endpoint| describe(&span, endpoint));
     }
-    Asked { span, names_digest }
+    // Last, for from here on the trace is decided.
+    let trace_id = traces::name_of(&span);
+    Asked { span, names_digest, trace_id }
 }
 
 /// The method, if it is one; clients may send any word.
@@ -128,7 +132,7 @@ impl Asked {
 
     /// Notes the answer, whose body carries the span on until it has been sent.
     pub(super) fn answered(self, response: Response) -> Response {
-        let Self { span, names_digest } = self;
+        let Self { span, names_digest, .. } = self;
         if span.is_disabled() {
             return response;
         }

@@ -16,7 +16,7 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 use tokio::sync::Semaphore;
 
-use crate::telemetry::metrics::{Metrics, WatchedFile};
+use crate::telemetry::metrics::{CacheLayer, CacheResult, Cached, Metrics, WatchedFile};
 use crate::watched::Watched;
 
 /// How long a right login is remembered after its last use. It is forgotten at once when its line
@@ -47,6 +47,7 @@ pub struct Htpasswd {
     processors: Arc<Semaphore>,
     lanes: Vec<Lane>,
     lane_hasher: std::hash::RandomState,
+    metrics: Metrics,
 }
 
 /// Too many logins of one sender are waiting.
@@ -87,6 +88,7 @@ impl Htpasswd {
             processors: Arc::new(Semaphore::new(processors.max(1))),
             lanes: std::iter::repeat_with(lane).take(LANES).collect(),
             lane_hasher: std::hash::RandomState::new(),
+            metrics: metrics.clone(),
         })
     }
 
@@ -105,6 +107,7 @@ impl Htpasswd {
         let hash = known.unwrap_or(&users.nobody).clone();
         let fingerprint = self.fingerprint(user, password, &hash);
         if let Some(answer) = self.remembered(&fingerprint) {
+            self.count(CacheResult::Hit);
             return Ok(answer);
         }
         let lane = self.lane(client);
@@ -112,8 +115,10 @@ impl Htpasswd {
         let turn = lane.turn.clone().acquire_owned().await.map_err(|_| TooMany)?;
         // A client begins with several requests at once: the first of them has the answer by now.
         if let Some(answer) = self.remembered(&fingerprint) {
+            self.count(CacheResult::Joined);
             return Ok(answer);
         }
+        self.count(CacheResult::Miss);
         let processor = self.processors.clone().acquire_owned().await.map_err(|_| TooMany)?;
         let password = password.to_owned();
         let checked = tokio::task::spawn_blocking(move || {
@@ -125,6 +130,10 @@ impl Htpasswd {
         let right = checked.await.unwrap_or(false) && known.is_some();
         self.remember(fingerprint, right);
         Ok(right)
+    }
+
+    fn count(&self, found: CacheResult) {
+        self.metrics.cache_requests.add_one((Cached::Password, CacheLayer::Local, found));
     }
 
     fn fingerprint(&self, user: &str, password: &str, hash: &str) -> Fingerprint {

@@ -13,6 +13,7 @@ use super::htpasswd::{Htpasswd, TooMany};
 use super::rules::Rules;
 use super::token::Tokens;
 use super::{Access, Action, Attempt, Authorizer, Caller, Denied};
+use crate::telemetry::metrics::AuthReason;
 
 /// Decides by passwords, tokens and rules, as far as there are any.
 #[derive(Debug)]
@@ -77,7 +78,7 @@ impl Login {
             (Credentials::Basic { user, password }, Some(passwords), _) => {
                 match passwords.check(&user, &password, attempt.client).await {
                     Ok(true) => Ok(Caller::user(&user)),
-                    Ok(false) => Err(basic()),
+                    Ok(false) => Err(basic(AuthReason::WrongPassword)),
                     Err(TooMany) => Err(Denied::Busy),
                 }
             }
@@ -85,47 +86,56 @@ impl Login {
                 Ok(caller) => Ok(caller),
                 Err(refused) => {
                     tracing::debug!(reason = %refused, "a token was refused");
-                    Err(self.challenge(attempt, Some(TokenError::Invalid)))
+                    Err(self.challenge(attempt, refused.counted_as(), Some(TokenError::Invalid)))
                 }
             },
-            (
-                Credentials::Basic { .. } | Credentials::Bearer(_) | Credentials::Unreadable,
-                _,
-                _,
-            ) => Err(self.challenge(attempt, None)),
+            (Credentials::Basic { .. } | Credentials::Bearer(_), _, _) => {
+                Err(self.challenge(attempt, AuthReason::NotTaken, None))
+            }
+            (Credentials::Unreadable, _, _) => {
+                Err(self.challenge(attempt, AuthReason::Unreadable, None))
+            }
         }
     }
 
     /// Asks for a token where there are any, because a client that has a password for the token
     /// server finds the way there only so.
-    fn challenge(&self, attempt: &Attempt<'_>, error: Option<TokenError>) -> Denied {
+    fn challenge(
+        &self,
+        attempt: &Attempt<'_>,
+        reason: AuthReason,
+        error: Option<TokenError>,
+    ) -> Denied {
         match &self.tokens {
-            Some(tokens) => Denied::Unauthenticated { challenge: tokens.challenge(attempt, error) },
-            None if self.passwords.is_some() => basic(),
+            Some(tokens) => {
+                Denied::Unauthenticated { challenge: tokens.challenge(attempt, error), reason }
+            }
+            None if self.passwords.is_some() => basic(reason),
             // Nothing could be said that would help.
-            None => Denied::Forbidden,
+            None => Denied::Forbidden { reason },
         }
     }
 }
 
-fn basic() -> Denied {
-    Denied::Unauthenticated { challenge: challenge::BASIC.to_owned() }
+fn basic(reason: AuthReason) -> Denied {
+    Denied::Unauthenticated { challenge: challenge::BASIC.to_owned(), reason }
 }
 
 #[async_trait]
 impl Authorizer for Login {
     async fn authorize(&self, attempt: Attempt<'_>) -> Result<Caller, Denied> {
         let caller = self.caller(&attempt).await?;
+        let more = Some(TokenError::InsufficientScope);
         match self.decide(&caller, attempt.access) {
             Decision::Allowed if self.could_ask_for_more(&caller, attempt.wish) => {
-                Err(self.challenge(&attempt, Some(TokenError::InsufficientScope)))
+                Err(self.challenge(&attempt, AuthReason::TokenScope, more))
             }
             Decision::Allowed => Ok(caller),
-            Decision::NotInToken => {
-                Err(self.challenge(&attempt, Some(TokenError::InsufficientScope)))
+            Decision::NotInToken => Err(self.challenge(&attempt, AuthReason::TokenScope, more)),
+            Decision::Denied if caller.showed_credentials() || !self.can_log_in() => {
+                Err(Denied::Forbidden { reason: AuthReason::NoRule })
             }
-            Decision::Denied if caller.showed_credentials() => Err(Denied::Forbidden),
-            Decision::Denied => Err(self.challenge(&attempt, None)),
+            Decision::Denied => Err(self.challenge(&attempt, AuthReason::NoCredentials, None)),
         }
     }
 

@@ -23,7 +23,7 @@ use async_trait::async_trait;
 use http::HeaderMap;
 
 use crate::oci::RepositoryName;
-use crate::telemetry::metrics::AuthResult;
+use crate::telemetry::metrics::{AuthReason, AuthResult};
 
 pub use caller::Caller;
 pub use credentials::counted_as as credentials_counted_as;
@@ -98,10 +98,15 @@ pub enum Denied {
     Unauthenticated {
         /// RFC 9110, section 11.6.1.
         challenge: String,
+        /// For the metrics. It does not reach the client.
+        reason: AuthReason,
     },
     /// It said who it is, and that is not enough.
     #[error("the caller may not do this")]
-    Forbidden,
+    Forbidden {
+        /// For the metrics. It does not reach the client.
+        reason: AuthReason,
+    },
     /// Too many logins are being checked for its sender.
     #[error("too many logins at once, try again later")]
     Busy,
@@ -109,11 +114,11 @@ pub enum Denied {
 
 impl Denied {
     /// As what it is counted.
-    pub fn counted_as(&self) -> AuthResult {
+    pub fn counted_as(&self) -> (AuthResult, AuthReason) {
         match self {
-            Self::Unauthenticated { .. } => AuthResult::Challenged,
-            Self::Forbidden => AuthResult::Forbidden,
-            Self::Busy => AuthResult::Busy,
+            Self::Unauthenticated { reason, .. } => (AuthResult::Challenged, *reason),
+            Self::Forbidden { reason } => (AuthResult::Forbidden, *reason),
+            Self::Busy => (AuthResult::Busy, AuthReason::TooManyLogins),
         }
     }
 }

@@ -21,7 +21,9 @@ use super::challenge::{self, TokenError};
 use super::keys::Keys;
 use super::{Attempt, Caller};
 use crate::clock::Clock;
-use crate::telemetry::metrics::{Metrics, WatchedFile};
+use crate::telemetry::metrics::{
+    AuthReason, CacheLayer, CacheResult, Cached, Metrics, WatchedFile,
+};
 use crate::watched::Watched;
 
 /// How far the clocks of the token server and of this registry may be apart.
@@ -53,6 +55,7 @@ pub struct Tokens {
     keys: Watched<Keys>,
     clock: Arc<dyn Clock>,
     remembered: Mutex<Remembered>,
+    metrics: Metrics,
 }
 
 /// Tokens that were verified with these keys.
@@ -91,6 +94,22 @@ pub(super) enum Refused {
     NotYet,
 }
 
+impl Refused {
+    /// As what it is counted.
+    pub(super) fn counted_as(self) -> AuthReason {
+        match self {
+            Self::Malformed | Self::Algorithm | Self::Critical | Self::Times => {
+                AuthReason::TokenInvalid
+            }
+            Self::Signature => AuthReason::TokenSignature,
+            Self::Issuer => AuthReason::TokenIssuer,
+            Self::Audience => AuthReason::TokenAudience,
+            Self::Expired => AuthReason::TokenExpired,
+            Self::NotYet => AuthReason::TokenNotYet,
+        }
+    }
+}
+
 #[derive(Deserialize)]
 struct Header {
     alg: String,
@@ -119,7 +138,7 @@ impl Tokens {
         let keys = Watched::open(files, WatchedFile::TokenKeys, metrics, move |contents| {
             Keys::parse(&contents[0]).map_err(|error| format!("{shown}: {error}"))
         })?;
-        Ok(Self { settings, keys, clock, remembered: Mutex::default() })
+        Ok(Self { settings, keys, clock, remembered: Mutex::default(), metrics: metrics.clone() })
     }
 
     pub(super) fn challenge(&self, attempt: &Attempt<'_>, error: Option<TokenError>) -> String {
@@ -142,7 +161,10 @@ impl Tokens {
         let keys = self.keys.current();
         let now = seconds(self.clock.now());
         let fingerprint: [u8; 32] = Sha256::digest(token.as_bytes()).into();
-        if let Some(caller) = self.remembered(&keys, &fingerprint, now) {
+        let remembered = self.remembered(&keys, &fingerprint, now);
+        let found = if remembered.is_some() { CacheResult::Hit } else { CacheResult::Miss };
+        self.metrics.cache_requests.add_one((Cached::Token, CacheLayer::Local, found));
+        if let Some(caller) = remembered {
             return Ok(caller);
         }
         let claims = signed_claims(&keys, token)?;

@@ -37,8 +37,8 @@ pub use self::reference::{reference, reference_markdown};
 pub use self::secret::Secret;
 pub use self::settings::{
     AccessSettings, AdminSettings, BlobSettings, CacheSettings, LeaseSettings, ListSettings,
-    LogSettings, ManifestSettings, S3Settings, ServerSettings, Settings, StoreSettings,
-    TlsSettings, TokenSettings, UploadSettings,
+    LogSettings, ManifestSettings, MetricsSettings, S3Settings, ServerSettings, Settings,
+    StoreSettings, TlsSettings, TokenSettings, UploadSettings,
 };
 pub use self::sources::{Flag, Sources};
 pub use self::store_url::StoreUrl;

@@ -23,6 +23,8 @@ pub(super) enum Kind {
     Count(RangeInclusive<u32>, fn(&mut Settings) -> &mut u32),
     Bytes(RangeInclusive<u64>, fn(&mut Settings) -> &mut u64),
     Duration(RangeInclusive<Duration>, fn(&mut Settings) -> &mut Duration),
+    /// A duration after which something happens again and again, or never if it is not set.
+    Every(RangeInclusive<Duration>, fn(&mut Settings) -> &mut Option<Duration>),
     /// A type whose own grammar says all.
     Value(fn(&mut Settings) -> &mut dyn Value),
     /// Several of a kind; a list in the file, separated by commas elsewhere.
@@ -67,6 +69,10 @@ impl Setting {
                 let duration = text::parse_duration(text)?;
                 *field(settings) = within(duration, limits, text::format_duration)?;
             }
+            Kind::Every(limits, field) => {
+                let duration = text::parse_duration(text)?;
+                *field(settings) = Some(within(duration, limits, text::format_duration)?);
+            }
             Kind::Value(field) | Kind::List(field) => field(settings).read(text)?,
             Kind::Text(grammar, field) => field(settings).read(&grammar(text)?)?,
             Kind::Secret(_) if text.is_empty() => return Err("is empty".to_owned()),
@@ -82,6 +88,7 @@ impl Setting {
             Kind::Count(_, field) => Some(show_count(*field(&mut settings))),
             Kind::Bytes(_, field) => Some(text::format_bytes(*field(&mut settings))),
             Kind::Duration(_, field) => Some(text::format_duration(*field(&mut settings))),
+            Kind::Every(_, field) => field(&mut settings).map(text::format_duration),
             Kind::Value(field) | Kind::List(field) | Kind::Text(_, field) => {
                 field(&mut settings).show()
             }
@@ -94,7 +101,9 @@ impl Setting {
         match &self.kind {
             Kind::Count(limits, _) => Some(ends(limits, show_count)),
             Kind::Bytes(limits, _) => Some(ends(limits, text::format_bytes)),
-            Kind::Duration(limits, _) => Some(ends(limits, text::format_duration)),
+            Kind::Duration(limits, _) | Kind::Every(limits, _) => {
+                Some(ends(limits, text::format_duration))
+            }
             Kind::Value(_) | Kind::List(_) | Kind::Text(..) | Kind::Secret(_) => None,
         }
     }

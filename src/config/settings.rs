@@ -87,6 +87,9 @@ pub struct MetricsSettings {
     /// Whether the metrics of HTTP are there a second time by the names of distribution
     /// (`registry_http_requests_total`), for dashboards that were made for it.
     pub aliases: bool,
+    /// The time between two surveys of the bucket, which count what each namespace has and uploads
+    /// that nobody ends. Give it to one process only, and see `docs/operations.md` for its cost.
+    pub inventory: Option<Duration>,
 }
 
 /// With both files the registry speaks HTTPS, and nothing else. They are read again when they

@@ -3,7 +3,7 @@
 
 use std::time::Duration as Time;
 
-use super::setting::Kind::{Bytes, Count, Duration, List, Secret, Text, Value};
+use super::setting::Kind::{Bytes, Count, Duration, Every, List, Secret, Text, Value};
 use super::setting::{Kind, Setting};
 use super::text::{GIB, KIB, MIB, TIB};
 
@@ -32,6 +32,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     row("server.tls.key_file", Text(path, |s| &mut s.server.tls.key_file)),
     row("admin.listen", Value(|s| &mut s.admin.listen)),
     row("metrics.aliases", Value(|s| &mut s.metrics.aliases)),
+    row("metrics.inventory", Every(MINUTE..=WEEK, |s| &mut s.metrics.inventory)),
     row("access.anonymous", Value(|s| &mut s.access.anonymous)),
     row("access.authenticated", Value(|s| &mut s.access.authenticated)),
     row("access.htpasswd_file", Text(path, |s| &mut s.access.htpasswd_file)),
@@ -104,6 +105,7 @@ pub(super) const EXAMPLES: &[(&str, &str)] = &[
     ("server.tls.certificate_file", "/etc/longshore/tls.crt"),
     ("server.tls.key_file", "/etc/longshore/tls.key"),
     ("admin.listen", "0.0.0.0:5001"),
+    ("metrics.inventory", "1h"),
     ("access.anonymous", "pull"),
     ("access.authenticated", "push"),
     ("access.htpasswd_file", "/etc/longshore/htpasswd"),

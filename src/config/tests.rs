@@ -367,6 +367,7 @@ fn the_reference_is_a_configuration_that_changes_nothing() {
     let nothing_else = Settings {
         access: AccessSettings::default(),
         admin: AdminSettings::default(),
+        metrics: MetricsSettings::default(),
         server: ServerSettings::default(),
         store: StoreSettings { s3: S3Settings::default(), ..all.store.clone() },
         cache: CacheSettings::default(),

@@ -46,6 +46,11 @@ impl RepositoryName {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// Its first component, which is all of it where there is no slash.
+    pub fn namespace(&self) -> &str {
+        self.0.split_once('/').map_or(&self.0, |(first, _)| first)
+    }
 }
 
 impl fmt::Display for RepositoryName {

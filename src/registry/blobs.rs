@@ -20,8 +20,8 @@ const READ_RESUMES_MAX: u32 = 4;
 
 /// The entry `l/`: a blob of one repository.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-struct Link {
-    size: u64,
+pub(super) struct Link {
+    pub(super) size: u64,
     /// Where the bytes are; absent if they are the payload of this entry.
     #[serde(skip_serializing_if = "Option::is_none")]
     location: Option<String>,

@@ -5,6 +5,7 @@
 //! any two requests leaves garbage, never a wrong answer: bytes first, then what names them, and
 //! what the client asked for last.
 
+pub mod inventory;
 pub mod lease;
 pub mod uploads;
 

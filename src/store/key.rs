@@ -158,6 +158,23 @@ pub enum Prefix {
     Referrers(RepositoryName, Digest),
     /// All repositories: the rest is the name and `!`.
     Repositories,
+    /// Everything of one kind in the whole bucket, to survey it: the rest is what
+    /// [`EntryKey`] spells.
+    All(Kind),
+}
+
+/// A kind of entry of which there are many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// The blobs of all repositories. What is below one first component of their names comes in
+    /// one piece, as with manifests and tags.
+    Links,
+    /// The manifests of all repositories.
+    Manifests,
+    /// The tags of all repositories.
+    Tags,
+    /// The upload sessions.
+    Uploads,
 }
 
 impl fmt::Display for Prefix {
@@ -168,6 +185,10 @@ impl fmt::Display for Prefix {
             Self::TagsOf(name, digest) => write!(f, "x/{name}/_/{}/", Slashed(digest)),
             Self::Referrers(name, subject) => write!(f, "r/{name}/_/{}/", Slashed(subject)),
             Self::Repositories => f.write_str("c/"),
+            Self::All(Kind::Links) => f.write_str("l/"),
+            Self::All(Kind::Manifests) => f.write_str("m/"),
+            Self::All(Kind::Tags) => f.write_str("t/"),
+            Self::All(Kind::Uploads) => f.write_str("u/"),
         }
     }
 }

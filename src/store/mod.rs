@@ -43,7 +43,7 @@ use bytes::Bytes;
 use futures_util::Stream;
 
 pub use error::Error;
-pub use key::{EntryKey, Location, Prefix};
+pub use key::{EntryKey, Kind, Location, Prefix};
 pub use probe::{Capabilities, ProbeReport, probe};
 
 /// What identifies one write of an entry (an `ETag` on S3).
@@ -206,6 +206,10 @@ pub trait ObjectStore: Send + Sync + fmt::Debug {
 
     /// Gives up a multipart upload and frees its parts. Repeating it succeeds.
     async fn abort(&self, location: &Location, id: &MultipartId) -> Result<(), Error>;
+
+    /// Whether a multipart upload still takes parts: it was neither completed nor given up, and no
+    /// rule of the store has ended it.
+    async fn is_open(&self, location: &Location, id: &MultipartId) -> Result<bool, Error>;
 
     /// The time by the store's clock where it has one we can control, else by ours. Deadlines are
     /// dated with it.

@@ -7,6 +7,7 @@ mod explain;
 mod issuer;
 mod matrix;
 mod passwords;
+mod reasons;
 mod secrets;
 mod sessions;
 mod sight;

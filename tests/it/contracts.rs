@@ -30,6 +30,7 @@ const NONE: Calls = Calls {
     put_part: 0,
     complete: 0,
     abort: 0,
+    is_open: 0,
 };
 
 /// A registry that knows nothing yet, over a store that may.

@@ -7,6 +7,7 @@ mod alerts;
 mod aliases;
 mod closed_labels;
 mod every_metric;
+mod inventory;
 mod log;
 
 use longshore::telemetry::metrics::{Declared, Metrics, TABLE};
@@ -56,4 +57,17 @@ fn declared(name: &str) -> Option<&'static Declared> {
             rest.is_empty() || (row.kind == "histogram" && parts.contains(&rest))
         })
     })
+}
+
+/// What was counted in the series with these labels, zero if there are none.
+#[expect(clippy::cast_sign_loss, reason = "counts are whole, and not below zero")]
+fn value(metrics: &Metrics, name: &str, labels: &[(&str, &str)]) -> u64 {
+    let has = |sample: &Sample| {
+        labels.iter().all(|(name, value)| {
+            sample.labels.iter().any(|(known, word)| known == name && word == value)
+        })
+    };
+    let all = samples(metrics);
+    let found = all.iter().filter(|sample| sample.name == name && has(sample));
+    found.map(|sample| sample.value).sum::<f64>() as u64
 }

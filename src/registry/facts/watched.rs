@@ -148,6 +148,10 @@ impl ObjectStore for Watched {
         self.inner.store.abort(location, id).await
     }
 
+    async fn is_open(&self, location: &Location, id: &MultipartId) -> Result<bool, store::Error> {
+        self.inner.store.is_open(location, id).await
+    }
+
     fn now(&self) -> SystemTime {
         self.inner.store.now()
     }

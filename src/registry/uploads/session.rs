@@ -187,6 +187,14 @@ impl Session {
         }
     }
 
+    /// The multipart upload that it names.
+    pub(in crate::registry) fn multipart(
+        &self,
+    ) -> Result<Option<(store::Location, MultipartId)>, Error> {
+        let target = self.target.as_ref();
+        target.map(|target| Ok((target.location()?, target.multipart()))).transpose()
+    }
+
     /// Whether this session was started for that repository, by that subject.
     pub(super) fn belongs_to(&self, upload: &UploadAddress) -> bool {
         let ours = self.subject.as_ref().is_none_or(|subject| *subject == upload.subject);

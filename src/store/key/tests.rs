@@ -66,6 +66,26 @@ proptest! {
             matches!(&key, EntryKey::Referrer(of, digest, _) if *of == name && *digest == subject);
         prop_assert_eq!(below(&Prefix::Referrers(name, subject)), of_subject);
         prop_assert_eq!(below(&Prefix::Repositories), matches!(key, EntryKey::Repository(_)));
+        for (kind, is) in [
+            (Kind::Links, matches!(key, EntryKey::Link(..))),
+            (Kind::Manifests, matches!(key, EntryKey::Manifest(..))),
+            (Kind::Tags, matches!(key, EntryKey::Tag(..))),
+            (Kind::Uploads, matches!(key, EntryKey::Upload(_))),
+        ] {
+            prop_assert_eq!(below(&Prefix::All(kind)), is);
+        }
+    }
+
+    /// The survey relies on it: nothing of another namespace stands between two of one.
+    #[test]
+    fn a_namespace_lists_in_one_piece(
+        mut names in proptest::collection::vec(name(), 3),
+        digest in digest(),
+    ) {
+        names.sort_by_key(|name| EntryKey::Link(name.clone(), digest).to_string());
+        if names[0].namespace() == names[2].namespace() {
+            prop_assert_eq!(names[1].namespace(), names[0].namespace());
+        }
     }
 
     /// The catalog is listed in the order of keys and promised in the order of names.

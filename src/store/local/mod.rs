@@ -260,6 +260,11 @@ impl ObjectStore for Local {
         self.with_files(move |files| files.parts.abort(&files.folder, &id)).await
     }
 
+    async fn is_open(&self, _location: &Location, id: &MultipartId) -> Result<bool, Error> {
+        let id = id.clone();
+        self.with_files(move |files| Parts::is_open(&files.folder, &id)).await
+    }
+
     fn now(&self) -> SystemTime {
         told_time()
     }

@@ -126,6 +126,17 @@ impl Parts {
         remove(folder, &gathered)
     }
 
+    pub(super) fn is_open(folder: &Folder, id: &MultipartId) -> Result<bool, Error> {
+        let gathered = folder.parts(parse(id)?);
+        match fs::metadata(&gathered) {
+            // The caller tells a folder that is gone as a whole from an upload that is.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && folder.is_there() => Ok(false),
+            outcome => outcome
+                .map(|found| found.is_dir())
+                .map_err(|error| io_error("look at", &gathered, &error)),
+        }
+    }
+
     fn placing(&self, id: Uuid) -> &RwLock<()> {
         // The last byte of an id is random.
         &self.placing[usize::from(id.as_bytes()[15]) % self.placing.len()]

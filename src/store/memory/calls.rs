@@ -27,6 +27,8 @@ pub enum Operation {
     Complete,
     /// Giving up a multipart upload.
     Abort,
+    /// Asking whether a multipart upload is open.
+    IsOpen,
 }
 
 /// How many calls of each kind were made, failed ones included.
@@ -56,6 +58,8 @@ pub struct Calls {
     pub complete: u64,
     /// See [`Operation::Abort`].
     pub abort: u64,
+    /// See [`Operation::IsOpen`].
+    pub is_open: u64,
 }
 
 impl Calls {
@@ -72,6 +76,7 @@ impl Calls {
             + self.put_part
             + self.complete
             + self.abort
+            + self.is_open
     }
 
     /// What was called after `earlier` was taken.
@@ -90,6 +95,7 @@ impl Calls {
             put_part: self.put_part - earlier.put_part,
             complete: self.complete - earlier.complete,
             abort: self.abort - earlier.abort,
+            is_open: self.is_open - earlier.is_open,
         }
     }
 
@@ -107,6 +113,7 @@ impl Calls {
             Operation::PutPart => &mut self.put_part,
             Operation::Complete => &mut self.complete,
             Operation::Abort => &mut self.abort,
+            Operation::IsOpen => &mut self.is_open,
         };
         *counter += 1;
     }

@@ -298,6 +298,11 @@ impl ObjectStore for Memory {
         .await
     }
 
+    async fn is_open(&self, location: &Location, id: &MultipartId) -> Result<bool, Error> {
+        let location = location.as_str();
+        self.perform(Operation::IsOpen, location, |state| Ok(state.is_open(location, &id.0))).await
+    }
+
     fn now(&self) -> SystemTime {
         (self.clock)()
     }

@@ -207,6 +207,10 @@ impl State {
         self.multiparts.remove(id);
     }
 
+    pub(super) fn is_open(&self, location: &str, id: &str) -> bool {
+        self.multiparts.get(id).is_some_and(|open| open.location == location)
+    }
+
     pub(super) fn byte_objects(&self) -> Vec<(String, u64)> {
         self.bytes.iter().map(|(key, segments)| (key.clone(), length(segments))).collect()
     }

@@ -39,6 +39,7 @@ impl Asked {
             Method::DELETE if has("uploadId") => S3Operation::AbortMultipart,
             Method::DELETE => S3Operation::Delete,
             _ if has("list-type") => S3Operation::List,
+            _ if has("uploadId") => S3Operation::ListParts,
             _ => S3Operation::Get,
         };
         let headers = request.headers();
@@ -115,6 +116,7 @@ mod tests {
             ("GET", "/b/k", S3Operation::Get),
             ("GET", "/b?list-type=2&prefix=uploads", S3Operation::List),
             ("GET", "/b/uploads?x-id=GetObject", S3Operation::Get),
+            ("GET", "/b/k?max-parts=1&uploadId=u&x-id=ListParts", S3Operation::ListParts),
             ("HEAD", "/b/k", S3Operation::Head),
             ("PUT", "/b/k?x-id=PutObject", S3Operation::Put),
             ("PUT", "/b/k?partNumber=1&uploadId=u", S3Operation::UploadPart),

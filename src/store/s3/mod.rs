@@ -464,6 +464,10 @@ impl ObjectStore for S3 {
         self.abort_multipart(location, id).await
     }
 
+    async fn is_open(&self, location: &Location, id: &MultipartId) -> Result<bool, Error> {
+        self.is_open_multipart(location, id).await
+    }
+
     #[expect(clippy::disallowed_methods, reason = "deadlines are dated with the clock that signs")]
     fn now(&self) -> SystemTime {
         SystemTime::now()

@@ -123,6 +123,23 @@ impl S3 {
         }
     }
 
+    /// Asked by the upload's own name: `MinIO` lists the uploads of one whole key, and none below a
+    /// prefix, but every store lists the parts of an upload.
+    pub(super) async fn is_open_multipart(
+        &self,
+        location: &Location,
+        id: &MultipartId,
+    ) -> Result<bool, Error> {
+        let key = self.bytes_key(location);
+        let span = trace::call("ListParts", &self.bucket, &key);
+        let request = self.client.list_parts().bucket(&self.bucket).key(key).upload_id(&id.0);
+        match trace::sent(span, request.max_parts(1).send()).await {
+            Ok(_) => Ok(true),
+            Err(error) if failure::refusal(&error).as_ref().is_some_and(is_gone) => Ok(false),
+            Err(error) => Err(failure::of(&error)),
+        }
+    }
+
     /// How many bytes lie at a location, `None` if there is nothing.
     async fn size_of(&self, location: &Location) -> Result<Option<u64>, Error> {
         let key = self.bytes_key(location);

@@ -1,16 +1,20 @@
 //! Metrics with their labels: the series of a combination is looked up once, and from then on it is
 //! an element of an array.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use prometheus::core::Collector as _;
+use prometheus::proto::Metric;
 use prometheus::{
     CounterVec, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry,
 };
 
 use super::label::{self, Labels};
+use super::labels::Namespace;
 use super::table::Declared;
 
 /// Combinations up to which a counter shows all of them from the beginning, as zero: the rate of a
@@ -163,6 +167,24 @@ impl<L: Labels> Gauge<L> {
     /// It is so much less.
     pub fn shrink(&self, labels: L, by: i64) {
         self.of(labels).sub(by);
+    }
+}
+
+impl Gauge<(Namespace,)> {
+    /// There are these now and no others. Setting them is the only way to such a series.
+    pub fn replace(&self, values: impl IntoIterator<Item = (Box<str>, i64)>) {
+        let values: HashMap<Box<str>, i64> = values.into_iter().collect();
+        for family in self.all.collect() {
+            for label in family.get_metric().iter().flat_map(Metric::get_label) {
+                if !values.contains_key(label.value()) {
+                    // It was there a moment ago, and nobody else removes one.
+                    let _ = self.all.remove_label_values(&[label.value()]);
+                }
+            }
+        }
+        for (name, value) in values {
+            self.all.with_label_values(&[name]).set(value);
+        }
     }
 }
 

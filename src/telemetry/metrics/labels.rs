@@ -171,6 +171,8 @@ label! {
         CompleteMultipart => "complete_multipart",
         /// `AbortMultipartUpload`.
         AbortMultipart => "abort_multipart",
+        /// `ListParts`.
+        ListParts => "list_parts",
     }
 }
 
@@ -230,6 +232,10 @@ label! {
         Blob => "blob",
         /// A page of a list.
         List => "list",
+        /// Whether a token is good.
+        Token => "token",
+        /// Whether a password is right.
+        Password => "password",
     }
 }
 
@@ -305,6 +311,40 @@ label! {
 }
 
 label! {
+    /// Why it came to that. Clients are told less: that a token is not good, not why.
+    pub AuthReason as "reason" {
+        /// It was allowed.
+        None => "none",
+        /// It showed nothing, and what it wants is not for everybody.
+        NoCredentials => "no_credentials",
+        /// What it showed cannot be read: another scheme, two headers, too long.
+        Unreadable => "unreadable",
+        /// It showed a password where there are none, or a token where none are taken.
+        NotTaken => "not_taken",
+        /// The password is wrong, or there is no such user.
+        WrongPassword => "wrong_password",
+        /// Too many passwords are being checked for its sender.
+        TooManyLogins => "too_many_logins",
+        /// It is no token that can be read: not three parts, another algorithm, no expiry.
+        TokenInvalid => "token_invalid",
+        /// No key of the token server signed the token.
+        TokenSignature => "token_signature",
+        /// Another issuer made the token.
+        TokenIssuer => "token_issuer",
+        /// The token is for another service.
+        TokenAudience => "token_audience",
+        /// The token has expired.
+        TokenExpired => "token_expired",
+        /// The token is not valid yet: clocks differ.
+        TokenNotYet => "token_not_yet",
+        /// The token is good and does not allow this.
+        TokenScope => "token_scope",
+        /// No rule allows this.
+        NoRule => "no_rule",
+    }
+}
+
+label! {
     /// A file that is read again when it changes.
     pub WatchedFile as "file" {
         /// Users and their passwords.
@@ -313,6 +353,31 @@ label! {
         TokenKeys => "token_keys",
         /// The certificate and its key.
         Certificate => "certificate",
+    }
+}
+
+label! {
+    /// How a survey of the bucket ended.
+    pub Survey as "result" {
+        /// It has seen everything.
+        Done => "done",
+        /// It could not, and what it found before stays.
+        Failed => "failed",
+    }
+}
+
+/// The first component of the names of repositories: the only label whose values are not written
+/// down here. Its metrics are set as a whole, with [`Gauge::replace`](super::Gauge::replace), and
+/// whoever does so keeps their number bounded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Namespace {}
+
+impl super::Label for Namespace {
+    const NAME: &'static str = "namespace";
+    const WORDS: &'static [&'static str] = &[];
+
+    fn index(self) -> usize {
+        match self {}
     }
 }
 

@@ -24,9 +24,9 @@ use prometheus::{Encoder as _, Registry, TextEncoder};
 pub use self::family::{Counter, Family, Gauge, Histogram, Sum};
 pub use self::label::{Label, LabelSet, Labels};
 pub use self::labels::{
-    AuthMethod, AuthResult, CacheLayer, CacheOperation, CacheResult, Cached, Commit,
-    ConditionalWrite, Method, PresignKey, Route, S3Operation, S3Outcome, ServeMode, ServeReason,
-    Status, Version, WatchedFile,
+    AuthMethod, AuthReason, AuthResult, CacheLayer, CacheOperation, CacheResult, Cached, Commit,
+    ConditionalWrite, Method, Namespace, PresignKey, Route, S3Operation, S3Outcome, ServeMode,
+    ServeReason, Status, Survey, Version, WatchedFile,
 };
 pub use self::reference::reference_markdown;
 pub use self::table::{Declared, Handles, TABLE, Unit};
@@ -81,6 +81,14 @@ impl Metrics {
         let mut families = self.0.registry.gather();
         families.extend(alias::families(&families));
         text(&families)
+    }
+
+    /// A survey of the bucket has ended.
+    pub fn surveyed(&self, survey: Survey) {
+        self.inventory_runs.add_one((survey,));
+        if survey == Survey::Done {
+            self.inventory_success.set((), now());
+        }
     }
 
     /// A watched file was read, well or not.

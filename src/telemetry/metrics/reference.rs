@@ -17,8 +17,13 @@ Besides these there is what the kernel says of the process (`process_resident_me
 
 Every label has a closed set of values: no repository, tag, digest, user or address is ever one, \
 so the number of series does not depend on what clients send.
+There is one exception, for those who ask for it with `metrics.inventory`: `namespace` is the \
+first component of the names of repositories, for the 20 with the most bytes; the others are \
+added up as `_rest`.
 `route` is the identifier of the endpoint in the distribution-spec, as in the log.
 The numbers are of one process; add them up over all of them.
+What the survey of the bucket finds is of the bucket: take the maximum over the processes that \
+have one ([operations.md](operations.md#the-inventory)).
 
 The alerts are in [deploy/prometheus/alerts.yml](../deploy/prometheus/alerts.yml), each with what \
 to do about it.
@@ -39,6 +44,26 @@ Its metrics of storage, proxy and notifications have no names here.
 |---|---|---|
 ";
 
+const ABSENT: &str = "
+## What is not there
+
+What others count, and what would be a name without a meaning here:
+
+| looked for | why there is none |
+|---|---|
+| `*_gc_*` | There is no collector yet: nothing is marked or deleted in the background. |
+| `*_scrub_*` | Content is hashed when it is received, and manifests when they are read; nothing \
+goes over what is stored. |
+| `*_proxy_*` | It is no proxy: there is no other registry that it asks. |
+| `*_events_*`, `*_notifications_*` | It sends no notifications. |
+| `*_token_issued_total` | Tokens come from an external server; what becomes of them here is \
+`longshore_auth_total`. |
+| sizes of a repository, pulls of an image | Their number has no bound. The log has a line for \
+each request, with the name of the repository. |
+| connections of a database | There is no database: what `longshore_s3_*` and `longshore_cache_*` \
+count is all that is asked. |
+";
+
 /// `docs/metrics.md`.
 pub fn reference_markdown() -> String {
     let mut out = HEAD.to_owned();
@@ -55,12 +80,13 @@ pub fn reference_markdown() -> String {
     out.push_str("\n## Values of labels\n\n");
     out.push_str("| metric | label | values |\n|---|---|---|\n");
     for row in TABLE {
-        for set in row.labels.iter().filter(|set| set.name != "version") {
+        for set in row.labels.iter().filter(|set| !["version", "namespace"].contains(&set.name)) {
             let words: Vec<String> = set.words.iter().map(|word| format!("`{word}`")).collect();
             writeln!(out, "| `{}` | `{}` | {} |", row.name, set.name, words.join(", "))
                 .expect("a string takes all");
         }
     }
+    out.push_str(ABSENT);
     out.push_str(ALIASES_HEAD);
     for alias in ALIASES {
         writeln!(out, "| `{}` | `{}` | {} |", alias.name, alias.of, alias.remark)

@@ -10,9 +10,9 @@ use prometheus::Registry;
 use super::family::{Counter, Counts, Gauge, Histogram, Kind, Levels, Spreads, Sum, Sums};
 use super::label::{LabelSet, Labels};
 use super::labels::{
-    AuthMethod, AuthResult, CacheLayer, CacheOperation, CacheResult, Cached, Commit,
-    ConditionalWrite, Method, PresignKey, Route, S3Operation, S3Outcome, ServeMode, ServeReason,
-    Status, Version, WatchedFile,
+    AuthMethod, AuthReason, AuthResult, CacheLayer, CacheOperation, CacheResult, Cached, Commit,
+    ConditionalWrite, Method, Namespace, PresignKey, Route, S3Operation, S3Outcome, ServeMode,
+    ServeReason, Status, Survey, Version, WatchedFile,
 };
 
 /// What a value counts.
@@ -203,9 +203,28 @@ table! {
     /// before, tags and lists for up to `cache.tag_ttl`, manifests and blobs for up to `cache.ttl`.
     cache_stale: Counter<()> = Counts
         "longshore_cache_stale_writes_total", Count, ["LongshoreRedisStale"];
-    /// Decisions about callers, by what they showed.
-    auth: Counter<(AuthMethod, AuthResult)> = Counts
+    /// Decisions about callers, by what they showed and why it was decided so.
+    auth: Counter<(AuthMethod, AuthResult, AuthReason)> = Counts
         "longshore_auth_total", Count, ["LongshoreWrongPasswords"];
+    /// Surveys of the bucket, with `metrics.inventory`.
+    inventory_runs: Counter<(Survey,)> = Counts
+        "longshore_inventory_runs_total", Count, [];
+    /// When a survey of the bucket last saw everything. What it found is from then.
+    inventory_success: Gauge<()> = Levels
+        "longshore_inventory_last_success_timestamp_seconds", UnixSeconds, [];
+    /// Multipart uploads that cost room in the store although nobody has gone on with them for a
+    /// day, by the survey. One that a process began and died before it could write down whose it is
+    /// is not among them.
+    orphan_multiparts: Gauge<()> = Levels
+        "longshore_orphan_mpu", Count, [];
+    /// Tags, by the first component of the name of their repository, by the survey.
+    namespace_tags: Gauge<(Namespace,)> = Levels
+        "longshore_namespace_tags", Count, [];
+    /// Bytes of different blobs and different manifests, by the first component of the name of
+    /// their repository, by the survey. What two namespaces share is stored once and counted in
+    /// both.
+    namespace_bytes: Gauge<(Namespace,)> = Levels
+        "longshore_namespace_bytes", Bytes, [];
     /// The version of the program that runs. Always 1.
     build_info: Gauge<(Version,)> = Levels
         "longshore_build_info", Flag, ["LongshoreVersionsDiffer"];

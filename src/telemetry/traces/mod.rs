@@ -152,6 +152,17 @@ fn resource() -> Resource {
     Resource::builder().with_attributes(attributes).build()
 }
 
+/// The name of the trace that a span is recorded in, as the W3C spells it. A trace that is not
+/// recorded cannot be looked up by a name, so it has none.
+pub fn name_of(span: &Span) -> Option<String> {
+    if span.is_disabled() {
+        return None;
+    }
+    let context = span.context();
+    let known = context.span().span_context().clone();
+    (known.is_valid() && known.is_sampled()).then(|| known.trace_id().to_string())
+}
+
 /// Makes a span that has just been opened a part of the trace that the headers of its request name,
 /// if they name one and are believed.
 pub fn continue_from(span: &Span, headers: &HeaderMap) {

@@ -7,6 +7,7 @@ locals {
     "s3:AbortMultipartUpload",
     "s3:DeleteObject",
     "s3:GetObject",
+    "s3:ListMultipartUploadParts",
     "s3:PutObject",
   ]
 

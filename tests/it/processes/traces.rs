@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Bytes;
@@ -109,6 +110,42 @@ async fn a_request_is_a_span_of_its_callers_trace() {
     }
     assert!(span.status.as_ref().is_none_or(|status| status.code == 0), "{span:?}");
     assert!(!format!("{span:?}").to_lowercase().contains("secret"), "{span:?}");
+}
+
+/// Whoever has a line of the log finds the trace, and the other way round.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_names_the_trace_of_a_request() {
+    let collector = Collector::start().await;
+    let process = collector.registry(&[("LONGSHORE_LOG_FORMAT", "json")]);
+    let client = process.client();
+    client.request("GET", "/v2/").header("traceparent", parent(true)).send().await.expect(200);
+    client.request("GET", "/v2/_catalog").send().await.expect(200);
+    // This one is recorded nowhere, so its name would lead nowhere.
+    let unsampled = client.request("GET", "/v3/").header("traceparent", parent(false));
+    unsampled.send().await.expect(404);
+    let begun = Instant::now();
+    while process.log().matches("request_id").count() < 3 {
+        assert!(begun.elapsed() < Duration::from_secs(10), "{}", process.log());
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let log = process.log();
+    let spans = collector.requests(process).await;
+
+    let lines = log.lines().map(|line| serde_json::from_str(line).expect("an object"));
+    let requests: Vec<serde_json::Value> =
+        lines.filter(|line: &serde_json::Value| line.get("request_id").is_some()).collect();
+    let named = |path: &str| {
+        let line = requests.iter().find(|line| line["path"] == path).expect("a line");
+        line.get("trace_id").map(|id| id.as_str().expect("a text").to_owned())
+    };
+    let traced = |name: &str| {
+        let span = spans.iter().find(|span| span.name == name).expect("a span");
+        Some(hex::encode(&span.trace_id))
+    };
+    assert_eq!(named("/v2/"), Some(TRACE.to_owned()));
+    assert_eq!(named("/v2/"), traced("GET /v2/"));
+    assert_eq!(named("/v2/_catalog"), traced("GET /v2/_catalog"));
+    assert_eq!((requests.len(), named("/v3/")), (3, None), "{requests:?}");
 }
 
 /// What clients send freely must not become names, of which there would be any number.

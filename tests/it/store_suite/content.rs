@@ -24,6 +24,23 @@ pub(super) async fn check(store: &Arc<dyn ObjectStore>) {
     only_listed_parts_count(store.as_ref()).await;
     a_wrong_list_is_refused(store.as_ref()).await;
     aborting_is_idempotent(store.as_ref()).await;
+    an_upload_is_open_until_it_ends(store.as_ref()).await;
+}
+
+async fn an_upload_is_open_until_it_ends(store: &dyn ObjectStore) {
+    let (kept, given_up) = (unused_location(store), unused_location(store));
+    let id = store.start(&kept).await.expect("started");
+    let other = store.start(&given_up).await.expect("started");
+    let is_open = async |location, id| store.is_open(location, id).await.expect("told");
+    assert!(is_open(&kept, &id).await && is_open(&given_up, &other).await, "without parts");
+    let part = store.put_part(&kept, &id, 1, bytes_of(9, 100)).await.expect("sent");
+    store.put_part(&given_up, &other, 1, bytes_of(9, 100)).await.expect("sent");
+    assert!(is_open(&kept, &id).await && is_open(&given_up, &other).await, "with a part");
+    store.complete(&kept, &id, &[part]).await.expect("completed");
+    assert!(!is_open(&kept, &id).await, "completed");
+    assert!(is_open(&given_up, &other).await, "the other one");
+    store.abort(&given_up, &other).await.expect("given up");
+    assert!(!is_open(&given_up, &other).await, "given up");
 }
 
 async fn bytes_come_back(store: &dyn ObjectStore) {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use longshore::config::{self, Flag, Settings, Sources, StoreUrl};
 use longshore::oci::UploadId;
+use longshore::registry::Registry;
 use longshore::server;
 use longshore::store::ObjectStore;
 use longshore::store::memory::Memory;
@@ -27,6 +28,10 @@ pub struct App {
     /// The store, where the registry runs in this process.
     pub store: Option<Arc<dyn ObjectStore>>,
     pub address: Option<SocketAddr>,
+    /// What the registry counts, where it runs in this process.
+    pub metrics: Metrics,
+    /// The registry itself, for what no request asks of it.
+    pub registry: Option<Arc<Registry>>,
     /// What the registry still has to do; waiting for it makes counts exact.
     tasks: TaskTracker,
     stop: Option<oneshot::Sender<()>>,
@@ -86,6 +91,8 @@ impl App {
                 memory: None,
                 store: None,
                 address: None,
+                metrics: Metrics::default(),
+                registry: None,
                 tasks: TaskTracker::new(),
                 stop: None,
                 folder: None,
@@ -139,8 +146,9 @@ impl App {
     ) -> Self {
         let tasks = TaskTracker::new();
         let authorizer = wiring::authorizer(&settings, &metrics).expect("good settings");
-        let api = wiring::api(&settings, store.clone(), authorizer, &metrics, &tasks)
-            .expect("good settings");
+        let registry = wiring::registry(&settings, store.clone(), &metrics, &tasks);
+        let registry = registry.expect("good settings");
+        let api = wiring::api(&settings, registry.clone(), authorizer, &metrics, &tasks);
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let (stop, stopped) = oneshot::channel::<()>();
@@ -159,6 +167,8 @@ impl App {
             memory: None,
             store: Some(store),
             address: Some(address),
+            metrics,
+            registry: Some(registry),
             tasks,
             stop: Some(stop),
             folder: None,

@@ -175,6 +175,10 @@ impl ObjectStore for Metered {
         self.memory.abort(location, id).await
     }
 
+    async fn is_open(&self, location: &Location, id: &MultipartId) -> Result<bool, Error> {
+        self.memory.is_open(location, id).await
+    }
+
     fn now(&self) -> SystemTime {
         self.memory.now()
     }

@@ -9,12 +9,13 @@ use futures_util::StreamExt as _;
 use futures_util::stream;
 use longshore::config::Settings;
 use longshore::oci::UploadId;
+use longshore::registry::inventory::Inventory;
 use longshore::store::memory::Memory;
 use longshore::store::{EntryKey, Location, ObjectStore, PresignGet};
 use longshore::telemetry::metrics::{Metrics, TABLE};
 use longshore::wiring;
 
-use super::{Sample, samples};
+use super::{Sample, samples, value};
 use crate::s3_transport::{Fake, answer, request};
 use crate::support::{App, bytes, sha256};
 
@@ -83,6 +84,14 @@ async fn chunked_upload(app: &App) {
     app.request("PATCH", &start).chunked(&bytes(5, MIB), 100_000).send().await.expect(202);
 }
 
+/// A survey of a bucket with an upload that nobody goes on with.
+async fn survey(app: &App) {
+    let start = app.request("POST", "/v2/a/blobs/uploads/").send().await.expect(202).location();
+    app.request("PATCH", &start).body(bytes(6, 6 * MIB)).send().await.expect(202);
+    let registry = app.registry.clone().expect("it runs here");
+    Inventory::new(registry, Duration::ZERO).take().await;
+}
+
 /// Requests to an S3 server that fails first and then has another opinion of an entry.
 async fn ask_s3(metrics: &Metrics) {
     let server = Fake::start(|number, mut socket| async move {
@@ -109,6 +118,7 @@ async fn every_metric_moves() {
     let mut seen = while_one_is_uploading(&app, &metrics).await;
     load(&app).await;
     ask_s3(&metrics).await;
+    survey(&app).await;
 
     let folder = tempfile::tempdir().expect("a temporary folder");
     let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).expect("a pair");
@@ -142,19 +152,6 @@ async fn every_metric_moves() {
             end.iter().filter(|sample| sample.metric.name == name).map(|sample| sample.value).sum();
         assert!(left == 0.0, "{name} is {left} when all is over");
     }
-}
-
-/// What was counted in the series with these labels, zero if there are none.
-#[expect(clippy::cast_sign_loss, reason = "counts are whole, and not below zero")]
-fn value(metrics: &Metrics, name: &str, labels: &[(&str, &str)]) -> u64 {
-    let has = |sample: &Sample| {
-        labels.iter().all(|(name, value)| {
-            sample.labels.iter().any(|(known, word)| known == name && word == value)
-        })
-    };
-    let all = samples(metrics);
-    let found = all.iter().filter(|sample| sample.name == name && has(sample));
-    found.map(|sample| sample.value).sum::<f64>() as u64
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -83,6 +83,7 @@ async fn each_request_has_one_line_that_says_all() {
     assert_eq!(push["client"], "127.0.0.1");
     assert_eq!(push["subject"], "anonymous");
     assert_eq!(push["level"], "INFO");
+    assert!(push.get("trace_id").is_none(), "there are no traces: {push}");
     assert!(push["milliseconds"].as_f64().is_some_and(|time| time > 0.0), "{push}");
     let pull = lines.iter().find(|line| line["endpoint"] == "end-2").expect("the pull");
     assert_eq!((&pull["sent"], &pull["received"]), (&1000.into(), &0.into()));

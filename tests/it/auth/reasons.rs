@@ -1,0 +1,104 @@
+//! Why callers were let in or not is counted, and clients hear no more of it than before.
+
+use jsonwebtoken::Algorithm;
+use serde_json::json;
+
+use super::issuer::{Signer, claims, jwks, now, with_tokens};
+use super::{As as _, basic_header, challenge, with_passwords};
+use crate::support::App;
+
+const PULL: &[(&str, &[&str])] = &[("a/b", &["pull"])];
+
+/// What is counted of these decisions.
+#[track_caller]
+fn counted(app: &App, method: &str, result: &str, reason: &str, count: u32) {
+    let labels = format!("method=\"{method}\",reason=\"{reason}\",result=\"{result}\"");
+    has(app, &format!("longshore_auth_total{{{labels}}} {count}"));
+}
+
+/// What is counted of lookups among what was verified before.
+#[track_caller]
+fn looked_up(app: &App, cache: &str, result: &str, count: u32) {
+    let labels = format!("cache=\"{cache}\",layer=\"local\",result=\"{result}\"");
+    has(app, &format!("longshore_cache_requests_total{{{labels}}} {count}"));
+}
+
+#[track_caller]
+fn has(app: &App, line: &str) {
+    let text = app.metrics.exposition();
+    let ours = |line: &&str| line.contains("auth_total") || line.contains("cache_requests");
+    let shown: Vec<&str> = text.lines().filter(ours).collect();
+    assert!(shown.contains(&line), "no {line} in {shown:#?}");
+}
+
+#[tokio::test]
+async fn of_passwords_and_rules() {
+    let app =
+        with_passwords(&["alice"], "access.anonymous = 'pull'\naccess.authenticated = 'pull'")
+            .await;
+    let list = || app.get("/v2/a/b/tags/list");
+    list().send().await.expect(404);
+    counted(&app, "none", "allowed", "none", 1);
+    for _ in 0..2 {
+        list().user("alice").send().await.expect(404);
+    }
+    counted(&app, "basic", "allowed", "none", 2);
+    for _ in 0..3 {
+        list().basic("alice", "x").send().await.expect(401);
+    }
+    list().basic("nobody", "x").send().await.expect(401);
+    counted(&app, "basic", "challenged", "wrong_password", 4);
+    // Two of alice's and three of the wrong password, the first of each is not known yet.
+    looked_up(&app, "password", "miss", 3);
+    looked_up(&app, "password", "hit", 3);
+
+    app.get("/v2/").send().await.expect(401);
+    app.request("DELETE", "/v2/a/b/manifests/v1").send().await.expect(401);
+    counted(&app, "none", "challenged", "no_credentials", 2);
+    app.request("DELETE", "/v2/a/b/manifests/v1").user("alice").send().await.expect(403);
+    counted(&app, "basic", "forbidden", "no_rule", 1);
+    list().bearer("a.b.c").send().await.expect(401);
+    counted(&app, "bearer", "challenged", "not_taken", 1);
+    list().header("authorization", "Digest x").send().await.expect(401);
+    counted(&app, "other", "challenged", "unreadable", 1);
+}
+
+#[tokio::test]
+async fn of_tokens() {
+    let (signer, other) = (Signer::new(Algorithm::ES256, "a"), Signer::new(Algorithm::ES256, "a"));
+    let app = with_tokens(&jwks(&[&signer]), "").await;
+    let with = |name: &str, value: serde_json::Value| {
+        let mut claims = claims("alice", PULL);
+        claims[name] = value;
+        signer.sign(&signer.header(), &claims)
+    };
+    let list = |token: &str| app.get("/v2/a/b/tags/list").bearer(token).send();
+    let good = signer.token("alice", PULL);
+    for _ in 0..3 {
+        list(&good).await.expect(404);
+    }
+    counted(&app, "bearer", "allowed", "none", 3);
+    looked_up(&app, "token", "miss", 1);
+    looked_up(&app, "token", "hit", 2);
+
+    for (token, reason) in [
+        ("a.b.c".to_owned(), "token_invalid"),
+        (other.token("alice", PULL), "token_signature"),
+        (with("iss", json!("somebody")), "token_issuer"),
+        (with("aud", json!("something")), "token_audience"),
+        (with("exp", json!(now() - 120)), "token_expired"),
+        (with("nbf", json!(now() + 120)), "token_not_yet"),
+        (signer.token("alice", &[("c", &["pull"])]), "token_scope"),
+    ] {
+        let reply = list(&token).await;
+        let told = challenge(&reply);
+        counted(&app, "bearer", "challenged", reason, 1);
+        // What is wrong with a token is for those who run the registry.
+        let error = if reason == "token_scope" { "insufficient_scope" } else { "invalid_token" };
+        assert!(told.ends_with(&format!("error=\"{error}\"")), "{reason}: {told}");
+        assert!(!String::from_utf8_lossy(&reply.body).contains(reason), "{reply:?}");
+    }
+    let password = basic_header("alice", "alice-pw");
+    app.get("/v2/").header("authorization", password).send().await.expect(401);
+    counted(&app, "basic", "challenged", "not_taken", 1);
+}

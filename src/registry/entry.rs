@@ -147,6 +147,38 @@ pub(super) async fn replace(
     settle("entry.replace", store, key, body, write).await
 }
 
+/// How killing one version of an entry ended.
+#[derive(Debug)]
+pub(super) enum Ended {
+    /// This call killed it, and nobody has changed it before.
+    Here,
+    /// It is dead. Whether this call killed it, or another one that had first made something else
+    /// of it, cannot be told: a response may have been lost.
+    Somehow,
+    /// It is another version, and alive.
+    Not,
+}
+
+/// Kills one version of an entry.
+pub(super) async fn end(
+    store: &dyn ObjectStore,
+    key: &EntryKey,
+    version: &Version,
+) -> Result<Ended, Error> {
+    let (nothing, mut certain) = (Bytes::new(), false);
+    let write = async {
+        let written = store.replace(key, version, nothing.clone(), None).await;
+        certain = written.is_ok();
+        written
+    };
+    let written = settle("entry.replace", store, key, &nothing, write).await?;
+    Ok(match written {
+        Written::Ours(_) if certain => Ended::Here,
+        Written::Ours(_) | Written::Lost(Seen::Dead(_)) => Ended::Somehow,
+        Written::Lost(_) => Ended::Not,
+    })
+}
+
 /// Sends a write that happens if its condition holds, and finds out whether it is ours. A step of
 /// its own in a trace.
 async fn settle(

@@ -13,7 +13,7 @@ use super::session::Hashes;
 use super::{Chunk, UploadAddress, receiving};
 use crate::oci::{Algorithm, Digest};
 use crate::registry::blobs::Published;
-use crate::registry::entry::{self, Written};
+use crate::registry::entry::{self, Ended};
 use crate::registry::{Blob, Error, Registry};
 use crate::store::{self, EntryKey, Location, ObjectStore, Part, Version};
 
@@ -249,7 +249,7 @@ impl Registry {
         }
     }
 
-    /// Ends a session. False if it may still be there.
+    /// Ends a session. False unless it certainly is as it was read, and has ended by this.
     async fn end_session(&self, upload: &UploadAddress, version: Version) -> bool {
         end(self.store(), &EntryKey::Upload(upload.id), &version).await
     }
@@ -268,7 +268,8 @@ impl Registry {
                 Some(version) => end(store.as_ref(), &key, &version).await,
                 None => true,
             };
-            // A session that is still there may name what was taken out of it.
+            // A session that is still there, or that another request has committed, may have given
+            // a name to what this one took out of it.
             for location in surplus.into_iter().chain(carried.filter(|_| ended)) {
                 if let Err(error) = store.delete_bytes(&location).await {
                     tracing::warn!(%location, %error, "bytes that lost a race remain");
@@ -281,9 +282,8 @@ impl Registry {
 }
 
 async fn end(store: &dyn ObjectStore, key: &EntryKey, version: &Version) -> bool {
-    match entry::replace(store, key, version, &Bytes::new(), None).await {
-        Ok(Written::Ours(_)) => true,
-        Ok(Written::Lost(_)) => false,
+    match entry::end(store, key, version).await {
+        Ok(ended) => matches!(ended, Ended::Here),
         Err(error) => {
             tracing::debug!(%key, %error, "an ended session remains until it is collected");
             false

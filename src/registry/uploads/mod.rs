@@ -18,7 +18,8 @@ use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream};
 use tracing::{Instrument as _, Span};
 
-use super::{Blob, Error, Registry, entry};
+use super::entry::{self, Ended};
+use super::{Blob, Error, Registry};
 use crate::oci::{Algorithm, Digest, RepositoryName, UploadId};
 use crate::store::{self, EntryKey, Location, MultipartId};
 use crate::telemetry::metrics::Commit;
@@ -215,18 +216,17 @@ impl Registry {
         if !loaded.session.committing.is_empty() {
             return Err(Error::UploadUnknown);
         }
-        match entry::replace(self.store(), &key, &loaded.version, &Bytes::new(), None).await? {
-            entry::Written::Ours(_) => {
-                if let Some(target) = &loaded.session.target {
-                    self.abort_later(target.location()?, target.multipart());
-                }
-                if let Some(location) = loaded.session.staged()? {
-                    self.delete_later(location);
-                }
-                Ok(())
-            }
-            entry::Written::Lost(_) => Err(Error::Busy("the upload goes on".to_owned())),
+        let ended = entry::end(self.store(), &key, &loaded.version).await?;
+        if matches!(ended, Ended::Not) {
+            return Err(Error::Busy("the upload goes on".to_owned()));
         }
+        if let Some(target) = &loaded.session.target {
+            self.abort_later(target.location()?, target.multipart());
+        }
+        if let (Ended::Here, Some(location)) = (ended, loaded.session.staged()?) {
+            self.delete_later(location);
+        }
+        Ok(())
     }
 
     /// Publishes a blob that comes in one request with its digests.

@@ -188,9 +188,7 @@ impl Session {
     }
 
     /// The multipart upload that it names.
-    pub(in crate::registry) fn multipart(
-        &self,
-    ) -> Result<Option<(Location, MultipartId)>, Error> {
+    pub(in crate::registry) fn multipart(&self) -> Result<Option<(Location, MultipartId)>, Error> {
         let target = self.target.as_ref();
         target.map(|target| Ok((target.location()?, target.multipart()))).transpose()
     }

@@ -7,7 +7,8 @@
 //!
 //! Should more bytes follow, they are read back, once. Whoever changes the session so that it names
 //! them no more deletes them: nobody can publish what a session does not name, because committing
-//! is a change of the session, too.
+//! is a change of the session, too. Finding a session dead is not enough: it may have been
+//! committed before it died.
 
 use bytes::BytesMut;
 use futures_util::StreamExt;

@@ -1,7 +1,10 @@
 //! A chunk that is probably the whole blob lies where the blob will be; these are the sessions that
 //! turn out otherwise.
 
+use std::time::Duration;
+
 use futures_util::future::join_all;
+use longshore::store::memory::{Fault, FaultKind, Operation};
 
 use crate::support::exchange::{created, with_query};
 use crate::support::{App, bytes, sha256, sha512};
@@ -165,5 +168,40 @@ async fn several_additions_at_once() {
         created(app.close(&location, &digest, b"").await, &repository, &digest);
         app.assert_blob(&repository, &digest, &content).await;
         assert_kept_once(&app, content.len()).await;
+    }
+}
+
+/// A request that read the session before it was committed, and changes it after it has ended, must
+/// not take the bytes of the blob for its own.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_late_end_takes_nothing_away() {
+    let content = bytes(640, 150_000);
+    let digest = sha256(&content);
+    let longer = [&content[..], b"more"].concat();
+    for (how, query, body) in [
+        ("DELETE", String::new(), &b""[..]),
+        ("PUT", format!("digest={}", sha256(b"wrong")), b""),
+        ("PUT", format!("digest={}", sha256(&longer)), b"more"),
+    ] {
+        let app = App::start().await;
+        let Some(memory) = &app.memory else {
+            println!("not run: a_late_end_takes_nothing_away needs the store in memory");
+            return;
+        };
+        let repository = app.repository("late");
+        let start = app.start_upload(&repository, "").await;
+        let location = app.patch(&start, &content).await.expect(202).location();
+        let late = Duration::from_millis(500);
+        memory.inject(Fault::on(Operation::Replace, FaultKind::Delay(late)).below("v1/u/"));
+        let path = if query.is_empty() { location.clone() } else { with_query(&location, &query) };
+        let request = app.request(how, &path).body(body.to_vec());
+        let publishing = async {
+            tokio::time::sleep(late / 5).await;
+            created(app.close(&location, &digest, b"").await, &repository, &digest);
+        };
+        let (reply, ()) = tokio::join!(request.send(), publishing);
+        app.settled().await;
+        assert!(reply.status.as_u16() < 500, "{how}: {reply:?}");
+        app.assert_blob(&repository, &digest, &content).await;
     }
 }

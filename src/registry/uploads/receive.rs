@@ -378,13 +378,14 @@ impl<'a> Receiver<'a> {
 
     /// Makes everything that was received durable, and gives up the claim.
     pub(super) async fn save(&mut self) -> Result<(), Stop> {
-        if self.carried.is_some() {
-            self.session.leave_staged();
-        }
         if self.buffer.len() >= PART_BYTES_MIN && self.buffer.len() >= self.part_bytes_min() {
             self.send_part().await?;
         }
         self.drain().await?;
+        // Not before: a claim still says that the staged bytes are what was acknowledged.
+        if self.carried.is_some() {
+            self.session.leave_staged();
+        }
         self.session.offset = self.received;
         if self.claimed || self.session.reserved_to.is_none() {
             self.session.reserved_to = None;

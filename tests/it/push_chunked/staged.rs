@@ -149,6 +149,32 @@ async fn several_ends_at_once() {
     }
 }
 
+/// What was acknowledged stays so when the request that took it back fails in the middle.
+#[tokio::test]
+async fn what_is_taken_back_is_not_lost() {
+    for (first, second) in [(100_000, 8 * MIB), (100_000, 17 * MIB), (9 * MIB, MIB), (9 * MIB, 1)] {
+        let app = App::start().await;
+        let Some(memory) = &app.memory else {
+            println!("not run: what_is_taken_back_is_not_lost needs the store in memory");
+            return;
+        };
+        let repository = app.repository("back");
+        let content = bytes(650, first + second);
+        let start = app.start_upload(&repository, "").await;
+        let location = app.patch(&start, &content[..first]).await.expect(202).location();
+        memory.inject(Fault::on(Operation::PutPart, FaultKind::FailBefore).always());
+        app.patch(&location, &content[first..]).await.expect(503);
+        memory.heal();
+        app.settled().await;
+        app.get(&location).send().await.expect(204).stands_at(first);
+        let rest = app.patch_at(&location, first, &content[first..]).await.expect(202);
+        let digest = sha256(&content);
+        created(app.close(&rest.location(), &digest, b"").await, &repository, &digest);
+        app.assert_blob(&repository, &digest, &content).await;
+        assert_kept_once(&app, content.len()).await;
+    }
+}
+
 /// Two requests take the same bytes back and add to them: one of them wins.
 #[tokio::test(flavor = "multi_thread")]
 async fn several_additions_at_once() {

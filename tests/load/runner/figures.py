@@ -266,6 +266,8 @@ class Bench:
         name = f"null store: last request of a blob of {self.sizes['mib']} MiB"
         self.figure(group, name, "ms", 20, 10, True).add(of(large))
         self.figure(group, "null store: last request of a blob of 1 MiB", "ms", 20, 10, True).add(of(small))
+        name = f"null store: last request of {self.sizes['mib']} MiB ÷ of 1 MiB"
+        self.figure(group, name, "×", 1.2, 1.2, True).add(of(large) / of(small))
 
     def hash_rate(self):
         return json.loads(load("sha256"))["cpu_seconds_per_gib"]

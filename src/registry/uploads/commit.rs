@@ -10,8 +10,8 @@ use tracing::Instrument as _;
 use super::parts;
 use super::receive::{Receiver, Stop};
 use super::session::Hashes;
-use super::{Chunk, UploadAddress, receiving};
-use crate::oci::{Algorithm, Digest};
+use super::{Chunk, UploadAddress, delete, receiving};
+use crate::oci::Digest;
 use crate::registry::blobs::Published;
 use crate::registry::entry::{self, Ended};
 use crate::registry::{Blob, Error, Registry};
@@ -108,12 +108,7 @@ impl Registry {
             self.metrics.upload_commits.add_one((commit,));
             Published { blob, surplus: None }
         } else {
-            let location = Location::unused(self.store.now());
-            let sha256 = match receiver.hashes.digest(Algorithm::Sha256) {
-                Some(Digest::Sha256(sum)) => Some(sum),
-                Some(Digest::Sha512(_)) | None => None,
-            };
-            self.store.put_bytes(&location, bytes, sha256).await?;
+            let location = receiver.put_whole(bytes).await?;
             self.publish(name, digest, size, location).await?
         };
         Ok(self.end_later(receiver, published))
@@ -129,8 +124,7 @@ impl Registry {
             receiver.send_part().await?;
         }
         receiver.drain().await?;
-        receiver.session.offset = receiver.received;
-        receiver.session.leave_staged();
+        receiver.stand_at(receiver.received);
         receiver.session.committing = digests.to_vec();
         if let Some(bound) = receiver.session.reserved_to.take()
             && !receiver.is_claimed()
@@ -237,7 +231,7 @@ impl Registry {
 
     /// Ends a session whose content is not what the client said it is.
     async fn discard(&self, receiver: &mut Receiver<'_>) {
-        if let Ok((location, multipart)) = receiver.begun_target() {
+        if let Ok(Some((location, multipart))) = receiver.session.multipart() {
             self.abort_later(location, multipart);
         }
         let staged = receiver.carried.take().or(receiver.session.staged().ok().flatten());
@@ -271,9 +265,7 @@ impl Registry {
             // A session that is still there, or that another request has committed, may have given
             // a name to what this one took out of it.
             for location in surplus.into_iter().chain(carried.filter(|_| ended)) {
-                if let Err(error) = store.delete_bytes(&location).await {
-                    tracing::warn!(%location, %error, "bytes that lost a race remain");
-                }
+                delete(store.as_ref(), &location).await;
             }
         };
         self.tasks.spawn(ending.in_current_span());

@@ -21,7 +21,7 @@ use tracing::{Instrument as _, Span};
 use super::entry::{self, Ended};
 use super::{Blob, Error, Registry};
 use crate::oci::{Algorithm, Digest, RepositoryName, UploadId};
-use crate::store::{self, EntryKey, Location, MultipartId};
+use crate::store::{self, EntryKey, Location, MultipartId, ObjectStore};
 use crate::telemetry::metrics::Commit;
 use receive::{Receiver, Stop};
 use session::Hashes;
@@ -220,8 +220,8 @@ impl Registry {
         if matches!(ended, Ended::Not) {
             return Err(Error::Busy("the upload goes on".to_owned()));
         }
-        if let Some(target) = &loaded.session.target {
-            self.abort_later(target.location()?, target.multipart());
+        if let Some((location, multipart)) = loaded.session.multipart()? {
+            self.abort_later(location, multipart);
         }
         if let (Ended::Here, Some(location)) = (ended, loaded.session.staged()?) {
             self.delete_later(location);
@@ -286,11 +286,7 @@ impl Registry {
     /// Deletes bytes that nobody knows of, after the response.
     pub(super) fn delete_later(&self, location: Location) {
         let store = self.store.clone();
-        let deleting = async move {
-            if let Err(error) = store.delete_bytes(&location).await {
-                tracing::warn!(%location, %error, "bytes that nothing names remain");
-            }
-        };
+        let deleting = async move { delete(store.as_ref(), &location).await };
         self.tasks.spawn(deleting.in_current_span());
     }
 
@@ -303,6 +299,13 @@ impl Registry {
             }
         };
         self.tasks.spawn(aborting.in_current_span());
+    }
+}
+
+/// Deletes bytes that nothing names. If that fails nobody tries again.
+async fn delete(store: &dyn ObjectStore, location: &Location) {
+    if let Err(error) = store.delete_bytes(location).await {
+        tracing::warn!(%location, %error, "bytes that nothing names remain");
     }
 }
 

@@ -122,14 +122,6 @@ impl<'a> Receiver<'a> {
         self.claimed
     }
 
-    /// The target, if the session has one.
-    pub(super) fn begun_target(&self) -> Result<(Location, crate::store::MultipartId), Error> {
-        if self.session.target.is_none() {
-            return Err(Error::UploadUnknown);
-        }
-        self.target()
-    }
-
     /// Whether the entry of this session was never written.
     pub(super) fn is_unwritten(&self) -> bool {
         self.version.is_none()
@@ -143,6 +135,15 @@ impl<'a> Receiver<'a> {
     /// Where everything that was received lies, if that is an object of its own.
     pub(super) fn staged(&self) -> Result<Option<Location>, Error> {
         if self.carried.is_some() { Ok(None) } else { self.session.staged() }
+    }
+
+    /// Has the next entry acknowledge so many bytes, in parts and in the tail. Staged ones are
+    /// among them then; until then a claim still says that they are what was acknowledged.
+    pub(super) fn stand_at(&mut self, offset: u64) {
+        self.session.offset = offset;
+        if self.carried.is_some() {
+            self.session.leave_staged();
+        }
     }
 
     /// Has a place for so many bytes and for the smallest part.
@@ -297,8 +298,7 @@ impl<'a> Receiver<'a> {
     }
 
     pub(super) fn target(&self) -> Result<(Location, crate::store::MultipartId), Error> {
-        let target = self.session.target.as_ref().expect("a claimed session has a target");
-        Ok((target.location()?, target.multipart()))
+        Ok(self.session.multipart()?.expect("a claimed session has a target"))
     }
 
     async fn one_part_done(&mut self) -> Result<(), Error> {
@@ -366,10 +366,7 @@ impl<'a> Receiver<'a> {
     /// Reserves more part numbers, which also makes durable what was sent so far.
     async fn reserve_more(&mut self) -> Result<(), Stop> {
         self.drain().await?;
-        self.session.offset = self.session.bytes_in_parts();
-        if self.carried.is_some() {
-            self.session.leave_staged();
-        }
+        self.stand_at(self.session.bytes_in_parts());
         self.session.reserved_to = Some(self.session.part_next.saturating_add(CLAIMED_PARTS));
         let (hashes, tail) = self.durable.clone();
         self.write(&hashes, &tail).await?;
@@ -382,11 +379,7 @@ impl<'a> Receiver<'a> {
             self.send_part().await?;
         }
         self.drain().await?;
-        // Not before: a claim still says that the staged bytes are what was acknowledged.
-        if self.carried.is_some() {
-            self.session.leave_staged();
-        }
-        self.session.offset = self.received;
+        self.stand_at(self.received);
         if self.claimed || self.session.reserved_to.is_none() {
             self.session.reserved_to = None;
         }

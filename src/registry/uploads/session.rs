@@ -79,18 +79,16 @@ impl From<&StoredPart> for Part {
 }
 
 impl Target {
-    pub(super) fn location(&self) -> Result<Location, Error> {
-        self.location
-            .parse()
-            .map_err(|error| damaged(&format!("the location of a session: {error}")))
-    }
-
-    pub(super) fn multipart(&self) -> MultipartId {
-        MultipartId(self.multipart.clone())
+    fn parse(&self) -> Result<(Location, MultipartId), Error> {
+        Ok((location(&self.location)?, MultipartId(self.multipart.clone())))
     }
 }
 
-fn damaged(what: &str) -> Error {
+fn location(text: &str) -> Result<Location, Error> {
+    text.parse().map_err(|error| damaged(&format!("the location of a session: {error}")))
+}
+
+pub(super) fn damaged(what: &str) -> Error {
     Error::Unavailable(store::Error::Damaged(what.to_owned()))
 }
 
@@ -126,6 +124,14 @@ impl Hashes {
     pub(super) fn digest(&self, algorithm: Algorithm) -> Option<Digest> {
         let hasher = self.hashers.iter().find(|hasher| hasher.algorithm() == algorithm)?;
         Some(hasher.clone().finish())
+    }
+
+    /// The SHA-256 so far, for a store that verifies it, if it was carried.
+    pub(super) fn sha256(&self) -> Option<[u8; 32]> {
+        match self.digest(Algorithm::Sha256)? {
+            Digest::Sha256(sum) => Some(sum),
+            Digest::Sha512(_) => None,
+        }
     }
 
     fn save(&self) -> Vec<(Algorithm, String)> {
@@ -189,8 +195,7 @@ impl Session {
 
     /// The multipart upload that it names.
     pub(in crate::registry) fn multipart(&self) -> Result<Option<(Location, MultipartId)>, Error> {
-        let target = self.target.as_ref();
-        target.map(|target| Ok((target.location()?, target.multipart()))).transpose()
+        self.target.as_ref().map(Target::parse).transpose()
     }
 
     /// Whether this session was started for that repository, by that subject.
@@ -218,10 +223,7 @@ impl Session {
 
     /// Where all the bytes so far lie, if they are an object of their own.
     pub(super) fn staged(&self) -> Result<Option<Location>, Error> {
-        let parse = |text: &String| {
-            text.parse().map_err(|error| damaged(&format!("the location of a session: {error}")))
-        };
-        self.staged.as_ref().map(parse).transpose()
+        self.staged.as_deref().map(location).transpose()
     }
 
     pub(super) fn sort_parts(&mut self) {

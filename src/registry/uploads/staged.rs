@@ -10,20 +10,16 @@
 //! is a change of the session, too. Finding a session dead is not enough: it may have been
 //! committed before it died.
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use tracing::Instrument as _;
 
 use super::receive::{Receiver, Stop};
-use super::session::Session;
-use crate::oci::{Algorithm, Digest};
+use super::session::{Session, damaged};
+use crate::oci::Digest;
 use crate::registry::entry::{self, Seen, Written};
 use crate::registry::{Blob, Error, Registry};
 use crate::store::{self, Location};
-
-fn damaged(what: String) -> Error {
-    Error::Unavailable(store::Error::Damaged(what))
-}
 
 impl Receiver<'_> {
     /// Whether everything that was received can lie as an object of its own: it is the beginning,
@@ -33,16 +29,18 @@ impl Receiver<'_> {
         self.is_unwritten() && self.session.target.is_none() && self.buffer.len() > inline
     }
 
+    /// Writes everything that was received as one object, which nothing names yet.
+    pub(super) async fn put_whole(&self, bytes: Bytes) -> Result<Location, Error> {
+        let store = self.registry.store();
+        let location = Location::unused(store.now());
+        store.put_bytes(&location, bytes, self.hashes.sha256()).await?;
+        Ok(location)
+    }
+
     /// Makes everything that was received durable as an object of its own.
     pub(super) async fn stage(&mut self) -> Result<(), Stop> {
-        let location = Location::unused(self.registry.store.now());
         let bytes = std::mem::take(&mut self.buffer).freeze();
-        let sha256 = match self.hashes.digest(Algorithm::Sha256) {
-            Some(Digest::Sha256(sum)) => Some(sum),
-            Some(Digest::Sha512(_)) | None => None,
-        };
-        let written = self.registry.store.put_bytes(&location, bytes.clone(), sha256).await;
-        written.map_err(Error::from)?;
+        let location = self.put_whole(bytes.clone()).await?;
         self.session.staged = Some(location.to_string());
         self.session.offset = self.received;
         let body = self.session.encode(&self.hashes, &[]);
@@ -86,7 +84,7 @@ impl Receiver<'_> {
         }
         if bytes.len() != length {
             let found = bytes.len();
-            return Err(damaged(format!("{found} bytes instead of {size} at {location}")).into());
+            return Err(damaged(&format!("{found} bytes instead of {size} at {location}")).into());
         }
         self.carry(location, bytes).await
     }
@@ -103,7 +101,7 @@ impl Registry {
         receiver.session.committing = digests.to_vec();
         let body = receiver.session.encode(&receiver.hashes, &[]);
         receiver.write_body(body).await?;
-        if let Ok((location, multipart)) = receiver.begun_target() {
+        if let Some((location, multipart)) = receiver.session.multipart()? {
             // Of a request that took the bytes back and did not come further.
             self.abort_later(location, multipart);
         }

@@ -21,6 +21,19 @@ async fn assert_kept_once(app: &App, size: usize) {
     }
 }
 
+/// An upload whose first request, without a place, brought these bytes. Returns where it goes on.
+async fn begun(app: &App, repository: &str, bytes: &[u8]) -> String {
+    let start = app.start_upload(repository, "").await;
+    app.patch(&start, bytes).await.expect(202).location()
+}
+
+/// Ends an upload with these last bytes, after which the blob is there.
+async fn publish(app: &App, repository: &str, location: &str, content: &[u8], last: &[u8]) {
+    let digest = sha256(content);
+    created(app.close(location, &digest, last).await, repository, &digest);
+    app.assert_blob(repository, &digest, content).await;
+}
+
 /// Requirement 31: chunks that say nothing of their place follow one another.
 #[tokio::test]
 async fn more_may_follow() {
@@ -29,25 +42,21 @@ async fn more_may_follow() {
             let app = App::start().await;
             let repository = app.repository("more");
             let content = bytes(600, first + second);
-            let digest = sha256(&content);
             for (at, how) in ["no place", "a place", "the last request"].iter().enumerate() {
                 let repository = format!("{repository}/{at}");
-                let start = app.start_upload(&repository, "").await;
-                let location = app.patch(&start, &content[..first]).await.expect(202).location();
+                let location = begun(&app, &repository, &content[..first]).await;
                 app.get(&location).send().await.expect(204).stands_at(first);
                 let rest = &content[first..];
                 let (location, last) = match *how {
                     "no place" => (app.patch(&location, rest).await, &rest[..0]),
                     "a place" => (app.patch_at(&location, first, rest).await, &rest[..0]),
                     _ => {
-                        created(app.close(&location, &digest, rest).await, &repository, &digest);
-                        app.assert_blob(&repository, &digest, &content).await;
+                        publish(&app, &repository, &location, &content, rest).await;
                         continue;
                     }
                 };
                 let location = location.expect(202).stands_at(content.len()).location();
-                created(app.close(&location, &digest, last).await, &repository, &digest);
-                app.assert_blob(&repository, &digest, &content).await;
+                publish(&app, &repository, &location, &content, last).await;
             }
             assert_kept_once(&app, content.len()).await;
         }
@@ -64,9 +73,7 @@ async fn the_first_location_may_be_used_again() {
     for chunk in content.chunks(100_000) {
         app.patch(&start, chunk).await.expect(202);
     }
-    let digest = sha256(&content);
-    created(app.close(&start, &digest, b"").await, &repository, &digest);
-    app.assert_blob(&repository, &digest, &content).await;
+    publish(&app, &repository, &start, &content, b"").await;
     assert_kept_once(&app, content.len()).await;
 }
 
@@ -75,12 +82,9 @@ async fn a_chunk_without_bytes_changes_nothing() {
     let app = App::start().await;
     let repository = app.repository("nothing");
     let content = bytes(602, 200_000);
-    let start = app.start_upload(&repository, "").await;
-    let location = app.patch(&start, &content).await.expect(202).location();
+    let location = begun(&app, &repository, &content).await;
     let location = app.patch(&location, b"").await.expect(202).stands_at(200_000).location();
-    let digest = sha256(&content);
-    created(app.close(&location, &digest, b"").await, &repository, &digest);
-    app.assert_blob(&repository, &digest, &content).await;
+    publish(&app, &repository, &location, &content, b"").await;
     assert_kept_once(&app, content.len()).await;
 }
 
@@ -91,8 +95,7 @@ async fn a_digest_that_was_not_announced() {
         let app = App::start().await;
         let repository = app.repository("other");
         let content = bytes(603, size);
-        let start = app.start_upload(&repository, "").await;
-        let location = app.patch(&start, &content).await.expect(202).location();
+        let location = begun(&app, &repository, &content).await;
         let digest = sha512(&content);
         created(app.close(&location, &digest, b"").await, &repository, &digest);
         app.assert_blob(&repository, &digest, &content).await;
@@ -105,13 +108,10 @@ async fn what_is_there_already_is_kept_once() {
     let app = App::start().await;
     let repository = app.repository("twice");
     let content = bytes(604, 2 * MIB);
-    let digest = sha256(&content);
     for at in 0..3 {
         let repository = format!("{repository}/{at}");
-        let start = app.start_upload(&repository, "").await;
-        let location = app.patch(&start, &content).await.expect(202).location();
-        created(app.close(&location, &digest, b"").await, &repository, &digest);
-        app.assert_blob(&repository, &digest, &content).await;
+        let location = begun(&app, &repository, &content).await;
+        publish(&app, &repository, &location, &content, b"").await;
     }
     assert_kept_once(&app, content.len()).await;
 }
@@ -125,8 +125,7 @@ async fn several_ends_at_once() {
         let repository = app.repository("ends");
         let content = bytes(610 + seed, 150_000);
         let (digest, wrong) = (sha256(&content), sha256(b"wrong"));
-        let start = app.start_upload(&repository, "").await;
-        let location = app.patch(&start, &content).await.expect(202).location();
+        let location = begun(&app, &repository, &content).await;
         let close = |digest: &str| {
             let path = with_query(&location, &format!("digest={digest}"));
             app.request("PUT", &path).send()
@@ -160,17 +159,14 @@ async fn what_is_taken_back_is_not_lost() {
         };
         let repository = app.repository("back");
         let content = bytes(650, first + second);
-        let start = app.start_upload(&repository, "").await;
-        let location = app.patch(&start, &content[..first]).await.expect(202).location();
+        let location = begun(&app, &repository, &content[..first]).await;
         memory.inject(Fault::on(Operation::PutPart, FaultKind::FailBefore).always());
         app.patch(&location, &content[first..]).await.expect(503);
         memory.heal();
         app.settled().await;
         app.get(&location).send().await.expect(204).stands_at(first);
         let rest = app.patch_at(&location, first, &content[first..]).await.expect(202);
-        let digest = sha256(&content);
-        created(app.close(&rest.location(), &digest, b"").await, &repository, &digest);
-        app.assert_blob(&repository, &digest, &content).await;
+        publish(&app, &repository, &rest.location(), &content, b"").await;
         assert_kept_once(&app, content.len()).await;
     }
 }
@@ -181,18 +177,15 @@ async fn several_additions_at_once() {
     for first in [100_000, 9 * MIB] {
         let app = App::start().await;
         let repository = app.repository("additions");
-        let begun = bytes(620, first);
-        let start = app.start_upload(&repository, "").await;
-        let location = app.patch(&start, &begun).await.expect(202).location();
+        let first_bytes = bytes(620, first);
+        let location = begun(&app, &repository, &first_bytes).await;
         let additions: Vec<Vec<u8>> = (0..4).map(|seed| bytes(630 + seed, 8 * MIB)).collect();
         let patches = additions.iter().map(|more| app.patch_at(&location, first, more));
         let replies = join_all(patches).await;
         let won: Vec<usize> = (0..4).filter(|at| replies[*at].status.as_u16() == 202).collect();
         assert_eq!(won.len(), 1, "{replies:?}");
-        let content = [begun, additions[won[0]].clone()].concat();
-        let digest = sha256(&content);
-        created(app.close(&location, &digest, b"").await, &repository, &digest);
-        app.assert_blob(&repository, &digest, &content).await;
+        let content = [first_bytes, additions[won[0]].clone()].concat();
+        publish(&app, &repository, &location, &content, b"").await;
         assert_kept_once(&app, content.len()).await;
     }
 }
@@ -215,8 +208,7 @@ async fn a_late_end_takes_nothing_away() {
             return;
         };
         let repository = app.repository("late");
-        let start = app.start_upload(&repository, "").await;
-        let location = app.patch(&start, &content).await.expect(202).location();
+        let location = begun(&app, &repository, &content).await;
         let late = Duration::from_millis(500);
         memory.inject(Fault::on(Operation::Replace, FaultKind::Delay(late)).below("v1/u/"));
         let path = if query.is_empty() { location.clone() } else { with_query(&location, &query) };

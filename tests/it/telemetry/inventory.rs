@@ -104,7 +104,7 @@ async fn uploads_that_nobody_goes_on_with_are_counted_as_long_as_they_cost_room(
     app.request("PUT", &close).send().await.expect(201);
     let given_up = upload(content.len()).await;
     upload(content.len()).await;
-    // So few bytes are in the session itself, and there is no multipart upload.
+    // So few bytes are an object of their own, and there is no multipart upload.
     upload(MIB).await;
     app.settled().await;
     inventory.take().await;

@@ -142,11 +142,10 @@ impl Plan {
     fn new(worker: u64, source: &Source, images: &[(Image, String)], popular: &Popularity) -> Self {
         let random = Random::new(worker + 101);
         let mut plan = Self { worker, pushes: 0, random, ready: VecDeque::new() };
-        let mut ready = VecDeque::new();
         while plan.pushes < PUSHES_READY {
-            ready.push_back(plan.draw(source, images, popular));
+            let session = plan.draw(source, images, popular);
+            plan.ready.push_back(session);
         }
-        plan.ready = ready;
         plan
     }
 

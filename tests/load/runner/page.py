@@ -6,7 +6,6 @@ import re
 import subprocess
 
 
-
 def said(command, pattern="(.+)"):
     """What a program says about its version."""
     try:
@@ -76,11 +75,15 @@ def put(path, name, lines):
         file.write(before + "\n".join([begin, *lines, end]) + after)
 
 
+def made_where():
+    return [f"Machine: {machine()}.", f"Versions: {', '.join(versions())}."]
+
+
 def write(path, mode, bench):
     command = f"tests/load/run {mode}"
     sizes = ", ".join(f"{name} {value}" for name, value in bench.sizes.items())
     lines = [f"Made by `{command}` ({sizes})."]
-    lines += [f"Machine: {machine()}.", f"Versions: {', '.join(versions())}.", *bench.notes]
+    lines += [*made_where(), *bench.notes]
     if mode != "full":
         lines.append("**These are not the full measurements**: sizes and times are small.")
     put(path, "figures", [*lines, *tables(bench)])

@@ -6,7 +6,7 @@ import shutil
 import subprocess
 
 import page
-from processes import Servers, images, load, measured
+from processes import Servers, images, measured
 
 REDIRECT = {"BLOBS_DELIVERY": "redirect"}
 HERTZ = 999
@@ -132,7 +132,7 @@ def run(path, logs):
         reads(profile)
         pushes(profile)
     lines = [f"Made by `tests/load/run profile`: {HERTZ} samples a second of the registry's processor time."]
-    lines += [f"Machine: {page.machine()}.", f"Versions: {', '.join(page.versions())}.", *profile.table()]
+    lines += [*page.made_where(), *profile.table()]
     page.put(path, "profile", lines)
     print("\n".join(profile.table()))
     return 0

@@ -4,10 +4,11 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
-use longshore::command_line::{AccessCommand, Cli, Command, ExplainArguments, ServeArguments};
+use longshore::app;
+use longshore::cli::{AccessCommand, Cli, Command, ExplainArguments, ServeArguments};
 use longshore::config::{self, Settings};
+use longshore::http::listener;
 use longshore::telemetry::metrics;
-use longshore::{server, wiring};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Part buffers come and go by the hundred megabyte. The allocator of the C library keeps what was
@@ -76,12 +77,12 @@ fn settings(arguments: &ServeArguments) -> Result<Settings, String> {
 
 fn healthcheck(arguments: &ServeArguments) -> Result<(), String> {
     let listen = settings(arguments)?.admin.listen;
-    server::healthcheck(listen.ok_or("admin.listen is not set, so there is nothing to ask")?)
+    listener::healthcheck(listen.ok_or("admin.listen is not set, so there is nothing to ask")?)
 }
 
 fn explain(arguments: &ExplainArguments) -> Result<(), String> {
     let ExplainArguments { subject, repository, action, settings: of } = arguments;
-    let explained = wiring::explain(&settings(of)?, subject, repository.as_ref(), *action)?;
+    let explained = app::explain(&settings(of)?, subject, repository.as_ref(), *action)?;
     say(&format!("{explained}\n"));
     Ok(())
 }
@@ -96,7 +97,7 @@ fn with_settings(
         .build()
         .map_err(|error| error.to_string())?;
     runtime.block_on(async {
-        let traces = wiring::start_telemetry(&settings);
+        let traces = app::start_telemetry(&settings);
         let ended = run(settings).await;
         if let Some(traces) = traces {
             traces.flush().await;
@@ -113,11 +114,11 @@ async fn serve(settings: Settings) -> Result<(), String> {
             _ = tokio::signal::ctrl_c() => {}
         }
     };
-    wiring::serve(&settings, shutdown).await.map_err(|error| error.to_string())
+    app::serve(&settings, shutdown).await.map_err(|error| error.to_string())
 }
 
 async fn check(settings: Settings) -> Result<(), String> {
-    let report = wiring::check(&settings).await.map_err(|error| error.to_string())?;
+    let report = app::check(&settings).await.map_err(|error| error.to_string())?;
     say(&format!("the configuration is good\n{report}\n"));
     Ok(())
 }

@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use longshore::api::headers::{Selection, byte_range};
+use longshore::http::headers::{Selection, byte_range};
 
 fuzz_target!(|input: (u64, &str)| {
     let (size, value) = input;

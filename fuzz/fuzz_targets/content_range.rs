@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use longshore::api::headers::content_range;
+use longshore::http::headers::content_range;
 
 fuzz_target!(|value: &str| {
     if let Ok((first, last)) = content_range(value) {

@@ -4,7 +4,7 @@
 
 use http::{Method, Uri};
 use libfuzzer_sys::fuzz_target;
-use longshore::api::Endpoint;
+use longshore::http::Endpoint;
 
 fuzz_target!(|input: (u8, &str)| {
     let (choice, target) = input;

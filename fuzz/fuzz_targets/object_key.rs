@@ -3,10 +3,10 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use longshore::store::key::EntryKey;
+use longshore::layout::key::RecordKey;
 
 fuzz_target!(|text: &str| {
-    if let Ok(key) = text.parse::<EntryKey>() {
+    if let Ok(key) = text.parse::<RecordKey>() {
         assert_eq!(key.to_string(), text);
     }
 });

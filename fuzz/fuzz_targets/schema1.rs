@@ -9,7 +9,7 @@ use std::time::UNIX_EPOCH;
 use bytes::Bytes;
 use libfuzzer_sys::fuzz_target;
 use longshore::oci::MediaType;
-use longshore::oci::schema1::{self, Declared, Signed, SigningKey, Source};
+use longshore::docker_schema1::{self as schema1, Declared, Signed, SigningKey, Source};
 
 static KEY: LazyLock<SigningKey> = LazyLock::new(SigningKey::generate);
 

@@ -61,7 +61,7 @@ impl Caller {
     }
 
     /// Whether it showed anything at all: a password, or a token, be it one made out to nobody.
-    pub(super) fn showed_credentials(&self) -> bool {
+    pub(super) fn has_credentials(&self) -> bool {
         self.0.user.is_some() || self.0.grants.is_some()
     }
 
@@ -83,7 +83,7 @@ impl Caller {
     }
 
     /// Whether its token says anything of a repository.
-    pub(super) fn is_told_of(&self, resource: &Resource) -> bool {
+    pub(super) fn token_mentions(&self, resource: &Resource) -> bool {
         let (kind, name) = entry(resource);
         let grants = self.0.grants.as_deref().unwrap_or_default();
         grants.iter().any(|grant| grant.kind == kind && grant.name == name)

@@ -44,7 +44,7 @@ impl<'a> Credentials<'a> {
 }
 
 /// As what the credentials of a request are counted. Looks at nothing but their scheme.
-pub fn counted_as(headers: &HeaderMap) -> AuthMethod {
+pub fn metric_label(headers: &HeaderMap) -> AuthMethod {
     let Some(value) = headers.get(AUTHORIZATION) else { return AuthMethod::None };
     let scheme = value.as_bytes().split(|byte| *byte == b' ').next().unwrap_or_default();
     if scheme.eq_ignore_ascii_case(b"basic") {

@@ -3,15 +3,16 @@
 //! A request is authorized once, from its endpoint, before anything is looked up: so what is
 //! missing and what is forbidden look the same to those who may know neither.
 //!
-//! [`Login`] is the authorizer of a registry with passwords, tokens or rules; [`Anyone`] that of
+//! [`PolicyAuthorizer`] is the authorizer of a registry with passwords, tokens or rules;
+//! [`AllowAll`] that of
 //! one without. Whom a rule speaks of and what it allows are the nouns of [`Rule`].
 
+mod authorizer;
 mod caller;
 mod challenge;
 mod credentials;
 mod htpasswd;
-mod keys;
-mod login;
+mod jwks;
 mod pattern;
 mod rules;
 mod token;
@@ -25,10 +26,10 @@ use http::HeaderMap;
 use crate::oci::RepositoryName;
 use crate::telemetry::metrics::{AuthReason, AuthResult};
 
+pub use authorizer::PolicyAuthorizer;
 pub use caller::Caller;
-pub use credentials::counted_as as credentials_counted_as;
+pub use credentials::metric_label as credentials_counted_as;
 pub use htpasswd::Htpasswd;
-pub use login::Login;
 pub use pattern::{Pattern, PatternError};
 pub use rules::{Permission, Rule, RuleError, Rules, Subject};
 pub use token::{TokenSettings, Tokens};
@@ -72,7 +73,7 @@ pub struct Access {
 
 /// A request, as far as authorization looks at it.
 #[derive(Clone, Copy, Debug)]
-pub struct Attempt<'a> {
+pub struct AuthRequest<'a> {
     /// Its headers: they hold the credentials.
     pub headers: &'a HeaderMap,
     /// What it needs.
@@ -80,7 +81,7 @@ pub struct Attempt<'a> {
     /// What it would like to be allowed besides: reading the source of a mount. It is asked for in
     /// a challenge, and whoever may not do it is let through all the same. Only a token that says
     /// nothing of it at all is sent back, because its bearer has not asked for that yet.
-    pub wish: Option<&'a Access>,
+    pub optional_scope: Option<&'a Access>,
     /// Where it comes from, so that one sender cannot use up the patience meant for all.
     pub client: Option<IpAddr>,
     /// The host that it was sent to, where it said so.
@@ -109,16 +110,16 @@ pub enum Denied {
     },
     /// Too many logins are being checked for its sender.
     #[error("too many logins at once, try again later")]
-    Busy,
+    TooManyAttempts,
 }
 
 impl Denied {
     /// As what it is counted.
-    pub fn counted_as(&self) -> (AuthResult, AuthReason) {
+    pub fn metric_label(&self) -> (AuthResult, AuthReason) {
         match self {
             Self::Unauthenticated { reason, .. } => (AuthResult::Challenged, *reason),
             Self::Forbidden { reason } => (AuthResult::Forbidden, *reason),
-            Self::Busy => (AuthResult::Busy, AuthReason::TooManyLogins),
+            Self::TooManyAttempts => (AuthResult::Busy, AuthReason::TooManyLogins),
         }
     }
 }
@@ -127,7 +128,7 @@ impl Denied {
 #[async_trait]
 pub trait Authorizer: Send + Sync + fmt::Debug {
     /// Decides whether a request may go on, and says whose it is.
-    async fn authorize(&self, attempt: Attempt<'_>) -> Result<Caller, Denied>;
+    async fn authorize(&self, attempt: AuthRequest<'_>) -> Result<Caller, Denied>;
 
     /// Whether a caller that was authorized may do something else, too: whether it may read the
     /// source of a mount, see a repository in the catalog, or move a tag.
@@ -136,11 +137,11 @@ pub trait Authorizer: Send + Sync + fmt::Debug {
 
 /// Allows everything to everybody, without a login.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Anyone;
+pub struct AllowAll;
 
 #[async_trait]
-impl Authorizer for Anyone {
-    async fn authorize(&self, _: Attempt<'_>) -> Result<Caller, Denied> {
+impl Authorizer for AllowAll {
+    async fn authorize(&self, _: AuthRequest<'_>) -> Result<Caller, Denied> {
         Ok(Caller::anonymous())
     }
 

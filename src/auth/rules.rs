@@ -214,7 +214,7 @@ impl Rules {
     }
 
     /// Whether some rule speaks of those who log in. Only then do rules limit what a token says.
-    pub fn speak_of_logins(&self) -> bool {
+    pub fn restrict_authenticated(&self) -> bool {
         let speaks = |subject: &Subject| *subject != Subject::Anonymous;
         self.0.iter().any(|rule| rule.subjects.iter().any(speaks))
     }

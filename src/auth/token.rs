@@ -18,13 +18,13 @@ use sha2::{Digest as _, Sha256};
 
 use super::caller::Grant;
 use super::challenge::{self, TokenError};
-use super::keys::Keys;
-use super::{Attempt, Caller};
+use super::jwks::Keys;
+use super::{AuthRequest, Caller};
 use crate::clock::Clock;
+use crate::reloaded_file::ReloadedFile;
 use crate::telemetry::metrics::{
-    AuthReason, CacheLayer, CacheResult, Cached, Metrics, WatchedFile,
+    AuthReason, CacheLayer, CacheResult, Cached, Metrics, ReloadedFileKind,
 };
-use crate::watched::Watched;
 
 /// How far the clocks of the token server and of this registry may be apart.
 const SKEW_SECONDS: f64 = 60.0;
@@ -52,7 +52,7 @@ pub struct TokenSettings {
 #[derive(Debug)]
 pub struct Tokens {
     settings: TokenSettings,
-    keys: Watched<Keys>,
+    keys: ReloadedFile<Keys>,
     clock: Arc<dyn Clock>,
     remembered: Mutex<Remembered>,
     metrics: Metrics,
@@ -96,7 +96,7 @@ pub(super) enum Refused {
 
 impl Refused {
     /// As what it is counted.
-    pub(super) fn counted_as(self) -> AuthReason {
+    pub(super) fn metric_label(self) -> AuthReason {
         match self {
             Self::Malformed | Self::Algorithm | Self::Critical | Self::Times => {
                 AuthReason::TokenInvalid
@@ -135,16 +135,19 @@ impl Tokens {
     ) -> Result<Self, String> {
         let shown = settings.keys_file.display().to_string();
         let files = vec![settings.keys_file.clone()];
-        let keys = Watched::open(files, WatchedFile::TokenKeys, metrics, move |contents| {
-            Keys::parse(&contents[0]).map_err(|error| format!("{shown}: {error}"))
-        })?;
+        let keys =
+            ReloadedFile::open(files, ReloadedFileKind::TokenKeys, metrics, move |contents| {
+                Keys::parse(&contents[0]).map_err(|error| format!("{shown}: {error}"))
+            })?;
         Ok(Self { settings, keys, clock, remembered: Mutex::default(), metrics: metrics.clone() })
     }
 
-    pub(super) fn challenge(&self, attempt: &Attempt<'_>, error: Option<TokenError>) -> String {
+    pub(super) fn challenge(&self, attempt: &AuthRequest<'_>, error: Option<TokenError>) -> String {
         let TokenSettings { realm, service, .. } = &self.settings;
-        let wish = attempt.wish.filter(|wish| wish.resource != attempt.access.resource);
-        let scopes: Vec<String> = [Some(attempt.access), wish]
+        let optional_scope = attempt
+            .optional_scope
+            .filter(|optional_scope| optional_scope.resource != attempt.access.resource);
+        let scopes: Vec<String> = [Some(attempt.access), optional_scope]
             .into_iter()
             .flatten()
             .filter_map(challenge::scope)
@@ -163,7 +166,7 @@ impl Tokens {
         let fingerprint: [u8; 32] = Sha256::digest(token.as_bytes()).into();
         let remembered = self.remembered(&keys, &fingerprint, now);
         let found = if remembered.is_some() { CacheResult::Hit } else { CacheResult::Miss };
-        self.metrics.cache_requests.add_one((Cached::Token, CacheLayer::Local, found));
+        self.metrics.cache_requests.inc((Cached::Token, CacheLayer::Local, found));
         if let Some(caller) = remembered {
             return Ok(caller);
         }

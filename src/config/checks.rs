@@ -161,7 +161,7 @@ fn redirect_has_a_target(settings: &Settings) -> Result<(), String> {
         (delivery, url @ (StoreUrl::Folder(_) | StoreUrl::Memory)) => Err(format!(
             "{} needs an S3 store (store.url = \"s3://bucket/prefix\"): no client can fetch \
              from {url}",
-            delivery.word()
+            delivery.as_str()
         )),
     }
 }

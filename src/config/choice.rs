@@ -5,7 +5,7 @@ pub(super) trait Choice: Copy + PartialEq + 'static {
     /// Each value and its word.
     const WORDS: &'static [(&'static str, Self)];
 
-    fn word(self) -> &'static str {
+    fn as_str(self) -> &'static str {
         let found = Self::WORDS.iter().find(|(_, value)| *value == self);
         found.expect("WORDS holds every value").0
     }

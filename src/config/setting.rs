@@ -122,7 +122,7 @@ impl<T: Choice> Value for T {
     }
 
     fn show(&self) -> Option<String> {
-        Some(self.word().to_owned())
+        Some(self.as_str().to_owned())
     }
 }
 
@@ -133,7 +133,7 @@ impl<T: Choice> Value for Option<T> {
     }
 
     fn show(&self) -> Option<String> {
-        self.map(|value| value.word().to_owned())
+        self.map(|value| value.as_str().to_owned())
     }
 }
 

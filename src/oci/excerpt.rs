@@ -7,12 +7,12 @@ const EXCERPT_CHARS_MAX: usize = 100;
 ///
 /// Errors travel into responses and logs; without a limit a client could make us write megabytes
 /// of its own text into both.
-pub(super) fn excerpt(text: &str) -> String {
+pub(crate) fn excerpt(text: &str) -> String {
     excerpt_of(text, EXCERPT_CHARS_MAX)
 }
 
 /// [`excerpt`] with another limit.
-pub(super) fn excerpt_of(text: &str, chars_max: usize) -> String {
+pub(crate) fn excerpt_of(text: &str, chars_max: usize) -> String {
     match text.char_indices().nth(chars_max) {
         None => text.to_owned(),
         Some((end, _)) => format!("{}…", &text[..end]),

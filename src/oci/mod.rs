@@ -9,24 +9,23 @@
 //! [distribution specification]: https://github.com/opencontainers/distribution-spec
 //! [image specification]: https://github.com/opencontainers/image-spec
 
-mod digest;
+pub(crate) mod digest;
 mod hasher;
-mod name;
-mod reference;
+pub(crate) mod name;
+pub(crate) mod reference;
 mod upload_id;
 
 mod accept;
-mod media_type;
+pub(crate) mod media_type;
 
-mod descriptor;
-mod manifest;
+pub(crate) mod descriptor;
+pub(crate) mod manifest;
 mod negotiation;
-pub mod schema1;
 
 mod error_code;
 
-mod excerpt;
-mod object_only;
+pub(crate) mod excerpt;
+pub(crate) mod object_only;
 mod text;
 
 pub use accept::Accept;

@@ -11,7 +11,7 @@ use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 /// Derived structs also accept an array of their fields in order. No other reader of manifests
 /// does, and what two readers understand differently can be used against one of them.
 #[derive(Debug)]
-pub(super) struct ObjectOnly<T>(pub(super) T);
+pub(crate) struct ObjectOnly<T>(pub(crate) T);
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for ObjectOnly<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

@@ -8,11 +8,11 @@ use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use serde::{Deserialize, Serialize};
 
-use super::entry::{self, Ensured, Record, Seen, Written};
-use super::facts::Fact;
+use super::read_cache::CachedRecord;
+use super::record::{self, Ensured, Record, Seen, Written};
 use super::{Error, Registry};
 use crate::oci::{Digest, RepositoryName};
-use crate::store::{self, ByteStream, Deadline, EntryKey, Location, ObjectStore, PresignGet};
+use crate::store::{self, ByteStream, Deadline, Location, ObjectStore, PresignGet, RecordKey};
 use crate::telemetry::metrics::Commit;
 
 /// How often a read that breaks off in the middle is taken up again where it stopped.
@@ -101,15 +101,15 @@ impl Blob {
 
 /// What the link of a blob says.
 pub(super) fn cached_blob(digest: &Digest, body: &Bytes) -> Result<Blob, store::Error> {
-    let (header, payload) = entry::decode::<Link>(body).map_err(Error::into_store)?;
+    let (header, payload) = record::decode::<Link>(body).map_err(Error::into_store)?;
     blob_of(digest, &header, &payload).map_err(Error::into_store)
 }
 
 impl Registry {
     /// Finds a blob of a repository. At most one read of the store.
     pub async fn blob(&self, name: &RepositoryName, digest: &Digest) -> Result<Arc<Blob>, Error> {
-        match self.facts.read(EntryKey::Link(name.clone(), *digest)).await? {
-            Fact::Blob(blob, _) => Ok(blob),
+        match self.read_cache.read(RecordKey::Link(name.clone(), *digest)).await? {
+            CachedRecord::Blob(blob, _) => Ok(blob),
             _ => Err(Error::BlobUnknown),
         }
     }
@@ -121,16 +121,16 @@ impl Registry {
         name: &RepositoryName,
         digest: &Digest,
     ) -> Result<Arc<Blob>, Error> {
-        let key = EntryKey::Link(name.clone(), *digest);
-        match self.facts.read(key.clone()).await? {
-            Fact::Blob(blob, true) => return Ok(blob),
-            Fact::Blob(_, false) => {}
+        let key = RecordKey::Link(name.clone(), *digest);
+        match self.read_cache.read(key.clone()).await? {
+            CachedRecord::Blob(blob, true) => return Ok(blob),
+            CachedRecord::Blob(_, false) => {}
             _ => return Err(Error::BlobUnknown),
         }
         let record: Record<Link> =
-            entry::read(self.store(), &key).await?.ok_or(Error::BlobUnknown)?;
+            record::read(self.store(), &key).await?.ok_or(Error::BlobUnknown)?;
         let blob = Arc::new(blob_of(digest, &record.header, &record.payload)?);
-        entry::lease(self.store(), &self.leases, &key, record.entry)
+        record::lease(self.store(), &self.leases, &key, record.entry)
             .await?
             .ok_or(Error::BlobUnknown)?;
         Ok(blob)
@@ -182,25 +182,25 @@ impl Registry {
         digest: &Digest,
         may_read: &(dyn Fn(&RepositoryName) -> bool + Send + Sync),
     ) -> Result<Option<Blob>, Error> {
-        let leased_at = entry::moment(self.store());
-        let pointer_key = EntryKey::Pointer(*digest);
+        let leased_at = record::moment(self.store());
+        let pointer_key = RecordKey::Pointer(*digest);
         let (named, pointer) = match source {
             MountSource::Named(name) => {
-                let key = EntryKey::Link(name.clone(), *digest);
+                let key = RecordKey::Link(name.clone(), *digest);
                 let (link, pointer) = tokio::join!(
-                    entry::read::<Link>(self.store(), &key),
-                    entry::read::<Pointer>(self.store(), &pointer_key)
+                    record::read::<Link>(self.store(), &key),
+                    record::read::<Pointer>(self.store(), &pointer_key)
                 );
                 (link?, pointer?)
             }
             MountSource::Any => {
-                let pointer = entry::read::<Pointer>(self.store(), &pointer_key).await?;
+                let pointer = record::read::<Pointer>(self.store(), &pointer_key).await?;
                 let Some(found) = &pointer else { return Ok(None) };
                 if !may_read(&found.header.repository) {
                     return Ok(None);
                 }
-                let key = EntryKey::Link(found.header.repository.clone(), *digest);
-                (entry::read::<Link>(self.store(), &key).await?, pointer)
+                let key = RecordKey::Link(found.header.repository.clone(), *digest);
+                (record::read::<Link>(self.store(), &key).await?, pointer)
             }
         };
         let Some(link) = named else { return Ok(None) };
@@ -212,7 +212,7 @@ impl Registry {
         // The pointer is what keeps the bytes: a link of the source may be deleted at any moment.
         let Some(pointer) = pointer else { return Ok(None) };
         let Some(text) = pointer.header.location.clone() else { return Ok(None) };
-        let leased = entry::lease(self.store(), &self.leases, &pointer_key, pointer.entry).await?;
+        let leased = record::lease(self.store(), &self.leases, &pointer_key, pointer.entry).await?;
         if leased.is_none() {
             return Ok(None);
         }
@@ -223,9 +223,9 @@ impl Registry {
 
     /// Removes a blob from a repository. Its bytes are the collector's business.
     pub async fn delete_blob(&self, name: &RepositoryName, digest: &Digest) -> Result<(), Error> {
-        let key = EntryKey::Link(name.clone(), *digest);
-        let seen = entry::look(self.store(), &key).await?;
-        let killed = entry::kill(self.store(), &key, seen, |_| Ok(true)).await?;
+        let key = RecordKey::Link(name.clone(), *digest);
+        let seen = record::look(self.store(), &key).await?;
+        let killed = record::kill(self.store(), &key, seen, |_| Ok(true)).await?;
         if killed { Ok(()) } else { Err(Error::BlobUnknown) }
     }
 
@@ -241,14 +241,14 @@ impl Registry {
         leased_at: SystemTime,
     ) -> Result<(Blob, Commit), Error> {
         let size = bytes.len() as u64;
-        let link = entry::encode(&Link { size, location: None }, bytes);
+        let link = record::encode(&Link { size, location: None }, bytes);
         let hint = Pointer { size, location: None, repository: name.clone() };
         let (link_key, pointer_key) =
-            (EntryKey::Link(name.clone(), *digest), EntryKey::Pointer(*digest));
-        let hint = entry::encode(&hint, &[]);
+            (RecordKey::Link(name.clone(), *digest), RecordKey::Pointer(*digest));
+        let hint = record::encode(&hint, &[]);
         let deadline = Some(self.leases.deadline(leased_at));
         let (linked, hinted) = tokio::join!(
-            entry::ensure(self.store(), &self.leases, &link_key, &link, deadline),
+            record::ensure(self.store(), &self.leases, &link_key, &link, deadline),
             hint_at(self.store(), &pointer_key, &hint)
         );
         let commit = match linked? {
@@ -270,13 +270,13 @@ impl Registry {
         size: u64,
         written: Location,
     ) -> Result<Published, Error> {
-        let leased_at = entry::moment(self.store());
+        let leased_at = record::moment(self.store());
         let deadline = self.leases.deadline(leased_at);
         let adopted = self.adopt(name, digest, size, &written).await?;
         let blob = self.link_stored(name, digest, size, &adopted, deadline).await?;
         let ours = adopted == written;
         let commit = if ours { Commit::Created } else { Commit::Exists };
-        self.metrics.upload_commits.add_one((commit,));
+        self.metrics.upload_commits.inc((commit,));
         Ok(Published { blob, surplus: (!ours).then_some(written) })
     }
 
@@ -288,28 +288,28 @@ impl Registry {
         size: u64,
         written: &Location,
     ) -> Result<Location, Error> {
-        let key = EntryKey::Pointer(*digest);
+        let key = RecordKey::Pointer(*digest);
         let pointer =
             Pointer { size, location: Some(written.to_string()), repository: name.clone() };
-        let body = entry::encode(&pointer, &[]);
+        let body = record::encode(&pointer, &[]);
         let mut seen = Seen::Absent;
-        for _ in 0..entry::ATTEMPTS_MAX {
+        for _ in 0..record::ATTEMPTS_MAX {
             if let Seen::Alive(entry) = &seen {
-                let (header, _) = entry::decode::<Pointer>(&entry.body)?;
+                let (header, _) = record::decode::<Pointer>(&entry.body)?;
                 if let Some(text) = header.location {
-                    match entry::lease(self.store(), &self.leases, &key, entry.clone()).await? {
+                    match record::lease(self.store(), &self.leases, &key, entry.clone()).await? {
                         Some(_) => return location(&text),
-                        None => seen = entry::look(self.store(), &key).await?,
+                        None => seen = record::look(self.store(), &key).await?,
                     }
                     continue;
                 }
             }
-            match entry::write_over(self.store(), &key, &seen, &body, None).await? {
+            match record::write_over(self.store(), &key, &seen, &body, None).await? {
                 Written::Ours(_) => return Ok(written.clone()),
                 Written::Lost(now) => seen = now,
             }
         }
-        Err(entry::contended())
+        Err(record::contended())
     }
 
     async fn link_stored(
@@ -320,12 +320,12 @@ impl Registry {
         location: &Location,
         deadline: Deadline,
     ) -> Result<Blob, Error> {
-        let key = EntryKey::Link(name.clone(), *digest);
-        let body = entry::encode(&Link { size, location: Some(location.to_string()) }, &[]);
+        let key = RecordKey::Link(name.clone(), *digest);
+        let body = record::encode(&Link { size, location: Some(location.to_string()) }, &[]);
         let ensured =
-            entry::ensure(self.store(), &self.leases, &key, &body, Some(deadline)).await?;
+            record::ensure(self.store(), &self.leases, &key, &body, Some(deadline)).await?;
         if let Ensured::Found(found) = ensured {
-            let (header, payload) = entry::decode(&found.body)?;
+            let (header, payload) = record::decode(&found.body)?;
             return blob_of(digest, &header, &payload);
         }
         Ok(Blob { digest: *digest, size, content: Content::Stored(location.clone()) })
@@ -335,7 +335,7 @@ impl Registry {
 /// Leaves a hint where there is nothing yet; anything that is there already is better.
 async fn hint_at(
     store: &dyn ObjectStore,
-    key: &EntryKey,
+    key: &RecordKey,
     body: &Bytes,
 ) -> Result<(), store::Error> {
     match store.create(key, body.clone(), None).await {

@@ -1,9 +1,9 @@
 //! The catalog: one marker per repository, listed in the order of the names.
 
-use super::entry::{self, Ensured};
+use super::record::{self, Ensured};
 use super::{Error, MARKED_MAX, Page, Registry};
 use crate::oci::RepositoryName;
-use crate::store::{Deadline, EntryKey, Prefix};
+use crate::store::{Deadline, Prefix, RecordKey};
 
 impl Registry {
     /// The repositories after `last`, at most `count` of them.
@@ -26,10 +26,10 @@ impl Registry {
         if self.marked.lock().is_ok_and(|marked| marked.contains(name)) {
             return Ok(());
         }
-        let key = EntryKey::Repository(name.clone());
-        let body = entry::encode(&serde_json::Map::new(), &[]);
+        let key = RecordKey::Repository(name.clone());
+        let body = record::encode(&serde_json::Map::new(), &[]);
         let ensured =
-            entry::ensure(self.store(), &self.leases, &key, &body, Some(deadline)).await?;
+            record::ensure(self.store(), &self.leases, &key, &body, Some(deadline)).await?;
         if let Ensured::Found(entry) = ensured {
             tracing::trace!(%name, age = ?entry.age, "the repository is in the catalog");
         }

@@ -1,6 +1,7 @@
 //! What can be true when the registry cannot do what it was asked.
 
-use crate::oci::{Digest, ManifestError, MediaType, schema1};
+use crate::docker_schema1 as schema1;
+use crate::oci::{Digest, ManifestError, MediaType};
 use crate::store;
 
 /// One variant for each thing that a caller treats differently.

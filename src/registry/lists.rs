@@ -129,6 +129,6 @@ impl Registry {
             let (list, last) = (list.clone(), last.to_owned());
             async move { walk(store.as_ref(), &list, &last, count, row).await }
         };
-        self.facts.page(list.clone(), last, count, load).await
+        self.read_cache.page(list.clone(), last, count, load).await
     }
 }

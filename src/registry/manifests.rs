@@ -5,17 +5,18 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::entry::{self, Ensured, Seen, Written};
-use super::facts::Fact;
 use super::lists::walk;
+use super::read_cache::CachedRecord;
+use super::record::{self, Ensured, Seen, Written};
 use super::referrers::Referrer;
 pub use super::tags::TagCondition;
 use super::tags::TagTarget;
 use super::{Error, LIST_ROWS_MAX, Registry, concurrently};
+use crate::docker_schema1 as schema1;
 use crate::oci::{
-    Accept, Answer, AnyDigest, Digest, Manifest, MediaType, Reference, RepositoryName, Tag, schema1,
+    Accept, Answer, AnyDigest, Digest, Manifest, MediaType, Reference, RepositoryName, Tag,
 };
-use crate::store::{self, Deadline, EntryKey, Prefix, Version};
+use crate::store::{self, Deadline, Prefix, RecordKey, Version};
 
 /// The entry `m/`: the header before the exact bytes of a manifest.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -98,7 +99,7 @@ pub(super) fn cached_manifest(
     digest: &Digest,
     body: &Bytes,
 ) -> Result<StoredManifest, store::Error> {
-    let (header, bytes) = entry::decode::<Header>(body).map_err(Error::into_store)?;
+    let (header, bytes) = record::decode::<Header>(body).map_err(Error::into_store)?;
     let Ok(media_type) = header.media_type.parse();
     let identity = schema1::identity(&media_type, &bytes);
     if identity.is_none_or(|identity| Digest::of(digest.algorithm(), &identity) != *digest) {
@@ -111,8 +112,8 @@ pub(super) fn cached_manifest(
 impl Registry {
     /// Resolves a tag. At most one read of the store.
     async fn resolve(&self, name: &RepositoryName, tag: &Tag) -> Result<Digest, Error> {
-        match self.facts.read(EntryKey::Tag(name.clone(), tag.clone())).await? {
-            Fact::Tag(target) => Ok(target.digest),
+        match self.read_cache.read(RecordKey::Tag(name.clone(), tag.clone())).await? {
+            CachedRecord::Tag(target) => Ok(target.digest),
             _ => Err(Error::ManifestUnknown),
         }
     }
@@ -127,8 +128,8 @@ impl Registry {
             Reference::Digest(digest) => *digest,
             Reference::Tag(tag) => self.resolve(name, tag).await?,
         };
-        match self.facts.read(EntryKey::Manifest(name.clone(), digest)).await? {
-            Fact::Manifest(manifest) => Ok(manifest),
+        match self.read_cache.read(RecordKey::Manifest(name.clone(), digest)).await? {
+            CachedRecord::Manifest(manifest) => Ok(manifest),
             _ => Err(Error::ManifestUnknown),
         }
     }
@@ -171,15 +172,15 @@ impl Registry {
     /// deletion was completed meanwhile, and one that is under way has to begin again and finds
     /// everything. Where it does not, the manifest was deleted, and the push is done over.
     pub async fn put_manifest(&self, push: &Push<'_>) -> Result<Pushed, Error> {
-        let leased_at = entry::moment(self.store());
+        let leased_at = record::moment(self.store());
         let (leased, seen_tags) =
             tokio::join!(self.lease_references(push), self.look_at_tags(push));
         leased?;
         let mut seen_tags = seen_tags?;
         let deadline = self.leases.deadline(leased_at);
-        for attempt in 0..entry::ATTEMPTS_MAX {
+        for attempt in 0..record::ATTEMPTS_MAX {
             // Before the manifest is written: the tags rely on it being young.
-            let written_at = entry::moment(self.store());
+            let written_at = record::moment(self.store());
             let (alive, found, marked) = tokio::join!(
                 self.write_manifest(push, deadline),
                 self.write_tags_of(push, deadline),
@@ -197,7 +198,7 @@ impl Registry {
                 return Ok(Pushed { subject });
             }
         }
-        Err(entry::contended())
+        Err(record::contended())
     }
 
     /// Points the tags at the manifest. When the push is done over, what a tag holds by then was
@@ -233,26 +234,28 @@ impl Registry {
 
     /// Takes a lease on everything that the manifest names; says all that is missing.
     async fn lease_references(&self, push: &Push<'_>) -> Result<(), Error> {
-        let mut keys: Vec<(Digest, EntryKey)> = Vec::new();
+        let mut keys: Vec<(Digest, RecordKey)> = Vec::new();
         for blob in push.manifest.blobs() {
             if let AnyDigest::Known(digest) = &blob.digest {
-                keys.push((*digest, EntryKey::Link(push.name.clone(), *digest)));
+                keys.push((*digest, RecordKey::Link(push.name.clone(), *digest)));
             }
         }
         for child in push.manifest.children() {
             if let AnyDigest::Known(digest) = &child.digest {
-                keys.push((*digest, EntryKey::Manifest(push.name.clone(), *digest)));
+                keys.push((*digest, RecordKey::Manifest(push.name.clone(), *digest)));
             }
         }
         keys.sort_by_key(|(digest, _)| *digest);
         keys.dedup_by(|a, b| a.1 == b.1);
-        let lease = |(digest, key): (Digest, EntryKey)| async move {
-            let leased = match entry::look(self.store(), &key).await? {
+        let lease = |(digest, key): (Digest, RecordKey)| async move {
+            let leased = match record::look(self.store(), &key).await? {
                 Seen::Absent | Seen::Dead(_) => None,
-                Seen::Alive(entry) => entry::lease(self.store(), &self.leases, &key, entry).await?,
+                Seen::Alive(entry) => {
+                    record::lease(self.store(), &self.leases, &key, entry).await?
+                }
             };
             let sparse = match key {
-                EntryKey::Manifest(..) => self.policy.sparse_indexes,
+                RecordKey::Manifest(..) => self.policy.sparse_indexes,
                 _ => self.policy.sparse_images,
             };
             Ok::<_, Error>((leased.is_none() && !sparse).then_some(digest))
@@ -269,14 +272,14 @@ impl Registry {
             return Ok(Vec::new());
         }
         let look = |tag: &Tag| {
-            let key = EntryKey::Tag(push.name.clone(), tag.clone());
-            async move { entry::look(self.store(), &key).await }
+            let key = RecordKey::Tag(push.name.clone(), tag.clone());
+            async move { record::look(self.store(), &key).await }
         };
         let seen = concurrently(push.tags.iter().map(look).collect()).await?;
         for tag in &seen {
             let current = match tag {
                 Seen::Absent | Seen::Dead(_) => None,
-                Seen::Alive(entry) => Some(entry::decode::<TagTarget>(&entry.body)?.0.digest),
+                Seen::Alive(entry) => Some(record::decode::<TagTarget>(&entry.body)?.0.digest),
             };
             if !push.condition.holds(current.as_ref()) {
                 return Err(Error::PreconditionFailed);
@@ -288,42 +291,42 @@ impl Registry {
     /// Writes the manifest. One that is there already is always renewed: a deletion that read it
     /// before then fails and starts again, and cannot take the tags of this push with it.
     async fn write_manifest(&self, push: &Push<'_>, deadline: Deadline) -> Result<Alive, Error> {
-        let key = EntryKey::Manifest(push.name.clone(), push.digest);
-        let mut life = entry::nonce();
+        let key = RecordKey::Manifest(push.name.clone(), push.digest);
+        let mut life = record::nonce();
         let mut seen = Seen::Absent;
-        for _ in 0..entry::ATTEMPTS_MAX {
+        for _ in 0..record::ATTEMPTS_MAX {
             let body = body(push, &life);
             let lost =
-                match entry::write_over(self.store(), &key, &seen, &body, Some(deadline)).await? {
+                match record::write_over(self.store(), &key, &seen, &body, Some(deadline)).await? {
                     Written::Ours(version) => return Ok(Alive { life, version }),
                     Written::Lost(lost) => lost,
                 };
             if let Seen::Alive(entry) = &lost {
-                let found = entry::decode::<Header>(&entry.body)?.0.life;
+                let found = record::decode::<Header>(&entry.body)?.0.life;
                 if matches!(seen, Seen::Alive(_)) && found == life {
                     // Another push has renewed it since we looked, which is as good.
                     return Ok(Alive { life, version: entry.version.clone() });
                 }
                 life = found;
             } else {
-                life = entry::nonce();
+                life = record::nonce();
             }
             seen = lost;
         }
-        Err(entry::contended())
+        Err(record::contended())
     }
 
     /// Renews the manifest after everything that names it was written. `false` if it was deleted
     /// since it was seen alive.
     async fn outlived(&self, push: &Push<'_>, alive: Alive) -> Result<bool, Error> {
-        let key = EntryKey::Manifest(push.name.clone(), push.digest);
+        let key = RecordKey::Manifest(push.name.clone(), push.digest);
         let Alive { life, mut version } = alive;
         for renewed_by_another in [false, true] {
             let body = body(push, &life);
-            match entry::replace(self.store(), &key, &version, &body, None).await? {
+            match record::replace(self.store(), &key, &version, &body, None).await? {
                 Written::Ours(_) => return Ok(true),
                 Written::Lost(Seen::Alive(entry)) => {
-                    if entry::decode::<Header>(&entry.body)?.0.life != life {
+                    if record::decode::<Header>(&entry.body)?.0.life != life {
                         return Ok(false);
                     }
                     // The first one may have been renewed before our last write, this one was not.
@@ -341,10 +344,10 @@ impl Registry {
     /// Says which tags point at the manifest, before they do.
     async fn write_tags_of(&self, push: &Push<'_>, deadline: Deadline) -> Result<(), Error> {
         let write = |tag: &Tag| {
-            let key = EntryKey::TagOf(push.name.clone(), push.digest, tag.clone());
-            let body = entry::encode(&serde_json::Map::new(), &[]);
+            let key = RecordKey::TagIndex(push.name.clone(), push.digest, tag.clone());
+            let body = record::encode(&serde_json::Map::new(), &[]);
             let deadline = Some(deadline);
-            async move { entry::ensure(self.store(), &self.leases, &key, &body, deadline).await }
+            async move { record::ensure(self.store(), &self.leases, &key, &body, deadline).await }
         };
         let written: Vec<Ensured> = concurrently(push.tags.iter().map(write).collect()).await?;
         tracing::trace!(tags = written.len(), "reverse index written");
@@ -358,7 +361,7 @@ impl Registry {
         deadline: Deadline,
     ) -> Result<Option<Digest>, Error> {
         let Some(subject) = known_subject(push.manifest) else { return Ok(None) };
-        let key = EntryKey::Referrer(push.name.clone(), subject, push.digest);
+        let key = RecordKey::Referrer(push.name.clone(), subject, push.digest);
         let mut descriptor = serde_json::json!({
             "mediaType": push.manifest.media_type().as_str(),
             "digest": push.digest.to_string(),
@@ -370,8 +373,8 @@ impl Registry {
         if let Some(annotations) = push.manifest.annotations() {
             descriptor["annotations"] = serde_json::json!(annotations);
         }
-        let body = entry::encode(&Referrer { descriptor }, &[]);
-        entry::ensure(self.store(), &self.leases, &key, &body, Some(deadline)).await?;
+        let body = record::encode(&Referrer { descriptor }, &[]);
+        record::ensure(self.store(), &self.leases, &key, &body, Some(deadline)).await?;
         Ok(Some(subject))
     }
 
@@ -384,29 +387,29 @@ impl Registry {
         name: &RepositoryName,
         digest: &Digest,
     ) -> Result<(), Error> {
-        let key = EntryKey::Manifest(name.clone(), *digest);
-        for _ in 0..entry::ATTEMPTS_MAX {
-            let Some(record) = entry::read::<Header>(self.store(), &key).await? else {
+        let key = RecordKey::Manifest(name.clone(), *digest);
+        for _ in 0..record::ATTEMPTS_MAX {
+            let Some(record) = record::read::<Header>(self.store(), &key).await? else {
                 return Err(Error::ManifestUnknown);
             };
             self.delete_tags_of(name, digest).await?;
             if let Some(subject) = record.header.subject {
-                let referrer = EntryKey::Referrer(name.clone(), subject, *digest);
-                let seen = entry::look(self.store(), &referrer).await?;
-                entry::kill(self.store(), &referrer, seen, |_| Ok(true)).await?;
+                let referrer = RecordKey::Referrer(name.clone(), subject, *digest);
+                let seen = record::look(self.store(), &referrer).await?;
+                record::kill(self.store(), &referrer, seen, |_| Ok(true)).await?;
             }
             let version = &record.entry.version;
-            match entry::replace(self.store(), &key, version, &Bytes::new(), None).await? {
+            match record::replace(self.store(), &key, version, &Bytes::new(), None).await? {
                 Written::Ours(_) => return Ok(()),
                 Written::Lost(_) => {}
             }
         }
-        Err(entry::contended())
+        Err(record::contended())
     }
 
     /// The tags that point, or once pointed, at a manifest.
     async fn tags_of(&self, name: &RepositoryName, digest: &Digest) -> Result<Vec<Tag>, Error> {
-        let prefix = Prefix::TagsOf(name.clone(), *digest);
+        let prefix = Prefix::TagIndexes(name.clone(), *digest);
         let mut tags: Vec<Tag> = Vec::new();
         loop {
             // A deletion reads the store, never the cache.
@@ -425,11 +428,11 @@ impl Registry {
         let tags = self.tags_of(name, digest).await?;
         let mut deletions = Vec::with_capacity(tags.len());
         for tag in &tags {
-            let key = EntryKey::Tag(name.clone(), tag.clone());
+            let key = RecordKey::Tag(name.clone(), tag.clone());
             deletions.push(async move {
-                let seen = entry::look(self.store(), &key).await?;
-                entry::kill(self.store(), &key, seen, |entry| {
-                    Ok(entry::decode::<TagTarget>(&entry.body)?.0.digest == *digest)
+                let seen = record::look(self.store(), &key).await?;
+                record::kill(self.store(), &key, seen, |entry| {
+                    Ok(record::decode::<TagTarget>(&entry.body)?.0.digest == *digest)
                 })
                 .await
             });
@@ -449,7 +452,7 @@ fn body(push: &Push<'_>, life: &str) -> Bytes {
         subject: known_subject(manifest),
         life: life.to_owned(),
     };
-    entry::encode(&header, manifest.raw())
+    record::encode(&header, manifest.raw())
 }
 
 /// The image of a list that clients got which did not know lists.

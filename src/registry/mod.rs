@@ -5,17 +5,17 @@
 //! any two requests leaves garbage, never a wrong answer: bytes first, then what names them, and
 //! what the client asked for last.
 
-pub mod inventory;
 pub mod lease;
 pub mod uploads;
+pub mod usage;
 
 mod blobs;
 mod catalog;
-mod entry;
 mod error;
-mod facts;
 mod lists;
 mod manifests;
+mod read_cache;
+mod record;
 mod referrers;
 mod schema1;
 mod tags;
@@ -29,19 +29,19 @@ use tokio_util::task::TaskTracker;
 
 pub use blobs::{Blob, Content, MountSource};
 pub use error::Error;
-pub use facts::Caching;
 pub use lease::Leases;
 pub use lists::Page;
 pub use manifests::{Push, Pushed, StoredManifest, TagCondition};
+pub use read_cache::Caching;
 pub use referrers::ReferrersPage;
 
-use crate::cache::Cache;
-use crate::oci::schema1::SigningKey;
+use crate::docker_schema1::SigningKey;
 use crate::oci::{Negotiation, RepositoryName};
+use crate::shared_cache::Cache;
 use crate::store::ObjectStore;
 use crate::telemetry::metrics::Metrics;
-use facts::Facts;
-use uploads::Budget;
+use read_cache::ReadCache;
+use uploads::UploadMemory;
 
 /// Every bound of the registry, with its unit.
 #[derive(Clone, Debug)]
@@ -106,8 +106,8 @@ pub struct Registry {
     limits: Limits,
     policy: Policy,
     leases: Leases,
-    budget: Budget,
-    facts: Facts,
+    budget: UploadMemory,
+    read_cache: ReadCache,
     metrics: Metrics,
     tasks: TaskTracker,
     /// Signs what is converted to schema 1.
@@ -137,10 +137,22 @@ impl Registry {
         tasks: TaskTracker,
     ) -> Self {
         let Settings { caching, limits, policy, leases } = settings;
-        let budget = Budget::new(&limits, metrics.clone());
-        let facts = Facts::new(store, shared, leases, caching, metrics.clone(), tasks.clone());
-        let (store, schema1_key, marked) = (facts.watched(), None, Mutex::default());
-        Self { store, limits, policy, leases, budget, facts, metrics, tasks, schema1_key, marked }
+        let budget = UploadMemory::new(&limits, metrics.clone());
+        let read_cache =
+            ReadCache::new(store, shared, leases, caching, metrics.clone(), tasks.clone());
+        let (store, schema1_key, marked) = (read_cache.watched(), None, Mutex::default());
+        Self {
+            store,
+            limits,
+            policy,
+            leases,
+            budget,
+            read_cache,
+            metrics,
+            tasks,
+            schema1_key,
+            marked,
+        }
     }
 
     /// The bounds that this registry keeps.

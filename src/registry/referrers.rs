@@ -5,11 +5,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::entry;
 use super::lists::{Kept, walk};
+use super::record;
 use super::{Error, Page, Registry, concurrently};
 use crate::oci::{Digest, RepositoryName};
-use crate::store::{self, EntryKey, ObjectStore, Prefix};
+use crate::store::{self, ObjectStore, Prefix, RecordKey};
 
 /// The entry `r/`: the descriptor of a referrer, as the list shows it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -70,8 +70,8 @@ async fn load(
     let mut next = rows.last().filter(|_| more).map(cursor);
     let keys = rows.clone();
     let read = |referrer: Digest| async move {
-        let key = EntryKey::Referrer(name.clone(), *subject, referrer);
-        entry::read::<Referrer>(store, &key).await
+        let key = RecordKey::Referrer(name.clone(), *subject, referrer);
+        record::read::<Referrer>(store, &key).await
     };
     let found = concurrently(rows.into_iter().map(read).collect()).await?;
     let mut descriptors = Vec::with_capacity(found.len());
@@ -115,7 +115,7 @@ impl Registry {
                 descriptor.get("artifactType").and_then(serde_json::Value::as_str) == Some(wanted)
             })
         };
-        let page = self.facts.page(list, last, count, read).await?;
+        let page = self.read_cache.page(list, last, count, read).await?;
         let Unfiltered { mut descriptors, next } = page;
         descriptors.retain(wanted);
         Ok(ReferrersPage { descriptors, next })

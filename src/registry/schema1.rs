@@ -6,10 +6,10 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt as _;
 
-use super::entry;
 use super::manifests::StoredManifest;
+use super::record;
 use super::{Blob, Error, Registry};
-use crate::oci::schema1::{self, Declared, Signed, SigningKey, Source};
+use crate::docker_schema1::{self as schema1, Declared, Signed, SigningKey, Source};
 use crate::oci::{Algorithm, Digest, ManifestError, MediaType, Negotiation, RepositoryName, Tag};
 
 /// Bytes of a config that is read whole in order to convert an image.
@@ -55,7 +55,7 @@ impl Registry {
         let Some(key) = &self.schema1_key else { return Ok(Arc::clone(schema2)) };
         let source = Source::read(&schema2.bytes)?;
         let config = self.config(name, &source.config).await?;
-        let now = entry::moment(self.store());
+        let now = record::moment(self.store());
         let made = schema1::convert((name, tag), &source, &config, key, now)?;
         if made.has_empty_layer {
             self.ensure_empty_layer(name).await?;
@@ -95,7 +95,7 @@ impl Registry {
         match self.blob_for_push(name, &digest).await {
             Ok(_) => Ok(()),
             Err(Error::BlobUnknown) => {
-                let moment = entry::moment(self.store());
+                let moment = record::moment(self.store());
                 self.link_inline(name, &digest, &schema1::empty_layer(), moment).await?;
                 Ok(())
             }

@@ -3,10 +3,10 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::entry::{self, Seen, Written};
+use super::record::{self, Seen, Written};
 use super::{Error, Page, Registry};
 use crate::oci::{Digest, RepositoryName, Tag};
-use crate::store::{self, Deadline, EntryKey, Prefix};
+use crate::store::{self, Deadline, Prefix, RecordKey};
 
 /// The entry `t/`: what a tag points at.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,14 +50,14 @@ impl TagCondition {
 
 /// What the entry of a tag says.
 pub(super) fn cached_tag(body: &Bytes) -> Result<TagTarget, store::Error> {
-    entry::decode(body).map(|(target, _)| target).map_err(Error::into_store)
+    record::decode(body).map(|(target, _)| target).map_err(Error::into_store)
 }
 
 fn points_at(seen: &Seen) -> Result<Option<Digest>, Error> {
     match seen {
         Seen::Absent | Seen::Dead(_) => Ok(None),
         Seen::Alive(entry) => {
-            let (target, _) = entry::decode::<TagTarget>(&entry.body)?;
+            let (target, _) = record::decode::<TagTarget>(&entry.body)?;
             Ok(Some(target.digest))
         }
     }
@@ -67,7 +67,7 @@ fn points_at(seen: &Seen) -> Result<Option<Digest>, Error> {
 fn was_overwritten(now: &Seen) -> Result<bool, Error> {
     match now {
         Seen::Absent | Seen::Dead(_) => Ok(false),
-        Seen::Alive(entry) => Ok(entry::decode::<TagTarget>(&entry.body)?.0.unconditional),
+        Seen::Alive(entry) => Ok(record::decode::<TagTarget>(&entry.body)?.0.unconditional),
     }
 }
 
@@ -83,8 +83,8 @@ impl Registry {
         let page =
             self.page(list, last.unwrap_or_default(), count, |rest| rest.parse().ok()).await?;
         if page.rows.is_empty() && !page.more {
-            let marker = EntryKey::Repository(name.clone());
-            let known = entry::look(self.store(), &marker).await?;
+            let marker = RecordKey::Repository(name.clone());
+            let known = record::look(self.store(), &marker).await?;
             if !matches!(known, Seen::Alive(_)) {
                 return Err(Error::NameUnknown);
             }
@@ -109,15 +109,15 @@ impl Registry {
         seen: Option<Seen>,
         deadline: Deadline,
     ) -> Result<(), Error> {
-        let key = EntryKey::Tag(name.clone(), tag.clone());
-        let body = entry::encode(target, &[]);
+        let key = RecordKey::Tag(name.clone(), tag.clone());
+        let body = record::encode(target, &[]);
         let mut looked = seen.is_some();
         let mut seen = seen.unwrap_or(Seen::Absent);
-        for _ in 0..entry::ATTEMPTS_MAX {
+        for _ in 0..record::ATTEMPTS_MAX {
             if !condition.holds(points_at(&seen)?.as_ref()) {
                 return Err(Error::PreconditionFailed);
             }
-            match entry::write_over(self.store(), &key, &seen, &body, Some(deadline)).await? {
+            match record::write_over(self.store(), &key, &seen, &body, Some(deadline)).await? {
                 Written::Ours(_) => return Ok(()),
                 Written::Lost(now) if looked && target.unconditional && was_overwritten(&now)? => {
                     return Ok(());
@@ -126,7 +126,7 @@ impl Registry {
             }
             looked = true;
         }
-        Err(entry::contended())
+        Err(record::contended())
     }
 
     /// Removes a tag. The manifest stays.
@@ -136,14 +136,14 @@ impl Registry {
         tag: &Tag,
         condition: &TagCondition,
     ) -> Result<(), Error> {
-        let key = EntryKey::Tag(name.clone(), tag.clone());
-        let seen = entry::look(self.store(), &key).await?;
+        let key = RecordKey::Tag(name.clone(), tag.clone());
+        let seen = record::look(self.store(), &key).await?;
         if !matches!(seen, Seen::Alive(_)) {
             let unmet = *condition != TagCondition::None && !condition.holds(None);
             return Err(if unmet { Error::PreconditionFailed } else { Error::ManifestUnknown });
         }
-        let killed = entry::kill(self.store(), &key, seen, |entry| {
-            let (target, _) = entry::decode::<TagTarget>(&entry.body)?;
+        let killed = record::kill(self.store(), &key, seen, |entry| {
+            let (target, _) = record::decode::<TagTarget>(&entry.body)?;
             if condition.holds(Some(&target.digest)) {
                 Ok(true)
             } else {

@@ -2,7 +2,7 @@
 //!
 //! # Guarantees
 //!
-//! Every implementation promises the following, and `tests/it/store_suite.rs` holds each of them
+//! Every implementation promises the following, and `tests/integration/store_suite.rs` holds each of them
 //! to it. The rest of the program relies on nothing else.
 //!
 //! 1. **Entries are linearizable registers.** A [`read`](ObjectStore::read) that starts after a
@@ -25,7 +25,6 @@
 //! 9. **An absent key is not an error of the store.** Only [`Error::NotFound`] may ever become a
 //!    404; every other failure is an outage.
 
-pub mod key;
 pub mod local;
 pub mod memory;
 pub mod s3;
@@ -42,8 +41,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::Stream;
 
+pub use crate::layout::{Kind, Location, Prefix, RecordKey};
 pub use error::Error;
-pub use key::{EntryKey, Kind, Location, Prefix};
 pub use probe::{Capabilities, ProbeReport, probe};
 
 /// What identifies one write of an entry (an `ETag` on S3).
@@ -63,7 +62,7 @@ pub struct Entry {
 
 /// One row of a listing. A size of zero means that the entry is dead.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Listed {
+pub struct ListedKey {
     /// The key, spelled whole.
     pub key: String,
     /// Bytes of the entry.
@@ -74,7 +73,7 @@ pub struct Listed {
 #[derive(Clone, Debug, Default)]
 pub struct Listing {
     /// Rows in ascending byte order of their keys, dead entries included.
-    pub rows: Vec<Listed>,
+    pub rows: Vec<ListedKey>,
     /// Whether more keys follow the last row.
     pub more: bool,
 }
@@ -123,7 +122,7 @@ pub struct PresignGet {
 #[async_trait]
 pub trait ObjectStore: Send + Sync + fmt::Debug {
     /// Reads an entry. [`Error::NotFound`] if it was never created.
-    async fn read(&self, key: &EntryKey) -> Result<Entry, Error>;
+    async fn read(&self, key: &RecordKey) -> Result<Entry, Error>;
 
     /// Writes an entry that must not exist (not even dead). [`Error::Conflict`] if it does.
     ///
@@ -131,7 +130,7 @@ pub trait ObjectStore: Send + Sync + fmt::Debug {
     /// with its own first attempt: callers compare nonces, see `registry::entry`.
     async fn create(
         &self,
-        key: &EntryKey,
+        key: &RecordKey,
         body: Bytes,
         deadline: Option<Deadline>,
     ) -> Result<Version, Error>;
@@ -140,7 +139,7 @@ pub trait ObjectStore: Send + Sync + fmt::Debug {
     /// another one or the entry does not exist. An empty body kills the entry.
     async fn replace(
         &self,
-        key: &EntryKey,
+        key: &RecordKey,
         expected: &Version,
         body: Bytes,
         deadline: Option<Deadline>,

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 
-use super::{Deadline, EntryKey, Error, Location, ObjectStore, Version};
+use super::{Deadline, Error, Location, ObjectStore, RecordKey, Version};
 use crate::oci::UploadId;
 
 /// How long ago the lease of the late write was taken: more than any two clocks differ.
@@ -91,7 +91,7 @@ pub async fn probe(store: &dyn ObjectStore) -> Result<ProbeReport, Error> {
 }
 
 async fn examine(store: &dyn ObjectStore) -> Result<Capabilities, Error> {
-    let key = EntryKey::Probe(UploadId::random());
+    let key = RecordKey::Probe(UploadId::random());
     let (create, version) = creates(store, &key).await?;
     let refuses_stale = refuses_stale(store, &key).await?;
     let checksum = checks_digests(store).await?;
@@ -107,7 +107,7 @@ async fn examine(store: &dyn ObjectStore) -> Result<Capabilities, Error> {
 }
 
 /// Three calls: two writers at once, and one after them.
-async fn creates(store: &dyn ObjectStore, key: &EntryKey) -> Result<(bool, Version), Error> {
+async fn creates(store: &dyn ObjectStore, key: &RecordKey) -> Result<(bool, Version), Error> {
     let create = |body: &'static [u8]| store.create(key, Bytes::from_static(body), None);
     let (first, second) = tokio::join!(create(b"first"), create(b"second"));
     let third = create(b"third").await;
@@ -127,7 +127,7 @@ async fn creates(store: &dyn ObjectStore, key: &EntryKey) -> Result<(bool, Versi
 }
 
 /// One call.
-async fn refuses_stale(store: &dyn ObjectStore, key: &EntryKey) -> Result<bool, Error> {
+async fn refuses_stale(store: &dyn ObjectStore, key: &RecordKey) -> Result<bool, Error> {
     let stale = Version(STALE_VERSION.to_owned());
     match store.replace(key, &stale, Bytes::from_static(b"stale"), None).await {
         Ok(_) => Ok(false),
@@ -139,7 +139,7 @@ async fn refuses_stale(store: &dyn ObjectStore, key: &EntryKey) -> Result<bool, 
 /// Two calls. The second one also shows that the store tells us what is absent: S3 answers 403
 /// instead of 404 to those who may not list the bucket, and every miss would look like an outage.
 async fn checks_digests(store: &dyn ObjectStore) -> Result<bool, Error> {
-    let location = Location::unused(store.now());
+    let location = Location::new_unique(store.now());
     match store.put_bytes(&location, Bytes::from_static(b"probe"), Some([0; 32])).await {
         Ok(()) => {
             store.delete_bytes(&location).await?;
@@ -157,7 +157,7 @@ async fn checks_digests(store: &dyn ObjectStore) -> Result<bool, Error> {
 /// One call. Returns the version that the entry has afterwards.
 async fn refuses_late(
     store: &dyn ObjectStore,
-    key: &EntryKey,
+    key: &RecordKey,
     version: Version,
 ) -> Result<(bool, Version), Error> {
     let long_ago = store.now().checked_sub(LATE_BY).unwrap_or(SystemTime::UNIX_EPOCH);

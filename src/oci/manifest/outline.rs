@@ -15,11 +15,11 @@ const DEPTH_MAX: usize = 100;
 
 /// What can be said about a manifest before its type is known.
 #[derive(Debug, Default)]
-pub(in crate::oci) struct Outline<'a> {
+pub(crate) struct Outline<'a> {
     /// `schemaVersion`
-    pub(in crate::oci) schema_version: Option<u64>,
+    pub(crate) schema_version: Option<u64>,
     /// `mediaType`
-    pub(in crate::oci) media_type: Option<String>,
+    pub(crate) media_type: Option<String>,
     keys: HashSet<Key<'a>>,
 }
 
@@ -30,7 +30,7 @@ struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
 
 impl<'a> Outline<'a> {
     /// Reads a whole document, and nothing after it.
-    pub(in crate::oci) fn read(text: &'a str) -> Result<Self, serde_json::Error> {
+    pub(crate) fn read(text: &'a str) -> Result<Self, serde_json::Error> {
         let mut deserializer = serde_json::Deserializer::from_str(text);
         let outline = deserializer.deserialize_map(OutlineVisitor)?;
         deserializer.end()?;
@@ -38,7 +38,7 @@ impl<'a> Outline<'a> {
     }
 
     /// Whether the manifest has this key, with whatever value.
-    pub(in crate::oci) fn has(&self, key: &str) -> bool {
+    pub(crate) fn has(&self, key: &str) -> bool {
         self.keys.contains(&Key(Cow::Borrowed(key)))
     }
 }

@@ -8,21 +8,21 @@ use futures_util::StreamExt;
 use tracing::Instrument as _;
 
 use super::parts;
-use super::receive::{Receiver, Stop};
 use super::session::Hashes;
+use super::writer::{Stop, UploadWriter};
 use super::{Chunk, UploadAddress, delete, receiving};
 use crate::oci::Digest;
 use crate::registry::blobs::Published;
-use crate::registry::entry::{self, Ended};
+use crate::registry::record::{self, Ended};
 use crate::registry::{Blob, Error, Registry};
-use crate::store::{self, EntryKey, Location, ObjectStore, Part, Version};
+use crate::store::{self, Location, ObjectStore, Part, RecordKey, Version};
 
 fn mismatch(expected: Digest, actual: Digest) -> Error {
     Error::DigestMismatch { expected: Box::new(expected), actual: Box::new(actual) }
 }
 
 /// Compares what can be compared before the bytes are made whole.
-fn compare(receiver: &Receiver<'_>, digests: &[Digest]) -> Result<(), Error> {
+fn compare(receiver: &UploadWriter<'_>, digests: &[Digest]) -> Result<(), Error> {
     for expected in digests {
         let actual = match receiver.hashes.digest(expected.algorithm()) {
             Some(actual) => actual,
@@ -43,7 +43,7 @@ impl Registry {
     /// Receives the last chunk and commits.
     pub(super) async fn finish_once(
         &self,
-        receiver: &mut Receiver<'_>,
+        receiver: &mut UploadWriter<'_>,
         chunk: &mut Chunk<'_>,
         digests: &[Digest],
     ) -> Result<Blob, Stop> {
@@ -73,7 +73,7 @@ impl Registry {
                     Ok(None) => {}
                     // The same for one that has ended, perhaps by this very request.
                     Ok(Some(_)) | Err(Error::UploadUnknown) => {
-                        return Err(Stop::NotNew(receiver.buffer.split().freeze()));
+                        return Err(Stop::SessionExists(receiver.buffer.split().freeze()));
                     }
                     Err(error) => return Err(error.into()),
                 }
@@ -95,17 +95,17 @@ impl Registry {
     /// A blob that fits into one request to the store.
     async fn commit_small(
         &self,
-        receiver: &mut Receiver<'_>,
+        receiver: &mut UploadWriter<'_>,
         digests: &[Digest],
     ) -> Result<Blob, Error> {
-        let leased_at = entry::moment(self.store());
+        let leased_at = record::moment(self.store());
         let name = &receiver.upload().repository;
         let bytes = receiver.buffer.split().freeze();
         let size = bytes.len() as u64;
         let digest = &digests[0];
         let published = if bytes.len() <= self.limits.inline_bytes_max {
             let (blob, commit) = self.link_inline(name, digest, &bytes, leased_at).await?;
-            self.metrics.upload_commits.add_one((commit,));
+            self.metrics.upload_commits.inc((commit,));
             Published { blob, surplus: None }
         } else {
             let location = receiver.put_whole(bytes).await?;
@@ -117,7 +117,7 @@ impl Registry {
     /// A blob whose parts are on their way to the store.
     async fn commit_parts(
         &self,
-        receiver: &mut Receiver<'_>,
+        receiver: &mut UploadWriter<'_>,
         digests: &[Digest],
     ) -> Result<Blob, Stop> {
         if !receiver.buffer.is_empty() && !receiver.buffer_is_durable() {
@@ -139,7 +139,7 @@ impl Registry {
     /// Goes on with a commit that another request began: everything it needs is in the session.
     pub(super) async fn resume_commit(
         &self,
-        mut receiver: Receiver<'_>,
+        mut receiver: UploadWriter<'_>,
         digests: &[Digest],
     ) -> Result<Blob, Error> {
         let committing = tracing::info_span!(target: "traces", "upload.commit", resumed = true);
@@ -153,7 +153,7 @@ impl Registry {
 
     async fn complete(
         &self,
-        receiver: &mut Receiver<'_>,
+        receiver: &mut UploadWriter<'_>,
         tail: Bytes,
         digests: &[Digest],
     ) -> Result<Blob, Error> {
@@ -230,7 +230,7 @@ impl Registry {
     }
 
     /// Ends a session whose content is not what the client said it is.
-    async fn discard(&self, receiver: &mut Receiver<'_>) {
+    async fn discard(&self, receiver: &mut UploadWriter<'_>) {
         if let Ok(Some((location, multipart))) = receiver.session.multipart() {
             self.abort_later(location, multipart);
         }
@@ -245,12 +245,12 @@ impl Registry {
 
     /// Ends a session. False unless it certainly is as it was read, and has ended by this.
     async fn end_session(&self, upload: &UploadAddress, version: Version) -> bool {
-        end(self.store(), &EntryKey::Upload(upload.id), &version).await
+        end(self.store(), &RecordKey::Upload(upload.id), &version).await
     }
 
     /// The blob is there; that its session ends, and that bytes go which nobody needs, does not
     /// have to be waited for.
-    pub(super) fn end_later(&self, receiver: &mut Receiver<'_>, published: Published) -> Blob {
+    pub(super) fn end_later(&self, receiver: &mut UploadWriter<'_>, published: Published) -> Blob {
         let Published { blob, surplus } = published;
         let (store, key) = (self.store.clone(), receiver.key());
         let (version, carried) = (receiver.version.take(), receiver.carried.take());
@@ -273,8 +273,8 @@ impl Registry {
     }
 }
 
-async fn end(store: &dyn ObjectStore, key: &EntryKey, version: &Version) -> bool {
-    match entry::end(store, key, version).await {
+async fn end(store: &dyn ObjectStore, key: &RecordKey, version: &Version) -> bool {
+    match record::end(store, key, version).await {
         Ok(ended) => matches!(ended, Ended::Here),
         Err(error) => {
             tracing::debug!(%key, %error, "an ended session remains until it is collected");

@@ -4,13 +4,13 @@
 //! creates its entry. The digest is compared before anything names the bytes, and committing copies
 //! nothing.
 
-mod budget;
+mod buffer_pool;
 mod commit;
+mod memory;
 mod parts;
-mod receive;
 mod session;
-mod spare;
-mod staged;
+mod single_object;
+mod writer;
 
 use std::pin::Pin;
 
@@ -18,15 +18,15 @@ use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream};
 use tracing::{Instrument as _, Span};
 
-use super::entry::{self, Ended};
+use super::record::{self, Ended};
 use super::{Blob, Error, Registry};
 use crate::oci::{Algorithm, Digest, RepositoryName, UploadId};
-use crate::store::{self, EntryKey, Location, MultipartId, ObjectStore};
+use crate::store::{self, Location, MultipartId, ObjectStore, RecordKey};
 use crate::telemetry::metrics::Commit;
-use receive::{Receiver, Stop};
 use session::Hashes;
+use writer::{Stop, UploadWriter};
 
-pub(super) use budget::Budget;
+pub(super) use memory::UploadMemory;
 pub use parts::{PART_BYTES_MIN, part_bytes};
 pub use session::Session;
 
@@ -114,7 +114,7 @@ impl Registry {
             match receive_chunk(&mut receiver, &mut chunk).await {
                 Ok(offset) => return Ok(offset),
                 Err(Stop::Failed(error)) => return Err(error),
-                Err(Stop::NotNew(bytes)) => {
+                Err(Stop::SessionExists(bytes)) => {
                     unread(chunk.body, bytes);
                     may_be_new = false;
                 }
@@ -132,7 +132,7 @@ impl Registry {
     ) -> Result<Blob, Error> {
         let finished = self.finish_with(upload, chunk, digests).await;
         if let Err(Error::DigestMismatch { .. }) = &finished {
-            self.metrics.upload_commits.add_one((Commit::DigestMismatch,));
+            self.metrics.upload_commits.inc((Commit::DigestMismatch,));
         }
         finished
     }
@@ -162,7 +162,7 @@ impl Registry {
             match self.finish_once(&mut receiver, &mut chunk, digests).await {
                 Ok(blob) => return Ok(blob),
                 Err(Stop::Failed(error)) => return Err(error),
-                Err(Stop::NotNew(bytes)) => {
+                Err(Stop::SessionExists(bytes)) => {
                     unread(chunk.body, bytes);
                     may_be_new = false;
                 }
@@ -196,12 +196,12 @@ impl Registry {
     /// Ends a session without a blob. Its bytes are freed.
     pub async fn cancel(&self, upload: &UploadAddress) -> Result<(), Error> {
         self.cancel_once(upload).await?;
-        self.metrics.upload_commits.add_one((Commit::Aborted,));
+        self.metrics.upload_commits.inc((Commit::Aborted,));
         Ok(())
     }
 
     async fn cancel_once(&self, upload: &UploadAddress) -> Result<(), Error> {
-        let key = EntryKey::Upload(upload.id);
+        let key = RecordKey::Upload(upload.id);
         let Some(loaded) = self.load_session(upload).await? else {
             if upload.new.is_none() {
                 return Err(Error::UploadUnknown);
@@ -216,7 +216,7 @@ impl Registry {
         if !loaded.session.committing.is_empty() {
             return Err(Error::UploadUnknown);
         }
-        let ended = entry::end(self.store(), &key, &loaded.version).await?;
+        let ended = record::end(self.store(), &key, &loaded.version).await?;
         if matches!(ended, Ended::Not) {
             return Err(Error::Busy("the upload goes on".to_owned()));
         }
@@ -253,15 +253,17 @@ impl Registry {
         range: Option<(u64, u64)>,
         may_be_new: bool,
         digests: &[Digest],
-    ) -> Result<Receiver<'a>, Error> {
+    ) -> Result<UploadWriter<'a>, Error> {
         let begins = range.map(|(first, _)| first);
         let new = upload.new.filter(|_| may_be_new && matches!(begins, None | Some(0)));
         let mut receiver = if let Some(new) = new {
-            Receiver::new_session(self, upload, first_hashes(new.algorithm, digests))
+            UploadWriter::new_session(self, upload, first_hashes(new.algorithm, digests))
         } else {
             match self.load_within_budget(upload).await? {
-                Some((loaded, reserved)) => Receiver::continuing(self, upload, loaded, reserved)?,
-                None if upload.new.is_some() => Receiver::new_session(
+                Some((loaded, reserved)) => {
+                    UploadWriter::continuing(self, upload, loaded, reserved)?
+                }
+                None if upload.new.is_some() => UploadWriter::new_session(
                     self,
                     upload,
                     first_hashes(upload.new.and_then(|new| new.algorithm), digests),
@@ -329,7 +331,10 @@ fn receiving() -> Span {
 }
 
 /// Takes in one chunk and makes it durable.
-async fn receive_chunk(receiver: &mut Receiver<'_>, chunk: &mut Chunk<'_>) -> Result<u64, Stop> {
+async fn receive_chunk(
+    receiver: &mut UploadWriter<'_>,
+    chunk: &mut Chunk<'_>,
+) -> Result<u64, Stop> {
     let expected = chunk.expected();
     let before = receiver.received;
     let interrupted = receiver.receive(chunk.body, expected).instrument(receiving()).await?;

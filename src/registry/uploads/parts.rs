@@ -21,7 +21,7 @@ pub(super) async fn send(
 ) -> Result<Part, Error> {
     let begun = Instant::now();
     let part = store.put_part(location, upload, number, bytes).await?;
-    metrics.upload_part_duration.took((), begun.elapsed());
+    metrics.upload_part_duration.observe((), begun.elapsed());
     metrics.upload_part_bytes.had((), part.size);
     Ok(part)
 }

@@ -9,15 +9,15 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::oci::{Algorithm, Digest, Hasher, RepositoryName};
-use crate::registry::entry;
+use crate::registry::record;
 use crate::registry::{Error, Registry};
-use crate::store::{self, EntryKey, Location, MultipartId, Part, Version};
+use crate::store::{self, Location, MultipartId, Part, RecordKey, Version};
 use tracing::Instrument as _;
 
 use super::UploadAddress;
-use super::budget::Reserved;
+use super::memory::Reservation;
 use super::parts::part_bytes_min;
-use super::receive::UNRESERVED_BYTES_MAX;
+use super::writer::UNRESERVED_BYTES_MAX;
 
 /// The header of the entry `u/<id>`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -158,7 +158,7 @@ impl Session {
 
     /// Reads the header and the tail of a session entry. Never panics, whatever the bytes.
     pub fn decode(body: &Bytes) -> Result<(Self, Bytes), Error> {
-        let (session, tail) = entry::decode::<Self>(body)?;
+        let (session, tail) = record::decode::<Self>(body)?;
         let in_parts = session
             .parts
             .iter()
@@ -207,7 +207,7 @@ impl Session {
     /// The body of the entry at this moment.
     pub(super) fn encode(&mut self, hashes: &Hashes, tail: &[u8]) -> Bytes {
         self.hashes = hashes.save();
-        entry::encode(self, tail)
+        record::encode(self, tail)
     }
 
     /// Whether this session began with the bytes at this location.
@@ -253,8 +253,8 @@ impl Registry {
     pub(super) async fn load_within_budget(
         &self,
         upload: &UploadAddress,
-    ) -> Result<Option<(Loaded, Option<Reserved>)>, Error> {
-        let mut waited: Option<Reserved> = None;
+    ) -> Result<Option<(Loaded, Option<Reservation>)>, Error> {
+        let mut waited: Option<Reservation> = None;
         loop {
             let Some(loaded) = self.load_session(upload).await? else { return Ok(None) };
             if loaded.tail.len() <= UNRESERVED_BYTES_MAX {
@@ -281,11 +281,11 @@ impl Registry {
         upload: &UploadAddress,
     ) -> Result<Option<Loaded>, Error> {
         let loading = tracing::info_span!(target: "traces", "session.load");
-        let key = EntryKey::Upload(upload.id);
-        match entry::look(self.store(), &key).instrument(loading).await? {
-            entry::Seen::Absent => Ok(None),
-            entry::Seen::Dead(_) => Err(Error::UploadUnknown),
-            entry::Seen::Alive(entry) => {
+        let key = RecordKey::Upload(upload.id);
+        match record::look(self.store(), &key).instrument(loading).await? {
+            record::Seen::Absent => Ok(None),
+            record::Seen::Dead(_) => Err(Error::UploadUnknown),
+            record::Seen::Alive(entry) => {
                 let (session, tail) = Session::decode(&entry.body)?;
                 if !session.belongs_to(upload) {
                     return Err(Error::UploadUnknown);

@@ -13,11 +13,11 @@
 //! folder is synced; only then is it acknowledged. Entries are committed by redb. One process has
 //! the folder at a time: redb locks its file, and the lock goes with the process.
 
-mod entries;
-mod folder;
-mod ledger;
+mod database;
+mod files;
 mod parts;
-mod pieces;
+mod reader;
+mod records;
 
 use std::io;
 use std::ops::Range;
@@ -30,14 +30,14 @@ use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
-use self::entries::Entries;
-use self::folder::{Folder, Incoming, sync_parent};
-use self::ledger::Condition;
+use self::database::Condition;
+use self::files::{Folder, Incoming, sync_parent};
 use self::parts::{Parts, parent, remove};
-use self::pieces::Pieces;
+use self::reader::Pieces;
+use self::records::Entries;
 use super::{
-    ByteStream, Deadline, Entry, EntryKey, Error, Listing, Location, MultipartId, ObjectStore,
-    Part, Prefix, PresignGet, Version,
+    ByteStream, Deadline, Entry, Error, Listing, Location, MultipartId, ObjectStore, Part, Prefix,
+    PresignGet, RecordKey, Version,
 };
 
 /// Why a folder cannot be used.
@@ -157,14 +157,14 @@ impl Local {
 
 #[async_trait]
 impl ObjectStore for Local {
-    async fn read(&self, key: &EntryKey) -> Result<Entry, Error> {
+    async fn read(&self, key: &RecordKey) -> Result<Entry, Error> {
         let (ledger, key) = (self.entries.ledger(), key.to_string());
         in_background(move || ledger.read(&key)).await
     }
 
     async fn create(
         &self,
-        key: &EntryKey,
+        key: &RecordKey,
         body: Bytes,
         deadline: Option<Deadline>,
     ) -> Result<Version, Error> {
@@ -173,7 +173,7 @@ impl ObjectStore for Local {
 
     async fn replace(
         &self,
-        key: &EntryKey,
+        key: &RecordKey,
         expected: &Version,
         body: Bytes,
         deadline: Option<Deadline>,

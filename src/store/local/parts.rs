@@ -11,7 +11,7 @@ use std::sync::{PoisonError, RwLock};
 
 use uuid::Uuid;
 
-use super::folder::{Folder, Incoming, sync_folder, sync_parent, unless_absent};
+use super::files::{Folder, Incoming, sync_folder, sync_parent, unless_absent};
 use super::io_error;
 use crate::store::{Error, Location, MultipartId, Part};
 

@@ -19,8 +19,8 @@ use futures_util::stream;
 use self::faults::{Faults, Strike};
 use self::state::{Condition, State};
 use super::{
-    ByteStream, Deadline, Entry, EntryKey, Error, Listing, Location, MultipartId, ObjectStore,
-    Part, Prefix, PresignGet, Version,
+    ByteStream, Deadline, Entry, Error, Listing, Location, MultipartId, ObjectStore, Part, Prefix,
+    PresignGet, RecordKey, Version,
 };
 
 pub use calls::{Calls, Operation};
@@ -119,7 +119,7 @@ impl Memory {
     }
 
     /// An entry as it is, past all faults and uncounted. `None` if it was never created.
-    pub fn entry(&self, key: &EntryKey) -> Option<Entry> {
+    pub fn entry(&self, key: &RecordKey) -> Option<Entry> {
         locked(&self.state).read(&key.to_string(), self.now()).ok()
     }
 
@@ -159,7 +159,7 @@ impl Memory {
 
 #[async_trait]
 impl ObjectStore for Memory {
-    async fn read(&self, key: &EntryKey) -> Result<Entry, Error> {
+    async fn read(&self, key: &RecordKey) -> Result<Entry, Error> {
         let key = key.to_string();
         let entry =
             self.perform(Operation::Read, &key, |state| state.read(&key, self.now())).await?;
@@ -172,7 +172,7 @@ impl ObjectStore for Memory {
 
     async fn create(
         &self,
-        key: &EntryKey,
+        key: &RecordKey,
         body: Bytes,
         deadline: Option<Deadline>,
     ) -> Result<Version, Error> {
@@ -185,7 +185,7 @@ impl ObjectStore for Memory {
 
     async fn replace(
         &self,
-        key: &EntryKey,
+        key: &RecordKey,
         expected: &Version,
         body: Bytes,
         deadline: Option<Deadline>,

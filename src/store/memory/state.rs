@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 
-use crate::store::{Deadline, Entry, Error, Listed, Listing, Part, Version};
+use crate::store::{Deadline, Entry, Error, ListedKey, Listing, Part, Version};
 
 #[derive(Debug, Default)]
 pub(super) struct State {
@@ -90,7 +90,7 @@ impl State {
             .entries
             .range::<str, _>((from, Bound::Unbounded))
             .take_while(|(key, _)| key.starts_with(prefix))
-            .map(|(key, written)| Listed { key: key.clone(), size: written.body.len() as u64 });
+            .map(|(key, written)| ListedKey { key: key.clone(), size: written.body.len() as u64 });
         let rows = below.by_ref().take(limit.clamp(1, 1_000)).collect();
         Listing { rows, more: below.next().is_some() }
     }

@@ -6,16 +6,16 @@
 
 #![expect(clippy::disallowed_types, reason = "this is the room that speaks to S3")]
 
-mod bytes;
-mod counted;
+mod blobs;
 mod credentials;
-mod dated;
-mod failure;
+mod deadline;
+mod error;
+mod http_client;
+mod metrics;
 mod multipart;
 mod presign;
 mod settings;
 mod trace;
-mod transport;
 
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -43,13 +43,13 @@ use base64::prelude::BASE64_STANDARD;
 use md5::{Digest as _, Md5};
 use tracing::Span;
 
-use self::bytes::crc32;
+use self::blobs::crc32;
+use self::http_client::Transport;
 use self::presign::{Presigner, Remembering};
 pub use self::settings::{Checksum, Settings};
-use self::transport::Transport;
 use super::{
-    ByteStream, Deadline, Entry, EntryKey, Error, Listed, Listing, Location, MultipartId,
-    ObjectStore, Part, Prefix, PresignGet, Version,
+    ByteStream, Deadline, Entry, Error, ListedKey, Listing, Location, MultipartId, ObjectStore,
+    Part, Prefix, PresignGet, RecordKey, Version,
 };
 use crate::telemetry::metrics::{Metrics, PresignKey};
 
@@ -130,7 +130,7 @@ impl S3 {
         })
     }
 
-    fn entry_key(&self, key: &EntryKey) -> String {
+    fn entry_key(&self, key: &RecordKey) -> String {
         format!("{}{key}", self.root)
     }
 
@@ -141,7 +141,7 @@ impl S3 {
     /// Writes an entry if `condition` holds.
     async fn write(
         &self,
-        key: &EntryKey,
+        key: &RecordKey,
         condition: Condition<'_>,
         body: Bytes,
         deadline: Option<Deadline>,
@@ -212,7 +212,7 @@ async fn write_undated(
     body: Bytes,
 ) -> Result<Version, Error> {
     let request = request.body(SdkBytes::from(body)).customize().disable_payload_signing();
-    let output = trace::sent(span, request.send()).await.map_err(|error| failure::of(&error))?;
+    let output = trace::sent(span, request.send()).await.map_err(|error| error::of(&error))?;
     output.e_tag.map(Version).ok_or_else(|| Error::Refused(NO_ETAG.to_owned()))
 }
 
@@ -315,7 +315,7 @@ async fn entry(output: GetObjectOutput, date: &StoreDate) -> Result<Entry, Error
     let written = SystemTime::try_from(written).map_err(|_| lacks("possible Last-Modified"))?;
     let age = date.since(written).ok_or_else(|| lacks("Date"))?;
     let body = output.body.collect().await;
-    let body = body.map_err(|error| Error::Unavailable(failure::chain(&error)))?.into_bytes();
+    let body = body.map_err(|error| Error::Unavailable(error::chain(&error)))?.into_bytes();
     if body.len() as u64 != size {
         return Err(Error::Unavailable(format!("{} of {size} bytes arrived", body.len())));
     }
@@ -324,19 +324,19 @@ async fn entry(output: GetObjectOutput, date: &StoreDate) -> Result<Entry, Error
 
 #[async_trait]
 impl ObjectStore for S3 {
-    async fn read(&self, key: &EntryKey) -> Result<Entry, Error> {
+    async fn read(&self, key: &RecordKey) -> Result<Entry, Error> {
         let date = StoreDate::default();
         let key = self.entry_key(key);
         let span = trace::call("GetObject", &self.bucket, &key);
         let request = self.client.get_object().bucket(&self.bucket).key(key);
         let request = request.customize().interceptor(date.clone());
         let output = trace::sent(span, request.send()).await;
-        entry(output.map_err(|error| failure::of(&error))?, &date).await
+        entry(output.map_err(|error| error::of(&error))?, &date).await
     }
 
     async fn create(
         &self,
-        key: &EntryKey,
+        key: &RecordKey,
         body: Bytes,
         deadline: Option<Deadline>,
     ) -> Result<Version, Error> {
@@ -345,7 +345,7 @@ impl ObjectStore for S3 {
 
     async fn replace(
         &self,
-        key: &EntryKey,
+        key: &RecordKey,
         expected: &Version,
         body: Bytes,
         deadline: Option<Deadline>,
@@ -368,16 +368,15 @@ impl ObjectStore for S3 {
             .prefix(&prefix)
             .set_start_after(after.map(|after| format!("{prefix}{after}")))
             .max_keys(i32::try_from(limit).unwrap_or(i32::MAX));
-        let output =
-            trace::sent(span, request.send()).await.map_err(|error| failure::of(&error))?;
+        let output = trace::sent(span, request.send()).await.map_err(|error| error::of(&error))?;
         let more = output.is_truncated.unwrap_or_default();
-        let rows: Option<Vec<Listed>> = output
+        let rows: Option<Vec<ListedKey>> = output
             .contents
             .unwrap_or_default()
             .into_iter()
             .map(|object| {
                 let key = object.key?.strip_prefix(&self.root)?.to_owned();
-                Some(Listed { key, size: u64::try_from(object.size?).ok()? })
+                Some(ListedKey { key, size: u64::try_from(object.size?).ok()? })
             })
             .collect();
         let strange = || Error::Refused("a listing that was not asked for".to_owned());
@@ -411,7 +410,7 @@ impl ObjectStore for S3 {
         let span = trace::call("DeleteObject", &self.bucket, &key);
         let request = self.client.delete_object().bucket(&self.bucket).key(key);
         let sent = trace::sent(span, request.send()).await;
-        match sent.map_err(|error| failure::of(&error)) {
+        match sent.map_err(|error| error::of(&error)) {
             Ok(_) | Err(Error::NotFound) => Ok(()),
             Err(error) => Err(error),
         }
@@ -426,13 +425,13 @@ impl ObjectStore for S3 {
         let validity = validity(dated, valid_for)?;
         let key = self.bytes_key(location);
         if let Some(url) = self.presigner.sign(&key, dated, valid_for) {
-            self.metrics.presigned.add_one((PresignKey::Cached,));
+            self.metrics.presigned.inc((PresignKey::Cached,));
             return Ok(Some(url));
         }
         let request = self.public.get_object().bucket(&self.bucket).key(&key);
         let signed = request.response_content_type(BYTES_MEDIA_TYPE).presigned(validity).await;
-        let url = signed.map_err(|error| failure::of(&error))?.uri().to_owned();
-        self.metrics.presigned.add_one((PresignKey::Derived,));
+        let url = signed.map_err(|error| error::of(&error))?.uri().to_owned();
+        self.metrics.presigned.inc((PresignKey::Derived,));
         self.presigner.learn(&url, &key, dated, valid_for, self.now());
         Ok(Some(url))
     }

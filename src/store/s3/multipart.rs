@@ -11,8 +11,8 @@ use aws_sdk_s3::primitives::ByteStream as SdkBytes;
 use aws_sdk_s3::types::{ChecksumAlgorithm, CompletedMultipartUpload, CompletedPart};
 use bytes::Bytes;
 
-use super::bytes::crc32;
-use super::failure::{self, Refusal};
+use super::blobs::crc32;
+use super::error::{self, Refusal};
 use super::{Checksum, Error, Location, MultipartId, Part, S3, trace};
 
 /// S3 may take minutes to put ten thousand parts together, and stores on a file system copy them.
@@ -31,8 +31,7 @@ impl S3 {
         let span = trace::call("CreateMultipartUpload", &self.bucket, &key);
         let request = self.client.create_multipart_upload().bucket(&self.bucket).key(key);
         let request = request.set_checksum_algorithm(algorithm);
-        let output =
-            trace::sent(span, request.send()).await.map_err(|error| failure::of(&error))?;
+        let output = trace::sent(span, request.send()).await.map_err(|error| error::of(&error))?;
         output
             .upload_id
             .map(MultipartId)
@@ -104,7 +103,7 @@ impl S3 {
                 }
                 Err(meaning(&error))
             }
-            Err(error) => Err(failure::of(&error)),
+            Err(error) => Err(error::of(&error)),
         }
     }
 
@@ -118,8 +117,8 @@ impl S3 {
         let request = self.client.abort_multipart_upload().bucket(&self.bucket);
         match trace::sent(span, request.key(key).upload_id(&id.0).send()).await {
             Ok(_) => Ok(()),
-            Err(error) if failure::refusal(&error).as_ref().is_some_and(is_gone) => Ok(()),
-            Err(error) => Err(failure::of(&error)),
+            Err(error) if error::refusal(&error).as_ref().is_some_and(is_gone) => Ok(()),
+            Err(error) => Err(error::of(&error)),
         }
     }
 
@@ -135,8 +134,8 @@ impl S3 {
         let request = self.client.list_parts().bucket(&self.bucket).key(key).upload_id(&id.0);
         match trace::sent(span, request.max_parts(1).send()).await {
             Ok(_) => Ok(true),
-            Err(error) if failure::refusal(&error).as_ref().is_some_and(is_gone) => Ok(false),
-            Err(error) => Err(failure::of(&error)),
+            Err(error) if error::refusal(&error).as_ref().is_some_and(is_gone) => Ok(false),
+            Err(error) => Err(error::of(&error)),
         }
     }
 
@@ -149,9 +148,9 @@ impl S3 {
             Ok(output) => Ok(output.content_length.and_then(|size| u64::try_from(size).ok())),
             // An answer to HEAD has no body, so this 404 cannot say what it means. Whoever meant
             // it, the completion that we ask about stays a failure.
-            Err(error) => match failure::refusal(&error) {
+            Err(error) => match error::refusal(&error) {
                 Some(Refusal { status: 404, .. }) => Ok(None),
-                Some(_) | None => Err(failure::of(&error)),
+                Some(_) | None => Err(error::of(&error)),
             },
         }
     }
@@ -160,7 +159,7 @@ impl S3 {
 /// Whether a completion that failed may have happened: its answer was lost, or an earlier one was
 /// and the upload has turned into an object since.
 fn is_uncertain(error: &SdkError<CompleteMultipartUploadError, HttpResponse>) -> bool {
-    match failure::refusal(error) {
+    match error::refusal(error) {
         Some(refusal) => is_gone(&refusal) || matches!(refusal.meaning(), Error::Unavailable(_)),
         None => !matches!(error, SdkError::ConstructionFailure(_)),
     }
@@ -175,10 +174,10 @@ fn meaning<E>(error: &SdkError<E, HttpResponse>) -> Error
 where
     E: StdError + ProvideErrorMetadata + Send + Sync + 'static,
 {
-    if failure::refusal(error).as_ref().is_some_and(is_gone) {
+    if error::refusal(error).as_ref().is_some_and(is_gone) {
         Error::NotFound
     } else {
-        failure::of(error)
+        error::of(error)
     }
 }
 

@@ -1,4 +1,4 @@
-use super::failure::Refusal;
+use super::error::Refusal;
 use super::*;
 
 pub(super) fn settings() -> Settings {

@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderName};
 use tracing::field::Empty;
 use tracing::{Instrument as _, Span};
 
-use super::{Error, failure};
+use super::{Error, error};
 
 /// How the store calls a request, for whoever asks its operator about it.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-amz-request-id");
@@ -54,7 +54,7 @@ where
         if let Err(SdkError::ServiceError(service)) = &answer {
             span.record("http.response.status_code", service.raw().status().as_u16());
         }
-        ended(&span, &answer.as_ref().map_err(failure::of));
+        ended(&span, &answer.as_ref().map_err(error::of));
     }
     answer
 }

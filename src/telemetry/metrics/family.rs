@@ -141,7 +141,7 @@ impl<K: Kind, L: Labels> Family<K, L> {
 
 impl<L: Labels> Counter<L> {
     /// One more.
-    pub fn add_one(&self, labels: L) {
+    pub fn inc(&self, labels: L) {
         self.of(labels).inc();
     }
 }
@@ -160,12 +160,12 @@ impl<L: Labels> Gauge<L> {
     }
 
     /// It is so much more.
-    pub fn grow(&self, labels: L, by: i64) {
+    pub fn add(&self, labels: L, by: i64) {
         self.of(labels).add(by);
     }
 
     /// It is so much less.
-    pub fn shrink(&self, labels: L, by: i64) {
+    pub fn sub(&self, labels: L, by: i64) {
         self.of(labels).sub(by);
     }
 }
@@ -190,7 +190,7 @@ impl Gauge<(Namespace,)> {
 
 impl<L: Labels> Histogram<L> {
     /// It took so long.
-    pub fn took(&self, labels: L, duration: Duration) {
+    pub fn observe(&self, labels: L, duration: Duration) {
         self.of(labels).observe(duration.as_secs_f64());
     }
 

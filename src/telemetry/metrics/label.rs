@@ -12,7 +12,7 @@ pub trait Label: Copy + 'static {
     fn index(self) -> usize;
 
     /// Its text.
-    fn word(self) -> &'static str {
+    fn as_str(self) -> &'static str {
         Self::WORDS[self.index()]
     }
 }
@@ -146,7 +146,7 @@ mod tests {
             for b in [Three::X, Three::Y, Three::Z] {
                 for c in [Two::A, Two::B] {
                     let index = (a, b, c).index();
-                    assert_eq!(words(All::SETS, index), [a.word(), b.word(), c.word()]);
+                    assert_eq!(words(All::SETS, index), [a.as_str(), b.as_str(), c.as_str()]);
                     seen.push(index);
                 }
             }

@@ -346,7 +346,7 @@ label! {
 
 label! {
     /// A file that is read again when it changes.
-    pub WatchedFile as "file" {
+    pub ReloadedFileKind as "file" {
         /// Users and their passwords.
         Users => "users",
         /// The keys that verify tokens.

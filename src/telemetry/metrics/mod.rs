@@ -25,8 +25,8 @@ pub use self::family::{Counter, Family, Gauge, Histogram, Sum};
 pub use self::label::{Label, LabelSet, Labels};
 pub use self::labels::{
     AuthMethod, AuthReason, AuthResult, CacheLayer, CacheOperation, CacheResult, Cached, Commit,
-    ConditionalWrite, Method, Namespace, PresignKey, Route, S3Operation, S3Outcome, ServeMode,
-    ServeReason, Status, Survey, Version, WatchedFile,
+    ConditionalWrite, Method, Namespace, PresignKey, ReloadedFileKind, Route, S3Operation,
+    S3Outcome, ServeMode, ServeReason, Status, Survey, Version,
 };
 pub use self::reference::reference_markdown;
 pub use self::table::{Declared, Handles, TABLE, Unit};
@@ -85,14 +85,14 @@ impl Metrics {
 
     /// A survey of the bucket has ended.
     pub fn surveyed(&self, survey: Survey) {
-        self.inventory_runs.add_one((survey,));
+        self.inventory_runs.inc((survey,));
         if survey == Survey::Done {
             self.inventory_success.set((), now());
         }
     }
 
     /// A watched file was read, well or not.
-    pub fn read_file(&self, file: WatchedFile, good: bool) {
+    pub fn read_file(&self, file: ReloadedFileKind, good: bool) {
         self.config_good.set((file,), i64::from(good));
         if good {
             self.config_reloaded.set((file,), now());

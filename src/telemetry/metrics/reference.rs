@@ -73,7 +73,7 @@ pub fn reference_markdown() -> String {
         let labels: Vec<String> = row.labels.iter().map(|set| format!("`{}`", set.name)).collect();
         let alerts: Vec<String> = row.alerts.iter().map(|alert| format!("`{alert}`")).collect();
         let (labels, alerts) = (labels.join(", "), alerts.join(", "));
-        let (name, kind, unit, help) = (row.name, row.kind, row.unit.word(), row.help());
+        let (name, kind, unit, help) = (row.name, row.kind, row.unit.as_str(), row.help());
         writeln!(out, "| `{name}` | {kind}, {unit} | {labels} | {help} | {alerts} |")
             .expect("a string takes all");
     }

@@ -11,8 +11,8 @@ use super::family::{Counter, Counts, Gauge, Histogram, Kind, Levels, Spreads, Su
 use super::label::{LabelSet, Labels};
 use super::labels::{
     AuthMethod, AuthReason, AuthResult, CacheLayer, CacheOperation, CacheResult, Cached, Commit,
-    ConditionalWrite, Method, Namespace, PresignKey, Route, S3Operation, S3Outcome, ServeMode,
-    ServeReason, Status, Survey, Version, WatchedFile,
+    ConditionalWrite, Method, Namespace, PresignKey, ReloadedFileKind, Route, S3Operation,
+    S3Outcome, ServeMode, ServeReason, Status, Survey, Version,
 };
 
 /// What a value counts.
@@ -52,7 +52,7 @@ const BYTES: &[f64] = &[
 ];
 
 impl Unit {
-    pub(super) fn word(self) -> &'static str {
+    pub(super) fn as_str(self) -> &'static str {
         match self {
             Self::Count => "count",
             Self::Seconds => "seconds",
@@ -229,11 +229,11 @@ table! {
     build_info: Gauge<(Version,)> = Levels
         "longshore_build_info", Flag, ["LongshoreVersionsDiffer"];
     /// When a file that is watched was last read well.
-    config_reloaded: Gauge<(WatchedFile,)> = Levels
+    config_reloaded: Gauge<(ReloadedFileKind,)> = Levels
         "longshore_config_last_reload_timestamp_seconds", UnixSeconds, [];
     /// Whether the file could be used when it was last looked at after a change. If not, what was
     /// read before goes on to count.
-    config_good: Gauge<(WatchedFile,)> = Levels
+    config_good: Gauge<(ReloadedFileKind,)> = Levels
         "longshore_config_last_reload_successful", Flag, ["LongshoreReloadFailed"];
     /// When the certificate ends that the registry shows. Absent without TLS.
     tls_not_after: Gauge<()> = Levels

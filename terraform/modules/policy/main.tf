@@ -1,4 +1,4 @@
-# What Longshore may do: exactly what it does. tests/terraform/run reads the calls of src/store/s3 and
+# What Longshore may do: exactly what it does. tests/deploy/terraform/run reads the calls of src/store/s3 and
 # fails when a right is missing here, or one is here that no call needs.
 
 locals {

@@ -9,7 +9,7 @@ use clap::Args;
 use futures_util::StreamExt as _;
 use longshore::oci::{RepositoryName, Tag};
 use longshore::store::s3::{Checksum, S3, Settings};
-use longshore::store::{EntryKey, Location, ObjectStore, Part};
+use longshore::store::{Location, ObjectStore, Part, RecordKey};
 use longshore::telemetry::metrics::Metrics;
 use serde_json::json;
 use tokio::task::JoinSet;
@@ -148,9 +148,9 @@ pub(crate) async fn put(arguments: PutArguments) -> Result<String, Failure> {
             let mut seen = ByKind::default();
             for bytes in queue {
                 let begun = Instant::now();
-                let location = Location::unused(store.now());
+                let location = Location::new_unique(store.now());
                 match put_object(&store, &location, bytes, at_once).await {
-                    Ok(()) => seen.of("put").took(begun.elapsed()),
+                    Ok(()) => seen.of("put").observe(begun.elapsed()),
                     Err(error) => seen.of("put").failed(&error),
                 }
             }
@@ -177,7 +177,7 @@ pub(crate) async fn get(arguments: GetArguments) -> Result<String, Failure> {
     let GetArguments { place, mib, count } = arguments;
     let store = place.open(DIRECT_PREFIX).await?;
     let blob = Source::new(fresh_seed()).blob(0, mib * 1024 * 1024);
-    let location = Location::unused(store.now());
+    let location = Location::new_unique(store.now());
     put_object(&store, &location, parts(&blob, 16 * 1024 * 1024), 4).await?;
     let begun = Instant::now();
     let mut seen = ByKind::default();
@@ -189,7 +189,7 @@ pub(crate) async fn get(arguments: GetArguments) -> Result<String, Failure> {
             received += chunk?.len() as u64;
         }
         if received == blob.size {
-            seen.of("get").took(begun.elapsed());
+            seen.of("get").observe(begun.elapsed());
         } else {
             seen.of("get").failed(&format!("{received} bytes"));
         }
@@ -202,13 +202,13 @@ pub(crate) async fn get(arguments: GetArguments) -> Result<String, Failure> {
 pub(crate) async fn entries(arguments: EntriesArguments) -> Result<String, Failure> {
     let EntriesArguments { place, prefix, repository, like, count } = arguments;
     let store = place.open(&prefix).await?;
-    let key = |number: Option<u64>| -> Result<EntryKey, Failure> {
+    let key = |number: Option<u64>| -> Result<RecordKey, Failure> {
         let named = number.map(|number| format!("n{number:06}"));
         Ok(match (&like, named) {
-            (Some(like), None) => EntryKey::Tag(repository.clone(), like.clone()),
-            (Some(_), Some(tag)) => EntryKey::Tag(repository.clone(), tag.parse()?),
-            (None, None) => EntryKey::Repository(repository.clone()),
-            (None, Some(name)) => EntryKey::Repository(format!("{repository}/{name}").parse()?),
+            (Some(like), None) => RecordKey::Tag(repository.clone(), like.clone()),
+            (Some(_), Some(tag)) => RecordKey::Tag(repository.clone(), tag.parse()?),
+            (None, None) => RecordKey::Repository(repository.clone()),
+            (None, Some(name)) => RecordKey::Repository(format!("{repository}/{name}").parse()?),
         })
     };
     let body = store.read(&key(None)?).await?.body;

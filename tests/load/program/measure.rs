@@ -14,7 +14,7 @@ pub(crate) struct Seen {
 }
 
 impl Seen {
-    pub(crate) fn took(&mut self, duration: Duration) {
+    pub(crate) fn observe(&mut self, duration: Duration) {
         self.micros.push(u32::try_from(duration.as_micros()).unwrap_or(u32::MAX));
     }
 

@@ -194,7 +194,7 @@ impl World {
             match done {
                 Ok(sent) => {
                     requests += sent;
-                    seen.of(kind).took(begun.elapsed());
+                    seen.of(kind).observe(begun.elapsed());
                 }
                 Err(error) => seen.of(kind).failed(&error),
             }

@@ -69,7 +69,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<String, Failure> {
             while let Some(blob) = blobs.get(next.fetch_add(1, Ordering::Relaxed)) {
                 let begun = Instant::now();
                 match push(&mut connection, &repository, blob, way, &mut seen).await {
-                    Ok(()) => seen.of("push").took(begun.elapsed()),
+                    Ok(()) => seen.of("push").observe(begun.elapsed()),
                     Err(error) => seen.of("push").failed(&error),
                 }
             }
@@ -124,6 +124,6 @@ async fn push(
     let begun = Instant::now();
     let put = to.send(Method::PUT, &with_digest(&at, blob), &headers, rest).await?;
     put.expect(201, "PUT of a blob")?;
-    seen.of("commit").took(begun.elapsed());
+    seen.of("commit").observe(begun.elapsed());
     Ok(())
 }

@@ -177,7 +177,7 @@ impl Work {
                 continue;
             }
             match answer {
-                Ok(_) => seen.took(now - sent),
+                Ok(_) => seen.observe(now - sent),
                 Err(error) => seen.failed(&error),
             }
         }

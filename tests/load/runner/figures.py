@@ -183,7 +183,7 @@ class Bench:
                 peer = servers.distribution(program, program, minio, bucket, redis, PEER_REDIS[program])
                 others.append((label, peer))
             else:
-                self.left_out(f"{label}: {program} is not installed (tests/tools/install peers)")
+                self.left_out(f"{label}: {program} is not installed (tests/support/tools/install peers)")
         mine = images(ours, "--layer-bytes", 100_000)[0]
         for label, peer in others:
             v3 = label.startswith("distribution")

@@ -126,7 +126,7 @@ def pushes(profile):
 
 def run(path, logs):
     if not shutil.which("perf"):
-        raise RuntimeError("perf is not installed (tests/tools/install peers)")
+        raise RuntimeError("perf is not installed (tests/support/tools/install peers)")
     with Servers(logs) as servers:
         profile = Profile(servers)
         reads(profile)

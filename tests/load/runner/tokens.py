@@ -8,7 +8,7 @@ import urllib.request
 
 from processes import OTHER_CORE
 
-SERVE = os.path.join(os.path.dirname(__file__), "../../token-server/serve.py")
+SERVE = os.path.join(os.path.dirname(__file__), "../../support/token-server/serve.py")
 USER, PASSWORD = "load", "load-password"
 
 

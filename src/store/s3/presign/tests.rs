@@ -51,7 +51,7 @@ async fn urls_are_those_of_the_sdk() {
                 presigned(&store, &location(), options(moment())).await;
                 for second in 0..8 {
                     let options = options(moment() + Duration::from_secs(second));
-                    let location = Location::unused(options.dated);
+                    let location = Location::new_unique(options.dated);
                     let key = store.bytes_key(&location);
                     let ours = store.presigner.sign(&key, options.dated, options.valid_for);
                     let ours = ours.expect("it was learned");

@@ -1,0 +1,159 @@
+//! Blobs: pulled whole or in ranges, by redirect or through this process, and removed.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use axum::body::Body;
+use axum::response::Response;
+use http::header::{
+    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, LOCATION,
+};
+use http::{HeaderValue, StatusCode};
+
+use super::headers::{self, DOCKER_CONTENT_DIGEST, Precondition, Selection, value};
+use super::{Context, Error};
+use crate::oci::{Digest, ErrorCode, RepositoryName};
+use crate::registry::{Blob, Content};
+use crate::telemetry::metrics::{ServeMode, ServeReason};
+
+/// A blob never changes under its digest.
+const CACHE_FOREVER: &str = "max-age=31536000, immutable";
+
+/// Pulling blobs — end-2, `GET /v2/<name>/blobs/<digest>`.
+pub(super) async fn get(
+    cx: &Context,
+    name: &RepositoryName,
+    digest: &Digest,
+) -> Result<Response, Error> {
+    let blob = cx.api.registry.blob(name, digest).await?;
+    if let Some(answer) = conditional(cx, &blob)? {
+        return Ok(answer);
+    }
+    let serve = |mode, reason| cx.api.metrics.blob_serves.inc((mode, reason));
+    let (redirects, reason) = cx.api.settings.delivery.to(cx.client);
+    if redirects && let Some(url) = signed_url(cx, &blob).await? {
+        serve(ServeMode::Redirect, reason);
+        return Ok(redirect(&blob, &url));
+    }
+    let selection = headers::selection(&cx.headers, digest, blob.size);
+    let (status, range) = match selection {
+        Selection::Whole => (StatusCode::OK, 0..blob.size),
+        Selection::Part(range) => (StatusCode::PARTIAL_CONTENT, range),
+        Selection::Unsatisfiable => return Err(unsatisfiable(&blob)),
+    };
+    let bytes = cx.api.registry.open(&blob, Some(range.clone())).await?;
+    let mode = match status {
+        StatusCode::PARTIAL_CONTENT => ServeMode::Range,
+        _ => ServeMode::Proxy,
+    };
+    let reason = match blob.content {
+        Content::Inline(_) => ServeReason::Inline,
+        Content::Stored(_) if redirects => ServeReason::NoUrl,
+        Content::Stored(_) => reason,
+    };
+    serve(mode, reason);
+    let mut response = Response::new(Body::from_stream(bytes));
+    describe(&mut response, &blob);
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_LENGTH, (range.end - range.start).into());
+    if status == StatusCode::PARTIAL_CONTENT {
+        let of = format!("bytes {}-{}/{}", range.start, range.end - 1, blob.size);
+        response.headers_mut().insert(CONTENT_RANGE, value(&of));
+    }
+    Ok(response)
+}
+
+/// Checking if content exists in the registry — end-2, `HEAD /v2/<name>/blobs/<digest>`. Never a
+/// redirect: a URL that is signed for GET refuses HEAD.
+pub(super) async fn head(
+    cx: &Context,
+    name: &RepositoryName,
+    digest: &Digest,
+) -> Result<Response, Error> {
+    let blob = cx.api.registry.blob_for_push(name, digest).await?;
+    if let Some(answer) = conditional(cx, &blob)? {
+        return Ok(answer);
+    }
+    let mut response = Response::new(Body::empty());
+    describe(&mut response, &blob);
+    response.headers_mut().insert(CONTENT_LENGTH, blob.size.into());
+    Ok(response)
+}
+
+/// Deleting blobs — end-10, `DELETE /v2/<name>/blobs/<digest>`.
+pub(super) async fn delete(
+    cx: &Context,
+    name: &RepositoryName,
+    digest: &Digest,
+) -> Result<Response, Error> {
+    if !cx.api.settings.delete_blobs {
+        let message = "deleting blobs is switched off (blobs.delete)";
+        return Err(Error::not_allowed("GET, HEAD", message));
+    }
+    cx.api.registry.delete_blob(name, digest).await?;
+    Ok(accepted())
+}
+
+/// 202 without a body.
+pub(super) fn accepted() -> Response {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::ACCEPTED;
+    response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+    response
+}
+
+fn etag(digest: &Digest) -> HeaderValue {
+    value(&format!("\"{digest}\""))
+}
+
+fn describe(response: &mut Response, blob: &Blob) {
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+    headers.insert(DOCKER_CONTENT_DIGEST, value(&blob.digest.to_string()));
+    headers.insert(ETAG, etag(&blob.digest));
+    headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static(CACHE_FOREVER));
+}
+
+/// 304 or 412, where the conditions of the request demand it.
+fn conditional(cx: &Context, blob: &Blob) -> Result<Option<Response>, Error> {
+    match headers::precondition(&cx.headers, &blob.digest) {
+        Precondition::Holds => Ok(None),
+        Precondition::NotModified => {
+            let mut response = Response::new(Body::empty());
+            describe(&mut response, blob);
+            response.headers_mut().remove(CONTENT_TYPE);
+            *response.status_mut() = StatusCode::NOT_MODIFIED;
+            Ok(Some(response))
+        }
+        Precondition::Failed => {
+            let message = "the blob has another digest than If-Match names";
+            Err(Error::new(StatusCode::PRECONDITION_FAILED, ErrorCode::Denied, message))
+        }
+    }
+}
+
+fn unsatisfiable(blob: &Blob) -> Error {
+    let message = format!("the range lies outside the {} bytes of the blob", blob.size);
+    Error::new(StatusCode::RANGE_NOT_SATISFIABLE, ErrorCode::SizeInvalid, message)
+        .header(CONTENT_RANGE, value(&format!("bytes */{}", blob.size)))
+}
+
+/// The signature is dated to the beginning of a time step, so that the URL of a blob repeats and
+/// caches can hit; it is good for the step and the whole time to live after it.
+async fn signed_url(cx: &Context, blob: &Blob) -> Result<Option<String>, Error> {
+    let step = cx.api.settings.redirect_step.as_secs().max(1);
+    let now = cx.api.clock.now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let dated = SystemTime::UNIX_EPOCH + Duration::from_secs(now - now % step);
+    let valid_for = cx.api.settings.redirect_ttl + Duration::from_secs(step);
+    Ok(cx.api.registry.redirect(blob, dated, valid_for).await?)
+}
+
+fn redirect(blob: &Blob, url: &str) -> Response {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::TEMPORARY_REDIRECT;
+    let headers = response.headers_mut();
+    headers.insert(LOCATION, value(url));
+    headers.insert(DOCKER_CONTENT_DIGEST, value(&blob.digest.to_string()));
+    headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+    response
+}

@@ -1,0 +1,233 @@
+//! What the client sees when something is wrong: the envelope of the distribution-spec.
+//!
+//! This is the only place where an error becomes a status. What the client reads and what the log
+//! says are different texts: the cause of a failure is for the log.
+
+#![deny(clippy::wildcard_enum_match_arm)]
+
+use axum::body::Body;
+use axum::response::{IntoResponse, Response};
+use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, VARY, WWW_AUTHENTICATE};
+use http::{HeaderName, HeaderValue, StatusCode};
+use serde_json::{Value, json};
+
+use super::access_log::chain;
+use super::endpoint::RouteError;
+use super::headers::value;
+use crate::auth::Denied;
+use crate::docker_schema1 as schema1;
+use crate::oci::{DigestError, ErrorCode, ManifestError, ReferenceError};
+use crate::registry;
+
+/// After how many seconds a client may come back when we are too busy or the store is away.
+const RETRY_AFTER_SECONDS: &str = "5";
+
+/// An answer that is an error.
+#[derive(Debug)]
+pub struct Error {
+    status: StatusCode,
+    errors: Vec<(ErrorCode, String, Option<Value>)>,
+    headers: Vec<(HeaderName, HeaderValue)>,
+    cause: Option<String>,
+}
+
+/// The cause of a failure, carried by the response to the one place that logs it.
+#[derive(Clone, Debug)]
+pub struct Cause(pub String);
+
+impl Error {
+    pub(super) fn new(status: StatusCode, code: ErrorCode, message: impl Into<String>) -> Self {
+        let errors = vec![(code, message.into(), None)];
+        Self { status, errors, headers: Vec::new(), cause: None }
+    }
+
+    pub(super) fn detail(mut self, detail: Value) -> Self {
+        if let Some(first) = self.errors.first_mut() {
+            first.2 = Some(detail);
+        }
+        self
+    }
+
+    pub(super) fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.push((name, value));
+        self
+    }
+
+    pub(super) fn digest(error: &DigestError) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, ErrorCode::DigestInvalid, error.to_string())
+    }
+
+    pub(super) fn unsupported(status: StatusCode, message: impl Into<String>) -> Self {
+        Self::new(status, ErrorCode::Unsupported, message)
+    }
+
+    /// The caller is known, and may not do this.
+    pub(super) fn forbidden(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, ErrorCode::Denied, message)
+    }
+
+    /// 405, which has to say what is allowed instead (RFC 9110, 15.5.6).
+    pub(super) fn not_allowed(allowed: &str, message: impl Into<String>) -> Self {
+        Self::unsupported(StatusCode::METHOD_NOT_ALLOWED, message).header(ALLOW, value(allowed))
+    }
+
+    fn unavailable(message: &str, cause: String) -> Self {
+        let mut error = Self::new(StatusCode::SERVICE_UNAVAILABLE, ErrorCode::Unavailable, message)
+            .header(RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_SECONDS));
+        error.cause = Some(cause);
+        error
+    }
+
+    /// A failure of ours that no part of the program has a name for.
+    pub(super) fn unexpected(cause: String) -> Self {
+        let mut error = Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            ErrorCode::Unknown,
+            "the request could not be carried out",
+        );
+        error.cause = Some(cause);
+        error
+    }
+}
+
+impl IntoResponse for Error {
+    fn into_response(self) -> Response {
+        let errors: Vec<Value> = self
+            .errors
+            .into_iter()
+            .map(|(code, message, detail)| {
+                let mut error = json!({ "code": code.as_str(), "message": message });
+                if let Some(detail) = detail {
+                    error["detail"] = detail;
+                }
+                error
+            })
+            .collect();
+        let body = json!({ "errors": errors }).to_string();
+        let mut response = Response::new(Body::from(body));
+        *response.status_mut() = self.status;
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        for (name, value) in self.headers {
+            headers.insert(name, value);
+        }
+        if let Some(cause) = self.cause {
+            response.extensions_mut().insert(Cause(cause));
+        }
+        response
+    }
+}
+
+impl From<registry::Error> for Error {
+    fn from(error: registry::Error) -> Self {
+        use registry::Error as Registry;
+        let message = error.to_string();
+        match error {
+            Registry::BlobUnknown => {
+                Self::new(StatusCode::NOT_FOUND, ErrorCode::BlobUnknown, message)
+            }
+            Registry::ManifestUnknown => {
+                Self::new(StatusCode::NOT_FOUND, ErrorCode::ManifestUnknown, message)
+            }
+            Registry::NotAcceptable { .. } => {
+                Self::new(StatusCode::NOT_FOUND, ErrorCode::ManifestUnknown, message)
+                    .header(VARY, HeaderValue::from_static("Accept"))
+            }
+            Registry::NameUnknown => {
+                Self::new(StatusCode::NOT_FOUND, ErrorCode::NameUnknown, message)
+            }
+            Registry::UploadUnknown => {
+                Self::new(StatusCode::NOT_FOUND, ErrorCode::BlobUploadUnknown, message)
+            }
+            Registry::OutOfOrder { .. } => {
+                let status = StatusCode::RANGE_NOT_SATISFIABLE;
+                Self::new(status, ErrorCode::BlobUploadInvalid, message)
+            }
+            Registry::SizeMismatch => {
+                Self::new(StatusCode::BAD_REQUEST, ErrorCode::SizeInvalid, message)
+            }
+            Registry::DigestMismatch { .. } => {
+                Self::new(StatusCode::BAD_REQUEST, ErrorCode::DigestInvalid, message)
+            }
+            Registry::Interrupted(_) => {
+                Self::new(StatusCode::BAD_REQUEST, ErrorCode::BlobUploadInvalid, message)
+            }
+            Registry::TooLarge(_) => {
+                Self::new(StatusCode::PAYLOAD_TOO_LARGE, ErrorCode::SizeInvalid, message)
+            }
+            Registry::Manifest(ManifestError::Unsupported(_)) => {
+                Self::unsupported(StatusCode::BAD_REQUEST, message)
+            }
+            Registry::Manifest(ManifestError::Invalid(_)) => {
+                Self::new(StatusCode::BAD_REQUEST, ErrorCode::ManifestInvalid, message)
+            }
+            Registry::Schema1(error) => {
+                let code = match error {
+                    schema1::Error::Invalid(_) => ErrorCode::ManifestInvalid,
+                    schema1::Error::Unverified(_) => ErrorCode::ManifestUnverified,
+                    schema1::Error::Name(_) => ErrorCode::NameInvalid,
+                };
+                Self::new(StatusCode::BAD_REQUEST, code, message)
+            }
+            Registry::ReferencesMissing(digests) => Self {
+                status: StatusCode::BAD_REQUEST,
+                errors: digests
+                    .into_iter()
+                    .map(|digest| {
+                        let message = "the manifest names content that is not here".to_owned();
+                        let detail = json!({ "digest": digest.to_string() });
+                        (ErrorCode::ManifestBlobUnknown, message, Some(detail))
+                    })
+                    .collect(),
+                headers: Vec::new(),
+                cause: None,
+            },
+            Registry::PreconditionFailed => {
+                Self::new(StatusCode::PRECONDITION_FAILED, ErrorCode::Denied, message)
+            }
+            Registry::Busy(_) => Self::unavailable("too busy, try again later", message),
+            Registry::Unavailable(ref source) => {
+                Self::unavailable("storage is unavailable, try again later", chain(source))
+            }
+        }
+    }
+}
+
+impl From<RouteError> for Error {
+    fn from(error: RouteError) -> Self {
+        let message = error.to_string();
+        match error {
+            RouteError::Unknown => Self::unsupported(StatusCode::NOT_FOUND, message),
+            RouteError::Method { allowed } => Self::not_allowed(allowed, message),
+            RouteError::Path | RouteError::Name(_) => {
+                Self::new(StatusCode::BAD_REQUEST, ErrorCode::NameInvalid, message)
+            }
+            RouteError::Digest(error) | RouteError::Reference(ReferenceError::Digest(error)) => {
+                Self::digest(&error)
+            }
+            RouteError::Reference(ReferenceError::Tag(_)) => {
+                Self::new(StatusCode::BAD_REQUEST, ErrorCode::ManifestInvalid, message)
+            }
+            RouteError::Upload => {
+                Self::new(StatusCode::NOT_FOUND, ErrorCode::BlobUploadUnknown, message)
+            }
+        }
+    }
+}
+
+impl From<Denied> for Error {
+    fn from(denied: Denied) -> Self {
+        let message = denied.to_string();
+        match denied {
+            Denied::Unauthenticated { challenge, .. } => {
+                Self::new(StatusCode::UNAUTHORIZED, ErrorCode::Unauthorized, message)
+                    .header(WWW_AUTHENTICATE, value(&challenge))
+            }
+            Denied::Forbidden { .. } => Self::forbidden(message),
+            Denied::TooManyAttempts => {
+                Self::new(StatusCode::TOO_MANY_REQUESTS, ErrorCode::TooManyRequests, message)
+                    .header(RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_SECONDS))
+            }
+        }
+    }
+}

@@ -1,0 +1,228 @@
+//! Uploads: started, mounted, continued, ended.
+
+use axum::body::Body;
+use axum::response::Response;
+use http::header::{CONTENT_LENGTH, CONTENT_RANGE, LOCATION, RANGE};
+use http::{HeaderMap, HeaderValue, StatusCode};
+
+use super::blobs::accepted;
+use super::body::RequestBody;
+use super::headers::{
+    ContentRangeError, DOCKER_CONTENT_DIGEST, DOCKER_UPLOAD_UUID, content_range, text, value,
+};
+use super::query::Query;
+use super::{Context, Error};
+use crate::oci::{Algorithm, Digest, ErrorCode, RepositoryName, UploadId};
+use crate::registry::uploads::{Chunk, NewSession, UploadAddress};
+use crate::registry::{self, Blob, MountSource};
+use crate::telemetry::metrics::Commit;
+
+/// The query key by which the location of a new session says that it is one.
+const NEW: &str = "new";
+/// The query key by which a client announces the algorithm of the digest (end-4c).
+const DIGEST_ALGORITHM: &str = "digest-algorithm";
+
+/// Pushing blobs — end-4a, end-4b, end-4c, end-11, `POST /v2/<name>/blobs/uploads/`.
+pub(super) async fn start(
+    cx: &Context,
+    name: &RepositoryName,
+    from: Option<RepositoryName>,
+    body: &mut RequestBody,
+) -> Result<Response, Error> {
+    let query = Query::of(&cx.uri);
+    if let Some(blob) = mount(cx, name, from, &query).await? {
+        cx.api.metrics.upload_commits.inc((Commit::Mounted,));
+        return Ok(created(name, &blob));
+    }
+    let digests = digests(&query)?;
+    if !digests.is_empty() {
+        let blob = cx.api.registry.put_blob(name, &digests, chunk(None, body)).await?;
+        return Ok(created(name, &blob));
+    }
+    let algorithm = query.one(DIGEST_ALGORITHM).map(str::parse::<Algorithm>).transpose();
+    let algorithm = algorithm.map_err(|error| Error::digest(&error))?;
+    let upload = UploadAddress {
+        repository: name.clone(),
+        subject: cx.caller.subject(),
+        id: UploadId::random(),
+        new: Some(NewSession { algorithm }),
+    };
+    let mut response = accepted();
+    position(response.headers_mut(), &upload, 0);
+    Ok(response)
+}
+
+/// Mounting a blob from another repository — end-11. What cannot be mounted is uploaded: whether
+/// it is missing, misspelled or not for this caller to read.
+async fn mount(
+    cx: &Context,
+    name: &RepositoryName,
+    from: Option<RepositoryName>,
+    query: &Query<'_>,
+) -> Result<Option<Blob>, Error> {
+    let Some(digest) = query.one("mount").and_then(|digest| digest.parse::<Digest>().ok()) else {
+        return Ok(None);
+    };
+    let source = match from {
+        Some(from) if cx.may_pull(&from) => MountSource::Named(from),
+        None if query.one("from").is_none() => MountSource::Any,
+        Some(_) | None => return Ok(None),
+    };
+    Ok(cx.api.registry.mount(name, &source, &digest, &|name| cx.may_pull(name)).await?)
+}
+
+/// Pushing a blob in chunks — end-5, `PATCH <location>`.
+pub(super) async fn patch(
+    cx: &Context,
+    name: RepositoryName,
+    id: UploadId,
+    body: &mut RequestBody,
+) -> Result<Response, Error> {
+    let upload = address(cx, name, id);
+    let range = range(cx, body)?;
+    let appended = cx.api.registry.append(&upload, chunk(range, body)).await;
+    let offset = appended.map_err(|error| in_session(error, &upload))?;
+    let mut response = accepted();
+    position(response.headers_mut(), &upload.begun(), offset);
+    Ok(response)
+}
+
+/// Closing the session — end-6, `PUT <location>?digest=<digest>`, with or without a last chunk.
+pub(super) async fn put(
+    cx: &Context,
+    name: RepositoryName,
+    id: UploadId,
+    body: &mut RequestBody,
+) -> Result<Response, Error> {
+    let upload = address(cx, name, id);
+    let range = range(cx, body)?;
+    let digests = digests(&Query::of(&cx.uri))?;
+    if digests.is_empty() {
+        let message = "a digest has to close the upload";
+        return Err(Error::new(StatusCode::BAD_REQUEST, ErrorCode::DigestInvalid, message));
+    }
+    let finished = cx.api.registry.finish(&upload, chunk(range, body), &digests).await;
+    let blob = finished.map_err(|error| in_session(error, &upload))?;
+    // What an earlier request has finished was not read again.
+    body.read_on().await;
+    Ok(created(&upload.repository, &blob))
+}
+
+/// Resuming an upload — end-13, `GET <location>`.
+pub(super) async fn status(
+    cx: &Context,
+    name: RepositoryName,
+    id: UploadId,
+) -> Result<Response, Error> {
+    let upload = address(cx, name, id);
+    let offset = cx.api.registry.upload_offset(&upload).await?;
+    let mut response = no_content();
+    let upload = if offset > 0 { upload.begun() } else { upload };
+    position(response.headers_mut(), &upload, offset);
+    Ok(response)
+}
+
+/// Cancelling an upload — end-14, `DELETE <location>`.
+pub(super) async fn cancel(
+    cx: &Context,
+    name: RepositoryName,
+    id: UploadId,
+) -> Result<Response, Error> {
+    let upload = address(cx, name, id);
+    cx.api.registry.cancel(&upload).await?;
+    let mut response = no_content();
+    response.headers_mut().insert(DOCKER_UPLOAD_UUID, value(&id.to_string()));
+    Ok(response)
+}
+
+fn address(cx: &Context, repository: RepositoryName, id: UploadId) -> UploadAddress {
+    let query = Query::of(&cx.uri);
+    let new = query.one(NEW).map(|_| NewSession {
+        algorithm: query.one(DIGEST_ALGORITHM).and_then(|name| name.parse().ok()),
+    });
+    UploadAddress { repository, subject: cx.caller.subject(), id, new }
+}
+
+fn chunk(range: Option<(u64, u64)>, body: &mut RequestBody) -> Chunk<'_> {
+    Chunk { range, length: body.length, body: &mut body.chunks }
+}
+
+/// What the content has to hash to: every `digest` of the query.
+fn digests(query: &Query<'_>) -> Result<Vec<Digest>, Error> {
+    query
+        .all("digest")
+        .map(str::parse)
+        .collect::<Result<_, _>>()
+        .map_err(|error| Error::digest(&error))
+}
+
+/// The `Content-Range` of the request, compared with its `Content-Length`.
+fn range(cx: &Context, body: &RequestBody) -> Result<Option<(u64, u64)>, Error> {
+    // A final PUT without a body may repeat the range of nothing; there is nothing to place.
+    let length = body.length;
+    let Some(header) = text(&cx.headers, &CONTENT_RANGE).filter(|_| length != Some(0)) else {
+        return Ok(None);
+    };
+    let (first, last) = content_range(header).map_err(|error| match error {
+        ContentRangeError::Malformed => {
+            let message = "Content-Range must be <first>-<last>";
+            Error::new(StatusCode::BAD_REQUEST, ErrorCode::BlobUploadInvalid, message)
+        }
+        ContentRangeError::Reversed => {
+            let message = "Content-Range ends before it begins";
+            let status = StatusCode::RANGE_NOT_SATISFIABLE;
+            Error::new(status, ErrorCode::BlobUploadInvalid, message)
+        }
+    })?;
+    if length.is_some_and(|length| length != (last - first).saturating_add(1)) {
+        return Err(registry::Error::SizeMismatch.into());
+    }
+    Ok(Some((first, last)))
+}
+
+/// An error of a session that goes on says where it stands.
+fn in_session(error: registry::Error, upload: &UploadAddress) -> Error {
+    let registry::Error::OutOfOrder { offset } = error else { return error.into() };
+    let mut headers = HeaderMap::new();
+    position(&mut headers, &upload.begun(), offset);
+    let mut error = Error::from(error);
+    for (name, value) in headers {
+        if let Some(name) = name {
+            error = error.header(name, value);
+        }
+    }
+    error
+}
+
+/// Where a session is and how far it got. The end of the range is that of its last byte; a session
+/// without bytes says `0-0`, because old clients cannot read anything else.
+fn position(headers: &mut HeaderMap, upload: &UploadAddress, offset: u64) {
+    let mut location = format!("/v2/{}/blobs/uploads/{}", upload.repository, upload.id);
+    if let Some(new) = upload.new {
+        location.push_str("?new=1");
+        if let Some(algorithm) = new.algorithm {
+            location.push_str("&digest-algorithm=");
+            location.push_str(algorithm.as_str());
+        }
+    }
+    headers.insert(LOCATION, value(&location));
+    headers.insert(RANGE, value(&format!("0-{}", offset.saturating_sub(1))));
+    headers.insert(DOCKER_UPLOAD_UUID, value(&upload.id.to_string()));
+}
+
+/// 201 for a blob that is there now.
+fn created(name: &RepositoryName, blob: &Blob) -> Response {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::CREATED;
+    let headers = response.headers_mut();
+    headers.insert(LOCATION, value(&format!("/v2/{name}/blobs/{}", blob.digest)));
+    headers.insert(DOCKER_CONTENT_DIGEST, value(&blob.digest.to_string()));
+    headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+    response
+}
+
+fn no_content() -> Response {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    response
+}

@@ -1,0 +1,137 @@
+//! Logins and rules: who is let in, and to what.
+//!
+//! These registries always run in this process over memory: their settings are what is tested.
+
+mod create_only;
+mod explain;
+mod issuer;
+mod passwords;
+mod permissions;
+mod reasons;
+mod secrets;
+mod sessions;
+mod tls;
+mod tokens;
+mod visibility;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use longshore::config::{self, Settings, Sources};
+use longshore::store::memory::Memory;
+use tempfile::TempDir;
+
+use crate::support::App;
+use crate::support::http::{Reply, Request};
+
+/// The cheapest that bcrypt knows: these tests are about what comes of an answer.
+const COST: u32 = 4;
+
+/// A folder for the files of a registry, and the registry.
+struct Guarded {
+    app: App,
+    folder: TempDir,
+}
+
+impl std::ops::Deref for Guarded {
+    type Target = App;
+
+    fn deref(&self) -> &App {
+        &self.app
+    }
+}
+
+/// The settings that a file with this text makes. `{folder}` in it stands for the folder.
+fn settings(folder: &Path, text: &str) -> Settings {
+    let text = text.replace("{folder}", &folder.display().to_string());
+    let file = Some(("longshore.toml".into(), text));
+    config::load(&Sources { file, ..Sources::default() })
+        .unwrap_or_else(|errors| panic!("{errors}"))
+}
+
+/// A registry whose users all have their name, with `-pw` after it, as their password.
+async fn with_passwords(users: &[&str], text: &str) -> Guarded {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let users: Vec<(&str, String)> = users.iter().map(|user| (*user, password(user))).collect();
+    write_users(&folder.path().join("users"), &users);
+    let text = format!("access.htpasswd_file = '{{folder}}/users'\n{text}");
+    let settings = settings(folder.path(), &text);
+    Guarded { app: App::over_memory(Arc::new(Memory::new()), settings).await, folder }
+}
+
+fn password(user: &str) -> String {
+    format!("{user}-pw")
+}
+
+fn write_users(path: &Path, users: &[(&str, String)]) {
+    let line = |(user, password): &(&str, String)| {
+        format!("{user}:{}\n", bcrypt::hash(password, COST).expect("a hash"))
+    };
+    replace(path, &users.iter().map(line).collect::<String>());
+}
+
+/// As editors and Kubernetes do it: the file is never there in half.
+fn replace(path: &Path, contents: &str) {
+    let new = path.with_extension("new");
+    std::fs::write(&new, contents).expect("the folder can be written");
+    std::fs::rename(&new, path).expect("the file can be replaced");
+}
+
+/// Long enough for a change of a file to be noticed.
+async fn noticed() {
+    tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
+}
+
+fn basic_header(user: &str, password: &str) -> String {
+    format!("Basic {}", STANDARD.encode(format!("{user}:{password}")))
+}
+
+/// A way to say who asks.
+trait As: Sized {
+    fn basic(self, user: &str, password: &str) -> Self;
+    fn user(self, user: &str) -> Self;
+    fn bearer(self, token: &str) -> Self;
+}
+
+impl As for Request<'_> {
+    fn basic(self, user: &str, password: &str) -> Self {
+        self.header("authorization", basic_header(user, password))
+    }
+
+    fn user(self, user: &str) -> Self {
+        self.basic(user, &password(user))
+    }
+
+    fn bearer(self, token: &str) -> Self {
+        self.header("authorization", format!("Bearer {token}"))
+    }
+}
+
+/// The one challenge of a 401.
+#[track_caller]
+fn challenge(reply: &Reply) -> String {
+    assert_eq!(reply.status.as_u16(), 401, "{reply:?}");
+    assert_eq!(reply.json()["errors"][0]["code"], "UNAUTHORIZED", "{reply:?}");
+    assert_eq!(reply.headers.get_all("www-authenticate").iter().count(), 1, "{reply:?}");
+    reply.header("www-authenticate").expect("a challenge").to_owned()
+}
+
+/// The smallest manifest that needs nothing else to be there.
+fn manifest(seed: &str) -> Vec<u8> {
+    let index = serde_json::json!({
+        "schemaVersion": 2,
+        "mediaType": crate::support::app::OCI_INDEX,
+        "manifests": [],
+        "annotations": { "seed": seed },
+    });
+    serde_json::to_vec(&index).expect("JSON")
+}
+
+/// A push of such a manifest.
+fn push<'a>(app: &'a App, repository: &str, tag: &str, seed: &str) -> Request<'a> {
+    app.request("PUT", &format!("/v2/{repository}/manifests/{tag}"))
+        .header("content-type", crate::support::app::OCI_INDEX)
+        .body(manifest(seed))
+}

@@ -1,0 +1,44 @@
+//! The shared cache, with a real Redis that is killed, stopped, filled and flushed: every answer
+//! stays the same. And the protocol, tried in every order of its steps.
+//!
+//! Covers distribution-spec "Pulling manifests" (end-3), "Pulling blobs" (end-2) and the deletions
+//! (end-9, end-10) as several frontends see them.
+
+mod list_model;
+mod lists;
+mod model;
+mod outages;
+mod redis_deployments;
+mod redis_server;
+mod shared;
+
+use std::sync::Arc;
+
+use longshore::config::Settings;
+use longshore::store::memory::Memory;
+
+use crate::support::App;
+use redis_server::RedisServer;
+
+/// A frontend over a store and a Redis that others share.
+async fn frontend(memory: &Arc<Memory>, redis: &RedisServer) -> App {
+    frontend_at(memory, &redis.url()).await
+}
+
+async fn frontend_at(memory: &Arc<Memory>, url: &str) -> App {
+    let mut settings = Settings::default();
+    settings.cache.redis = Some(url.to_owned());
+    // A busy machine is no failure of Redis.
+    settings.cache.redis_timeout = std::time::Duration::from_millis(500);
+    App::over_memory(memory.clone(), settings).await
+}
+
+/// The digest that a tag has at a frontend.
+async fn tag(app: &App, repository: &str, tag: &str) -> Option<String> {
+    let reply = app.get(&format!("/v2/{repository}/manifests/{tag}")).send().await;
+    match reply.status.as_u16() {
+        200 => Some(reply.header("docker-content-digest").expect("a digest").to_owned()),
+        404 => None,
+        _ => panic!("{reply:?}"),
+    }
+}

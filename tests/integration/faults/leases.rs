@@ -1,0 +1,251 @@
+//! A frontend that stalls between looking and writing: what it writes then is refused by the store,
+//! because what it relied on may have been collected meanwhile. And what keeps old content alive:
+//! asking for it, and pushing what names it.
+//!
+//! The stall is a call that takes its time while the clock of the store jumps.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use longshore::config::Settings;
+use longshore::oci::Digest;
+use longshore::store::RecordKey;
+use longshore::store::memory::{Fault, FaultKind, Memory, Operation};
+
+use crate::support::app::{OCI_MANIFEST, image_manifest};
+use crate::support::{App, Reply, bytes, sha256};
+
+/// Half of the default grace, and a little.
+const PAST_HALF_LIFE: Duration = Duration::from_secs(24 * 3600 + 60);
+/// More than the default write deadline.
+const STALL: Duration = Duration::from_secs(301);
+
+/// A clock that a test moves.
+#[derive(Clone, Debug)]
+struct Hands(Arc<AtomicU64>);
+
+impl Hands {
+    fn advance(&self, by: Duration) {
+        self.0.fetch_add(by.as_secs(), Ordering::SeqCst);
+    }
+
+    fn now(&self) -> SystemTime {
+        UNIX_EPOCH + Duration::from_secs(self.0.load(Ordering::SeqCst))
+    }
+}
+
+struct Scene {
+    app: App,
+    memory: Arc<Memory>,
+    hands: Hands,
+    manifest: Vec<u8>,
+}
+
+/// A registry with an image whose manifest is not pushed yet.
+async fn scene() -> Scene {
+    let hands = Hands(Arc::new(AtomicU64::new(1_800_000_000)));
+    let clock = hands.clone();
+    let memory = Arc::new(Memory::with_clock(Arc::new(move || clock.now())));
+    let app = App::over_memory(memory.clone(), Settings::default()).await;
+    let (config, layer) = (bytes(1, 100), bytes(2, 100_000));
+    app.push_blob("a", &config).await;
+    app.push_blob("a", &layer).await;
+    let manifest = image_manifest(&config, &[layer]);
+    Scene { app, memory, hands, manifest }
+}
+
+impl Scene {
+    async fn push(&self, tag: &str) -> Reply {
+        let put = self.app.request("PUT", &format!("/v2/a/manifests/{tag}"));
+        put.header("content-type", OCI_MANIFEST).body(self.manifest.clone()).send().await
+    }
+
+    /// Carries out a request that stalls in a call below this prefix while the clock jumps.
+    async fn stalled(
+        &self,
+        operation: Operation,
+        below: &str,
+        stall: Duration,
+        request: impl Future<Output = Reply>,
+    ) -> Reply {
+        let delay = FaultKind::Delay(Duration::from_millis(300));
+        self.memory.inject(Fault::on(operation, delay).below(below));
+        let jump = async {
+            tokio::time::sleep(Duration::from_millis(150)).await;
+            self.hands.advance(stall);
+        };
+        let (reply, ()) = tokio::join!(request, jump);
+        self.memory.heal();
+        reply
+    }
+
+    fn age(&self, key: &RecordKey) -> Option<Duration> {
+        let entry = self.memory.entry(key).filter(|entry| !entry.body.is_empty())?;
+        Some(entry.age)
+    }
+
+    fn link(&self, content: &[u8]) -> RecordKey {
+        RecordKey::Link("a".parse().expect("a name"), digest(content))
+    }
+}
+
+fn digest(content: &[u8]) -> Digest {
+    sha256(content).parse().expect("a digest")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_manifest_that_stalls_is_refused_by_the_store() {
+    for (operation, below) in [
+        (Operation::Read, "v1/l/"),
+        (Operation::Create, "v1/m/"),
+        (Operation::Create, "v1/x/"),
+        (Operation::Create, "v1/c/"),
+        (Operation::Create, "v1/t/"),
+    ] {
+        let scene = scene().await;
+        let reply = scene.stalled(operation, below, STALL, scene.push("v1")).await;
+        let reply = reply.expect_error(503, "UNAVAILABLE");
+        assert!(reply.header("retry-after").is_some(), "{below}: {reply:?}");
+        // What stalled was refused itself, not only what came after it.
+        let refused = if operation == Operation::Read { "v1/m/" } else { below };
+        let entries = scene.memory.entries();
+        assert!(entries.iter().all(|(key, _)| !key.starts_with(refused)), "{below}");
+        scene.app.get("/v2/a/manifests/v1").send().await.expect(404);
+        // A stall that is short enough is none.
+        let short = Duration::from_secs(299);
+        scene.stalled(operation, below, short, scene.push("v1")).await.expect(201);
+        scene.app.get("/v2/a/manifests/v1").send().await.expect(200);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tag_relies_on_the_manifest_that_was_written_before_it() {
+    let scene = scene().await;
+    scene.push("v1").await.expect(201);
+    // Again: the manifest is renewed at once, while looking at the reverse index stalls for days.
+    // Whoever collects untagged manifests may have taken it before the tag is written.
+    let days = Duration::from_secs(3 * 24 * 3600);
+    scene.app.request("DELETE", "/v2/a/manifests/v1").send().await.expect(202);
+    let reply = scene.stalled(Operation::Read, "v1/x/", days, scene.push("v1")).await;
+    reply.expect_error(503, "UNAVAILABLE");
+    scene.app.get("/v2/a/manifests/v1").send().await.expect(404);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_referrer_that_stalls_is_refused_by_the_store() {
+    let mut scene = scene().await;
+    scene.push("v1").await.expect(201);
+    let subject = sha256(&scene.manifest);
+    let mut referrer: serde_json::Value = serde_json::from_slice(&scene.manifest).expect("JSON");
+    referrer["subject"] = serde_json::json!({
+        "mediaType": OCI_MANIFEST, "digest": subject, "size": scene.manifest.len(),
+    });
+    scene.manifest = serde_json::to_vec(&referrer).expect("JSON");
+    let reply = scene.stalled(Operation::Create, "v1/r/", STALL, scene.push("s")).await;
+    reply.expect_error(503, "UNAVAILABLE");
+    let list = scene.app.get(&format!("/v2/a/referrers/{subject}")).send().await.expect(200);
+    assert_eq!(list.json()["manifests"], serde_json::json!([]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_blob_that_stalls_before_its_link_is_refused_by_the_store() {
+    let scene = scene().await;
+    for (content, operation, below) in [
+        // Written at once: the link waits for the pointer.
+        (bytes(3, 100_000), Operation::Create, "v1/l/b/"),
+        (bytes(4, 100_000), Operation::Create, "v1/p/"),
+        // Its bytes are there already: the pointer is looked at.
+        (bytes(2, 100_000), Operation::Read, "v1/p/"),
+        // Inside the link.
+        (bytes(5, 100), Operation::Create, "v1/l/b/"),
+        // In parts.
+        (bytes(6, 6 << 20), Operation::Create, "v1/l/b/"),
+    ] {
+        let path = format!("/v2/b/blobs/uploads/?digest={}", sha256(&content));
+        let push = || async { scene.app.request("POST", &path).body(content.clone()).send().await };
+        let reply = scene.stalled(operation, below, STALL, push()).await;
+        reply.expect_error(503, "UNAVAILABLE");
+        let blob = format!("/v2/b/blobs/{}", sha256(&content));
+        scene.app.get(&blob).send().await.expect_error(404, "BLOB_UNKNOWN");
+        push().await.expect(201);
+        assert!(scene.app.get(&blob).send().await.expect(200).body == content);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mount_that_stalls_is_refused_by_the_store() {
+    let scene = scene().await;
+    for content in [bytes(1, 100), bytes(2, 100_000)] {
+        let path = format!("/v2/b/blobs/uploads/?mount={}&from=a", sha256(&content));
+        let mount = || async { scene.app.request("POST", &path).send().await };
+        for (operation, below) in [(Operation::Read, "v1/l/a/"), (Operation::Create, "v1/l/b/")] {
+            let reply = scene.stalled(operation, below, STALL, mount()).await;
+            reply.expect_error(503, "UNAVAILABLE");
+        }
+        mount().await.expect(201);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn asking_for_an_old_blob_renews_its_link() {
+    let scene = scene().await;
+    for content in [bytes(1, 100), bytes(2, 100_000)] {
+        let path = format!("/v2/a/blobs/{}", sha256(&content));
+        let link = scene.link(&content);
+        let before = scene.memory.calls();
+        scene.app.request("HEAD", &path).send().await.expect(200);
+        assert_eq!(scene.memory.calls().since(&before).total(), 1, "a young link is only read");
+        scene.hands.advance(PAST_HALF_LIFE);
+        // Pulling does not need it tomorrow.
+        assert!(scene.app.get(&path).send().await.expect(200).body == content);
+        assert_eq!(scene.age(&link), Some(PAST_HALF_LIFE));
+        scene.app.request("HEAD", &path).send().await.expect(200);
+        assert_eq!(scene.age(&link), Some(Duration::ZERO));
+        assert!(scene.app.get(&path).send().await.expect(200).body == content);
+        scene.push("again").await.expect(201);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pushing_a_manifest_renews_what_it_names() {
+    let scene = scene().await;
+    scene.hands.advance(PAST_HALF_LIFE);
+    scene.push("v1").await.expect(201);
+    for content in [bytes(1, 100), bytes(2, 100_000)] {
+        assert_eq!(scene.age(&scene.link(&content)), Some(Duration::ZERO));
+    }
+    // The children of an index, too.
+    let index = serde_json::json!({
+        "schemaVersion": 2,
+        "mediaType": crate::support::app::OCI_INDEX,
+        "manifests": [{
+            "mediaType": OCI_MANIFEST,
+            "digest": sha256(&scene.manifest),
+            "size": scene.manifest.len(),
+        }],
+    });
+    let child = RecordKey::Manifest("a".parse().expect("a name"), digest(&scene.manifest));
+    scene.hands.advance(PAST_HALF_LIFE);
+    assert_eq!(scene.age(&child), Some(PAST_HALF_LIFE));
+    let put = scene.app.request("PUT", "/v2/a/manifests/list");
+    let put = put.header("content-type", crate::support::app::OCI_INDEX);
+    put.body(serde_json::to_vec(&index).expect("JSON")).send().await.expect(201);
+    assert_eq!(scene.age(&child), Some(Duration::ZERO));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pushing_or_mounting_an_old_blob_renews_its_pointer() {
+    let scene = scene().await;
+    let content = bytes(2, 100_000);
+    let pointer = RecordKey::Pointer(digest(&content));
+    scene.hands.advance(PAST_HALF_LIFE);
+    scene.app.push_blob("b", &content).await;
+    assert_eq!(scene.age(&pointer), Some(Duration::ZERO));
+    scene.hands.advance(PAST_HALF_LIFE);
+    let path = format!("/v2/c/blobs/uploads/?mount={}&from=a", sha256(&content));
+    scene.app.request("POST", &path).send().await.expect(201);
+    assert_eq!(scene.age(&pointer), Some(Duration::ZERO));
+    scene.app.settled().await;
+    assert_eq!(scene.memory.byte_objects().len(), 1);
+}

@@ -1,0 +1,268 @@
+//! Pushing a blob in chunks: distribution-spec "Pushing a blob in chunks", "Resuming an upload",
+//! "Cancel a blob upload" (end-4a, end-4c, end-5, end-6, end-13, end-14).
+//!
+//! Here is the protocol, chunk by chunk; `sizes` has chunks of all sizes, `sessions` what becomes
+//! of a session in the end, `staged` those whose first chunk was not all of it, `interrupted`
+//! clients that go away, and `races` several at once.
+
+mod interrupted;
+mod races;
+mod sessions;
+mod single_write;
+mod sizes;
+
+use crate::support::exchange::{created, with_query};
+use crate::support::{App, Reply, bytes, sha256};
+
+const MIB: usize = 1024 * 1024;
+
+/// Asserts that a chunk was refused because of its place, and that the session says where it is.
+#[track_caller]
+fn refused_at(reply: Reply, offset: usize) {
+    let reply = reply.expect_error(416, "BLOB_UPLOAD_INVALID").stands_at(offset);
+    reply.has("docker-distribution-api-version", "registry/2.0");
+}
+
+#[tokio::test]
+async fn chunks_with_their_ranges() {
+    let app = App::start().await;
+    let repository = app.repository("chunks");
+    let content = bytes(100, 3_000);
+    let mut location = app.start_upload(&repository, "").await;
+    for first in [0, 1_000, 2_000] {
+        let reply = app.patch_at(&location, first, &content[first..first + 1_000]).await;
+        let reply = reply.expect(202).stands_at(first + 1_000).has("content-length", "0").says(b"");
+        location = reply.location();
+        app.get(&location).send().await.expect(204).stands_at(first + 1_000).says(b"");
+    }
+    let digest = sha256(&content);
+    app.assert_no_blob(&repository, &digest).await;
+    created(app.close(&location, &digest, b"").await, &repository, &digest);
+    app.assert_blob(&repository, &digest, &content).await;
+}
+
+/// Docker and skopeo push this way: one PATCH with a body of unknown length.
+#[tokio::test]
+async fn streamed_chunks_follow_what_is_there() {
+    let app = App::start().await;
+    let repository = app.repository("streamed");
+    let content = bytes(101, 300_000);
+    let mut location = app.start_upload(&repository, "").await;
+    for (first, last) in [(0, 100_000), (100_000, 100_001), (100_001, 300_000)] {
+        let patch = app.request("PATCH", &location).chunked(&content[first..last], 10_000);
+        location = patch.send().await.expect(202).stands_at(last).location();
+    }
+    let digest = sha256(&content);
+    created(app.close(&location, &digest, b"").await, &repository, &digest);
+    app.assert_blob(&repository, &digest, &content).await;
+}
+
+#[tokio::test]
+async fn the_last_chunk_may_come_with_the_put() {
+    let app = App::start().await;
+    let repository = app.repository("last-chunk");
+    for (seed, with_range) in [(102, true), (103, false)] {
+        let content = bytes(seed, 200_000);
+        let digest = sha256(&content);
+        let location = app.start_upload(&repository, "").await;
+        let location = app.patch_at(&location, 0, &content[..150_000]).await.location();
+        let put = app.request("PUT", &with_query(&location, &format!("digest={digest}")));
+        let put = if with_range { put.chunk_at(150_000, 50_000) } else { put };
+        let reply = put.body(content[150_000..].to_vec()).send().await;
+        created(reply, &repository, &digest);
+        app.assert_blob(&repository, &digest, &content).await;
+    }
+}
+
+#[tokio::test]
+async fn a_put_alone_may_carry_its_range() {
+    let app = App::start().await;
+    let repository = app.repository("put-range");
+    let content = bytes(104, 2_000);
+    let digest = sha256(&content);
+    let location = app.start_upload(&repository, "").await;
+    let put = app.request("PUT", &with_query(&location, &format!("digest={digest}")));
+    created(put.chunk_at(0, 2_000).body(content).send().await, &repository, &digest);
+}
+
+#[tokio::test]
+async fn a_chunk_out_of_order_is_416_and_the_session_survives() {
+    let app = App::start().await;
+    let repository = app.repository("order");
+    let content = bytes(105, 4_000);
+    let digest = sha256(&content);
+    let location = app.start_upload(&repository, "").await;
+    // Before the first byte.
+    refused_at(app.patch_at(&location, 1_000, &content[1_000..2_000]).await, 0);
+    app.get(&location).send().await.expect(204).stands_at(0);
+    let location = app.patch_at(&location, 0, &content[..1_000]).await.expect(202).location();
+    // A gap, an overlap, the beginning again.
+    refused_at(app.patch_at(&location, 2_000, &content[2_000..3_000]).await, 1_000);
+    refused_at(app.patch_at(&location, 999, &content[999..2_000]).await, 1_000);
+    refused_at(app.patch_at(&location, 0, &content[..1_000]).await, 1_000);
+    // The same for the last chunk.
+    let close = with_query(&location, &format!("digest={digest}"));
+    let late = app.request("PUT", &close).chunk_at(2_000, 2_000).body(content[2_000..].to_vec());
+    refused_at(late.send().await, 1_000);
+    app.get(&close).send().await.expect(204).stands_at(1_000);
+    let rest = app.request("PUT", &close).chunk_at(1_000, 3_000).body(content[1_000..].to_vec());
+    created(rest.send().await, &repository, &digest);
+    app.assert_blob(&repository, &digest, &content).await;
+}
+
+/// The client is still sending when it is refused: the answer has to reach it.
+#[tokio::test]
+async fn a_large_chunk_out_of_order_hears_the_answer() {
+    let app = App::start().await;
+    let repository = app.repository("large-order");
+    let content = bytes(106, 17 * 1024 * 1024);
+    let location = app.start_upload(&repository, "").await;
+    let location = app.patch(&location, b"0123456789").await.expect(202).location();
+    for _ in 0..5 {
+        refused_at(app.patch_at(&location, 11, &content).await, 10);
+    }
+    let digest = sha256(b"0123456789");
+    created(app.close(&location, &digest, b"").await, &repository, &digest);
+}
+
+/// Requirement 42: the offset is the server's, not the URL's.
+#[tokio::test]
+async fn the_location_of_the_start_is_good_to_the_end() {
+    let app = App::start().await;
+    let repository = app.repository("stale");
+    let content = bytes(107, 5_000);
+    let digest = sha256(&content);
+    let stale = app.start_upload(&repository, "").await;
+    app.patch_at(&stale, 0, &content[..1_000]).await.expect(202).stands_at(1_000);
+    app.get(&stale).send().await.expect(204).stands_at(1_000);
+    refused_at(app.patch_at(&stale, 0, &content[..1_000]).await, 1_000);
+    app.patch_at(&stale, 1_000, &content[1_000..2_000]).await.expect(202).stands_at(2_000);
+    // Without a range, and streamed.
+    app.patch(&stale, &content[2_000..3_000]).await.expect(202).stands_at(3_000);
+    let streamed = app.request("PATCH", &stale).chunked(&content[3_000..4_000], 100);
+    streamed.send().await.expect(202).stands_at(4_000);
+    refused_at(app.patch_at(&stale, 0, &content).await, 4_000);
+    let with_digest = with_query(&stale, &format!("digest={digest}"));
+    app.get(&with_digest).send().await.expect(204).stands_at(4_000);
+    created(app.close(&stale, &digest, &content[4_000..]).await, &repository, &digest);
+    app.assert_blob(&repository, &digest, &content).await;
+}
+
+/// More than a part is read before the server learns that the session is not new any more.
+#[tokio::test]
+async fn the_location_of_the_start_is_good_for_large_chunks() {
+    let app = App::start().await;
+    let repository = app.repository("stale-large");
+    let content = bytes(108, 40 * MIB + 5);
+    let digest = sha256(&content);
+    let stale = app.start_upload(&repository, "").await;
+    app.patch(&stale, &content[..10]).await.expect(202).stands_at(10);
+    let streamed = app.request("PATCH", &stale).chunked(&content[10..20 * MIB], 777_777);
+    streamed.send().await.expect(202).stands_at(20 * MIB);
+    created(app.close(&stale, &digest, &content[20 * MIB..]).await, &repository, &digest);
+    app.assert_blob(&repository, &digest, &content).await;
+    app.settled().await;
+    if let Some(memory) = &app.memory {
+        assert_eq!(memory.open_multiparts(), 0);
+    }
+}
+
+#[tokio::test]
+async fn a_content_range_that_is_none_is_400() {
+    let app = App::start().await;
+    let repository = app.repository("malformed");
+    let location = app.start_upload(&repository, "").await;
+    let location = app.patch(&location, b"0123456789").await.expect(202).location();
+    let digest = sha256(b"0123456789abcde");
+    let close = with_query(&location, &format!("digest={digest}"));
+    for range in ["10", "10-", "-14", "a-b", "10-14-20", "bytes=10-14", "+10-14", "items 10-14/*"] {
+        for (method, path) in [("PATCH", &location), ("PUT", &close)] {
+            let request = app.request(method, path).header("content-range", range);
+            request.body("abcde").send().await.expect_error(400, "BLOB_UPLOAD_INVALID");
+        }
+        app.get(&location).send().await.expect(204).stands_at(10);
+    }
+    let reversed = app.request("PATCH", &location).header("content-range", "14-10").body("abcde");
+    reversed.send().await.expect_error(416, "BLOB_UPLOAD_INVALID");
+    created(app.close(&location, &digest, b"abcde").await, &repository, &digest);
+}
+
+/// Requirement 46.
+#[tokio::test]
+async fn a_content_range_has_to_be_as_long_as_the_body() {
+    let app = App::start().await;
+    let repository = app.repository("lengths");
+    let location = app.start_upload(&repository, "").await;
+    for written in [false, true] {
+        let first = if written { 4 } else { 0 };
+        for length in [1, 4, 6, 1_000_000] {
+            let request = || app.request("PATCH", &location).chunk_at(first, length);
+            request().body("abcde").send().await.expect_error(400, "SIZE_INVALID");
+            request().chunked(b"abcde", 2).send().await.expect_error(400, "SIZE_INVALID");
+            app.get(&location).send().await.expect(204).stands_at(first);
+        }
+        let huge = app.request("PATCH", &location);
+        let huge = huge.header("content-range", format!("{first}-{}", u64::MAX)).body("abcde");
+        huge.send().await.expect_error(400, "SIZE_INVALID");
+        if !written {
+            app.patch_at(&location, 0, b"0123").await.expect(202).stands_at(4);
+        }
+    }
+    let digest = sha256(b"0123abcde");
+    let close = with_query(&location, &format!("digest={digest}"));
+    let put = app.request("PUT", &close).chunk_at(4, 6).body("abcde");
+    put.send().await.expect_error(400, "SIZE_INVALID");
+    app.get(&location).send().await.expect(204).stands_at(4);
+    let put = app.request("PUT", &close).chunk_at(4, 5).chunked(b"abcde", 1);
+    created(put.send().await, &repository, &digest);
+}
+
+/// Some clients spell the header as RFC 9110 does.
+#[tokio::test]
+async fn a_content_range_may_have_a_unit_and_a_size() {
+    let app = App::start().await;
+    let repository = app.repository("spelled");
+    let location = app.start_upload(&repository, "").await;
+    for (first, range) in [(0, "bytes 0-4/*"), (5, "bytes 5-9/10"), (10, " 10-14 ")] {
+        let patch = app.request("PATCH", &location).header("content-range", range).body("abcde");
+        patch.send().await.expect(202).stands_at(first + 5);
+    }
+}
+
+/// Requirement 46: nothing depends on the type of a chunk.
+#[tokio::test]
+async fn chunks_may_have_any_type_or_none() {
+    let app = App::start().await;
+    let repository = app.repository("types");
+    let location = app.start_upload(&repository, "").await;
+    for (index, media) in ["application/octet-stream", "text/plain", "garbage"].iter().enumerate() {
+        let patch = app.request("PATCH", &location).header("content-type", media).body("x");
+        patch.send().await.expect(202).stands_at(index + 1);
+    }
+    let digest = sha256(b"xxx");
+    created(app.close(&location, &digest, b"").await, &repository, &digest);
+}
+
+#[tokio::test]
+async fn an_empty_chunk_changes_nothing() {
+    let app = App::start().await;
+    let repository = app.repository("empty-chunk");
+    let location = app.start_upload(&repository, "").await;
+    let location = app.patch(&location, b"").await.expect(202).stands_at(0).location();
+    let location = app.patch(&location, b"abc").await.expect(202).stands_at(3).location();
+    let location = app.patch(&location, b"").await.expect(202).stands_at(3).location();
+    app.request("PATCH", &location).chunked(b"", 1).send().await.expect(202).stands_at(3);
+    let digest = sha256(b"abc");
+    created(app.close(&location, &digest, b"").await, &repository, &digest);
+}
+
+#[tokio::test]
+async fn the_empty_blob_may_come_in_chunks() {
+    let app = App::start().await;
+    let repository = app.repository("empty-blob");
+    let digest = sha256(b"");
+    let location = app.start_upload(&repository, "").await;
+    let location = app.patch(&location, b"").await.expect(202).stands_at(0).location();
+    created(app.close(&location, &digest, b"").await, &repository, &digest);
+    app.assert_blob(&repository, &digest, b"").await;
+}

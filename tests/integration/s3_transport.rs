@@ -1,0 +1,157 @@
+//! What the S3 store makes of a server that misbehaves on the wire: silence, stalls, bodies that
+//! break off, lost answers, answers of something in between that is no S3 server.
+//!
+//! The server is scripted, one closure for each connection. No real one can be made to do this at
+//! the right moment.
+
+mod answers;
+mod stalls;
+mod writes;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, SystemTime};
+
+use longshore::oci::UploadId;
+use longshore::store::s3::{Checksum, S3, Settings};
+use longshore::store::{Deadline, Location, MultipartId, ObjectStore, Part, RecordKey};
+use longshore::telemetry::metrics::Metrics;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::task::TaskTracker;
+
+/// The time without progress after which a transfer is given up.
+const STALL: Duration = Duration::from_secs(2);
+/// The time without an answer after which a request is given up.
+const RESPONSE: Duration = Duration::from_secs(1);
+/// Longer than any of these tests may wait.
+const FOR_EVER: Duration = Duration::from_secs(60);
+
+/// A server that follows a script.
+pub(crate) struct Fake {
+    port: u16,
+    connections: Arc<AtomicUsize>,
+}
+
+impl Fake {
+    /// Hands each connection, with its number from 0, to the script.
+    pub(crate) async fn start<F, R>(script: F) -> Self
+    where
+        F: Fn(usize, TcpStream) -> R + Send + Sync + 'static,
+        R: Future<Output = ()> + Send + 'static,
+    {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let port = listener.local_addr().expect("an address").port();
+        let connections = Arc::new(AtomicUsize::new(0));
+        let counter = connections.clone();
+        let tasks = TaskTracker::new();
+        tasks.clone().spawn(async move {
+            while let Ok((socket, _)) = listener.accept().await {
+                tasks.spawn(script(counter.fetch_add(1, Ordering::SeqCst), socket));
+            }
+        });
+        Self { port, connections }
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    fn connections(&self) -> usize {
+        self.connections.load(Ordering::SeqCst)
+    }
+
+    async fn store(&self) -> S3 {
+        self.counted(&Metrics::default()).await
+    }
+
+    /// A store that counts its requests.
+    pub(crate) async fn counted(&self, metrics: &Metrics) -> S3 {
+        let settings = Settings {
+            bucket: "bucket".to_owned(),
+            prefix: String::new(),
+            endpoint: Some(self.url()),
+            public_endpoint: None,
+            region: Some("us-east-1".to_owned()),
+            path_style: true,
+            access_key_id: Some("K1K1".to_owned()),
+            secret_access_key: Some("SECRET12".to_owned()),
+            session_token: None,
+            checksum: Checksum::None,
+            attempts_max: 3,
+            connect_timeout: Duration::from_secs(1),
+            response_timeout: RESPONSE,
+            stall_timeout: STALL,
+        };
+        S3::connect(settings, metrics).await.expect("settings that fit")
+    }
+}
+
+/// Reads one request whole and returns its head.
+pub(crate) async fn request(socket: &mut TcpStream) -> Option<String> {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(socket.read_u8().await.ok()?);
+    }
+    let head = String::from_utf8(head).ok()?;
+    let length = |line: &str| {
+        line.to_lowercase().strip_prefix("content-length: ").and_then(|text| text.parse().ok())
+    };
+    let length: usize = head.lines().find_map(length).unwrap_or(0);
+    let mut body = vec![0; length];
+    socket.read_exact(&mut body).await.ok()?;
+    Some(head)
+}
+
+#[expect(clippy::disallowed_methods, reason = "a server tells its own time")]
+fn now() -> SystemTime {
+    SystemTime::now()
+}
+
+fn date(time: SystemTime) -> String {
+    httpdate::fmt_http_date(time)
+}
+
+/// Sends this and nothing else; whether the client still listens is its business.
+async fn send(socket: &mut TcpStream, text: &str) {
+    let _ = socket.write_all(text.as_bytes()).await;
+}
+
+/// Answers and ends the connection. `headers` end with a line break each.
+pub(crate) async fn answer(socket: &mut TcpStream, status: &str, headers: &str, body: &str) {
+    let (date, length) = (date(now()), body.len());
+    let head = format!(
+        "HTTP/1.1 {status}\r\nDate: {date}\r\nContent-Length: {length}\r\nConnection: close\r\n\
+         {headers}\r\n"
+    );
+    send(socket, &format!("{head}{body}")).await;
+}
+
+/// The body of an S3 error.
+fn error(code: &str) -> String {
+    format!(
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n\
+         <Error><Code>{code}</Code><Message>scripted</Message></Error>"
+    )
+}
+
+fn key() -> RecordKey {
+    RecordKey::Probe(UploadId::random())
+}
+
+fn location(store: &S3) -> Location {
+    Location::new_unique(store.now())
+}
+
+fn upload() -> MultipartId {
+    MultipartId("x".to_owned())
+}
+
+fn parts(size: u64) -> [Part; 1] {
+    [Part { number: 1, tag: "\"a\"".to_owned(), size }]
+}
+
+/// A deadline so many seconds from now.
+fn within(seconds: u64) -> Deadline {
+    Deadline { leased_at: now(), valid_for: Duration::from_secs(seconds) }
+}

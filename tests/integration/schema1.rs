@@ -1,0 +1,116 @@
+//! Manifests of schema 1, and which of five types a client gets (end-3, end-7).
+//!
+//! distribution-spec: "Pulling manifests", "Pushing Manifests". The rest is what Docker's registry
+//! 2.8 does, measured; `tests/conformance/compare_with_distribution` holds the two side by side.
+
+mod legacy;
+mod matrix;
+mod rejected;
+mod types;
+
+use longshore::config::{ManifestMode, Secret};
+use serde_json::{Value, json};
+
+use crate::support::app::{DOCKER_LIST, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST};
+use crate::support::{App, sha256};
+
+const SIGNED: &str = "application/vnd.docker.distribution.manifest.v1+prettyjws";
+const UNSIGNED: &str = "application/vnd.docker.distribution.manifest.v1+json";
+
+/// Signed with Docker's libtrust, and what its digest is about.
+const DOCUMENT: &str = include_str!("fixtures/schema1/libtrust/es256.json");
+/// The image of which 2.8.2 made this, with the key beside it.
+const SCHEMA2: &str = include_str!("fixtures/schema1/registry-2.8.2/schema2.json");
+const CONFIG: &str = include_str!("fixtures/schema1/registry-2.8.2/config.json");
+const SCHEMA1: &str = include_str!("fixtures/schema1/registry-2.8.2/schema1.json");
+const KEY: &str = include_str!("fixtures/schema1/test-key.pem");
+
+const LAYERS: [&[u8]; 3] = [
+    include_bytes!("fixtures/schema1/registry-2.8.2/layer-0.tar.gz"),
+    include_bytes!("fixtures/schema1/registry-2.8.2/layer-1.tar.gz"),
+    include_bytes!("fixtures/schema1/registry-2.8.2/layer-2.tar.gz"),
+];
+
+/// The blob that stands for no layer at all.
+const EMPTY_LAYER: [u8; 32] = [
+    31, 139, 8, 0, 0, 9, 110, 136, 0, 255, 98, 24, 5, 163, 96, 20, 140, 88, 0, 8, 0, 0, 255, 255,
+    46, 175, 181, 239, 0, 4, 0, 0,
+];
+
+/// What a document was before it was signed: everything before the signatures, and the brace.
+fn payload(document: &str) -> String {
+    let end = document.find(",\n   \"signatures\"").expect("it is signed");
+    format!("{}\n}}", &document[..end])
+}
+
+/// A registry that takes schema 1 and otherwise keeps the default rules. `None` against a registry
+/// somewhere else, whose settings are not ours.
+async fn taking() -> Option<App> {
+    ours(|manifests| manifests.schema1_push = Some(true)).await
+}
+
+/// A registry like Docker's 2.x.
+async fn legacy() -> Option<App> {
+    ours(|manifests| {
+        manifests.mode = ManifestMode::DockerLegacy;
+        manifests.schema1_key = Some(Secret::new(KEY));
+    })
+    .await
+}
+
+async fn ours(change: impl FnOnce(&mut longshore::config::ManifestSettings)) -> Option<App> {
+    let app = App::start_with(|settings| change(&mut settings.manifests)).await;
+    app.is_ours().then_some(app)
+}
+
+impl App {
+    async fn put_document(
+        &self,
+        repository: &str,
+        reference: &str,
+        media_type: &str,
+        body: impl Into<bytes::Bytes>,
+    ) -> crate::support::Reply {
+        let path = format!("/v2/{repository}/manifests/{reference}");
+        let put = self.request("PUT", &path).header("content-type", media_type);
+        put.body(body.into()).send().await
+    }
+
+    /// Without any `Accept` header if there are no types.
+    async fn get_manifest(
+        &self,
+        repository: &str,
+        reference: &str,
+        accept: &[&str],
+    ) -> crate::support::Reply {
+        let path = format!("/v2/{repository}/manifests/{reference}");
+        let get = accept.iter().fold(self.get(&path), |get, types| get.header("accept", types));
+        get.send().await
+    }
+
+    /// Pushes the image of which 2.8.2 made schema 1, and returns its digest.
+    async fn push_schema2(&self, repository: &str, tag: &str) -> String {
+        self.push_blob(repository, CONFIG.as_bytes()).await;
+        for layer in LAYERS {
+            self.push_blob(repository, layer).await;
+        }
+        self.put_document(repository, tag, DOCKER_MANIFEST, SCHEMA2).await.expect(201);
+        sha256(SCHEMA2.as_bytes())
+    }
+}
+
+/// A descriptor of some manifest.
+fn descriptor(media_type: &str, body: &str, architecture: Option<&str>) -> Value {
+    let mut descriptor = json!({
+        "mediaType": media_type, "digest": sha256(body.as_bytes()), "size": body.len(),
+    });
+    if let Some(architecture) = architecture {
+        descriptor["platform"] = json!({"architecture": architecture, "os": "linux"});
+    }
+    descriptor
+}
+
+/// A list or an index of manifests.
+fn list(media_type: &str, manifests: &[Value]) -> String {
+    json!({"schemaVersion": 2, "mediaType": media_type, "manifests": manifests}).to_string()
+}

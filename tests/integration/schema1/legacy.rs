@@ -1,0 +1,157 @@
+//! Mode `docker-legacy`: clients that know nothing newer get what Docker's registry 2.x gave them.
+
+use std::time::Duration;
+
+use longshore::docker_schema1::Signed;
+use longshore::store::memory::{Fault, FaultKind, Operation};
+
+use super::*;
+
+#[tokio::test]
+async fn schema_2_becomes_schema_1_as_docker_made_it() {
+    let Some(app) = legacy().await else { return };
+    // The name and the tag are part of what is signed.
+    let repository = "fixtures/converted";
+    let stored = app.push_schema2(repository, "v1").await;
+    let path = format!("/v2/{repository}/blobs/{}", sha256(&EMPTY_LAYER));
+    app.get(&path).send().await.expect_error(404, "BLOB_UNKNOWN");
+    let got = app.get_manifest(repository, "v1", &[]).await.expect(200);
+    assert_eq!(got.header("content-type"), Some(SIGNED));
+    let digest = sha256(payload(SCHEMA1).as_bytes());
+    assert_eq!(got.header("docker-content-digest"), Some(digest.as_str()));
+    let text = str::from_utf8(&got.body).expect("text");
+    assert_eq!(payload(text), payload(SCHEMA1));
+    let signed = Signed::parse(got.body.clone()).expect("it can be verified");
+    // Everything that it names is here, the empty layer as well.
+    for layer in signed.manifest().blobs() {
+        let path = format!("/v2/{repository}/blobs/{}", layer.digest);
+        app.get(&path).send().await.expect(200);
+    }
+    assert_eq!(app.get(&path).send().await.expect(200).body, EMPTY_LAYER.as_slice());
+    // What is stored has not changed, and the client's own copy is recognised.
+    let direct = app.get_manifest(repository, &stored, &[]).await.expect(200);
+    assert_eq!(direct.body, SCHEMA2);
+    let path = format!("/v2/{repository}/manifests/v1");
+    app.get(&path).header("if-none-match", format!("\"{digest}\"")).send().await.expect(304);
+    app.get(&path).header("if-none-match", format!("\"{stored}\"")).send().await.expect(200);
+    // It can be pushed back.
+    app.put_document(repository, "back", SIGNED, got.body.clone()).await.expect(201);
+    let back = app.get_manifest(repository, &digest, &[]).await.expect(200);
+    assert_eq!(back.body, got.body);
+}
+
+#[tokio::test]
+async fn an_image_that_has_no_form_in_schema_1() {
+    let Some(app) = legacy().await else { return };
+    let repository = app.repository("unfit");
+    let config = b"{\"architecture\":\"amd64\",\"rootfs\":{\"type\":\"layers\",\"diff_ids\":[]}}";
+    app.push_blob(&repository, config).await;
+    let body = json!({
+        "schemaVersion": 2, "mediaType": DOCKER_MANIFEST, "layers": [],
+        "config": {
+            "mediaType": "application/vnd.docker.container.image.v1+json",
+            "digest": sha256(config), "size": config.len(),
+        },
+    });
+    app.put_document(&repository, "v1", DOCKER_MANIFEST, body.to_string()).await.expect(201);
+    let got = app.get_manifest(&repository, "v1", &[]).await;
+    let reply = got.expect_error(400, "MANIFEST_INVALID");
+    let message = reply.json()["errors"][0]["message"].to_string();
+    assert!(message.contains("history"), "{message}");
+    app.get_manifest(&repository, "v1", &[DOCKER_MANIFEST]).await.expect(200);
+    let path = format!("/v2/{repository}/blobs/{}", sha256(config));
+    app.request("DELETE", &path).send().await.expect(202);
+    app.get_manifest(&repository, "v1", &[]).await.expect_error(400, "MANIFEST_INVALID");
+}
+
+#[tokio::test]
+async fn a_config_that_is_too_large_to_convert() {
+    let Some(app) = legacy().await else { return };
+    let repository = app.repository("bound");
+    let config = vec![b' '; 4 * 1024 * 1024 + 1];
+    app.push_blob(&repository, &config).await;
+    let body = json!({
+        "schemaVersion": 2, "mediaType": DOCKER_MANIFEST, "layers": [],
+        "config": {"mediaType": "a/b", "digest": sha256(&config), "size": config.len()},
+    });
+    app.put_document(&repository, "v1", DOCKER_MANIFEST, body.to_string()).await.expect(201);
+    let got = app.get_manifest(&repository, "v1", &[]).await;
+    let reply = got.expect_error(400, "MANIFEST_INVALID");
+    assert!(reply.json()["errors"][0]["message"].to_string().contains("larger"), "{reply:?}");
+}
+
+#[tokio::test]
+async fn a_list_stands_for_its_image_of_linux_and_amd64() {
+    for app in [legacy().await, taking().await] {
+        let Some(app) = app else { return };
+        let repository = app.repository("list");
+        let child = app.push_schema2(&repository, "child").await;
+        let (other, image) = app.push_image(&repository, "other", 5).await;
+        let image = String::from_utf8(image).expect("text");
+        let arm = descriptor(OCI_MANIFEST, &image, Some("arm64"));
+        let amd = descriptor(DOCKER_MANIFEST, SCHEMA2, Some("amd64"));
+        let both = list(DOCKER_LIST, &[arm.clone(), amd.clone()]);
+        app.put_document(&repository, "both", DOCKER_LIST, both).await.expect(201);
+        let got = app.get_manifest(&repository, "both", &[DOCKER_MANIFEST]).await.expect(200);
+        assert_eq!(got.header("docker-content-digest"), Some(child.as_str()));
+        assert_eq!(got.body, SCHEMA2);
+        let none = list(DOCKER_LIST, &[arm]);
+        app.put_document(&repository, "none", DOCKER_LIST, none).await.expect(201);
+        let got = app.get_manifest(&repository, "none", &[DOCKER_MANIFEST]).await;
+        got.expect_error(404, "MANIFEST_UNKNOWN");
+        // A child of another type is served as it is: nothing older exists of it.
+        let oci = list(DOCKER_LIST, &[descriptor(OCI_MANIFEST, &image, Some("amd64"))]);
+        app.put_document(&repository, "oci", DOCKER_LIST, oci).await.expect(201);
+        let got = app.get_manifest(&repository, "oci", &[DOCKER_MANIFEST]).await.expect(200);
+        assert_eq!(got.header("docker-content-digest"), Some(other.as_str()));
+        assert_eq!(got.header("content-type"), Some(OCI_MANIFEST));
+    }
+}
+
+#[tokio::test]
+async fn the_image_of_a_list_is_converted_too() {
+    let Some(app) = legacy().await else { return };
+    let repository = app.repository("list");
+    app.push_schema2(&repository, "child").await;
+    let amd = descriptor(DOCKER_MANIFEST, SCHEMA2, Some("amd64"));
+    app.put_document(&repository, "v1", DOCKER_LIST, list(DOCKER_LIST, &[amd])).await.expect(201);
+    let got = app.get_manifest(&repository, "v1", &["*/*"]).await.expect(200);
+    assert_eq!(got.header("content-type"), Some(SIGNED));
+    let signed = Signed::parse(got.body.clone()).expect("it can be verified");
+    let body: Value = serde_json::from_slice(signed.payload()).expect("JSON");
+    assert_eq!((&body["name"], &body["tag"]), (&repository.clone().into(), &"v1".into()));
+}
+
+#[tokio::test]
+async fn a_key_is_made_where_there_is_none() {
+    let Some(app) = ours(|manifests| manifests.mode = ManifestMode::DockerLegacy).await else {
+        return;
+    };
+    let repository = app.repository("made");
+    app.push_schema2(&repository, "v1").await;
+    let got = app.get_manifest(&repository, "v1", &[]).await.expect(200);
+    Signed::parse(got.body).expect("it can be verified");
+}
+
+#[tokio::test]
+async fn a_store_that_fails_is_no_missing_layer() {
+    let memory = std::sync::Arc::new(longshore::store::memory::Memory::new());
+    let mut settings = longshore::config::Settings::default();
+    settings.manifests.mode = ManifestMode::DockerLegacy;
+    let app = App::over_memory(memory.clone(), settings).await;
+    let repository = app.repository("away");
+    app.push_schema2(&repository, "v1").await;
+    // The blobs cannot be read: the config first, then the empty layer.
+    for spared in [0, 1] {
+        memory.inject(
+            Fault::on(Operation::Read, FaultKind::Delay(Duration::ZERO))
+                .below("v1/l/")
+                .times(spared),
+        );
+        memory.inject(Fault::everywhere(FaultKind::FailBefore).below("v1/l/").always());
+        let got = app.get_manifest(&repository, "v1", &[]).await;
+        got.expect_error(503, "UNAVAILABLE");
+        memory.heal();
+    }
+    app.get_manifest(&repository, "v1", &[]).await.expect(200);
+}

@@ -1,0 +1,189 @@
+//! A store that weighs what it is sent, may be slow, and may forget the bytes of parts.
+//!
+//! Forgetting makes uploads of any size testable: what is left of a part is its size.
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use longshore::store::memory::Memory;
+use longshore::store::{
+    ByteStream, Deadline, Entry, Error, Listing, Location, MultipartId, ObjectStore, Part, Prefix,
+    PresignGet, RecordKey, Version,
+};
+
+/// See the [module documentation](self).
+pub(crate) struct Metered {
+    memory: Arc<Memory>,
+    forget_parts: bool,
+    part_delay: Duration,
+    sent: AtomicU64,
+    in_flight: AtomicU64,
+    in_flight_max: AtomicU64,
+}
+
+impl fmt::Debug for Metered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Metered").field("memory", &self.memory).finish_non_exhaustive()
+    }
+}
+
+impl Metered {
+    pub(crate) fn over(memory: Arc<Memory>) -> Self {
+        Self {
+            memory,
+            forget_parts: false,
+            part_delay: Duration::ZERO,
+            sent: AtomicU64::new(0),
+            in_flight: AtomicU64::new(0),
+            in_flight_max: AtomicU64::new(0),
+        }
+    }
+
+    /// Keeps nothing of a part but its size. The memory store below must take small parts.
+    pub(crate) fn forgetting_parts(self) -> Self {
+        Self { forget_parts: true, ..self }
+    }
+
+    /// Takes so long for each part.
+    pub(crate) fn slow_parts(self, part_delay: Duration) -> Self {
+        Self { part_delay, ..self }
+    }
+
+    /// Bytes in the bodies of all writes so far.
+    pub(crate) fn sent(&self) -> u64 {
+        self.sent.load(Ordering::SeqCst)
+    }
+
+    /// The most bytes of parts that were ever on their way at once.
+    pub(crate) fn in_flight_max(&self) -> u64 {
+        self.in_flight_max.load(Ordering::SeqCst)
+    }
+
+    fn weigh(&self, bytes: &Bytes) -> u64 {
+        let size = bytes.len() as u64;
+        self.sent.fetch_add(size, Ordering::SeqCst);
+        size
+    }
+}
+
+#[async_trait]
+impl ObjectStore for Metered {
+    async fn read(&self, key: &RecordKey) -> Result<Entry, Error> {
+        self.memory.read(key).await
+    }
+
+    async fn create(
+        &self,
+        key: &RecordKey,
+        body: Bytes,
+        deadline: Option<Deadline>,
+    ) -> Result<Version, Error> {
+        self.weigh(&body);
+        self.memory.create(key, body, deadline).await
+    }
+
+    async fn replace(
+        &self,
+        key: &RecordKey,
+        expected: &Version,
+        body: Bytes,
+        deadline: Option<Deadline>,
+    ) -> Result<Version, Error> {
+        self.weigh(&body);
+        self.memory.replace(key, expected, body, deadline).await
+    }
+
+    async fn list(
+        &self,
+        prefix: &Prefix,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Listing, Error> {
+        self.memory.list(prefix, after, limit).await
+    }
+
+    async fn put_bytes(
+        &self,
+        location: &Location,
+        bytes: Bytes,
+        sha256: Option<[u8; 32]>,
+    ) -> Result<(), Error> {
+        self.weigh(&bytes);
+        self.memory.put_bytes(location, bytes, sha256).await
+    }
+
+    async fn get_bytes(
+        &self,
+        location: &Location,
+        range: Option<Range<u64>>,
+    ) -> Result<ByteStream, Error> {
+        self.memory.get_bytes(location, range).await
+    }
+
+    async fn delete_bytes(&self, location: &Location) -> Result<(), Error> {
+        self.memory.delete_bytes(location).await
+    }
+
+    async fn presign_get(
+        &self,
+        location: &Location,
+        options: PresignGet,
+    ) -> Result<Option<String>, Error> {
+        self.memory.presign_get(location, options).await
+    }
+
+    async fn start(&self, location: &Location) -> Result<MultipartId, Error> {
+        self.memory.start(location).await
+    }
+
+    async fn put_part(
+        &self,
+        location: &Location,
+        id: &MultipartId,
+        number: u32,
+        bytes: Bytes,
+    ) -> Result<Part, Error> {
+        let size = self.weigh(&bytes);
+        let now = self.in_flight.fetch_add(size, Ordering::SeqCst) + size;
+        self.in_flight_max.fetch_max(now, Ordering::SeqCst);
+        if !self.part_delay.is_zero() {
+            tokio::time::sleep(self.part_delay).await;
+        }
+        let kept = if self.forget_parts { Bytes::new() } else { bytes.clone() };
+        let part = self.memory.put_part(location, id, number, kept).await;
+        // Only now may the bytes be freed, as with a real request.
+        drop(bytes);
+        self.in_flight.fetch_sub(size, Ordering::SeqCst);
+        Ok(Part { size, ..part? })
+    }
+
+    async fn complete(
+        &self,
+        location: &Location,
+        id: &MultipartId,
+        parts: &[Part],
+    ) -> Result<(), Error> {
+        self.memory.complete(location, id, parts).await
+    }
+
+    async fn abort(&self, location: &Location, id: &MultipartId) -> Result<(), Error> {
+        self.memory.abort(location, id).await
+    }
+
+    async fn is_open(&self, location: &Location, id: &MultipartId) -> Result<bool, Error> {
+        self.memory.is_open(location, id).await
+    }
+
+    fn now(&self) -> SystemTime {
+        self.memory.now()
+    }
+
+    fn describe(&self) -> String {
+        "a metered store in memory".to_owned()
+    }
+}

@@ -1,0 +1,214 @@
+//! Every metric of the table moves under a small load: one that nobody moves would be a promise
+//! that is not kept.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use futures_util::stream;
+use longshore::app;
+use longshore::config::Settings;
+use longshore::oci::UploadId;
+use longshore::registry::usage::Inventory;
+use longshore::store::memory::Memory;
+use longshore::store::{Location, ObjectStore, PresignGet, RecordKey};
+use longshore::telemetry::metrics::{Metrics, TABLE};
+
+use super::{Sample, samples, value};
+use crate::s3_transport::{Fake, answer, request};
+use crate::support::{App, bytes, sha256};
+
+const MIB: usize = 1024 * 1024;
+
+/// A registry whose Redis is away, over memory.
+async fn registry(metrics: &Metrics) -> App {
+    let mut settings = Settings::default();
+    settings.cache.redis = Some("redis://127.0.0.1:1".to_owned());
+    settings.uploads.part_bytes = 5 * MIB as u64;
+    settings.uploads.buffer_bytes = 6 * MIB as u64;
+    settings.store.url = "s3://shared".parse().expect("the URL of a bucket");
+    App::counting(Arc::new(Memory::new()), settings, metrics.clone()).await
+}
+
+/// Pushes and pulls, in parts and whole, right and wrong.
+async fn load(app: &App) {
+    app.push_image("a", "v1", 1).await;
+    let large = bytes(2, 6 * MIB);
+    let digest = app.push_blob("a", &large).await;
+    let start = app.request("POST", "/v2/a/blobs/uploads/").send().await.expect(202).location();
+    let begun = app.request("PATCH", &start).body(large.clone()).send().await.expect(202);
+    let close = format!("{}?digest={}", begun.location(), sha256(b"something else"));
+    app.request("PUT", &close).send().await.expect(400);
+    app.get("/v2/a/manifests/v1").send().await.expect(200);
+    app.get(&format!("/v2/a/blobs/{digest}")).send().await.expect(200);
+}
+
+/// An upload that stands still in the middle, what is exposed while it does, and another one for
+/// which there is no memory until then.
+async fn while_one_is_uploading(app: &App, metrics: &Metrics) -> Vec<Sample> {
+    let start = app.request("POST", "/v2/a/blobs/uploads/").send().await.expect(202).location();
+    let (go_on, waiting) = tokio::sync::oneshot::channel::<()>();
+    let first = stream::once(async { bytes(3, MIB).into() });
+    let rest = stream::once(async move {
+        let _ = waiting.await;
+        bytes(4, 10).into()
+    });
+    let uploading = app.request("PATCH", &start).stream(first.chain(rest)).send();
+    let watching = async {
+        let buffered = |sample: &Sample| {
+            sample.metric.name == "longshore_upload_inflight_bytes" && sample.value > 0.0
+        };
+        for _ in 0..500 {
+            let seen = samples(metrics);
+            if seen.iter().any(buffered) {
+                let other = chunked_upload(app);
+                let release = async {
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                    let _ = go_on.send(());
+                };
+                tokio::join!(other, release);
+                return seen;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("the upload never held a buffer")
+    };
+    let (reply, seen) = tokio::join!(uploading, watching);
+    reply.expect(202);
+    seen
+}
+
+async fn chunked_upload(app: &App) {
+    let start = app.request("POST", "/v2/a/blobs/uploads/").send().await.expect(202).location();
+    app.request("PATCH", &start).chunked(&bytes(5, MIB), 100_000).send().await.expect(202);
+}
+
+/// A survey of a bucket with an upload that nobody goes on with.
+async fn survey(app: &App) {
+    let start = app.request("POST", "/v2/a/blobs/uploads/").send().await.expect(202).location();
+    app.request("PATCH", &start).body(bytes(6, 6 * MIB)).send().await.expect(202);
+    let registry = app.registry.clone().expect("it runs here");
+    Inventory::new(registry, Duration::ZERO).take().await;
+}
+
+/// Requests to an S3 server that fails first and then has another opinion of an entry.
+async fn ask_s3(metrics: &Metrics) {
+    let server = Fake::start(|number, mut socket| async move {
+        while request(&mut socket).await.is_some() {
+            let status = if number == 0 { "500 Broken" } else { "412 Precondition Failed" };
+            answer(&mut socket, status, "", "").await;
+        }
+    });
+    let store = server.await.counted(metrics).await;
+    let key = RecordKey::Probe(UploadId::random());
+    store.create(&key, b"x".as_slice().into(), None).await.expect_err("a conflict");
+    let dated = store.now();
+    let options = PresignGet { dated, valid_for: Duration::from_mins(1) };
+    for _ in 0..3 {
+        let url = store.presign_get(&Location::new_unique(dated), options).await;
+        url.expect("signing needs no answer").expect("a URL");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_metric_moves() {
+    let metrics = Metrics::default();
+    let app = registry(&metrics).await;
+    let mut seen = while_one_is_uploading(&app, &metrics).await;
+    load(&app).await;
+    ask_s3(&metrics).await;
+    survey(&app).await;
+
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).expect("a pair");
+    let (certificate, key) = (folder.path().join("crt"), folder.path().join("key"));
+    std::fs::write(&certificate, made.cert.pem()).expect("written");
+    std::fs::write(&key, made.signing_key.serialize_pem()).expect("written");
+    let mut settings = Settings::default();
+    settings.server.tls.certificate_file = Some(certificate.display().to_string());
+    settings.server.tls.key_file = Some(key.display().to_string());
+    app::sockets(&settings, &metrics).expect("a good pair");
+
+    app.settled().await;
+    let end = samples(&metrics);
+    seen.extend(end.clone());
+    let moved: BTreeSet<&str> = seen
+        .iter()
+        .filter(|sample| sample.value != 0.0 && !sample.name.ends_with("_bucket"))
+        .map(|sample| sample.metric.name)
+        .collect();
+    let still: Vec<&str> =
+        TABLE.iter().map(|row| row.name).filter(|name| !moved.contains(name)).collect();
+    assert!(still.is_empty(), "nobody moves {still:?}");
+
+    // What goes up comes down again, or it would say for ever that something is going on.
+    for name in [
+        "longshore_http_requests_in_flight",
+        "longshore_upload_sessions",
+        "longshore_upload_inflight_bytes",
+    ] {
+        let left: f64 =
+            end.iter().filter(|sample| sample.metric.name == name).map(|sample| sample.value).sum();
+        assert!(left == 0.0, "{name} is {left} when all is over");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_try_of_a_request_to_s3_is_counted() {
+    let metrics = Metrics::default();
+    ask_s3(&metrics).await;
+    let requests = |outcome| {
+        let labels = [("op", "put_object"), ("outcome", outcome)];
+        value(&metrics, "longshore_s3_requests_total", &labels)
+    };
+    // The entry is read after the conflict to find out whose it is; that is another operation.
+    assert_eq!((requests("5xx"), requests("412")), (1, 1), "{}", metrics.exposition());
+    let retries = value(&metrics, "longshore_s3_retries_total", &[("op", "put_object")]);
+    let conflicts = value(&metrics, "longshore_s3_cas_conflicts_total", &[("op", "create")]);
+    assert_eq!((retries, conflicts), (1, 1));
+    let keys = |result| value(&metrics, "longshore_presign_cache_total", &[("result", result)]);
+    assert_eq!((keys("derived"), keys("cached")), (1, 2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_and_uploads_are_counted_as_what_they_were() {
+    let metrics = Metrics::default();
+    let store = Arc::new(Memory::new());
+    let app = App::counting(store, Settings::default(), metrics.clone()).await;
+    let (small, large) = (bytes(1, 100), bytes(2, 100_000));
+    for content in [&small, &large, &large] {
+        app.push_blob("a", content).await;
+    }
+    let large_path = format!("/v2/a/blobs/{}", sha256(&large));
+    app.get(&large_path).send().await.expect(200);
+    app.get(&large_path).header("range", "bytes=0-9").send().await.expect(206);
+    app.get(&format!("/v2/a/blobs/{}", sha256(&small))).send().await.expect(200);
+    let mount = format!("/v2/b/blobs/uploads/?mount={}&from=a", sha256(&small));
+    app.request("POST", &mount).send().await.expect(201);
+    let start = app.request("POST", "/v2/a/blobs/uploads/").send().await.expect(202).location();
+    app.request("DELETE", &start).send().await.expect(204);
+    app.get("/v2/a/manifests/none").send().await.expect(404);
+    app.get("/nothing").send().await.expect(404);
+    app.settled().await;
+
+    let counted = |route, method, code| {
+        let labels = [("route", route), ("method", method), ("code", code)];
+        value(&metrics, "longshore_http_requests_total", &labels)
+    };
+    assert_eq!(counted("end-6", "PUT", "201"), 3);
+    assert_eq!((counted("end-2", "GET", "200"), counted("end-2", "GET", "206")), (2, 1));
+    assert_eq!((counted("end-3", "GET", "404"), counted("none", "GET", "404")), (1, 1));
+    for (result, count) in [("created", 2), ("exists", 1), ("mounted", 1), ("aborted", 1)] {
+        let name = "longshore_upload_commits_total";
+        assert_eq!(value(&metrics, name, &[("result", result)]), count, "{result}");
+    }
+    for (mode, reason) in [("proxy", "configured"), ("range", "configured"), ("proxy", "inline")] {
+        let labels = [("mode", mode), ("reason", reason)];
+        assert_eq!(value(&metrics, "longshore_blob_serves_total", &labels), 1, "{mode} {reason}");
+    }
+    // To the byte: what arrived and what was taken.
+    let of = |name: &str, route| value(&metrics, name, &[("route", route)]);
+    assert_eq!(of("longshore_http_request_body_bytes_sum", "end-6"), 200_100);
+    assert_eq!(of("longshore_http_response_body_bytes_sum", "end-2"), 100_110);
+}

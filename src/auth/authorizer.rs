@@ -13,7 +13,7 @@ use super::htpasswd::{Htpasswd, TooMany};
 use super::rules::Rules;
 use super::token::Tokens;
 use super::{Access, Action, AuthRequest, Authorizer, Caller, Denied};
-use crate::telemetry::metrics::AuthReason;
+use crate::telemetry::metrics::{AuthMethod, AuthReason};
 
 /// Decides by passwords, tokens and rules, as far as there are any.
 #[derive(Debug)]
@@ -73,8 +73,12 @@ impl PolicyAuthorizer {
         })
     }
 
-    async fn caller(&self, attempt: &AuthRequest<'_>) -> Result<Caller, Denied> {
-        match (Credentials::of(attempt.headers), &self.passwords, &self.tokens) {
+    async fn caller(
+        &self,
+        attempt: &AuthRequest<'_>,
+        credentials: Credentials<'_>,
+    ) -> Result<Caller, Denied> {
+        match (credentials, &self.passwords, &self.tokens) {
             (Credentials::None, _, _) => Ok(Caller::anonymous()),
             (Credentials::Basic { user, password }, Some(passwords), _) => {
                 match passwords.check(&user, &password, attempt.client).await {
@@ -96,6 +100,21 @@ impl PolicyAuthorizer {
             (Credentials::Unreadable, _, _) => {
                 Err(self.challenge(attempt, AuthReason::Unreadable, None))
             }
+        }
+    }
+
+    fn allowed(&self, attempt: &AuthRequest<'_>, caller: Caller) -> Result<Caller, Denied> {
+        let more = Some(TokenError::InsufficientScope);
+        match self.decide(&caller, attempt.access) {
+            Decision::Allowed if self.lacks_optional_scope(&caller, attempt.optional_scope) => {
+                Err(self.challenge(attempt, AuthReason::TokenScope, more))
+            }
+            Decision::Allowed => Ok(caller),
+            Decision::NotInToken => Err(self.challenge(attempt, AuthReason::TokenScope, more)),
+            Decision::Denied if caller.has_credentials() || !self.can_log_in() => {
+                Err(Denied::Forbidden { reason: AuthReason::NoRule })
+            }
+            Decision::Denied => Err(self.challenge(attempt, AuthReason::NoCredentials, None)),
         }
     }
 
@@ -124,20 +143,10 @@ fn basic(reason: AuthReason) -> Denied {
 
 #[async_trait]
 impl Authorizer for PolicyAuthorizer {
-    async fn authorize(&self, attempt: AuthRequest<'_>) -> Result<Caller, Denied> {
-        let caller = self.caller(&attempt).await?;
-        let more = Some(TokenError::InsufficientScope);
-        match self.decide(&caller, attempt.access) {
-            Decision::Allowed if self.lacks_optional_scope(&caller, attempt.optional_scope) => {
-                Err(self.challenge(&attempt, AuthReason::TokenScope, more))
-            }
-            Decision::Allowed => Ok(caller),
-            Decision::NotInToken => Err(self.challenge(&attempt, AuthReason::TokenScope, more)),
-            Decision::Denied if caller.has_credentials() || !self.can_log_in() => {
-                Err(Denied::Forbidden { reason: AuthReason::NoRule })
-            }
-            Decision::Denied => Err(self.challenge(&attempt, AuthReason::NoCredentials, None)),
-        }
+    async fn authorize(&self, attempt: AuthRequest<'_>) -> (AuthMethod, Result<Caller, Denied>) {
+        let (method, credentials) = Credentials::of(attempt.headers);
+        let caller = self.caller(&attempt, credentials).await;
+        (method, caller.and_then(|caller| self.allowed(&attempt, caller)))
     }
 
     fn may(&self, caller: &Caller, access: &Access) -> bool {

@@ -23,28 +23,27 @@ pub(super) enum Credentials<'a> {
 }
 
 impl<'a> Credentials<'a> {
-    /// Reads the header. Two of them are none that can be read: which one would count?
-    pub(super) fn of(headers: &'a HeaderMap) -> Self {
+    /// Reads the header. Two headers are unreadable: which one would count?
+    pub(super) fn of(headers: &'a HeaderMap) -> (AuthMethod, Self) {
+        let method = method(headers);
         let mut values = headers.get_all(AUTHORIZATION).iter();
-        let Some(value) = values.next() else { return Self::None };
+        let Some(value) = values.next() else { return (method, Self::None) };
         if values.next().is_some() || value.len() > CREDENTIALS_BYTES_MAX {
-            return Self::Unreadable;
+            return (method, Self::Unreadable);
         }
-        let Ok(text) = value.to_str() else { return Self::Unreadable };
-        let Some((scheme, rest)) = text.split_once(' ') else { return Self::Unreadable };
-        let rest = rest.trim();
-        if scheme.eq_ignore_ascii_case("basic") {
-            basic(rest).unwrap_or(Self::Unreadable)
-        } else if scheme.eq_ignore_ascii_case("bearer") && !rest.is_empty() {
-            Self::Bearer(rest)
-        } else {
-            Self::Unreadable
-        }
+        let text = value.to_str().ok().and_then(|text| text.split_once(' '));
+        let rest = text.map(|(_, rest)| rest.trim());
+        let credentials = match method {
+            AuthMethod::Basic => rest.and_then(basic),
+            AuthMethod::Bearer => rest.filter(|rest| !rest.is_empty()).map(Self::Bearer),
+            AuthMethod::None | AuthMethod::Other => None,
+        };
+        (method, credentials.unwrap_or(Self::Unreadable))
     }
 }
 
-/// As what the credentials of a request are counted. Looks at nothing but their scheme.
-pub fn metric_label(headers: &HeaderMap) -> AuthMethod {
+/// The scheme of the credentials, whether or not they can be read.
+pub(super) fn method(headers: &HeaderMap) -> AuthMethod {
     let Some(value) = headers.get(AUTHORIZATION) else { return AuthMethod::None };
     let scheme = value.as_bytes().split(|byte| *byte == b' ').next().unwrap_or_default();
     if scheme.eq_ignore_ascii_case(b"basic") {
@@ -75,7 +74,7 @@ mod tests {
         for value in values {
             headers.append(AUTHORIZATION, value.parse().unwrap());
         }
-        match Credentials::of(&headers) {
+        match Credentials::of(&headers).1 {
             Credentials::None => "none".to_owned(),
             Credentials::Basic { user, password } => format!("{user} {password}"),
             Credentials::Bearer(token) => format!("bearer {token}"),

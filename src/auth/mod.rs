@@ -24,11 +24,10 @@ use async_trait::async_trait;
 use http::HeaderMap;
 
 use crate::oci::RepositoryName;
-use crate::telemetry::metrics::{AuthReason, AuthResult};
+use crate::telemetry::metrics::{AuthMethod, AuthReason, AuthResult};
 
 pub use authorizer::PolicyAuthorizer;
 pub use caller::Caller;
-pub use credentials::metric_label as credentials_counted_as;
 pub use htpasswd::Htpasswd;
 pub use pattern::{Pattern, PatternError};
 pub use rules::{Permission, Rule, RuleError, Rules, Subject};
@@ -127,8 +126,9 @@ impl Denied {
 /// Decides about requests.
 #[async_trait]
 pub trait Authorizer: Send + Sync + fmt::Debug {
-    /// Decides whether a request may go on, and says whose it is.
-    async fn authorize(&self, attempt: AuthRequest<'_>) -> Result<Caller, Denied>;
+    /// Decides whether a request may go on. Returns how its caller logged in, and the caller or
+    /// why the request is refused.
+    async fn authorize(&self, attempt: AuthRequest<'_>) -> (AuthMethod, Result<Caller, Denied>);
 
     /// Whether a caller that was authorized may do something else, too: whether it may read the
     /// source of a mount, see a repository in the catalog, or move a tag.
@@ -141,8 +141,8 @@ pub struct AllowAll;
 
 #[async_trait]
 impl Authorizer for AllowAll {
-    async fn authorize(&self, _: AuthRequest<'_>) -> Result<Caller, Denied> {
-        Ok(Caller::anonymous())
+    async fn authorize(&self, attempt: AuthRequest<'_>) -> (AuthMethod, Result<Caller, Denied>) {
+        (credentials::method(attempt.headers), Ok(Caller::anonymous()))
     }
 
     fn may(&self, _: &Caller, _: &Access) -> bool {

@@ -35,7 +35,7 @@ use ipnet::IpNet;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
-use crate::auth::{self, Access, Action, AuthRequest, Authorizer, Caller, Resource};
+use crate::auth::{Access, Action, AuthRequest, Authorizer, Caller, Resource};
 use crate::clock::Clock;
 use crate::oci::RepositoryName;
 use crate::registry::Registry;
@@ -203,15 +203,15 @@ impl Api {
             secure: client.secure,
         };
         // The only place where a request is authorized, and before it is known what there is.
-        let shown = auth::credentials_counted_as(&parts.headers);
-        let caller = match self.authorizer.authorize(attempt).await {
+        let (method, decision) = self.authorizer.authorize(attempt).await;
+        let caller = match decision {
             Ok(caller) => {
-                self.metrics.auth.inc((shown, AuthResult::Allowed, AuthReason::None));
+                self.metrics.auth.inc((method, AuthResult::Allowed, AuthReason::None));
                 caller
             }
             Err(denied) => {
                 let (result, reason) = denied.metric_label();
-                self.metrics.auth.inc((shown, result, reason));
+                self.metrics.auth.inc((method, result, reason));
                 tasks.spawn(body::read_on_unasked(body));
                 return Err(denied.into());
             }

@@ -11,9 +11,9 @@ use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, VARY, WWW_AUTHENTICATE};
 use http::{HeaderName, HeaderValue, StatusCode};
 use serde_json::{Value, json};
 
-use super::access_log::chain;
 use super::endpoint::RouteError;
 use super::headers::value;
+use super::layers::access_log::chain;
 use crate::auth::Denied;
 use crate::docker_schema1 as schema1;
 use crate::oci::{DigestError, ErrorCode, ManifestError, ReferenceError};

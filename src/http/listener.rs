@@ -21,7 +21,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::task::TaskTracker;
 
 pub use super::admin::{Admin, Readiness, healthcheck};
-use super::peer as client;
+use super::layers::peer as client;
 pub use super::tls::acceptor;
 use super::write_timeout::WriteTimeout;
 use crate::http::Api;

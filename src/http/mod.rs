@@ -4,23 +4,16 @@
 //! question; authorization is one call; the handlers below are thin, and name the section of the
 //! spec that they answer.
 
-mod access_log;
 pub mod admin;
-mod base;
-mod blobs;
 mod body;
 mod endpoint;
 mod error;
+mod handlers;
 pub mod headers;
+mod layers;
 pub mod listener;
-mod lists;
-mod manifests;
-mod peer;
 mod query;
-mod request_id;
 mod tls;
-mod trace;
-mod uploads;
 mod write_timeout;
 
 use std::net::IpAddr;
@@ -40,12 +33,14 @@ use crate::clock::Clock;
 use crate::oci::RepositoryName;
 use crate::registry::Registry;
 use crate::telemetry::metrics::{AuthReason, AuthResult, Metrics, ServeReason};
-use access_log::Exchange;
 use body::RequestBody;
+use handlers::{blobs, catalog, manifests, referrers, support, tags, uploads};
+use layers::access_log::Exchange;
+use layers::trace;
 
-pub use access_log::Observed;
 pub use endpoint::{Endpoint, RouteError};
 pub use error::{Cause, Error};
+pub use layers::access_log::Observed;
 
 /// How the bytes of blobs reach clients.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -255,8 +250,8 @@ async fn handle(
     body: &mut RequestBody,
 ) -> Result<Response, Error> {
     match endpoint {
-        Endpoint::Base => Ok(base::get()),
-        Endpoint::Extensions(name) => Ok(base::extensions(name.as_ref())),
+        Endpoint::Base => Ok(support::get()),
+        Endpoint::Extensions(name) => Ok(support::extensions(name.as_ref())),
         Endpoint::GetBlob(name, digest) => blobs::get(&cx, &name, &digest).await,
         Endpoint::HeadBlob(name, digest) => blobs::head(&cx, &name, &digest).await,
         Endpoint::DeleteBlob(name, digest) => blobs::delete(&cx, &name, &digest).await,
@@ -276,8 +271,8 @@ async fn handle(
         Endpoint::PatchUpload(name, id) => Box::pin(uploads::patch(&cx, name, id, body)).await,
         Endpoint::PutUpload(name, id) => Box::pin(uploads::put(&cx, name, id, body)).await,
         Endpoint::DeleteUpload(name, id) => uploads::cancel(&cx, name, id).await,
-        Endpoint::ListTags(name) => lists::tags(&cx, &name).await,
-        Endpoint::ListReferrers(name, digest) => lists::referrers(&cx, &name, &digest).await,
-        Endpoint::Catalog => lists::catalog(&cx).await,
+        Endpoint::ListTags(name) => tags::list(&cx, &name).await,
+        Endpoint::ListReferrers(name, digest) => referrers::list(&cx, &name, &digest).await,
+        Endpoint::Catalog => catalog::list(&cx).await,
     }
 }

@@ -196,13 +196,13 @@ fn violations_are_found() {
         ("src/registry/uploads/mod.rs", "use super::super::{auth, store};"),
         ("src/clock.rs", "use super::{config};"),
         ("src/config/mod.rs", "use crate::app;"),
-        ("src/http/blobs.rs", "use crate::store::PresignGet;"),
+        ("src/http/handlers/blobs.rs", "use crate::store::PresignGet;"),
         ("src/plumbing.rs", "fn f() {}"),
         ("src/store/mod.rs", "use aws_sdk_s3::Client;"),
         ("src/registry/mod.rs", "use hyper_util::rt;"),
         ("src/registry/mod.rs", "fn f(body: axum::body::Body) {}"),
         ("src/store/memory/mod.rs", "use redb::Database;"),
-        ("src/http/trace.rs", "use opentelemetry::Context;"),
+        ("src/http/layers/trace.rs", "use opentelemetry::Context;"),
     ];
     for (path, text) in found {
         assert_eq!(sample(path, text).len(), 1, "{path}: {text}");

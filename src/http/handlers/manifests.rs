@@ -7,19 +7,19 @@ use http::header::{CONTENT_LENGTH, CONTENT_TYPE, ETAG, LOCATION, VARY};
 use http::{HeaderValue, Method, StatusCode};
 
 use super::blobs::accepted;
-use super::body::RequestBody;
-use super::headers::{
+use crate::auth::Action;
+use crate::http::body::RequestBody;
+use crate::http::headers::{
     self, DOCKER_CONTENT_DIGEST, OCI_SUBJECT, OCI_TAG, Precondition, shared_value, tag_condition,
     value,
 };
-use super::query::{Query, encoded};
-use super::{Context, Error};
-use crate::auth::Action;
+use crate::http::query::{Query, encoded};
+use crate::http::{Context, Error};
 use crate::oci::{Algorithm, Digest, ErrorCode, Manifest, Reference, RepositoryName, Tag};
 use crate::registry::{self, Push, StoredManifest, TagCondition};
 
 /// Pulling manifests — end-3, `GET` and `HEAD /v2/<name>/manifests/<reference>`.
-pub(super) async fn get(
+pub(in crate::http) async fn get(
     cx: &Context,
     name: &RepositoryName,
     reference: &Reference,
@@ -59,7 +59,7 @@ fn describe(response: &mut Response, manifest: &StoredManifest) {
 
 /// Pushing Manifests — end-7a, `PUT /v2/<name>/manifests/<reference>`, and end-7b, the same by
 /// digest with `?tag=<tag>` for each tag to set.
-pub(super) async fn put(
+pub(in crate::http) async fn put(
     cx: &Context,
     name: &RepositoryName,
     reference: &Reference,
@@ -172,7 +172,7 @@ fn tags(cx: &Context, reference: &Reference) -> Result<Vec<Tag>, Error> {
 }
 
 /// Deleting tags and manifests — end-9, `DELETE /v2/<name>/manifests/<reference>`.
-pub(super) async fn delete(
+pub(in crate::http) async fn delete(
     cx: &Context,
     name: &RepositoryName,
     reference: &Reference,

@@ -7,13 +7,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 /// The header that brings it and takes it back.
-pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub(in crate::http) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Bytes of a name that is taken over.
 const BYTES_MAX: usize = 128;
 
 /// The name that the request brought, if it is one that can stand in a log; otherwise a new one.
-pub(super) fn of(headers: &HeaderMap) -> HeaderValue {
+pub(in crate::http) fn of(headers: &HeaderMap) -> HeaderValue {
     match headers.get(X_REQUEST_ID) {
         Some(brought) if is_sane(brought.as_bytes()) => brought.clone(),
         Some(_) | None => new(),

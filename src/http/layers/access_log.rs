@@ -19,12 +19,12 @@ use http_body::{Body as _, Frame, SizeHint};
 use tracing::Level;
 
 use super::request_id::{self, X_REQUEST_ID};
-use super::{Cause, Client, Endpoint, RouteError};
+use crate::http::{Cause, Client, Endpoint, RouteError};
 use crate::telemetry::metrics::{self, Label as _, Metrics, Route, Status};
 
 /// One request, while it is answered.
 #[derive(Debug)]
-pub(super) struct Exchange {
+pub(in crate::http) struct Exchange {
     metrics: Metrics,
     log: Option<Level>,
     begun: Instant,
@@ -50,7 +50,7 @@ pub(super) struct Exchange {
 
 impl Exchange {
     /// Begins with the head of a request.
-    pub(super) fn begin(
+    pub(in crate::http) fn begin(
         metrics: &Metrics,
         log: Option<Level>,
         endpoint: &Result<Endpoint, RouteError>,
@@ -84,22 +84,22 @@ impl Exchange {
         (exchange, request)
     }
 
-    pub(super) fn client(&self) -> Client {
+    pub(in crate::http) fn client(&self) -> Client {
         self.client
     }
 
     /// Notes in which trace it is found.
-    pub(super) fn traced_as(&mut self, trace_id: Option<String>) {
+    pub(in crate::http) fn traced_as(&mut self, trace_id: Option<String>) {
         self.trace_id = trace_id;
     }
 
     /// Where it is noted who asks, once that is known.
-    pub(super) fn subject(&mut self) -> &mut Option<String> {
+    pub(in crate::http) fn subject(&mut self) -> &mut Option<String> {
         &mut self.subject
     }
 
     /// Goes on with the body of an answer.
-    pub(super) fn answered(mut self, response: Response) -> http::Response<Observed> {
+    pub(in crate::http) fn answered(mut self, response: Response) -> http::Response<Observed> {
         let (mut head, body) = response.into_parts();
         self.metrics.http_ttfb.observe((self.route,), self.begun.elapsed());
         self.status = Some(head.status);
@@ -232,7 +232,7 @@ impl http_body::Body for Observed {
 }
 
 /// An error and what caused it, in one line.
-pub(super) fn chain(error: &dyn StdError) -> String {
+pub(in crate::http) fn chain(error: &dyn StdError) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(error) = source {

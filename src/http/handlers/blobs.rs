@@ -9,8 +9,8 @@ use http::header::{
 };
 use http::{HeaderValue, StatusCode};
 
-use super::headers::{self, DOCKER_CONTENT_DIGEST, Precondition, Selection, value};
-use super::{Context, Error};
+use crate::http::headers::{self, DOCKER_CONTENT_DIGEST, Precondition, Selection, value};
+use crate::http::{Context, Error};
 use crate::oci::{Digest, ErrorCode, RepositoryName};
 use crate::registry::{Blob, Content};
 use crate::telemetry::metrics::{ServeMode, ServeReason};
@@ -19,7 +19,7 @@ use crate::telemetry::metrics::{ServeMode, ServeReason};
 const CACHE_FOREVER: &str = "max-age=31536000, immutable";
 
 /// Pulling blobs — end-2, `GET /v2/<name>/blobs/<digest>`.
-pub(super) async fn get(
+pub(in crate::http) async fn get(
     cx: &Context,
     name: &RepositoryName,
     digest: &Digest,
@@ -64,7 +64,7 @@ pub(super) async fn get(
 
 /// Checking if content exists in the registry — end-2, `HEAD /v2/<name>/blobs/<digest>`. Never a
 /// redirect: a URL that is signed for GET refuses HEAD.
-pub(super) async fn head(
+pub(in crate::http) async fn head(
     cx: &Context,
     name: &RepositoryName,
     digest: &Digest,
@@ -80,7 +80,7 @@ pub(super) async fn head(
 }
 
 /// Deleting blobs — end-10, `DELETE /v2/<name>/blobs/<digest>`.
-pub(super) async fn delete(
+pub(in crate::http) async fn delete(
     cx: &Context,
     name: &RepositoryName,
     digest: &Digest,
@@ -94,7 +94,7 @@ pub(super) async fn delete(
 }
 
 /// 202 without a body.
-pub(super) fn accepted() -> Response {
+pub(in crate::http) fn accepted() -> Response {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::ACCEPTED;
     response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from_static("0"));

@@ -6,12 +6,12 @@ use http::header::{CONTENT_LENGTH, CONTENT_RANGE, LOCATION, RANGE};
 use http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::blobs::accepted;
-use super::body::RequestBody;
-use super::headers::{
+use crate::http::body::RequestBody;
+use crate::http::headers::{
     ContentRangeError, DOCKER_CONTENT_DIGEST, DOCKER_UPLOAD_UUID, content_range, text, value,
 };
-use super::query::Query;
-use super::{Context, Error};
+use crate::http::query::Query;
+use crate::http::{Context, Error};
 use crate::oci::{Algorithm, Digest, ErrorCode, RepositoryName, UploadId};
 use crate::registry::uploads::{Chunk, NewSession, UploadAddress};
 use crate::registry::{self, Blob, MountSource};
@@ -23,7 +23,7 @@ const NEW: &str = "new";
 const DIGEST_ALGORITHM: &str = "digest-algorithm";
 
 /// Pushing blobs — end-4a, end-4b, end-4c, end-11, `POST /v2/<name>/blobs/uploads/`.
-pub(super) async fn start(
+pub(in crate::http) async fn start(
     cx: &Context,
     name: &RepositoryName,
     from: Option<RepositoryName>,
@@ -72,7 +72,7 @@ async fn mount(
 }
 
 /// Pushing a blob in chunks — end-5, `PATCH <location>`.
-pub(super) async fn patch(
+pub(in crate::http) async fn patch(
     cx: &Context,
     name: RepositoryName,
     id: UploadId,
@@ -88,7 +88,7 @@ pub(super) async fn patch(
 }
 
 /// Closing the session — end-6, `PUT <location>?digest=<digest>`, with or without a last chunk.
-pub(super) async fn put(
+pub(in crate::http) async fn put(
     cx: &Context,
     name: RepositoryName,
     id: UploadId,
@@ -109,7 +109,7 @@ pub(super) async fn put(
 }
 
 /// Resuming an upload — end-13, `GET <location>`.
-pub(super) async fn status(
+pub(in crate::http) async fn status(
     cx: &Context,
     name: RepositoryName,
     id: UploadId,
@@ -123,7 +123,7 @@ pub(super) async fn status(
 }
 
 /// Cancelling an upload — end-14, `DELETE <location>`.
-pub(super) async fn cancel(
+pub(in crate::http) async fn cancel(
     cx: &Context,
     name: RepositoryName,
     id: UploadId,

@@ -14,22 +14,22 @@ use http_body::{Frame, SizeHint};
 use tracing::Span;
 use tracing::field::{Empty, display};
 
-use super::{Cause, Client, Endpoint, headers};
 use crate::auth::Resource;
+use crate::http::{Cause, Client, Endpoint, headers};
 use crate::oci::Reference;
 use crate::telemetry::traces;
 
 /// The span of a request that is being answered.
-pub(super) struct Asked {
+pub(in crate::http) struct Asked {
     span: Span,
     /// Whether the path has named the content.
     names_digest: bool,
     /// The trace, if it is recorded.
-    pub(super) trace_id: Option<String>,
+    pub(in crate::http) trace_id: Option<String>,
 }
 
 /// Opens the span of a request. Its method and its path name it where it is one that we know.
-pub(super) fn request(
+pub(in crate::http) fn request(
     endpoint: Option<&Endpoint>,
     method: &Method,
     client: Client,
@@ -126,12 +126,12 @@ fn describe(span: &Span, endpoint: &Endpoint) -> bool {
 }
 
 impl Asked {
-    pub(super) fn span(&self) -> Span {
+    pub(in crate::http) fn span(&self) -> Span {
         self.span.clone()
     }
 
     /// Notes the answer, whose body carries the span on until it has been sent.
-    pub(super) fn answered(self, response: Response) -> Response {
+    pub(in crate::http) fn answered(self, response: Response) -> Response {
         let Self { span, names_digest, .. } = self;
         if span.is_disabled() {
             return response;

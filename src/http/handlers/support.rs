@@ -15,12 +15,12 @@ fn json_response(body: &serde_json::Value) -> Response {
 }
 
 /// Determining Support — end-1, `GET /v2/`.
-pub(super) fn get() -> Response {
+pub(in crate::http) fn get() -> Response {
     json_response(&json!({}))
 }
 
 /// Extensions — `GET /v2/_oci/ext/discover` (distribution-spec, extensions/_oci.md).
-pub(super) fn extensions(name: Option<&RepositoryName>) -> Response {
+pub(in crate::http) fn extensions(name: Option<&RepositoryName>) -> Response {
     let mut extensions = vec![json!({
         "name": "_oci",
         "url": "https://github.com/opencontainers/distribution-spec/blob/main/extensions/_oci.md",

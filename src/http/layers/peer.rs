@@ -14,7 +14,7 @@ const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto")
 ///
 /// Every proxy appends the address that it was asked from. So the addresses are read from the end,
 /// for as long as those who wrote them are trusted; anything further to the front is hearsay.
-pub(super) fn client(
+pub(in crate::http) fn client(
     peer: IpAddr,
     encrypted: bool,
     headers: &HeaderMap,

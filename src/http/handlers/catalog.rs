@@ -1,0 +1,30 @@
+//! The names of repositories, in pages.
+
+use axum::response::Response;
+use http::StatusCode;
+use serde_json::json;
+
+use super::page;
+use crate::http::query::{Query, encoded};
+use crate::http::{Context, Error};
+use crate::oci::RepositoryName;
+
+/// The catalog — `GET /v2/_catalog`, as older registries serve it. Shows what the caller may
+/// read.
+pub(in crate::http) async fn list(cx: &Context) -> Result<Response, Error> {
+    if !cx.api.settings.catalog {
+        let message = "the catalog is switched off (lists.catalog)";
+        return Err(Error::unsupported(StatusCode::METHOD_NOT_ALLOWED, message));
+    }
+    let query = Query::of(&cx.uri);
+    let count = page::count(cx, &query)?;
+    let page = cx.api.registry.repositories(query.one("last"), count).await?;
+    let next = page
+        .rows
+        .last()
+        .filter(|_| page.more)
+        .map(|last| format!("/v2/_catalog?n={count}&last={}", encoded(last.as_str())));
+    let names: Vec<&str> =
+        page.rows.iter().filter(|name| cx.may_see(name)).map(RepositoryName::as_str).collect();
+    Ok(page::response(&json!({ "repositories": names }), "application/json", next))
+}

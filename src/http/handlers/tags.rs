@@ -1,0 +1,23 @@
+//! The tags of a repository, in pages.
+
+use axum::response::Response;
+use serde_json::json;
+
+use super::page;
+use crate::http::query::{Query, encoded};
+use crate::http::{Context, Error};
+use crate::oci::{RepositoryName, Tag};
+
+/// Content Discovery, "Listing Tags" — end-8a, end-8b, `GET /v2/<name>/tags/list`.
+pub(in crate::http) async fn list(cx: &Context, name: &RepositoryName) -> Result<Response, Error> {
+    let query = Query::of(&cx.uri);
+    let count = page::count(cx, &query)?;
+    let page = cx.api.registry.tags(name, query.one("last"), count).await?;
+    let next = page
+        .rows
+        .last()
+        .filter(|_| page.more)
+        .map(|last| format!("/v2/{name}/tags/list?n={count}&last={}", encoded(last.as_str())));
+    let tags: Vec<&str> = page.rows.iter().map(Tag::as_str).collect();
+    Ok(page::response(&json!({ "name": name.as_str(), "tags": tags }), "application/json", next))
+}

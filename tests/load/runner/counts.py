@@ -112,7 +112,7 @@ def writes(count, registry):
             "--repository", "count/push",
         )
 
-    # The numbers of ARCHITECTURE.md, "A push".
+    # The numbers of docs/request-costs.md.
     count.check("blob of 1 KiB, POST and PUT", push("whole", 1024), {"put": 2})
     count.check("blob of 1 KiB, POST, PATCH, PUT", push("patch", 1024), {"get": 1, "put": 4})
     count.check("blob of 1 MiB, POST and PUT", push("whole", MIB), {"put": 3})

@@ -1,5 +1,5 @@
 # Pushes an image of random bytes in chunks, pulls it by tag and by digest, and compares.
-# For the small shell of an image with curl: sh and curl, and od, sed, head, tail, cmp, sha256sum.
+# Needs only what a small image with curl has: sh, curl, od, sed, head, tail, cmp, sha256sum.
 set -eu
 cd "$(mktemp -d)"
 type=application/vnd.oci.image.manifest.v1+json
@@ -14,7 +14,8 @@ fail() {
 }
 digest_of() { sha256sum "$1" | sed 's/ .*//; s/^/sha256:/'; }
 header() { tr -d '\r' <headers | sed -n "s/^$1: *//Ip" | tail -n 1; }
-# ask STATUS CURL_ARGUMENT...: passwords are in the file, not in the arguments.
+# ask STATUS CURL_ARGUMENT...: sends a request and fails unless the answer has one of these statuses.
+# Passwords are in the file `options`, because other users can read the arguments of a process.
 ask() {
   expected=$1
   shift
@@ -34,10 +35,10 @@ next() {
 }
 
 ask '200 401' "$URL/v2/"
-echo 'ok: it answers'
+echo 'ok: the registry answers'
 if [ -n "${LOGIN:-}" ]; then
   challenge=$(header www-authenticate)
-  [ -n "$challenge" ] || fail 'a login was given, and nobody asks for one'
+  [ -n "$challenge" ] || fail 'test.existingSecret names a login, but the registry asks for none'
   printf 'user = "%s:%s"\n' "$(sed 's/[\\"]/\\&/g' "$LOGIN/username")" "$(sed 's/[\\"]/\\&/g' "$LOGIN/password")" >>options
   case $challenge in
     [Bb]earer*)
@@ -52,13 +53,13 @@ if [ -n "${LOGIN:-}" ]; then
       ;;
   esac
   ask 200 "$URL/v2/"
-  echo 'ok: the login is good'
+  echo 'ok: the login is accepted'
 elif [ "$ANONYMOUS" != push ]; then
-  echo 'not tested: pushing and pulling, because test.existingSecret names no login'
+  echo 'not tested: push and pull, because test.existingSecret names no login'
   exit 0
 fi
 
-# push FILE: in two chunks, which different pods may get.
+# push FILE: in two chunks, which may reach different pods.
 push() {
   size=$(wc -c <"$1")
   half=$((size / 2))
@@ -87,13 +88,13 @@ ask 201 -X PUT -H "Content-Type: $type" --data-binary @manifest "$base/manifests
 echo "ok: pushed $REPOSITORY:$tag"
 for reference in "$tag" "$digest"; do
   ask 200 -H "Accept: $type" "$base/manifests/$reference"
-  cmp manifest body || fail 'the manifest came back other than it went'
+  cmp manifest body || fail 'the pulled manifest differs from the pushed one'
 done
 for file in layer config; do
-  # A redirect leads to the bucket; the login goes nowhere else.
+  # A redirect leads to the bucket. curl does not send the login there.
   ask 200 -L "$base/blobs/$(digest_of $file)"
-  cmp $file body || fail 'a blob came back other than it went'
+  cmp $file body || fail 'a pulled blob differs from the pushed one'
 done
-echo 'ok: pulled by tag and by digest, every byte the same'
+echo 'ok: pulled by tag and by digest, all bytes equal'
 ask '202 401 403 405' -X DELETE "$base/manifests/$digest"
-[ "$status" = 202 ] && echo 'ok: deleted again' || echo "left behind: $REPOSITORY:$tag, because deleting is not allowed"
+[ "$status" = 202 ] && echo 'ok: deleted the manifest' || echo "left behind: $REPOSITORY:$tag, because the user may not delete"

@@ -1,4 +1,4 @@
-{{/* The settings: typed values, and `config` over them. JSON, so that others can read it. */}}
+{{/* The settings: those of typed values, overridden by `config`. JSON, so that other templates can read it. */}}
 {{- define "longshore.config" -}}
 {{- $v := .Values -}}
 {{- $server := dict "drain_delay" (printf "%ds" (int $v.drain.delaySeconds)) "drain_timeout" (printf "%ds" (int $v.drain.timeoutSeconds)) -}}
@@ -34,8 +34,8 @@
 {{- mustMergeOverwrite $typed (deepCopy $v.config) | toJson -}}
 {{- end -}}
 
-{{/* A table of TOML with what is below it. `path` is its name, empty for the file itself. JSON's
-strings are TOML's, too. Numbers of YAML come as floats, and settings are integers. */}}
+{{/* A TOML table with its subtables. `path` is its name, empty for the file itself. JSON strings are valid
+TOML strings. YAML numbers arrive as floats, and settings are integers. */}}
 {{- define "longshore.toml" -}}
 {{- $path := .path -}}
 {{- range $name, $value := .table -}}
@@ -70,7 +70,7 @@ strings are TOML's, too. Numbers of YAML come as floats, and settings are intege
 {{- end -}}
 {{- end -}}
 
-{{/* The file as it is in the ConfigMap. */}}
+{{/* The content of the file in the ConfigMap. */}}
 {{- define "longshore.configFile" -}}
 {{- include "longshore.toml" (dict "table" (fromJson (include "longshore.config" .)) "path" "") | trim -}}
 {{- end -}}

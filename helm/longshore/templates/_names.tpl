@@ -1,4 +1,4 @@
-{{/* What objects are called and how they are found again. */}}
+{{/* Names, labels and selectors of all objects. */}}
 
 {{- define "longshore.fullname" -}}
 {{- if .Values.fullnameOverride -}}
@@ -13,7 +13,7 @@
 {{- end -}}
 {{- end -}}
 
-{{/* `component` is that of the object: "registry", or "redis". */}}
+{{/* `component`: "registry", "admin", "redis" or "test". */}}
 {{- define "longshore.selector" -}}
 app.kubernetes.io/name: {{ default .root.Chart.Name .root.Values.nameOverride | trunc 63 | trimSuffix "-" }}
 app.kubernetes.io/instance: {{ .root.Release.Name }}
@@ -56,12 +56,12 @@ annotations:
 {{- end -}}
 {{- end -}}
 
-{{/* The least number of pods that run. */}}
+{{/* The smallest number of pods. */}}
 {{- define "longshore.pods" -}}
 {{- if .Values.autoscaling.enabled -}}{{- int .Values.autoscaling.minReplicas -}}{{- else -}}{{- int .Values.replicas -}}{{- end -}}
 {{- end -}}
 
-{{/* Not empty when the store is one that any number of pods may share. */}}
+{{/* Not empty if any number of pods may share the store. */}}
 {{- define "longshore.shared" -}}
 {{- if hasPrefix "s3://" .Values.store.url -}}yes{{- end -}}
 {{- end -}}

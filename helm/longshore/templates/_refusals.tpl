@@ -1,4 +1,4 @@
-{{/* What is not rendered: what could not start, would be open by accident, or would be ignored. */}}
+{{/* Fails for values that could not start, would open the registry by accident, or would be ignored. */}}
 
 {{- define "longshore.refuse" -}}
 {{- $v := .Values -}}
@@ -8,7 +8,7 @@
 
 {{- /* The store. */ -}}
 {{- if not $v.store.url -}}
-{{- fail "store.url is missing: where is everything kept? s3://bucket or s3://bucket/prefix; to try it out, `memory`" -}}
+{{- fail "store.url is missing: set it to s3://bucket or s3://bucket/prefix, or to `memory` for a trial" -}}
 {{- end -}}
 {{- if not (include "longshore.shared" .) -}}
 {{- if or (gt (int $v.replicas) 1) $v.autoscaling.enabled -}}
@@ -16,10 +16,10 @@
 {{- end -}}
 {{- end -}}
 {{- if and (hasPrefix "/" $v.store.url) (not $v.store.volume) -}}
-{{- fail (printf "store.volume is missing: without one, what is in %s ends with the pod" $v.store.url) -}}
+{{- fail (printf "store.volume is missing: without a volume, the content of %s ends with the pod" $v.store.url) -}}
 {{- end -}}
 {{- if and $v.store.volume (not (hasPrefix "/" $v.store.url)) -}}
-{{- fail "store.volume is given, and store.url is not a folder" -}}
+{{- fail "store.volume is set, but store.url is not a folder" -}}
 {{- end -}}
 
 {{- /* Who may do what. */ -}}
@@ -46,21 +46,21 @@
 {{- $hasHtpasswd := or $v.access.htpasswd.existingSecret $access.htpasswd_file -}}
 {{- $hasLogin := or $hasHtpasswd $hasToken -}}
 {{- if not (or $hasLogin $access.anonymous $rulesAnonymous) -}}
-{{- fail "nobody could log in, and nothing says that nobody has to. Give access.htpasswd.existingSecret (and access.authenticated or access.rules), or all of access.token, or say by name that it is open: access.anonymous=pull, or access.anonymous=push for everything" -}}
+{{- fail "no login is configured, and access.anonymous is empty. Set access.htpasswd.existingSecret (and access.authenticated or access.rules), or all of access.token, or open the registry to everybody: access.anonymous=pull, or access.anonymous=push for everything" -}}
 {{- end -}}
 {{- if and $hasHtpasswd (not (or $access.authenticated $access.rules)) -}}
-{{- fail "nothing says what users may do: add access.authenticated (pull or push), or access.rules" -}}
+{{- fail "no rule allows users anything: set access.authenticated (pull or push), or access.rules" -}}
 {{- end -}}
 {{- if and (or $access.authenticated $rulesLogin) (not $hasLogin) -}}
-{{- fail "access.authenticated or access.rules speak of callers who logged in, and there is no way to: add access.htpasswd.existingSecret or access.token" -}}
+{{- fail "access.authenticated or access.rules name users, but no login is configured: set access.htpasswd.existingSecret or access.token" -}}
 {{- end -}}
 
-{{- /* Two ways to say one thing. */ -}}
+{{- /* Contradictions. */ -}}
 {{- if and $v.store.s3.existingSecret (has $v.identity.provider (list "irsa" "pod-identity" "web-identity")) -}}
-{{- fail (printf "store.s3.existingSecret goes before identity.provider=%s: choose one" $v.identity.provider) -}}
+{{- fail (printf "store.s3.existingSecret would override identity.provider=%s: choose one" $v.identity.provider) -}}
 {{- end -}}
 {{- if and $v.store.s3.accessKeyId (not $v.store.s3.existingSecret) -}}
-{{- fail "store.s3.accessKeyId needs store.s3.existingSecret with its secret" -}}
+{{- fail "store.s3.accessKeyId needs store.s3.existingSecret with the secret key" -}}
 {{- end -}}
 {{- if and (has $v.identity.provider (list "irsa" "web-identity")) (not $v.identity.roleArn) -}}
 {{- fail (printf "identity.provider=%s needs identity.roleArn" $v.identity.provider) -}}
@@ -72,10 +72,10 @@
 {{- fail "identity.provider=azure needs identity.azureClientId" -}}
 {{- end -}}
 {{- if and (has $v.identity.provider (list "irsa" "gke" "azure")) (not $v.serviceAccount.create) -}}
-{{- fail (printf "identity.provider=%s annotates the ServiceAccount, so serviceAccount.create has to be true; or leave the provider out and annotate your own" $v.identity.provider) -}}
+{{- fail (printf "identity.provider=%s annotates the ServiceAccount, so serviceAccount.create must be true; or leave the provider empty and annotate your own ServiceAccount" $v.identity.provider) -}}
 {{- end -}}
 {{- if eq (kindIs "invalid" $v.podDisruptionBudget.minAvailable) (kindIs "invalid" $v.podDisruptionBudget.maxUnavailable) -}}
-{{- fail "podDisruptionBudget: exactly one of minAvailable and maxUnavailable has to be given; set the other one to null" -}}
+{{- fail "podDisruptionBudget: set exactly one of minAvailable and maxUnavailable, and the other one to null" -}}
 {{- end -}}
 {{- if and $v.autoscaling.enabled (gt (int $v.autoscaling.minReplicas) (int $v.autoscaling.maxReplicas)) -}}
 {{- fail "autoscaling.minReplicas is greater than autoscaling.maxReplicas" -}}
@@ -89,30 +89,30 @@
 {{- fail "redis.mode=external needs redis.url" -}}
 {{- end -}}
 {{- if and (ne $v.redis.mode "external") $v.redis.url -}}
-{{- fail (printf "redis.url is given, and redis.mode is %s: set it to external" $v.redis.mode) -}}
+{{- fail (printf "redis.url is set, but redis.mode is %s: set it to external" $v.redis.mode) -}}
 {{- end -}}
 {{- if and (eq $v.redis.mode "external") (eq $v.redis.topology "sentinel") (not $v.redis.primary) -}}
 {{- fail "redis.topology=sentinel needs redis.primary" -}}
 {{- end -}}
 {{- if regexMatch "://[^/]*@" $v.redis.url -}}
-{{- fail "redis.url holds a login, which would stand in a ConfigMap: use redis.username and redis.existingSecret" -}}
+{{- fail "redis.url contains a password, which would be in a ConfigMap: use redis.username and redis.existingSecret" -}}
 {{- end -}}
 
-{{- /* How clients come in. */ -}}
+{{- /* Ingress and gateway. */ -}}
 {{- if and $v.ingress.enabled (not $v.ingress.hosts) -}}
-{{- fail "ingress.hosts is empty: a registry has a host of its own" -}}
+{{- fail "ingress.hosts is empty: a registry needs a host of its own" -}}
 {{- end -}}
 {{- if and $v.gateway.enabled (not $v.gateway.parentRefs) -}}
 {{- fail "gateway.parentRefs is empty: which Gateway does the route belong to?" -}}
 {{- end -}}
 
-{{- /* What `config` must not say: the image's variables go before a file, so it would be ignored; or it
-would be readable by everybody who may read ConfigMaps. */ -}}
+{{- /* Settings that `config` must not have: the variables of the image override the file, so they would be
+ignored; or everybody who may read ConfigMaps could read them. */ -}}
 {{- range $entry := list
-  (list "server" "listen" "the chart opens the ports; see listenAddress")
-  (list "server" "drain_delay" "use drain.delaySeconds, which the grace period follows")
-  (list "server" "drain_timeout" "use drain.timeoutSeconds, which the grace period follows")
-  (list "admin" "listen" "the chart opens the ports; see listenAddress")
+  (list "server" "listen" "the chart sets the ports; see listenAddress")
+  (list "server" "drain_delay" "use drain.delaySeconds, from which the chart computes the grace period")
+  (list "server" "drain_timeout" "use drain.timeoutSeconds, from which the chart computes the grace period")
+  (list "admin" "listen" "the chart sets the ports; see listenAddress")
   (list "store" "url" "use store.url")
   (list "cache" "redis_password" "use redis.existingSecret")
   (list "manifests" "schema1_key" "use schema1Key.existingSecret") -}}
@@ -123,7 +123,7 @@ would be readable by everybody who may read ConfigMaps. */ -}}
 {{- end -}}
 {{- range $name := list "secret_access_key" "session_token" -}}
 {{- if hasKey (default dict (default dict $given.store).s3) $name -}}
-{{- fail (printf "config.store.s3.%s would stand in a ConfigMap: use store.s3.existingSecret" $name) -}}
+{{- fail (printf "config.store.s3.%s would be in a ConfigMap: use store.s3.existingSecret" $name) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}

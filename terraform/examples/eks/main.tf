@@ -1,4 +1,4 @@
-# Longshore on an EKS cluster that exists: bucket, rights, role, Redis, release.
+# Longshore on an existing EKS cluster: bucket, policy, role, Redis, release.
 
 terraform {
   required_version = ">= 1.9"
@@ -26,6 +26,8 @@ data "aws_eks_cluster" "this" {
   name = var.cluster_name
 }
 
+# A token of this kind expires after 15 minutes, and Redis may take that long to create: then the release
+# fails with 401, and a second `terraform apply` completes it.
 data "aws_eks_cluster_auth" "this" {
   name = var.cluster_name
 }
@@ -77,13 +79,15 @@ module "redis" {
   name                      = "longshore"
   vpc_id                    = data.aws_eks_cluster.this.vpc_config[0].vpc_id
   subnet_ids                = var.subnet_ids
+  # Nodes with a security group of their own (self-managed nodes, Karpenter) must be added: without it they
+  # do not reach Redis, and Longshore works more slowly without an error.
   client_security_group_ids = [data.aws_eks_cluster.this.vpc_config[0].cluster_security_group_id]
   tags                      = var.tags
 }
 
 module "release" {
   source = "../../modules/release"
-  # A pod that starts before its identity exists would wait for the next start.
+  # A pod that starts before its role is associated has no credentials until its next start.
   depends_on = [module.role]
 
   namespace      = var.namespace
@@ -109,9 +113,11 @@ module "release" {
         }
       }
       networkPolicy = {
-        # The load balancer asks for /readyz from outside of the cluster.
+        # The load balancer sends its health checks from outside of the cluster. This admits every address of
+        # the VPC; narrow it to the subnets of the load balancer where pods have others.
         adminFrom = [{ ipBlock = { cidr = var.vpc_cidr } }]
       }
+      # Every address in this network may set X-Forwarded-For; the same remark applies.
       trustedProxies = [var.vpc_cidr]
     })
   ]

@@ -1,9 +1,9 @@
 output "role_arn" {
-  description = "The role of the pods."
+  description = "The ARN of the role of the pods."
   value       = module.role.arn
 }
 
 output "service" {
-  description = "Where the registry is in the cluster."
+  description = "The address of the registry within the cluster."
   value       = module.release.service
 }

@@ -1,4 +1,4 @@
-# The bucket: the only state of Longshore. Everything is in it, so nothing here can remove it by accident.
+# The bucket is the only state of Longshore, so `terraform destroy` must not remove it.
 
 resource "aws_s3_bucket" "this" {
   bucket = var.name
@@ -17,7 +17,7 @@ resource "aws_s3_bucket_public_access_block" "this" {
   restrict_public_buckets = true
 }
 
-# No lists of access on objects: the policies decide alone.
+# Policies alone decide about access; ACLs are off.
 resource "aws_s3_bucket_ownership_controls" "this" {
   bucket = aws_s3_bucket.this.id
 
@@ -30,7 +30,7 @@ resource "aws_s3_bucket_server_side_encryption_configuration" "this" {
   bucket = aws_s3_bucket.this.id
 
   rule {
-    # One request to KMS for many objects, not one for each.
+    # One KMS request for many objects instead of one for each.
     bucket_key_enabled = var.kms_key_arn != null
 
     apply_server_side_encryption_by_default {
@@ -40,10 +40,13 @@ resource "aws_s3_bucket_server_side_encryption_configuration" "this" {
   }
 }
 
-# Not versioned unless that is asked for. Bytes of blobs are written once, under names that are never
-# used again, so a version of them protects from nothing but a deletion; entries (tags, links, uploads)
-# are replaced all the time, and each replacement would stay and cost. What versioning buys is a way back
-# after somebody has deleted objects with other tools, so it is there as a choice, with an end to it.
+# Versioning is off by default. Longshore writes blob data once, under keys that it never uses again, so old
+# versions of it help only against deletion; it overwrites records (tags, links, upload sessions) all the
+# time, and each old version would cost storage. Versioning lets you go back after someone has deleted
+# objects with another tool. Old versions expire after `noncurrent_days`.
+#
+# Without versioning the bucket is in the state Suspended: a deletion leaves a delete marker, and setting
+# `versioning` from true to false keeps the old versions for ever, because the rule below goes with it.
 resource "aws_s3_bucket_versioning" "this" {
   bucket = aws_s3_bucket.this.id
 
@@ -56,7 +59,7 @@ resource "aws_s3_bucket_lifecycle_configuration" "this" {
   bucket     = aws_s3_bucket.this.id
   depends_on = [aws_s3_bucket_versioning.this]
 
-  # The parts of an upload that is given up cost room and are in no list of objects.
+  # The parts of an abandoned upload cost storage, and no list of objects shows them.
   rule {
     id     = "abandoned multipart uploads"
     status = "Enabled"
@@ -68,7 +71,7 @@ resource "aws_s3_bucket_lifecycle_configuration" "this" {
     }
   }
 
-  # No rule may ever expire objects that are current: an old blob is as good as a new one.
+  # No rule may expire current objects: an old blob is as valid as a new one.
   dynamic "rule" {
     for_each = var.versioning ? [1] : []
 
@@ -83,7 +86,7 @@ resource "aws_s3_bucket_lifecycle_configuration" "this" {
       }
 
       expiration {
-        # Only the marks of deletions that nothing is behind any more.
+        # Only delete markers without an older version.
         expired_object_delete_marker = true
       }
     }

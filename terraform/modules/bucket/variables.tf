@@ -4,31 +4,31 @@ variable "name" {
 }
 
 variable "kms_key_arn" {
-  description = "A key of KMS that encrypts the bucket. Null takes the keys of S3 itself."
+  description = "The ARN of the KMS key that encrypts the bucket. Null: keys managed by S3."
   type        = string
   default     = null
 }
 
 variable "versioning" {
-  description = "Whether old versions of objects are kept. See main.tf for why not."
+  description = "Whether the bucket keeps old versions of objects. main.tf explains the default."
   type        = bool
   default     = false
 }
 
 variable "noncurrent_days" {
-  description = "How many days old versions are kept, with versioning."
+  description = "With versioning: days after which an old version expires."
   type        = number
   default     = 14
 }
 
 variable "incomplete_upload_days" {
-  description = "After how many days the parts of an upload that nobody ends are removed."
+  description = "Days after which S3 removes the parts of an abandoned upload."
   type        = number
   default     = 7
 
   validation {
     condition     = var.incomplete_upload_days >= 2
-    error_message = "An upload may be paused for a day."
+    error_message = "Use at least 2 days: a client may pause an upload for a day."
   }
 }
 

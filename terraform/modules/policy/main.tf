@@ -1,5 +1,5 @@
-# What Longshore may do: exactly what it does. tests/deploy/terraform/run reads the calls of src/store/s3 and
-# fails when a right is missing here, or one is here that no call needs.
+# Exactly the permissions that Longshore uses. tests/deploy/terraform/run reads the calls of src/store/s3 and
+# fails if a permission is missing here, or if no call needs one that is here.
 
 locals {
   # On the objects.
@@ -11,12 +11,12 @@ locals {
     "s3:PutObject",
   ]
 
-  # On the bucket. Without it S3 answers 403 where something is absent.
+  # On the bucket. Without it S3 answers 403 instead of 404 for an absent object.
   bucket_actions = [
     "s3:ListBucket",
   ]
 
-  # What S3 asks of KMS in our name: to write, and to read (also to put parts together).
+  # S3 calls KMS on behalf of Longshore: to write, to read, and to complete multipart uploads.
   kms_actions = [
     "kms:Decrypt",
     "kms:GenerateDataKey",

@@ -4,6 +4,6 @@ output "arn" {
 }
 
 output "json" {
-  description = "The policy, for a user or a role that is made elsewhere."
+  description = "The policy as JSON, for a user or a role that you create elsewhere."
   value       = data.aws_iam_policy_document.this.json
 }

@@ -9,7 +9,7 @@ variable "bucket_arn" {
 }
 
 variable "prefix" {
-  description = "What all keys begin with, as in store.url = s3://bucket/prefix; empty is the whole bucket."
+  description = "The prefix of all keys, as in store.url = s3://bucket/prefix. Empty: the whole bucket."
   type        = string
   default     = ""
 
@@ -20,7 +20,7 @@ variable "prefix" {
 }
 
 variable "kms_key_arn" {
-  description = "The key of KMS that encrypts the bucket, if there is one."
+  description = "The ARN of the KMS key that encrypts the bucket, if there is one."
   type        = string
   default     = null
 }

@@ -1,5 +1,5 @@
-# A Redis that several pods share what they have looked up in. With TLS and a password; without backups,
-# because nothing in it has to be kept.
+# Redis as the shared cache of all pods. With TLS and a password; without backups, because Redis holds only
+# copies.
 
 resource "random_password" "this" {
   length  = 64
@@ -35,7 +35,7 @@ resource "aws_elasticache_parameter_group" "this" {
   family = "redis7"
   tags   = var.tags
 
-  # When it is full, what was not used for the longest time goes.
+  # When Redis is full, it evicts the least recently used keys.
   parameter {
     name  = "maxmemory-policy"
     value = "allkeys-lru"

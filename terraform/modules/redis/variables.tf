@@ -4,12 +4,12 @@ variable "name" {
 }
 
 variable "vpc_id" {
-  description = "The network."
+  description = "The VPC."
   type        = string
 }
 
 variable "subnet_ids" {
-  description = "Subnets in at least two zones."
+  description = "Subnets in at least two availability zones."
   type        = list(string)
 }
 
@@ -19,25 +19,25 @@ variable "client_security_group_ids" {
 }
 
 variable "node_type" {
-  description = "The size of a node. Longshore keeps small things there for minutes."
+  description = "The node type. Longshore stores small values there for minutes."
   type        = string
   default     = "cache.t4g.small"
 }
 
 variable "replicas" {
-  description = "Nodes besides the primary. Redis is a hint, so none is enough; with one a failure is not felt."
+  description = "Replicas beside the primary. 0 is enough, because Longshore works without Redis; with 1, a failure of the primary does not slow it down."
   type        = number
   default     = 1
 }
 
 variable "kms_key_arn" {
-  description = "A key of KMS for what lies on disk. Null takes that of ElastiCache."
+  description = "The ARN of the KMS key for data at rest. Null: the key of ElastiCache."
   type        = string
   default     = null
 }
 
 variable "tags" {
-  description = "Tags of everything."
+  description = "Tags of all resources."
   type        = map(string)
   default     = {}
 }

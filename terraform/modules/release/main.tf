@@ -19,7 +19,8 @@ resource "helm_release" "this" {
   chart     = var.chart
   version   = var.chart_version
   wait      = true
-  # An upgrade that does not become ready goes back to what ran.
+  # Roll back an upgrade that does not become ready. A first install that fails is removed, and its pods and
+  # their logs with it: set atomic to false to look at them.
   atomic  = true
   timeout = 600
 

@@ -1,4 +1,4 @@
 output "service" {
-  description = "Where the registry is in the cluster."
+  description = "The address of the registry within the cluster."
   value       = "${var.name}.${var.namespace}.svc:5000"
 }

@@ -5,7 +5,7 @@ variable "name" {
 }
 
 variable "namespace" {
-  description = "The namespace, which must exist."
+  description = "The namespace. It must exist."
   type        = string
 }
 
@@ -15,13 +15,13 @@ variable "chart" {
 }
 
 variable "chart_version" {
-  description = "The version of the chart, for oci://. Null takes what lies at a path."
+  description = "The version of the chart, for oci://. Null for a path."
   type        = string
   default     = null
 }
 
 variable "image_registry" {
-  description = "The registry that the image comes from."
+  description = "The registry of the image: nodes pull image_registry/longshore:VERSION."
   type        = string
 }
 
@@ -31,7 +31,7 @@ variable "store_url" {
 
   validation {
     condition     = startswith(var.store_url, "s3://")
-    error_message = "The store is a bucket: s3://bucket or s3://bucket/prefix."
+    error_message = "The store must be a bucket: s3://bucket or s3://bucket/prefix."
   }
 }
 
@@ -41,24 +41,24 @@ variable "region" {
 }
 
 variable "identity" {
-  description = "How the pods prove who they are: irsa (with role_arn) or pod-identity."
+  description = "How the pods authenticate to the bucket: irsa (with role_arn) or pod-identity."
   type        = string
   default     = "pod-identity"
 }
 
 variable "role_arn" {
-  description = "The role, for irsa."
+  description = "The ARN of the role, for irsa."
   type        = string
   default     = ""
 }
 
 variable "users_secret" {
-  description = "A Secret in the namespace with the key htpasswd. It is made elsewhere: hashes of passwords do not belong into the state."
+  description = "A Secret in the namespace with the key htpasswd. Create it outside of Terraform, so the state has no password hashes."
   type        = string
 }
 
 variable "redis_url" {
-  description = "The address of Redis. Null runs without."
+  description = "The URL of Redis. Null: no Redis."
   type        = string
   default     = null
 }
@@ -71,7 +71,7 @@ variable "redis_password" {
 }
 
 variable "values" {
-  description = "Further values of the chart, as YAML. They go before those of this module."
+  description = "Further values of the chart, as YAML. They override those of this module."
   type        = list(string)
   default     = []
 }

@@ -1,4 +1,4 @@
-# Who the pods are. One ServiceAccount of one namespace may take the role, and nobody else.
+# The role of the pods. Only one ServiceAccount of one namespace may assume it.
 
 locals {
   irsa   = var.mode == "irsa"
@@ -41,7 +41,8 @@ data "aws_iam_policy_document" "pod_identity" {
       identifiers = ["pods.eks.amazonaws.com"]
     }
 
-    # The agent tags the session with who asks; the association below says the same.
+    # The agent tags the session with the namespace and the ServiceAccount; the association below names the
+    # same two.
     condition {
       test     = "StringEquals"
       variable = "aws:RequestTag/kubernetes-namespace"

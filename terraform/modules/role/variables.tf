@@ -4,12 +4,12 @@ variable "name" {
 }
 
 variable "policy_arn" {
-  description = "The policy that the role has."
+  description = "The ARN of the policy to attach."
   type        = string
 }
 
 variable "mode" {
-  description = "irsa: a provider of OpenID Connect that the cluster has. pod-identity: the agent of EKS."
+  description = "irsa: the OpenID Connect provider of the cluster. pod-identity: the EKS Pod Identity agent."
   type        = string
   default     = "pod-identity"
 
@@ -30,13 +30,13 @@ variable "service_account" {
 }
 
 variable "cluster_name" {
-  description = "The cluster, for pod-identity."
+  description = "The name of the cluster, for pod-identity."
   type        = string
   default     = null
 }
 
 variable "oidc_provider_arn" {
-  description = "The ARN of the provider of the cluster, for irsa."
+  description = "The ARN of the OpenID Connect provider of the cluster, for irsa."
   type        = string
   default     = null
 }

@@ -36,14 +36,14 @@ def refused(name, values, message):
 
 refused("nothing_chosen", "", "store.url is missing")
 refused("no_store", "access: {anonymous: push}", "store.url is missing")
-refused("no_login", BUCKET, "nothing says that nobody has to")
-refused("an_empty_token_is_no_login", BUCKET + "config: {access: {token: {}}}", "nothing says that nobody has to")
+refused("no_login", BUCKET, "no login is configured, and access.anonymous is empty")
+refused("an_empty_token_is_no_login", BUCKET + "config: {access: {token: {}}}", "no login is configured, and access.anonymous is empty")
 refused("rules_without_a_login", BUCKET + "access: {rules: [{subject: authenticated, actions: pull, repositories: '**'}]}",
-        "nobody could log in")
+        "no login is configured, and access.anonymous is empty")
 refused("rules_of_both_without_a_login", BUCKET + "access: {rules: [{subject: [anonymous, 'user:a'], actions: pull, repositories: '**'}]}",
-        "there is no way to")
-refused("users_who_may_do_nothing", BUCKET + "access: {htpasswd: {existingSecret: users}}", "nothing says what users may do")
-refused("authenticated_without_a_login", BUCKET + "access: {authenticated: push, anonymous: pull}", "there is no way to")
+        "name users, but no login is configured")
+refused("users_who_may_do_nothing", BUCKET + "access: {htpasswd: {existingSecret: users}}", "no rule allows users anything")
+refused("authenticated_without_a_login", BUCKET + "access: {authenticated: push, anonymous: pull}", "name users, but no login is configured")
 refused("half_a_token_server", BUCKET + "access: {token: {realm: 'https://a/token', service: a}}",
         "access.token.issuer, access.token.keys missing")
 refused("token_keys_twice", BUCKET + "access: {token: {realm: a, service: a, issuer: a, keys: {existingSecret: a, existingConfigMap: b}}}", "not both")
@@ -59,7 +59,7 @@ refused("web_identity_without_a_role", OPEN + "identity: {provider: web-identity
 refused("gke_without_an_account", OPEN + "identity: {provider: gke}", "needs identity.gcpServiceAccount")
 refused("azure_without_a_client", OPEN + "identity: {provider: azure}", "needs identity.azureClientId")
 refused("irsa_on_a_foreign_account", OPEN + f"identity: {{provider: irsa, roleArn: '{ARN}'}}\nserviceAccount: {{create: false, name: a}}",
-        "serviceAccount.create has to be true")
+        "serviceAccount.create must be true")
 refused("both_budgets", OPEN + "podDisruptionBudget: {minAvailable: 1}", "exactly one")
 refused("no_budget", OPEN + "podDisruptionBudget: {maxUnavailable: null}", "exactly one")
 refused("fewer_at_most_than_at_least", OPEN + "autoscaling: {enabled: true, minReplicas: 5, maxReplicas: 2}", "greater than")
@@ -67,19 +67,19 @@ refused("scaling_without_a_metric", OPEN + "autoscaling: {enabled: true, targetC
 refused("redis_without_an_address", OPEN + "redis: {mode: external}", "needs redis.url")
 refused("an_address_of_no_redis", OPEN + "redis: {url: 'redis://a:1'}", "set it to external")
 refused("sentinel_without_a_name", OPEN + "redis: {mode: external, url: 'redis://a:1', topology: sentinel}", "needs redis.primary")
-refused("a_password_in_the_address", OPEN + "redis: {mode: external, url: 'redis://u:p@a:1'}", "would stand in a ConfigMap")
+refused("a_password_in_the_address", OPEN + "redis: {mode: external, url: 'redis://u:p@a:1'}", "would be in a ConfigMap")
 refused("an_ingress_for_nobody", OPEN + "ingress: {enabled: true}", "ingress.hosts is empty")
 refused("a_route_from_nowhere", OPEN + "gateway: {enabled: true}", "gateway.parentRefs is empty")
 refused("traefik_over_tls", OPEN + "ingress: {enabled: true, hosts: [a.b], controller: traefik}\ntls: {existingSecret: t}", "serversscheme")
 for section, key, words in [
-    ("server", "listen", "the chart opens the ports"), ("server", "drain_delay", "drain.delaySeconds"),
-    ("server", "drain_timeout", "drain.timeoutSeconds"), ("admin", "listen", "the chart opens the ports"),
+    ("server", "listen", "the chart sets the ports"), ("server", "drain_delay", "drain.delaySeconds"),
+    ("server", "drain_timeout", "drain.timeoutSeconds"), ("admin", "listen", "the chart sets the ports"),
     ("store", "url", "use store.url"), ("cache", "redis_password", "redis.existingSecret"),
     ("manifests", "schema1_key", "schema1Key.existingSecret"),
 ]:
     refused(f"config_{section}_{key}", OPEN + f"config: {{{section}: {{{key}: a}}}}", words)
 for key in ("secret_access_key", "session_token"):
-    refused(f"config_{key}", OPEN + f"config: {{store: {{s3: {{{key}: a}}}}}}", "would stand in a ConfigMap")
+    refused(f"config_{key}", OPEN + f"config: {{store: {{s3: {{{key}: a}}}}}}", "would be in a ConfigMap")
 
 # What the schema refuses, before any template.
 for name, values in {

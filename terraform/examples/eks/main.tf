@@ -74,13 +74,13 @@ module "role" {
 }
 
 module "redis" {
+  # Add the security groups of nodes that have their own (self-managed nodes, Karpenter) to
+  # `client_security_group_ids`: otherwise Longshore runs there without Redis, and reports no error.
   source = "../../modules/redis"
 
   name                      = "longshore"
   vpc_id                    = data.aws_eks_cluster.this.vpc_config[0].vpc_id
   subnet_ids                = var.subnet_ids
-  # Nodes with a security group of their own (self-managed nodes, Karpenter) must be added: without it they
-  # do not reach Redis, and Longshore works more slowly without an error.
   client_security_group_ids = [data.aws_eks_cluster.this.vpc_config[0].cluster_security_group_id]
   tags                      = var.tags
 }

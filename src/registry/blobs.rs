@@ -12,7 +12,9 @@ use super::read_cache::CachedRecord;
 use super::record::{self, Ensured, Record, Seen, Written};
 use super::{Error, Registry};
 use crate::oci::{Digest, RepositoryName};
-use crate::store::{self, ByteStream, Deadline, Location, ObjectStore, PresignGet, RecordKey};
+use crate::store::{
+    self, BlobStore, ByteStream, Deadline, Location, PresignGet, RecordKey, RecordStore,
+};
 use crate::telemetry::metrics::Commit;
 
 /// How often a read that breaks off in the middle is taken up again where it stopped.
@@ -147,9 +149,9 @@ impl Registry {
                 Ok(Box::pin(stream::iter([Ok(slice)])))
             }
             Content::Stored(location) => {
-                let first = self.store.get_bytes(location, Some(range.clone())).await;
+                let first = self.blobs.get(location, Some(range.clone())).await;
                 let first = first.map_err(|error| missing_bytes(error, location))?;
-                Ok(resuming(self.store.clone(), location.clone(), range, first))
+                Ok(resuming(self.blobs.clone(), location.clone(), range, first))
             }
         }
     }
@@ -166,7 +168,7 @@ impl Registry {
             Content::Inline(_) => Ok(None),
             Content::Stored(location) => {
                 let options = PresignGet { dated, valid_for };
-                Ok(self.store.presign_get(location, options).await?)
+                Ok(self.blobs.presign_get(location, options).await?)
             }
         }
     }
@@ -334,7 +336,7 @@ impl Registry {
 
 /// Leaves a hint where there is nothing yet; anything that is there already is better.
 async fn hint_at(
-    store: &dyn ObjectStore,
+    store: &dyn RecordStore,
     key: &RecordKey,
     body: &Bytes,
 ) -> Result<(), store::Error> {
@@ -357,7 +359,7 @@ fn missing_bytes(error: store::Error, location: &Location) -> Error {
 }
 
 fn resuming(
-    store: Arc<dyn ObjectStore>,
+    store: Arc<dyn BlobStore>,
     location: Location,
     range: Range<u64>,
     first: ByteStream,
@@ -384,7 +386,7 @@ fn resuming(
                 }
                 resumes += 1;
                 tracing::debug!(%location, at = range.start, %error, "taking up a broken read");
-                match store.get_bytes(&location, Some(range.clone())).await {
+                match store.get(&location, Some(range.clone())).await {
                     Ok(again) => bytes = again,
                     Err(error) => {
                         bytes = Box::pin(stream::iter([Err(error)]));

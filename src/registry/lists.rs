@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::{Error, LIST_ROWS_MAX, Registry};
-use crate::store::{self, ObjectStore, Prefix};
+use crate::store::{self, Prefix, RecordStore};
 
 /// A page of an ordered list.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,7 +73,7 @@ fn listable(cursor: &str) -> &str {
 /// Walks a listing until the page is full, leaving out what is dead. One listing request for a
 /// page, as long as dead rows do not fill it.
 pub(super) async fn walk<T>(
-    store: &dyn ObjectStore,
+    store: &dyn RecordStore,
     list: &Prefix,
     last: &str,
     count: usize,
@@ -125,7 +125,7 @@ impl Registry {
     where
         T: Display + FromStr + Send + 'static,
     {
-        let load = |store: Arc<dyn ObjectStore>| {
+        let load = |store: Arc<dyn RecordStore>| {
             let (list, last) = (list.clone(), last.to_owned());
             async move { walk(store.as_ref(), &list, &last, count, row).await }
         };

@@ -38,7 +38,7 @@ pub use referrers::ReferrersPage;
 use crate::docker_schema1::SigningKey;
 use crate::oci::{Negotiation, RepositoryName};
 use crate::shared_cache::Cache;
-use crate::store::ObjectStore;
+use crate::store::{BlobStore, ObjectStore, RecordStore};
 use crate::telemetry::metrics::Metrics;
 use read_cache::ReadCache;
 use uploads::UploadMemory;
@@ -102,7 +102,9 @@ const MARKED_MAX: usize = 10_000;
 /// The registry over one object store.
 #[derive(Debug)]
 pub struct Registry {
-    store: Arc<dyn ObjectStore>,
+    /// The records; every write to them invalidates the read cache.
+    records: Arc<dyn RecordStore>,
+    blobs: Arc<dyn BlobStore>,
     limits: Limits,
     policy: Policy,
     leases: Leases,
@@ -139,10 +141,11 @@ impl Registry {
         let Settings { caching, limits, policy, leases } = settings;
         let budget = UploadMemory::new(&limits, metrics.clone());
         let read_cache =
-            ReadCache::new(store, shared, leases, caching, metrics.clone(), tasks.clone());
-        let (store, schema1_key, marked) = (read_cache.watched(), None, Mutex::default());
+            ReadCache::new(store.clone(), shared, leases, caching, metrics.clone(), tasks.clone());
+        let (schema1_key, marked) = (None, Mutex::default());
         Self {
-            store,
+            records: read_cache.watched(),
+            blobs: store,
             limits,
             policy,
             leases,
@@ -160,7 +163,7 @@ impl Registry {
         &self.limits
     }
 
-    fn store(&self) -> &dyn ObjectStore {
-        self.store.as_ref()
+    fn store(&self) -> &dyn RecordStore {
+        self.records.as_ref()
     }
 }

@@ -9,7 +9,7 @@ use super::lists::{Kept, walk};
 use super::record;
 use super::{Error, Page, Registry, concurrently};
 use crate::oci::{Digest, RepositoryName};
-use crate::store::{self, ObjectStore, Prefix, RecordKey};
+use crate::store::{self, Prefix, RecordKey, RecordStore};
 
 /// The entry `r/`: the descriptor of a referrer, as the list shows it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -55,7 +55,7 @@ impl Kept for Unfiltered {
 
 /// Lists the referrers and reads the entry of each of them.
 async fn load(
-    store: &dyn ObjectStore,
+    store: &dyn RecordStore,
     name: &RepositoryName,
     subject: &Digest,
     last: &str,
@@ -103,7 +103,7 @@ impl Registry {
     ) -> Result<ReferrersPage, Error> {
         let list = Prefix::Referrers(name.clone(), *subject);
         let last = last.unwrap_or_default();
-        let read = |store: Arc<dyn ObjectStore>| {
+        let read = |store: Arc<dyn RecordStore>| {
             let (name, subject, last) = (name.clone(), *subject, last.to_owned());
             async move {
                 let page = load(store.as_ref(), &name, &subject, &last, count).await;

@@ -17,7 +17,7 @@ use super::record::{self, Record, Seen};
 use super::uploads::Session;
 use super::{Error, LIST_ROWS_MAX, Registry};
 use crate::oci::{Digest, RepositoryName, UploadId};
-use crate::store::{self, Kind, ObjectStore, Prefix, RecordKey};
+use crate::store::{self, Kind, Prefix, RecordKey, RecordStore};
 use crate::telemetry::metrics::Survey;
 
 /// Namespaces that are shown by their names, those with the most bytes.
@@ -216,7 +216,7 @@ impl Inventory {
             }
             let look = |id| {
                 let (registry, age) = (&self.registry, self.abandoned_after);
-                async move { Ok::<_, Error>((id, standing(registry.store(), id, age).await?)) }
+                async move { Ok::<_, Error>((id, standing(registry, id, age).await?)) }
             };
             let mut looks = stream::iter(ids).map(look).buffer_unordered(READS_AT_ONCE);
             while let Some((id, standing)) = looks.try_next().await? {
@@ -245,17 +245,17 @@ enum Standing {
 }
 
 async fn standing(
-    store: &dyn ObjectStore,
+    registry: &Registry,
     id: UploadId,
     abandoned_after: Duration,
 ) -> Result<Standing, Error> {
-    let Seen::Alive(entry) = record::look(store, &RecordKey::Upload(id)).await? else {
+    let Seen::Alive(entry) = record::look(registry.store(), &RecordKey::Upload(id)).await? else {
         return Ok(Standing::Other);
     };
     let (session, _) = Session::decode(&entry.body)?;
     match session.multipart()? {
         Some((location, multipart)) if entry.age >= abandoned_after => {
-            let open = store.is_open(&location, &multipart).await?;
+            let open = registry.blobs.is_open(&location, &multipart).await?;
             Ok(if open { Standing::Orphan } else { Standing::Ended })
         }
         Some(_) | None => Ok(Standing::Other),
@@ -263,7 +263,7 @@ async fn standing(
 }
 
 /// The bytes that a link or a manifest stands for, `None` if it was deleted meanwhile.
-async fn bytes_of(store: &dyn ObjectStore, key: &RecordKey) -> Result<Option<u64>, Error> {
+async fn bytes_of(store: &dyn RecordStore, key: &RecordKey) -> Result<Option<u64>, Error> {
     if let RecordKey::Link(..) = key {
         let record: Option<Record<Link>> = record::read(store, key).await?;
         return Ok(record.map(|record| record.header.size));
@@ -286,7 +286,7 @@ impl Walk {
 
     async fn next(
         &mut self,
-        store: &dyn ObjectStore,
+        store: &dyn RecordStore,
     ) -> Result<Option<Vec<RecordKey>>, store::Error> {
         if !self.more {
             return Ok(None);

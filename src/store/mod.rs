@@ -1,29 +1,34 @@
 //! The object store: the only place where Longshore keeps anything.
 //!
+//! It keeps two kinds of objects, each behind a trait: small *records*, which are read, listed and
+//! changed under conditions ([`RecordStore`]), and the *data* of blobs, which is written once
+//! ([`BlobStore`]). A store is both ([`ObjectStore`]).
+//!
 //! # Guarantees
 //!
-//! Every implementation promises the following, and `tests/integration/store_suite.rs` holds each of them
-//! to it. The rest of the program relies on nothing else.
+//! Every implementation gives these guarantees, `tests/integration/store_suite.rs` tests each
+//! implementation for each of them, and the rest of the program relies on nothing else.
 //!
-//! 1. **Entries are linearizable registers.** A [`read`](ObjectStore::read) that starts after a
-//!    write was acknowledged sees that write or a later one.
-//! 2. **Conditions are atomic.** Of any number of concurrent [`create`](ObjectStore::create) calls
+//! 1. **Records are linearizable registers.** A [`read`](RecordStore::read) that starts after a
+//!    write was acknowledged returns that write or a later one.
+//! 2. **Conditions are atomic.** Of any number of concurrent [`create`](RecordStore::create) calls
 //!    on one key exactly one succeeds; of any number of concurrent
-//!    [`replace`](ObjectStore::replace) calls that expect one version exactly one succeeds.
-//! 3. **A version names one write.** Rewriting an entry with other bytes changes its version.
-//!    (Rewriting it with the *same* bytes may not, which is why every entry carries a nonce.)
-//! 4. **Ages are the store's.** [`Entry::age`] is the difference of two readings of the
-//!    store's own clock, never of ours.
-//! 5. **A deadline is enforced by the store.** A write with a [`Deadline`] that reaches the store
-//!    after it has passed has no effect and fails with [`Error::Expired`].
-//! 6. **Lists are ordered.** [`list`](ObjectStore::list) returns keys in ascending byte order,
-//!    strictly after its cursor, and sees every entry whose write was acknowledged before it began.
-//! 7. **Bytes appear whole or not at all.** Until [`complete`](ObjectStore::complete) or
-//!    [`put_bytes`](ObjectStore::put_bytes) succeeds nothing can be read at a location, and
-//!    afterwards exactly the bytes that were sent, in the order of the part numbers.
+//!    [`replace`](RecordStore::replace) calls that expect one version exactly one succeeds.
+//! 3. **A version identifies one write.** Replacing a record by other bytes changes its version.
+//!    (Replacing it by the *same* bytes may not, which is why every record carries a nonce.)
+//! 4. **Ages are measured by the store's clock.** [`Record::age`] is the difference of two
+//!    readings of the store's own clock, never of ours.
+//! 5. **The store enforces deadlines.** A write with a [`Deadline`] that reaches the store after
+//!    the deadline has no effect and fails with [`Error::Expired`].
+//! 6. **Lists are ordered.** [`list`](RecordStore::list) returns keys in ascending byte order,
+//!    strictly after its cursor, and contains every record whose write was acknowledged before the
+//!    call started.
+//! 7. **Blob data appears whole or not at all.** Until [`complete`](BlobStore::complete) or
+//!    [`put`](BlobStore::put) succeeds nothing can be read at a location, and afterwards exactly
+//!    the bytes that were sent, in the order of the part numbers.
 //! 8. **Acknowledged means durable**, as far as the store itself is durable.
-//! 9. **An absent key is not an error of the store.** Only [`Error::NotFound`] may ever become a
-//!    404; every other failure is an outage.
+//! 9. **A failure is never reported as an absent key.** Only [`Error::NotFound`] may become a 404;
+//!    every other error is an outage.
 
 pub mod local;
 pub mod memory;
@@ -45,56 +50,56 @@ pub use crate::layout::{Kind, Location, Prefix, RecordKey};
 pub use error::Error;
 pub use probe::{Capabilities, ProbeReport, probe};
 
-/// What identifies one write of an entry (an `ETag` on S3).
+/// Identifies one write of a record (an `ETag` on S3).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Version(pub String);
 
-/// An entry as it was read. Zero bytes mean that the entry is dead.
+/// A record as it was read.
 #[derive(Clone, Debug)]
-pub struct Entry {
-    /// The bytes as written, empty if the entry was killed.
+pub struct Record {
+    /// The bytes as written; empty for a tombstone, which a deleted record leaves.
     pub body: Bytes,
-    /// The write that is seen here.
+    /// The write that was read.
     pub version: Version,
-    /// How long ago it was written, by the store's clock, to the second.
+    /// Time since that write by the store's clock, in whole seconds.
     pub age: Duration,
 }
 
-/// One row of a listing. A size of zero means that the entry is dead.
+/// One row of a listing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListedKey {
-    /// The key, spelled whole.
+    /// The complete key, without the operator's prefix.
     pub key: String,
-    /// Bytes of the entry.
+    /// Bytes of the record; zero for a tombstone.
     pub size: u64,
 }
 
 /// A page of a listing.
 #[derive(Clone, Debug, Default)]
 pub struct Listing {
-    /// Rows in ascending byte order of their keys, dead entries included.
+    /// Rows in ascending byte order of their keys, tombstones included.
     pub rows: Vec<ListedKey>,
     /// Whether more keys follow the last row.
     pub more: bool,
 }
 
-/// The moment after which the store refuses a write, however late it arrives.
+/// The time after which the store refuses a write, however late the write arrives.
 ///
-/// It is taken when a lease is checked and travels with everything that relies on that lease, so
-/// that a frontend which stalls for days cannot publish a reference to something that was
-/// collected meanwhile.
+/// It is taken when a lease is checked and is attached to every write that relies on that lease,
+/// so that a replica that stalls for days cannot publish a reference to data that was collected
+/// meanwhile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Deadline {
-    /// When the lease was checked, by our clock. S3 signatures are dated with it.
+    /// When the lease was checked, by our clock. S3 signatures carry this date.
     pub leased_at: SystemTime,
-    /// How long after that the store still accepts the write, in whole seconds.
+    /// How long after `leased_at` the store accepts the write, in whole seconds.
     pub valid_for: Duration,
 }
 
-/// The bytes of a blob on their way to a reader.
+/// Blob data that is being read.
 pub type ByteStream = Pin<Box<dyn Stream<Item = Result<Bytes, Error>> + Send>>;
 
-/// A multipart upload in progress, by the store's own name for it.
+/// The store's id of a multipart upload in progress.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MultipartId(pub String);
 
@@ -103,31 +108,31 @@ pub struct MultipartId(pub String);
 pub struct Part {
     /// 1 to 10,000, ascending in the order of the bytes, not necessarily contiguous.
     pub number: u32,
-    /// What the store returned for it (an `ETag` on S3).
+    /// What the store returned for the part (an `ETag` on S3).
     pub tag: String,
     /// Bytes of the part.
     pub size: u64,
 }
 
-/// How a presigned GET is made.
+/// Options of a presigned GET.
 #[derive(Clone, Copy, Debug)]
 pub struct PresignGet {
-    /// The moment the signature is dated with; rounded by the caller so that URLs repeat.
+    /// The date of the signature; the caller rounds it so that URLs repeat.
     pub dated: SystemTime,
-    /// How long after `dated` the store accepts it, in whole seconds.
+    /// How long after `dated` the store accepts the URL, in whole seconds.
     pub valid_for: Duration,
 }
 
-/// Where everything is kept. See the guarantees in the [module documentation](self).
+/// Small objects that are changed under conditions. See the [guarantees](self#guarantees).
 #[async_trait]
-pub trait ObjectStore: Send + Sync + fmt::Debug {
-    /// Reads an entry. [`Error::NotFound`] if it was never created.
-    async fn read(&self, key: &RecordKey) -> Result<Entry, Error>;
+pub trait RecordStore: Send + Sync + fmt::Debug {
+    /// Reads a record. [`Error::NotFound`] if it was never created.
+    async fn read(&self, key: &RecordKey) -> Result<Record, Error>;
 
-    /// Writes an entry that must not exist (not even dead). [`Error::Conflict`] if it does.
+    /// Creates a record. [`Error::Conflict`] if the key exists, even as a tombstone.
     ///
     /// After an ambiguous failure (a lost response that was retried) this may report a conflict
-    /// with its own first attempt: callers compare nonces, see `registry::entry`.
+    /// with its own first attempt: callers compare nonces, see `registry::record`.
     async fn create(
         &self,
         key: &RecordKey,
@@ -135,8 +140,8 @@ pub trait ObjectStore: Send + Sync + fmt::Debug {
         deadline: Option<Deadline>,
     ) -> Result<Version, Error>;
 
-    /// Writes an entry whose present version must be `expected`. [`Error::Conflict`] if it is
-    /// another one or the entry does not exist. An empty body kills the entry.
+    /// Replaces the version `expected` of a record; an empty body makes it a tombstone.
+    /// [`Error::Conflict`] if the record has another version or does not exist.
     async fn replace(
         &self,
         key: &RecordKey,
@@ -145,7 +150,7 @@ pub trait ObjectStore: Send + Sync + fmt::Debug {
         deadline: Option<Deadline>,
     ) -> Result<Version, Error>;
 
-    /// One page of keys below `prefix`, strictly after `after` (the rest of a key below the
+    /// One page of the keys below `prefix`, strictly after `after` (the rest of a key below the
     /// prefix), at most `limit` (1 to 1,000) of them.
     async fn list(
         &self,
@@ -154,38 +159,46 @@ pub trait ObjectStore: Send + Sync + fmt::Debug {
         limit: usize,
     ) -> Result<Listing, Error>;
 
-    /// Writes the whole content of a location at once. `sha256`, where given, is verified by the
-    /// store before the bytes become visible ([`Error::BadDigest`]).
-    async fn put_bytes(
+    /// The clock that dates deadlines: the store's where we control it, else ours.
+    fn now(&self) -> SystemTime;
+}
+
+/// The data of blobs, written once and never changed. See the [guarantees](self#guarantees).
+#[async_trait]
+pub trait BlobStore: Send + Sync + fmt::Debug {
+    /// Writes the whole data of a location at once. The store verifies `sha256`, where given,
+    /// before the data becomes visible ([`Error::BadDigest`]).
+    async fn put(
         &self,
         location: &Location,
         bytes: Bytes,
         sha256: Option<[u8; 32]>,
     ) -> Result<(), Error>;
 
-    /// Opens the bytes at a location, all of them or a range that lies within them.
-    async fn get_bytes(
+    /// Opens the data at a location, all of it or a range that lies within it.
+    async fn get(
         &self,
         location: &Location,
         range: Option<Range<u64>>,
     ) -> Result<ByteStream, Error>;
 
-    /// Removes the bytes at a location. Removing what is not there succeeds.
-    async fn delete_bytes(&self, location: &Location) -> Result<(), Error>;
+    /// Deletes the data at a location. Deleting an absent location succeeds.
+    async fn delete(&self, location: &Location) -> Result<(), Error>;
 
     /// A URL from which a client can GET the location without further credentials, or `None` if
-    /// this store cannot be reached by clients.
+    /// clients cannot reach this store.
     async fn presign_get(
         &self,
         location: &Location,
         options: PresignGet,
     ) -> Result<Option<String>, Error>;
 
-    /// Begins a multipart upload to a location.
+    /// Starts a multipart upload to a location.
     async fn start(&self, location: &Location) -> Result<MultipartId, Error>;
 
-    /// Sends one part: at least 5 MiB unless it is the last, at most 5 GiB. A number is never sent
-    /// twice with different bytes. [`Error::NotFound`] once the upload was completed or given up.
+    /// Uploads one part: at least 5 MiB unless it is the last, at most 5 GiB. A number is never
+    /// used twice with different bytes. [`Error::NotFound`] after the upload was completed or
+    /// aborted.
     async fn put_part(
         &self,
         location: &Location,
@@ -194,8 +207,8 @@ pub trait ObjectStore: Send + Sync + fmt::Debug {
         bytes: Bytes,
     ) -> Result<Part, Error>;
 
-    /// Makes the parts visible as one object without copying them. Repeating a call that had
-    /// succeeded succeeds, whatever the tags are then.
+    /// Makes the parts visible as one object without copying them. Repeating a call that succeeded
+    /// succeeds again, whatever the tags are then.
     async fn complete(
         &self,
         location: &Location,
@@ -203,17 +216,16 @@ pub trait ObjectStore: Send + Sync + fmt::Debug {
         parts: &[Part],
     ) -> Result<(), Error>;
 
-    /// Gives up a multipart upload and frees its parts. Repeating it succeeds.
+    /// Aborts a multipart upload and deletes its parts. Repeating it succeeds.
     async fn abort(&self, location: &Location, id: &MultipartId) -> Result<(), Error>;
 
-    /// Whether a multipart upload still takes parts: it was neither completed nor given up, and no
-    /// rule of the store has ended it.
+    /// Whether a multipart upload still accepts parts: it was neither completed nor aborted, and
+    /// no lifecycle rule of the store has ended it.
     async fn is_open(&self, location: &Location, id: &MultipartId) -> Result<bool, Error>;
+}
 
-    /// The time by the store's clock where it has one we can control, else by ours. Deadlines are
-    /// dated with it.
-    fn now(&self) -> SystemTime;
-
+/// A store for records and blob data.
+pub trait ObjectStore: RecordStore + BlobStore {
     /// The store in a few words, for logs and for the operator. Never a secret.
     fn describe(&self) -> String;
 }

@@ -140,12 +140,12 @@ async fn refuses_stale(store: &dyn ObjectStore, key: &RecordKey) -> Result<bool,
 /// instead of 404 to those who may not list the bucket, and every miss would look like an outage.
 async fn checks_digests(store: &dyn ObjectStore) -> Result<bool, Error> {
     let location = Location::new_unique(store.now());
-    match store.put_bytes(&location, Bytes::from_static(b"probe"), Some([0; 32])).await {
+    match store.put(&location, Bytes::from_static(b"probe"), Some([0; 32])).await {
         Ok(()) => {
-            store.delete_bytes(&location).await?;
+            store.delete(&location).await?;
             Ok(false)
         }
-        Err(Error::BadDigest) => match store.get_bytes(&location, None).await {
+        Err(Error::BadDigest) => match store.get(&location, None).await {
             Ok(_) => Ok(false),
             Err(Error::NotFound) => Ok(true),
             Err(error) => Err(error),

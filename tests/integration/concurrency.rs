@@ -40,7 +40,7 @@ async fn push(app: &App, repository: &str, content: &[u8], way: usize) {
 async fn assert_copies(app: &App, copies: usize) {
     app.settled().await;
     if let Some(memory) = &app.memory {
-        assert_eq!(memory.byte_objects().len(), copies, "{:?}", memory.byte_objects());
+        assert_eq!(memory.data_objects().len(), copies, "{:?}", memory.data_objects());
         assert_eq!(memory.open_multiparts(), 0);
     }
 }

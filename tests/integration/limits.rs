@@ -187,7 +187,7 @@ async fn buffers_stay_within_their_budget() {
     for digest in uploads.join_all().await {
         app.request("HEAD", &format!("/v2/a/blobs/{digest}")).send().await.expect(200);
     }
-    assert_eq!(memory.byte_objects().len(), 16);
+    assert_eq!(memory.data_objects().len(), 16);
     let most = store.in_flight_max();
     println!("at most {most} of {budget} bytes on their way at once");
     assert!(most <= budget, "{most} bytes were on their way at once");

@@ -169,11 +169,11 @@ async fn a_mount_copies_no_bytes() {
     let (source, target) = (app.repository("source"), app.repository("target"));
     let digest = app.push_blob(&source, &bytes(690, 100_000)).await;
     app.settled().await;
-    let (before, objects) = (memory.calls(), memory.byte_objects());
+    let (before, objects) = (memory.calls(), memory.data_objects());
     let query = format!("mount={digest}&from={source}");
     created(mount(&app, &target, &query).await, &target, &digest);
     app.settled().await;
     let calls = memory.calls().since(&before);
-    assert_eq!((calls.put_bytes, calls.get_bytes, calls.start), (0, 0, 0), "{calls:?}");
-    assert_eq!(memory.byte_objects(), objects);
+    assert_eq!((calls.put, calls.get, calls.start), (0, 0, 0), "{calls:?}");
+    assert_eq!(memory.data_objects(), objects);
 }

@@ -249,7 +249,7 @@ async fn pushing_again_is_201() {
     }
     app.settled().await;
     if let Some(memory) = &app.memory {
-        assert_eq!(memory.byte_objects().len(), 1, "one copy of the one blob that is an object");
+        assert_eq!(memory.data_objects().len(), 1, "one copy of the one blob that is an object");
     }
 }
 

@@ -238,5 +238,5 @@ async fn many_pushes_of_one_blob_leave_one() {
     for app in &apps {
         app.settled().await;
     }
-    assert_eq!(memory.byte_objects().len(), 1, "{:?}", memory.byte_objects());
+    assert_eq!(memory.data_objects().len(), 1, "{:?}", memory.data_objects());
 }

@@ -14,7 +14,7 @@ use std::time::{Duration, SystemTime};
 
 use longshore::oci::UploadId;
 use longshore::store::s3::{Checksum, S3, Settings};
-use longshore::store::{Deadline, Location, MultipartId, ObjectStore, Part, RecordKey};
+use longshore::store::{Deadline, Location, MultipartId, Part, RecordKey, RecordStore};
 use longshore::telemetry::metrics::Metrics;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};

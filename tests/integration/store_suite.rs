@@ -74,7 +74,7 @@ async fn collect(stream: ByteStream) -> Result<Bytes, Error> {
 }
 
 async fn get(store: &dyn ObjectStore, location: &Location) -> Result<Bytes, Error> {
-    collect(store.get_bytes(location, None).await?).await
+    collect(store.get(location, None).await?).await
 }
 
 fn unused_key() -> RecordKey {

@@ -1,6 +1,5 @@
-//! The store as the registry writes through it: no write goes past the cache.
+//! The record store as the registry writes through it: no write bypasses the cache.
 
-use std::ops::Range;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -10,10 +9,7 @@ use futures_util::future::join_all;
 
 use super::Inner;
 use crate::shared_cache::Key;
-use crate::store::{
-    self, ByteStream, Deadline, Entry, Listing, Location, MultipartId, ObjectStore, Part, Prefix,
-    PresignGet, RecordKey, Version,
-};
+use crate::store::{self, Deadline, Listing, Prefix, Record, RecordKey, RecordStore, Version};
 
 /// What is known of an entry and of the list that it is a row of: a write to it makes both wrong.
 /// A write that only changes a row clears its list, too. Whether there was a row before, only the
@@ -35,7 +31,7 @@ fn outdated(key: &RecordKey) -> (Option<Key>, Option<Key>) {
     }
 }
 
-/// The store, with every write made known to the cache.
+/// The record store, with every write made known to the cache.
 pub(super) struct InvalidatingStore {
     pub(super) inner: Arc<Inner>,
 }
@@ -56,8 +52,8 @@ impl InvalidatingStore {
 }
 
 #[async_trait]
-impl ObjectStore for InvalidatingStore {
-    async fn read(&self, key: &RecordKey) -> Result<Entry, store::Error> {
+impl RecordStore for InvalidatingStore {
+    async fn read(&self, key: &RecordKey) -> Result<Record, store::Error> {
         self.inner.store.read(key).await
     }
 
@@ -93,71 +89,7 @@ impl ObjectStore for InvalidatingStore {
         self.inner.store.list(prefix, after, limit).await
     }
 
-    async fn put_bytes(
-        &self,
-        location: &Location,
-        bytes: Bytes,
-        sha256: Option<[u8; 32]>,
-    ) -> Result<(), store::Error> {
-        self.inner.store.put_bytes(location, bytes, sha256).await
-    }
-
-    async fn get_bytes(
-        &self,
-        location: &Location,
-        range: Option<Range<u64>>,
-    ) -> Result<ByteStream, store::Error> {
-        self.inner.store.get_bytes(location, range).await
-    }
-
-    async fn delete_bytes(&self, location: &Location) -> Result<(), store::Error> {
-        self.inner.store.delete_bytes(location).await
-    }
-
-    async fn presign_get(
-        &self,
-        location: &Location,
-        options: PresignGet,
-    ) -> Result<Option<String>, store::Error> {
-        self.inner.store.presign_get(location, options).await
-    }
-
-    async fn start(&self, location: &Location) -> Result<MultipartId, store::Error> {
-        self.inner.store.start(location).await
-    }
-
-    async fn put_part(
-        &self,
-        location: &Location,
-        id: &MultipartId,
-        number: u32,
-        bytes: Bytes,
-    ) -> Result<Part, store::Error> {
-        self.inner.store.put_part(location, id, number, bytes).await
-    }
-
-    async fn complete(
-        &self,
-        location: &Location,
-        id: &MultipartId,
-        parts: &[Part],
-    ) -> Result<(), store::Error> {
-        self.inner.store.complete(location, id, parts).await
-    }
-
-    async fn abort(&self, location: &Location, id: &MultipartId) -> Result<(), store::Error> {
-        self.inner.store.abort(location, id).await
-    }
-
-    async fn is_open(&self, location: &Location, id: &MultipartId) -> Result<bool, store::Error> {
-        self.inner.store.is_open(location, id).await
-    }
-
     fn now(&self) -> SystemTime {
         self.inner.store.now()
-    }
-
-    fn describe(&self) -> String {
-        self.inner.store.describe()
     }
 }

@@ -30,7 +30,7 @@ use super::manifests::{StoredManifest, cached_manifest};
 use super::tags::{TagTarget, cached_tag};
 use super::{Error, record};
 use crate::shared_cache::{Cache, Key, Lookup};
-use crate::store::{self, Entry, ObjectStore, Prefix, RecordKey};
+use crate::store::{self, Prefix, Record, RecordKey, RecordStore};
 use crate::telemetry::metrics::{CacheLayer, CacheResult, Metrics};
 
 /// How long a reader waits for the load of another one before it loads on its own.
@@ -80,7 +80,7 @@ pub(super) enum CachedRecord {
 /// A fact, and the entry that says so. A page has none.
 struct Found {
     fact: CachedRecord,
-    entry: Option<Entry>,
+    entry: Option<Record>,
 }
 
 /// How a key is loaded that no cache knows.
@@ -121,7 +121,7 @@ pub(super) struct ReadCache {
 }
 
 struct Inner {
-    store: Arc<dyn ObjectStore>,
+    store: Arc<dyn RecordStore>,
     shared: Option<Arc<dyn Cache>>,
     local: quick_cache::sync::Cache<Key, Cached, Weights>,
     flights: Mutex<HashMap<Key, Flight>>,
@@ -139,7 +139,7 @@ impl std::fmt::Debug for ReadCache {
 
 impl ReadCache {
     pub(super) fn new(
-        store: Arc<dyn ObjectStore>,
+        store: Arc<dyn RecordStore>,
         shared: Option<Arc<dyn Cache>>,
         leases: Leases,
         caching: Caching,
@@ -155,7 +155,7 @@ impl ReadCache {
     }
 
     /// The store, with every write seen by this cache.
-    pub(super) fn watched(&self) -> Arc<dyn ObjectStore> {
+    pub(super) fn watched(&self) -> Arc<dyn RecordStore> {
         Arc::new(InvalidatingStore { inner: self.inner.clone() })
     }
 
@@ -177,7 +177,7 @@ impl ReadCache {
         list: Prefix,
         after: &str,
         count: usize,
-        load: impl Fn(Arc<dyn ObjectStore>) -> F + Send + Sync,
+        load: impl Fn(Arc<dyn RecordStore>) -> F + Send + Sync,
     ) -> Result<T, Error>
     where
         T: Kept + Send + 'static,
@@ -287,7 +287,7 @@ impl Inner {
 
     /// How long this process may believe a fact. A link that its reader may rely on is believed no
     /// longer than the reliance is good for.
-    fn good_for(&self, fact: &CachedRecord, entry: Option<&Entry>) -> Duration {
+    fn good_for(&self, fact: &CachedRecord, entry: Option<&Record>) -> Duration {
         let local = self.caching.local_ttl;
         match (fact, entry) {
             (CachedRecord::Absent, _) => local.min(ABSENT_TTL),
@@ -346,7 +346,7 @@ impl Inner {
     /// The value for the shared cache and how long it is good. A link that its reader may rely on
     /// is kept no longer than the reliance is good for. An epoch is kept as long as its pages: so
     /// none of them is found for longer than that after a write of which the cache never heard.
-    fn encode(&self, key: &Key, fact: &CachedRecord, entry: Option<&Entry>) -> (Bytes, Duration) {
+    fn encode(&self, key: &Key, fact: &CachedRecord, entry: Option<&Record>) -> (Bytes, Duration) {
         let (flag, body) = match (fact, entry) {
             (CachedRecord::Epoch(epoch), _) => (b'e', epoch.as_bytes()),
             (CachedRecord::Page(page), _) => (b'p', page.as_ref()),

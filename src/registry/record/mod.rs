@@ -17,7 +17,7 @@ use tracing::field::Empty;
 
 use super::Error;
 use super::lease::Leases;
-use crate::store::{self, Deadline, Entry, ObjectStore, RecordKey, Version};
+use crate::store::{self, Deadline, RecordKey, RecordStore, Version};
 
 /// Version of the entry encoding.
 const ENCODING: u32 = 1;
@@ -37,7 +37,7 @@ struct Line<H> {
 pub(super) struct Record<H> {
     pub(super) header: H,
     pub(super) payload: Bytes,
-    pub(super) entry: Entry,
+    pub(super) entry: store::Record,
 }
 
 /// What a key holds.
@@ -48,7 +48,7 @@ pub(super) enum Seen {
     /// Killed; may be brought back by replacing this version.
     Dead(Version),
     /// There, with a body.
-    Alive(Entry),
+    Alive(store::Record),
 }
 
 /// How a conditional write ended.
@@ -101,7 +101,7 @@ fn renewed(body: &Bytes) -> Result<Bytes, Error> {
 }
 
 /// Looks at a key.
-pub(super) async fn look(store: &dyn ObjectStore, key: &RecordKey) -> Result<Seen, Error> {
+pub(super) async fn look(store: &dyn RecordStore, key: &RecordKey) -> Result<Seen, Error> {
     match store.read(key).await {
         Ok(entry) if entry.body.is_empty() => Ok(Seen::Dead(entry.version)),
         Ok(entry) => Ok(Seen::Alive(entry)),
@@ -112,7 +112,7 @@ pub(super) async fn look(store: &dyn ObjectStore, key: &RecordKey) -> Result<See
 
 /// Reads and decodes an entry, `None` if it is absent or dead.
 pub(super) async fn read<H: DeserializeOwned>(
-    store: &dyn ObjectStore,
+    store: &dyn RecordStore,
     key: &RecordKey,
 ) -> Result<Option<Record<H>>, Error> {
     match look(store, key).await? {
@@ -126,7 +126,7 @@ pub(super) async fn read<H: DeserializeOwned>(
 
 /// Creates an entry.
 pub(super) async fn create(
-    store: &dyn ObjectStore,
+    store: &dyn RecordStore,
     key: &RecordKey,
     body: &Bytes,
     deadline: Option<Deadline>,
@@ -137,7 +137,7 @@ pub(super) async fn create(
 
 /// Replaces one version of an entry; with an empty body this kills it.
 pub(super) async fn replace(
-    store: &dyn ObjectStore,
+    store: &dyn RecordStore,
     key: &RecordKey,
     expected: &Version,
     body: &Bytes,
@@ -161,7 +161,7 @@ pub(super) enum Ended {
 
 /// Kills one version of an entry.
 pub(super) async fn end(
-    store: &dyn ObjectStore,
+    store: &dyn RecordStore,
     key: &RecordKey,
     version: &Version,
 ) -> Result<Ended, Error> {
@@ -183,7 +183,7 @@ pub(super) async fn end(
 /// its own in a trace.
 async fn settle(
     verb: &'static str,
-    store: &dyn ObjectStore,
+    store: &dyn RecordStore,
     key: &RecordKey,
     body: &Bytes,
     write: impl Future<Output = Result<Version, store::Error>> + Send,
@@ -219,7 +219,7 @@ async fn settle(
 }
 
 async fn after_conflict(
-    store: &dyn ObjectStore,
+    store: &dyn RecordStore,
     key: &RecordKey,
     body: &Bytes,
 ) -> Result<Written, Error> {
@@ -234,7 +234,7 @@ async fn after_conflict(
 
 /// Writes over what was seen, whatever it was.
 pub(super) async fn write_over(
-    store: &dyn ObjectStore,
+    store: &dyn RecordStore,
     key: &RecordKey,
     seen: &Seen,
     body: &Bytes,
@@ -250,7 +250,7 @@ pub(super) async fn write_over(
 /// Makes sure that an entry is alive: creates it, brings it back, or takes a lease on the one that
 /// is there. Returns what is there then.
 pub(super) async fn ensure(
-    store: &dyn ObjectStore,
+    store: &dyn RecordStore,
     leases: &Leases,
     key: &RecordKey,
     body: &Bytes,
@@ -279,17 +279,17 @@ pub(super) enum Ensured {
     /// Our body is there.
     Written,
     /// Another body was there already, and may now be relied on.
-    Found(Entry),
+    Found(store::Record),
 }
 
 /// Takes a lease on an entry: it may be relied on until its deadline, or it is `None` because it
 /// died meanwhile. An entry younger than the half-life needs no write.
 pub(super) async fn lease(
-    store: &dyn ObjectStore,
+    store: &dyn RecordStore,
     leases: &Leases,
     key: &RecordKey,
-    mut entry: Entry,
-) -> Result<Option<Entry>, Error> {
+    mut entry: store::Record,
+) -> Result<Option<store::Record>, Error> {
     for _ in 0..ATTEMPTS_MAX {
         if entry.age < leases.half_life() {
             return Ok(Some(entry));
@@ -309,19 +309,19 @@ pub(super) async fn lease(
 
 /// Rewrites an entry with a new nonce.
 pub(super) async fn renew(
-    store: &dyn ObjectStore,
+    store: &dyn RecordStore,
     key: &RecordKey,
-    entry: &Entry,
+    entry: &store::Record,
 ) -> Result<Written, Error> {
     replace(store, key, &entry.version, &renewed(&entry.body)?, None).await
 }
 
 /// Kills an entry if it is alive and `condemned` says so. Returns whether it was killed.
 pub(super) async fn kill(
-    store: &dyn ObjectStore,
+    store: &dyn RecordStore,
     key: &RecordKey,
     mut seen: Seen,
-    condemned: impl Fn(&Entry) -> Result<bool, Error>,
+    condemned: impl Fn(&store::Record) -> Result<bool, Error>,
 ) -> Result<bool, Error> {
     for _ in 0..ATTEMPTS_MAX {
         let Seen::Alive(entry) = seen else { return Ok(false) };
@@ -342,7 +342,7 @@ pub(super) fn contended() -> Error {
 }
 
 /// When a request began to rely on what it read, for the deadline of what it writes.
-pub(super) fn moment(store: &dyn ObjectStore) -> SystemTime {
+pub(super) fn moment(store: &dyn RecordStore) -> SystemTime {
     store.now()
 }
 

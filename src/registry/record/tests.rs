@@ -34,7 +34,7 @@ impl Setting {
     }
 
     fn body(&self) -> Option<Bytes> {
-        self.store.entry(&self.key).map(|entry| entry.body)
+        self.store.record(&self.key).map(|entry| entry.body)
     }
 
     async fn created(&self, body: &Bytes) -> Version {
@@ -172,7 +172,7 @@ async fn killing_looks_again() {
     let seen = setting.seen().await;
     let other = encode(&json!({ "n": 2 }), b"");
     replace(&setting.store, &setting.key, &version, &other, None).await.expect("a replacement");
-    let condemned = |entry: &Entry| Ok(header_of(&entry.body)["n"] == 1);
+    let condemned = |entry: &store::Record| Ok(header_of(&entry.body)["n"] == 1);
     let killed = kill(&setting.store, &setting.key, seen, condemned).await;
     assert!(!killed.expect("the store answers"));
     assert_eq!(setting.body(), Some(other));
@@ -229,7 +229,7 @@ async fn a_lease_renews_what_is_old() {
         assert_eq!((calls.total(), calls.replace), (u64::from(renews), u64::from(renews)));
         assert!(leased.age < setting.leases.half_life());
     }
-    let now = setting.store.entry(&setting.key).expect("it is there");
+    let now = setting.store.record(&setting.key).expect("it is there");
     assert_ne!(now.version, version);
     let (header, payload) = decode::<Value>(&now.body).expect("an entry of ours");
     assert_eq!((header["n"].clone(), &payload[..]), (json!(1), &b"payload"[..]));
@@ -273,7 +273,7 @@ async fn attempts_have_an_end() {
     let setting = setting();
     setting.created(&encode(&json!({}), b"")).await;
     let seen = setting.seen().await;
-    let rivals = |entry: &Entry| {
+    let rivals = |entry: &store::Record| {
         // The condemnation itself is the rival: it rewrites the entry before each attempt.
         let rewritten = renew(&setting.store, &setting.key, entry);
         let written = futures_util::FutureExt::now_or_never(rewritten);

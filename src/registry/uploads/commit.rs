@@ -15,7 +15,7 @@ use crate::oci::Digest;
 use crate::registry::blobs::Published;
 use crate::registry::record::{self, Ended};
 use crate::registry::{Blob, Error, Registry};
-use crate::store::{self, Location, ObjectStore, Part, RecordKey, Version};
+use crate::store::{self, Location, Part, RecordKey, RecordStore, Version};
 
 fn mismatch(expected: Digest, actual: Digest) -> Error {
     Error::DigestMismatch { expected: Box::new(expected), actual: Box::new(actual) }
@@ -165,7 +165,7 @@ impl Registry {
             // Whoever repeats this sends the same bytes under the same number.
             let (number, size) = (receiver.session.part_next, tail.len() as u64);
             let target = (&location, &multipart);
-            match parts::send(self.store(), &self.metrics, target, number, tail).await {
+            match parts::send(self.blobs.as_ref(), &self.metrics, target, number, tail).await {
                 Ok(part) => parts.push(part),
                 // Completed before, by a request that did not come further. Completing it again
                 // finds the bytes whatever tag is named; one that is in shape is named.
@@ -177,7 +177,7 @@ impl Registry {
             }
         }
         if completed.is_ok() {
-            completed = self.store.complete(&location, &multipart, &parts).await;
+            completed = self.blobs.complete(&location, &multipart, &parts).await;
         }
         match completed {
             Ok(()) => {}
@@ -215,14 +215,14 @@ impl Registry {
         expected: &Digest,
     ) -> Result<(), Error> {
         let mut hashes = Hashes::new(&[expected.algorithm()]);
-        let mut bytes = self.store.get_bytes(location, Some(0..size)).await?;
+        let mut bytes = self.blobs.get(location, Some(0..size)).await?;
         while let Some(chunk) = bytes.next().await {
             hashes.update(&chunk?);
         }
         match hashes.digest(expected.algorithm()) {
             Some(actual) if actual == *expected => Ok(()),
             Some(actual) => {
-                self.store.delete_bytes(location).await?;
+                self.blobs.delete(location).await?;
                 Err(mismatch(*expected, actual))
             }
             None => Err(Error::UploadUnknown),
@@ -252,20 +252,21 @@ impl Registry {
     /// have to be waited for.
     pub(super) fn end_later(&self, receiver: &mut UploadWriter<'_>, published: Published) -> Blob {
         let Published { blob, surplus } = published;
-        let (store, key) = (self.store.clone(), receiver.key());
+        let (records, blobs) = (self.records.clone(), self.blobs.clone());
+        let key = receiver.key();
         let (version, carried) = (receiver.version.take(), receiver.carried.take());
         if version.is_none() && surplus.is_none() {
             return blob;
         }
         let ending = async move {
             let ended = match version {
-                Some(version) => end(store.as_ref(), &key, &version).await,
+                Some(version) => end(records.as_ref(), &key, &version).await,
                 None => true,
             };
             // A session that is still there, or that another request has committed, may have given
             // a name to what this one took out of it.
             for location in surplus.into_iter().chain(carried.filter(|_| ended)) {
-                delete(store.as_ref(), &location).await;
+                delete(blobs.as_ref(), &location).await;
             }
         };
         self.tasks.spawn(ending.in_current_span());
@@ -273,7 +274,7 @@ impl Registry {
     }
 }
 
-async fn end(store: &dyn ObjectStore, key: &RecordKey, version: &Version) -> bool {
+async fn end(store: &dyn RecordStore, key: &RecordKey, version: &Version) -> bool {
     match record::end(store, key, version).await {
         Ok(ended) => matches!(ended, Ended::Here),
         Err(error) => {

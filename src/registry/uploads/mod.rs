@@ -21,7 +21,7 @@ use tracing::{Instrument as _, Span};
 use super::record::{self, Ended};
 use super::{Blob, Error, Registry};
 use crate::oci::{Algorithm, Digest, RepositoryName, UploadId};
-use crate::store::{self, Location, MultipartId, ObjectStore, RecordKey};
+use crate::store::{self, BlobStore, Location, MultipartId, RecordKey};
 use crate::telemetry::metrics::Commit;
 use session::Hashes;
 use writer::{Stop, UploadWriter};
@@ -207,7 +207,7 @@ impl Registry {
                 return Err(Error::UploadUnknown);
             }
             // Nothing was written for it yet: a dead entry makes its location useless.
-            return match self.store.create(&key, Bytes::new(), None).await {
+            return match self.records.create(&key, Bytes::new(), None).await {
                 Ok(_) => Ok(()),
                 Err(store::Error::Conflict) => Err(Error::Busy("the upload goes on".to_owned())),
                 Err(error) => Err(error.into()),
@@ -287,14 +287,14 @@ impl Registry {
 
     /// Deletes bytes that nobody knows of, after the response.
     pub(super) fn delete_later(&self, location: Location) {
-        let store = self.store.clone();
+        let store = self.blobs.clone();
         let deleting = async move { delete(store.as_ref(), &location).await };
         self.tasks.spawn(deleting.in_current_span());
     }
 
     /// Frees the parts of a multipart upload after the response.
     pub(super) fn abort_later(&self, location: Location, multipart: MultipartId) {
-        let store = self.store.clone();
+        let store = self.blobs.clone();
         let aborting = async move {
             if let Err(error) = store.abort(&location, &multipart).await {
                 tracing::warn!(%location, %error, "parts of an ended upload remain");
@@ -305,8 +305,8 @@ impl Registry {
 }
 
 /// Deletes bytes that nothing names. If that fails nobody tries again.
-async fn delete(store: &dyn ObjectStore, location: &Location) {
-    if let Err(error) = store.delete_bytes(location).await {
+async fn delete(store: &dyn BlobStore, location: &Location) {
+    if let Err(error) = store.delete(location).await {
         tracing::warn!(%location, %error, "bytes that nothing names remain");
     }
 }

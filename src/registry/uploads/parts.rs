@@ -8,12 +8,12 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use crate::store::{Error, Location, MultipartId, ObjectStore, Part};
+use crate::store::{BlobStore, Error, Location, MultipartId, Part};
 use crate::telemetry::metrics::Metrics;
 
 /// Sends one part on.
 pub(super) async fn send(
-    store: &dyn ObjectStore,
+    store: &dyn BlobStore,
     metrics: &Metrics,
     (location, upload): (&Location, &MultipartId),
     number: u32,

@@ -31,9 +31,8 @@ impl UploadWriter<'_> {
 
     /// Writes everything that was received as one object, which nothing names yet.
     pub(super) async fn put_whole(&self, bytes: Bytes) -> Result<Location, Error> {
-        let store = self.registry.store();
-        let location = Location::new_unique(store.now());
-        store.put_bytes(&location, bytes, self.hashes.sha256()).await?;
+        let location = Location::new_unique(self.registry.records.now());
+        self.registry.blobs.put(&location, bytes, self.hashes.sha256()).await?;
         Ok(location)
     }
 
@@ -73,7 +72,7 @@ impl UploadWriter<'_> {
         let length = usize::try_from(size).unwrap_or(usize::MAX);
         self.reserve(length).await?;
         let mut bytes = BytesMut::with_capacity(length);
-        let read = self.registry.store.get_bytes(&location, Some(0..size)).await;
+        let read = self.registry.blobs.get(&location, Some(0..size)).await;
         let mut stream = match read {
             // They lost against others of the same content, and the session has ended since.
             Err(store::Error::NotFound) => return Err(Error::UploadUnknown.into()),
@@ -116,7 +115,7 @@ impl Registry {
         digest: &Digest,
     ) -> Result<Blob, Error> {
         // The other one may have deleted them, because the same content was there before.
-        match self.store.get_bytes(&location, Some(0..1)).await {
+        match self.blobs.get(&location, Some(0..1)).await {
             Ok(_) => self.publish_staged(receiver, location, digest).await,
             Err(store::Error::NotFound) => self.finished_before(receiver.upload(), digest).await,
             Err(error) => Err(error.into()),

@@ -283,7 +283,7 @@ impl<'a> UploadWriter<'a> {
         let (location, multipart) = self.target()?;
         let bytes = std::mem::take(&mut self.buffer).freeze();
         let held = self.reserved.take();
-        let (store, metrics) = (self.registry.store.clone(), self.registry.metrics.clone());
+        let (store, metrics) = (self.registry.blobs.clone(), self.registry.metrics.clone());
         let spares = self.registry.budget.spares();
         let sending = async move {
             let target = (&location, &multipart);
@@ -331,8 +331,8 @@ impl<'a> UploadWriter<'a> {
             self.session.part_next = bound;
         }
         let begun = if self.session.target.is_none() {
-            let location = Location::new_unique(self.registry.store.now());
-            let multipart = self.registry.store.start(&location).await.map_err(Error::from)?;
+            let location = Location::new_unique(self.registry.records.now());
+            let multipart = self.registry.blobs.start(&location).await.map_err(Error::from)?;
             let target = Target { location: location.to_string(), multipart: multipart.0.clone() };
             self.session.target = Some(target);
             Some((location, multipart))

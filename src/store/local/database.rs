@@ -15,7 +15,7 @@ use redb::{
 };
 
 use super::{io_error, told_time};
-use crate::store::{Deadline, Entry, Error, ListedKey, Listing, Version};
+use crate::store::{Deadline, Error, ListedKey, Listing, Record, Version};
 
 /// Key to version, milliseconds since 1970 at which it was written, and body.
 const ENTRIES: TableDefinition<'_, &str, (u64, u64, &[u8])> = TableDefinition::new("entries");
@@ -75,14 +75,14 @@ impl Ledger {
         *self.database.write().unwrap_or_else(PoisonError::into_inner) = Held::Closed;
     }
 
-    pub(super) fn read(&self, key: &str) -> Result<Entry, Error> {
+    pub(super) fn read(&self, key: &str) -> Result<Record, Error> {
         self.with(|database| {
             let entries = database.begin_read()?.open_table(ENTRIES)?;
             let Some(row) = entries.get(key)? else { return Ok(None) };
             let (version, written_at, body) = row.value();
             // A clock that was set back must not make an entry older than it is.
             let age = milliseconds(told_time()).saturating_sub(written_at);
-            Ok(Some(Entry {
+            Ok(Some(Record {
                 body: Bytes::copy_from_slice(body),
                 version: Version(version.to_string()),
                 age: Duration::from_secs(age / 1_000),

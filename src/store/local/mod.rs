@@ -36,8 +36,8 @@ use self::parts::{Parts, parent, remove};
 use self::reader::Pieces;
 use self::records::Entries;
 use super::{
-    ByteStream, Deadline, Entry, Error, Listing, Location, MultipartId, ObjectStore, Part, Prefix,
-    PresignGet, RecordKey, Version,
+    BlobStore, ByteStream, Deadline, Error, Listing, Location, MultipartId, ObjectStore, Part,
+    Prefix, PresignGet, Record, RecordKey, RecordStore, Version,
 };
 
 /// Why a folder cannot be used.
@@ -156,8 +156,8 @@ impl Local {
 }
 
 #[async_trait]
-impl ObjectStore for Local {
-    async fn read(&self, key: &RecordKey) -> Result<Entry, Error> {
+impl RecordStore for Local {
+    async fn read(&self, key: &RecordKey) -> Result<Record, Error> {
         let (ledger, key) = (self.entries.ledger(), key.to_string());
         in_background(move || ledger.read(&key)).await
     }
@@ -194,17 +194,24 @@ impl ObjectStore for Local {
         in_background(move || ledger.list(&prefix, after.as_deref(), limit)).await
     }
 
-    async fn put_bytes(
+    fn now(&self) -> SystemTime {
+        told_time()
+    }
+}
+
+#[async_trait]
+impl BlobStore for Local {
+    async fn put(
         &self,
         location: &Location,
         bytes: Bytes,
         sha256: Option<[u8; 32]>,
     ) -> Result<(), Error> {
         let location = location.clone();
-        self.with_files(move |files| files.put_bytes(&location, &bytes, sha256)).await
+        self.with_files(move |files| files.put(&location, &bytes, sha256)).await
     }
 
-    async fn get_bytes(
+    async fn get(
         &self,
         location: &Location,
         range: Option<Range<u64>>,
@@ -216,7 +223,7 @@ impl ObjectStore for Local {
         Ok(pieces.into_stream())
     }
 
-    async fn delete_bytes(&self, location: &Location) -> Result<(), Error> {
+    async fn delete(&self, location: &Location) -> Result<(), Error> {
         let location = location.clone();
         self.with_files(move |files| remove(&files.folder, &files.folder.bytes(&location))).await
     }
@@ -264,18 +271,16 @@ impl ObjectStore for Local {
         let id = id.clone();
         self.with_files(move |files| Parts::is_open(&files.folder, &id)).await
     }
+}
 
-    fn now(&self) -> SystemTime {
-        told_time()
-    }
-
+impl ObjectStore for Local {
     fn describe(&self) -> String {
         format!("local folder {}", self.files.folder.root().display())
     }
 }
 
 impl Files {
-    fn put_bytes(
+    fn put(
         &self,
         location: &Location,
         bytes: &[u8],

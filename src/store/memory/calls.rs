@@ -12,11 +12,11 @@ pub enum Operation {
     /// One page of a listing.
     List,
     /// Writing bytes whole.
-    PutBytes,
+    Put,
     /// Opening bytes.
-    GetBytes,
+    Get,
     /// Removing bytes.
-    DeleteBytes,
+    Delete,
     /// Making a URL. Costs no request on S3, and is counted all the same.
     Presign,
     /// Beginning a multipart upload.
@@ -42,12 +42,12 @@ pub struct Calls {
     pub replace: u64,
     /// See [`Operation::List`].
     pub list: u64,
-    /// See [`Operation::PutBytes`].
-    pub put_bytes: u64,
-    /// See [`Operation::GetBytes`].
-    pub get_bytes: u64,
-    /// See [`Operation::DeleteBytes`].
-    pub delete_bytes: u64,
+    /// See [`Operation::Put`].
+    pub put: u64,
+    /// See [`Operation::Get`].
+    pub get: u64,
+    /// See [`Operation::Delete`].
+    pub delete: u64,
     /// See [`Operation::Presign`].
     pub presign: u64,
     /// See [`Operation::Start`].
@@ -69,9 +69,9 @@ impl Calls {
             + self.create
             + self.replace
             + self.list
-            + self.put_bytes
-            + self.get_bytes
-            + self.delete_bytes
+            + self.put
+            + self.get
+            + self.delete
             + self.start
             + self.put_part
             + self.complete
@@ -87,9 +87,9 @@ impl Calls {
             create: self.create - earlier.create,
             replace: self.replace - earlier.replace,
             list: self.list - earlier.list,
-            put_bytes: self.put_bytes - earlier.put_bytes,
-            get_bytes: self.get_bytes - earlier.get_bytes,
-            delete_bytes: self.delete_bytes - earlier.delete_bytes,
+            put: self.put - earlier.put,
+            get: self.get - earlier.get,
+            delete: self.delete - earlier.delete,
             presign: self.presign - earlier.presign,
             start: self.start - earlier.start,
             put_part: self.put_part - earlier.put_part,
@@ -105,9 +105,9 @@ impl Calls {
             Operation::Create => &mut self.create,
             Operation::Replace => &mut self.replace,
             Operation::List => &mut self.list,
-            Operation::PutBytes => &mut self.put_bytes,
-            Operation::GetBytes => &mut self.get_bytes,
-            Operation::DeleteBytes => &mut self.delete_bytes,
+            Operation::Put => &mut self.put,
+            Operation::Get => &mut self.get,
+            Operation::Delete => &mut self.delete,
             Operation::Presign => &mut self.presign,
             Operation::Start => &mut self.start,
             Operation::PutPart => &mut self.put_part,

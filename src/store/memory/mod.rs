@@ -19,8 +19,8 @@ use futures_util::stream;
 use self::faults::{Faults, Strike};
 use self::state::{Condition, State};
 use super::{
-    ByteStream, Deadline, Entry, Error, Listing, Location, MultipartId, ObjectStore, Part, Prefix,
-    PresignGet, RecordKey, Version,
+    BlobStore, ByteStream, Deadline, Error, Listing, Location, MultipartId, ObjectStore, Part,
+    Prefix, PresignGet, Record, RecordKey, RecordStore, Version,
 };
 
 pub use calls::{Calls, Operation};
@@ -104,13 +104,13 @@ impl Memory {
     }
 
     /// Every location that holds bytes, and how many, in ascending order.
-    pub fn byte_objects(&self) -> Vec<(String, u64)> {
-        locked(&self.state).byte_objects()
+    pub fn data_objects(&self) -> Vec<(String, u64)> {
+        locked(&self.state).data_objects()
     }
 
     /// Every entry by its key, dead ones (without bytes) included, past all faults and uncounted.
-    pub fn entries(&self) -> Vec<(String, Bytes)> {
-        locked(&self.state).entries()
+    pub fn records(&self) -> Vec<(String, Bytes)> {
+        locked(&self.state).records()
     }
 
     /// How many multipart uploads are neither completed nor aborted.
@@ -119,7 +119,7 @@ impl Memory {
     }
 
     /// An entry as it is, past all faults and uncounted. `None` if it was never created.
-    pub fn entry(&self, key: &RecordKey) -> Option<Entry> {
+    pub fn record(&self, key: &RecordKey) -> Option<Record> {
         locked(&self.state).read(&key.to_string(), self.now()).ok()
     }
 
@@ -158,8 +158,8 @@ impl Memory {
 }
 
 #[async_trait]
-impl ObjectStore for Memory {
-    async fn read(&self, key: &RecordKey) -> Result<Entry, Error> {
+impl RecordStore for Memory {
+    async fn read(&self, key: &RecordKey) -> Result<Record, Error> {
         let key = key.to_string();
         let entry =
             self.perform(Operation::Read, &key, |state| state.read(&key, self.now())).await?;
@@ -207,36 +207,39 @@ impl ObjectStore for Memory {
         self.perform(Operation::List, &prefix, |state| Ok(state.list(&prefix, after, limit))).await
     }
 
-    async fn put_bytes(
+    fn now(&self) -> SystemTime {
+        (self.clock)()
+    }
+}
+
+#[async_trait]
+impl BlobStore for Memory {
+    async fn put(
         &self,
         location: &Location,
         bytes: Bytes,
         sha256: Option<[u8; 32]>,
     ) -> Result<(), Error> {
         let location = location.as_str();
-        self.perform(Operation::PutBytes, location, |state| {
-            state.put_bytes(location, bytes, sha256)
-        })
-        .await
+        self.perform(Operation::Put, location, |state| state.put(location, bytes, sha256)).await
     }
 
-    async fn get_bytes(
+    async fn get(
         &self,
         location: &Location,
         range: Option<Range<u64>>,
     ) -> Result<ByteStream, Error> {
         let location = location.as_str();
-        let pieces = self
-            .perform(Operation::GetBytes, location, |state| state.get_bytes(location, range))
-            .await?;
-        let truncation = self.truncation(Operation::GetBytes, location);
+        let pieces =
+            self.perform(Operation::Get, location, |state| state.get(location, range)).await?;
+        let truncation = self.truncation(Operation::Get, location);
         Ok(Box::pin(stream::iter(chunks(pieces, truncation))))
     }
 
-    async fn delete_bytes(&self, location: &Location) -> Result<(), Error> {
+    async fn delete(&self, location: &Location) -> Result<(), Error> {
         let location = location.as_str();
-        self.perform(Operation::DeleteBytes, location, |state| {
-            state.delete_bytes(location);
+        self.perform(Operation::Delete, location, |state| {
+            state.delete(location);
             Ok(())
         })
         .await
@@ -302,11 +305,9 @@ impl ObjectStore for Memory {
         let location = location.as_str();
         self.perform(Operation::IsOpen, location, |state| Ok(state.is_open(location, &id.0))).await
     }
+}
 
-    fn now(&self) -> SystemTime {
-        (self.clock)()
-    }
-
+impl ObjectStore for Memory {
     fn describe(&self) -> String {
         "memory".to_owned()
     }

@@ -7,11 +7,11 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 
-use crate::store::{Deadline, Entry, Error, ListedKey, Listing, Part, Version};
+use crate::store::{Deadline, Error, ListedKey, Listing, Part, Record, Version};
 
 #[derive(Debug, Default)]
 pub(super) struct State {
-    entries: BTreeMap<String, Written>,
+    records: BTreeMap<String, Written>,
     bytes: BTreeMap<String, Vec<Bytes>>,
     multiparts: BTreeMap<String, Multipart>,
     last_version: u64,
@@ -39,11 +39,11 @@ pub(super) enum Condition<'a> {
 }
 
 impl State {
-    pub(super) fn read(&self, key: &str, now: SystemTime) -> Result<Entry, Error> {
-        let written = self.entries.get(key).ok_or(Error::NotFound)?;
+    pub(super) fn read(&self, key: &str, now: SystemTime) -> Result<Record, Error> {
+        let written = self.records.get(key).ok_or(Error::NotFound)?;
         // A clock that was set back must not make an entry older than it is.
         let age = now.duration_since(written.at).unwrap_or_default();
-        Ok(Entry {
+        Ok(Record {
             body: written.body.clone(),
             version: Version(written.version.to_string()),
             age: Duration::from_secs(age.as_secs()),
@@ -64,7 +64,7 @@ impl State {
         if deadline.is_some_and(late) {
             return Err(Error::Expired);
         }
-        let holds = match (condition, self.entries.get(key)) {
+        let holds = match (condition, self.records.get(key)) {
             (Condition::Absent, None) => true,
             (Condition::Version(expected), Some(present)) => {
                 expected.0 == present.version.to_string()
@@ -76,7 +76,7 @@ impl State {
         }
         self.last_version += 1;
         let written = Written { body, version: self.last_version, at: now };
-        self.entries.insert(key.to_owned(), written);
+        self.records.insert(key.to_owned(), written);
         Ok(Version(self.last_version.to_string()))
     }
 
@@ -87,7 +87,7 @@ impl State {
             None => Bound::Included(cursor.as_str()),
         };
         let mut below = self
-            .entries
+            .records
             .range::<str, _>((from, Bound::Unbounded))
             .take_while(|(key, _)| key.starts_with(prefix))
             .map(|(key, written)| ListedKey { key: key.clone(), size: written.body.len() as u64 });
@@ -95,7 +95,7 @@ impl State {
         Listing { rows, more: below.next().is_some() }
     }
 
-    pub(super) fn put_bytes(
+    pub(super) fn put(
         &mut self,
         location: &str,
         bytes: Bytes,
@@ -115,7 +115,7 @@ impl State {
     }
 
     /// The bytes of a range, in pieces that share memory with what is stored.
-    pub(super) fn get_bytes(
+    pub(super) fn get(
         &self,
         location: &str,
         range: Option<Range<u64>>,
@@ -139,7 +139,7 @@ impl State {
         Ok(pieces)
     }
 
-    pub(super) fn delete_bytes(&mut self, location: &str) {
+    pub(super) fn delete(&mut self, location: &str) {
         self.bytes.remove(location);
     }
 
@@ -164,7 +164,7 @@ impl State {
         let multipart = self.multiparts.get_mut(id).filter(|found| found.location == location);
         let multipart = multipart.ok_or(Error::NotFound)?;
         let part = Part { number, tag: tag_of(bytes), size: bytes.len() as u64 };
-        // S3 would let the last one win. See `put_bytes` for why a test must not pass so.
+        // S3 would let the last one win. See `put` for why a test must not pass so.
         let present = multipart.parts.entry(number).or_insert_with(|| bytes.clone());
         if present == bytes {
             Ok(part)
@@ -211,12 +211,12 @@ impl State {
         self.multiparts.get(id).is_some_and(|open| open.location == location)
     }
 
-    pub(super) fn byte_objects(&self) -> Vec<(String, u64)> {
+    pub(super) fn data_objects(&self) -> Vec<(String, u64)> {
         self.bytes.iter().map(|(key, segments)| (key.clone(), length(segments))).collect()
     }
 
-    pub(super) fn entries(&self) -> Vec<(String, Bytes)> {
-        self.entries.iter().map(|(key, written)| (key.clone(), written.body.clone())).collect()
+    pub(super) fn records(&self) -> Vec<(String, Bytes)> {
+        self.records.iter().map(|(key, written)| (key.clone(), written.body.clone())).collect()
     }
 
     pub(super) fn open_multiparts(&self) -> usize {

@@ -34,7 +34,7 @@ impl S3 {
         }
     }
 
-    pub(super) async fn get(
+    pub(super) async fn open(
         &self,
         location: &Location,
         range: Option<Range<u64>>,

@@ -18,7 +18,7 @@ use super::error::{self, Refusal};
 use super::http_client::{NoAnswer, Watched};
 use super::metrics::Again;
 use super::{
-    BACKOFF_FIRST, BACKOFF_MAX, Deadline, Error, NO_ETAG, ObjectStore as _, S3, Version, trace,
+    BACKOFF_FIRST, BACKOFF_MAX, Deadline, Error, NO_ETAG, RecordStore as _, S3, Version, trace,
     validity,
 };
 

@@ -48,8 +48,8 @@ use self::http_client::Transport;
 use self::presign::{Presigner, Remembering};
 pub use self::settings::{Checksum, Settings};
 use super::{
-    ByteStream, Deadline, Entry, Error, ListedKey, Listing, Location, MultipartId, ObjectStore,
-    Part, Prefix, PresignGet, RecordKey, Version,
+    BlobStore, ByteStream, Deadline, Error, ListedKey, Listing, Location, MultipartId, ObjectStore,
+    Part, Prefix, PresignGet, Record, RecordKey, RecordStore, Version,
 };
 use crate::telemetry::metrics::{Metrics, PresignKey};
 
@@ -304,7 +304,7 @@ impl Intercept for StoreDate {
 }
 
 /// Reads an entry out of an answer.
-async fn entry(output: GetObjectOutput, date: &StoreDate) -> Result<Entry, Error> {
+async fn record(output: GetObjectOutput, date: &StoreDate) -> Result<Record, Error> {
     let lacks = |what: &str| Error::Refused(format!("the store's answer has no {what}"));
     let size = output.content_length.unwrap_or_default().unsigned_abs();
     if size > ENTRY_BYTES_MAX {
@@ -319,19 +319,19 @@ async fn entry(output: GetObjectOutput, date: &StoreDate) -> Result<Entry, Error
     if body.len() as u64 != size {
         return Err(Error::Unavailable(format!("{} of {size} bytes arrived", body.len())));
     }
-    Ok(Entry { body, version, age })
+    Ok(Record { body, version, age })
 }
 
 #[async_trait]
-impl ObjectStore for S3 {
-    async fn read(&self, key: &RecordKey) -> Result<Entry, Error> {
+impl RecordStore for S3 {
+    async fn read(&self, key: &RecordKey) -> Result<Record, Error> {
         let date = StoreDate::default();
         let key = self.entry_key(key);
         let span = trace::call("GetObject", &self.bucket, &key);
         let request = self.client.get_object().bucket(&self.bucket).key(key);
         let request = request.customize().interceptor(date.clone());
         let output = trace::sent(span, request.send()).await;
-        entry(output.map_err(|error| error::of(&error))?, &date).await
+        record(output.map_err(|error| error::of(&error))?, &date).await
     }
 
     async fn create(
@@ -388,7 +388,15 @@ impl ObjectStore for S3 {
         Ok(Listing { rows, more })
     }
 
-    async fn put_bytes(
+    #[expect(clippy::disallowed_methods, reason = "deadlines are dated with the clock that signs")]
+    fn now(&self) -> SystemTime {
+        SystemTime::now()
+    }
+}
+
+#[async_trait]
+impl BlobStore for S3 {
+    async fn put(
         &self,
         location: &Location,
         bytes: Bytes,
@@ -397,15 +405,15 @@ impl ObjectStore for S3 {
         self.put_whole(location, bytes, sha256).await
     }
 
-    async fn get_bytes(
+    async fn get(
         &self,
         location: &Location,
         range: Option<Range<u64>>,
     ) -> Result<ByteStream, Error> {
-        self.get(location, range).await
+        self.open(location, range).await
     }
 
-    async fn delete_bytes(&self, location: &Location) -> Result<(), Error> {
+    async fn delete(&self, location: &Location) -> Result<(), Error> {
         let key = self.bytes_key(location);
         let span = trace::call("DeleteObject", &self.bucket, &key);
         let request = self.client.delete_object().bucket(&self.bucket).key(key);
@@ -466,12 +474,9 @@ impl ObjectStore for S3 {
     async fn is_open(&self, location: &Location, id: &MultipartId) -> Result<bool, Error> {
         self.is_open_multipart(location, id).await
     }
+}
 
-    #[expect(clippy::disallowed_methods, reason = "deadlines are dated with the clock that signs")]
-    fn now(&self) -> SystemTime {
-        SystemTime::now()
-    }
-
+impl ObjectStore for S3 {
     fn describe(&self) -> String {
         self.description.clone()
     }

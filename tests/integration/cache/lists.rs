@@ -212,7 +212,7 @@ async fn strict_lists_ask_the_store() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hundred_thousand_tags() {
     use longshore::oci::{RepositoryName, Tag};
-    use longshore::store::{ObjectStore as _, RecordKey};
+    use longshore::store::{RecordKey, RecordStore as _};
 
     let Some(redis) = redis_server::start(&[]).await else { return };
     let memory = Arc::new(Memory::new());

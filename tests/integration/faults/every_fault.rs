@@ -20,9 +20,9 @@ const OPERATIONS: [Operation; 11] = [
     Operation::Create,
     Operation::Replace,
     Operation::List,
-    Operation::PutBytes,
-    Operation::GetBytes,
-    Operation::DeleteBytes,
+    Operation::Put,
+    Operation::Get,
+    Operation::Delete,
     Operation::Start,
     Operation::PutPart,
     Operation::Complete,
@@ -138,14 +138,14 @@ async fn delete_everything(client: &Persistent, pushed: &Pushed) {
 /// Locations of bytes that no living entry names.
 fn unnamed(memory: &Memory) -> Vec<(String, u64)> {
     let mut named = BTreeSet::new();
-    for (_, body) in memory.entries() {
+    for (_, body) in memory.records() {
         let line = body.split(|byte| *byte == b'\n').next().unwrap_or_default();
         let Ok(header) = serde_json::from_slice::<serde_json::Value>(line) else { continue };
         for location in [&header["location"], &header["target"]["location"], &header["staged"]] {
             named.extend(location.as_str().map(str::to_owned));
         }
     }
-    let mut objects = memory.byte_objects();
+    let mut objects = memory.data_objects();
     objects.retain(|(location, _)| !named.contains(location));
     objects
 }
@@ -162,9 +162,9 @@ fn unnamed(memory: &Memory) -> Vec<(String, u64)> {
 fn assert_leftovers(memory: &Memory, fault: Option<(Operation, FaultKind)>, case: &str) {
     let left = unnamed(memory);
     let explained = match fault {
-        Some((Operation::PutBytes, FaultKind::FailAfter(_)))
+        Some((Operation::Put, FaultKind::FailAfter(_)))
         | Some((Operation::Create, _) | (Operation::Read, _))
-        | Some((Operation::DeleteBytes, FaultKind::FailBefore)) => 1,
+        | Some((Operation::Delete, FaultKind::FailBefore)) => 1,
         Some(_) => 0,
         None => usize::MAX,
     };
@@ -189,14 +189,14 @@ async fn without_faults_nothing_is_left_and_nothing_is_tried_twice() {
     assert_eq!(*client.troubles.lock().expect("no panic"), Vec::<String>::new());
     assert_eq!(unnamed(&memory), []);
     assert_eq!(memory.open_multiparts(), 0);
-    assert_eq!(memory.byte_objects().len(), 5);
+    assert_eq!(memory.data_objects().len(), 5);
 }
 
 /// Whether this kind of fault does something to this operation that no other kind does.
 fn differs(operation: Operation, kind: FaultKind) -> bool {
     match kind {
         FaultKind::TruncateBody(_) => {
-            matches!(operation, Operation::Read | Operation::GetBytes)
+            matches!(operation, Operation::Read | Operation::Get)
         }
         FaultKind::FailAfter(Reported::Conflict) => {
             matches!(operation, Operation::Create | Operation::Replace)

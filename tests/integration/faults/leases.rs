@@ -81,7 +81,7 @@ impl Scene {
     }
 
     fn age(&self, key: &RecordKey) -> Option<Duration> {
-        let entry = self.memory.entry(key).filter(|entry| !entry.body.is_empty())?;
+        let entry = self.memory.record(key).filter(|entry| !entry.body.is_empty())?;
         Some(entry.age)
     }
 
@@ -109,7 +109,7 @@ async fn a_manifest_that_stalls_is_refused_by_the_store() {
         assert!(reply.header("retry-after").is_some(), "{below}: {reply:?}");
         // What stalled was refused itself, not only what came after it.
         let refused = if operation == Operation::Read { "v1/m/" } else { below };
-        let entries = scene.memory.entries();
+        let entries = scene.memory.records();
         assert!(entries.iter().all(|(key, _)| !key.starts_with(refused)), "{below}");
         scene.app.get("/v2/a/manifests/v1").send().await.expect(404);
         // A stall that is short enough is none.
@@ -247,5 +247,5 @@ async fn pushing_or_mounting_an_old_blob_renews_its_pointer() {
     scene.app.request("POST", &path).send().await.expect(201);
     assert_eq!(scene.age(&pointer), Some(Duration::ZERO));
     scene.app.settled().await;
-    assert_eq!(scene.memory.byte_objects().len(), 1);
+    assert_eq!(scene.memory.data_objects().len(), 1);
 }

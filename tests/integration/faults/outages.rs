@@ -101,6 +101,6 @@ async fn conflicts_with_our_own_first_attempt_are_successes() {
     app.request("DELETE", &format!("/v2/a/manifests/{digest}")).send().await.expect(202);
     app.get("/v2/a/manifests/v1").send().await.expect(404);
     app.settled().await;
-    assert_eq!(memory.byte_objects().len(), 2);
+    assert_eq!(memory.data_objects().len(), 2);
     assert_eq!(memory.open_multiparts(), 0);
 }

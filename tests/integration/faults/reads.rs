@@ -24,7 +24,7 @@ async fn with_a_blob() -> (Arc<Memory>, App, Vec<u8>, String) {
 }
 
 fn broken_after(bytes: u64, times: u32) -> Fault {
-    Fault::on(Operation::GetBytes, FaultKind::TruncateBody(bytes)).times(times)
+    Fault::on(Operation::Get, FaultKind::TruncateBody(bytes)).times(times)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -36,15 +36,15 @@ async fn a_broken_read_is_taken_up_again() {
         let reply = app.get(&path).send().await.expect(200);
         assert!(reply.body == content, "{times} breaks");
         let calls = memory.calls().since(&before);
-        assert_eq!((calls.get_bytes, calls.read), (u64::from(times) + 1, 1));
+        assert_eq!((calls.get, calls.read), (u64::from(times) + 1, 1));
     }
     memory.inject(broken_after(7, 2));
     let range = app.get(&path).header("range", "bytes=500-1499");
     assert_eq!(range.send().await.expect(206).body, content[500..1500]);
     // A request that cannot even be opened again counts like one that broke off.
     memory.inject(broken_after(100_000, 1));
-    memory.inject(Fault::on(Operation::GetBytes, FaultKind::Delay(std::time::Duration::ZERO)));
-    memory.inject(Fault::on(Operation::GetBytes, FaultKind::FailBefore).times(2));
+    memory.inject(Fault::on(Operation::Get, FaultKind::Delay(std::time::Duration::ZERO)));
+    memory.inject(Fault::on(Operation::Get, FaultKind::FailBefore).times(2));
     assert!(app.get(&path).send().await.expect(200).body == content);
 }
 
@@ -75,11 +75,11 @@ async fn a_read_that_keeps_breaking_cuts_the_connection() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_read_that_cannot_be_opened_is_503() {
     let (memory, app, content, path) = with_a_blob().await;
-    memory.inject(Fault::on(Operation::GetBytes, FaultKind::FailBefore));
+    memory.inject(Fault::on(Operation::Get, FaultKind::FailBefore));
     app.get(&path).send().await.expect_error(503, "UNAVAILABLE");
     assert!(app.get(&path).send().await.expect(200).body == content);
     // Bytes that a living link names and that are gone are damage, not an unknown blob.
-    let location = memory.byte_objects()[0].0.parse().expect("a location");
-    longshore::store::ObjectStore::delete_bytes(memory.as_ref(), &location).await.expect("gone");
+    let location = memory.data_objects()[0].0.parse().expect("a location");
+    longshore::store::BlobStore::delete(memory.as_ref(), &location).await.expect("gone");
     app.get(&path).send().await.expect_error(503, "UNAVAILABLE");
 }

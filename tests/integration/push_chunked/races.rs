@@ -43,7 +43,7 @@ async fn two_first_chunks_for_one_place() {
         app.settled().await;
         if let Some(memory) = &app.memory {
             assert_eq!(memory.open_multiparts(), 0);
-            assert!(memory.byte_objects().len() <= 1);
+            assert!(memory.data_objects().len() <= 1);
         }
     }
 }
@@ -113,7 +113,7 @@ async fn writers(seed: u64, total: usize, sizes: [&[usize]; 3]) {
     app.settled().await;
     if let Some(memory) = &app.memory {
         assert_eq!(memory.open_multiparts(), 0);
-        assert!(memory.byte_objects().len() <= 1);
+        assert!(memory.data_objects().len() <= 1);
     }
 }
 
@@ -178,7 +178,7 @@ async fn several_final_puts() {
         app.settled().await;
         if let Some(memory) = &app.memory {
             assert_eq!(memory.open_multiparts(), 0);
-            assert!(memory.byte_objects().len() <= 1, "{:?}", memory.byte_objects());
+            assert!(memory.data_objects().len() <= 1, "{:?}", memory.data_objects());
         }
     }
 }

@@ -15,7 +15,7 @@ const MIB: usize = 1024 * 1024;
 async fn assert_kept_once(app: &App, size: usize) {
     app.settled().await;
     if let Some(memory) = &app.memory {
-        let sizes: Vec<u64> = memory.byte_objects().into_iter().map(|(_, size)| size).collect();
+        let sizes: Vec<u64> = memory.data_objects().into_iter().map(|(_, size)| size).collect();
         assert_eq!(sizes, [size as u64]);
         assert_eq!(memory.open_multiparts(), 0);
     }

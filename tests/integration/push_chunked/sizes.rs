@@ -31,7 +31,7 @@ async fn push(seed: u64, total: usize, sizes: &[usize], announced: &str, use_sha
     app.settled().await;
     if let Some(memory) = &app.memory {
         assert_eq!(memory.open_multiparts(), 0);
-        assert!(memory.byte_objects().len() <= 1, "{:?}", memory.byte_objects());
+        assert!(memory.data_objects().len() <= 1, "{:?}", memory.data_objects());
     }
 }
 

@@ -29,13 +29,13 @@ async fn blobs() {
     assert!(reply.body == small);
     // The one entry, and the bytes themselves.
     let (calls, reply) = asked(&memory, "GET", &stored).await;
-    assert_cost(calls, Calls { get_bytes: 1, ..one_read }, 2);
+    assert_cost(calls, Calls { get: 1, ..one_read }, 2);
     assert!(reply.body == large);
     let ranged = async |app: &App| {
         app.get(&stored).header("range", "bytes=5-9").send().await.expect(206).body
     };
     let (calls, body) = cost(&memory, ranged).await;
-    assert_cost(calls, Calls { get_bytes: 1, ..one_read }, 2);
+    assert_cost(calls, Calls { get: 1, ..one_read }, 2);
     assert_eq!(body, large[5..10]);
 }
 
@@ -105,7 +105,7 @@ async fn referrers() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_probe_of_a_start_does_not_grow_with_the_store() {
     let memory = Arc::new(Memory::new());
-    let expected = Calls { create: 3, replace: 3, put_bytes: 1, get_bytes: 1, ..NONE };
+    let expected = Calls { create: 3, replace: 3, put: 1, get: 1, ..NONE };
     let before = memory.calls();
     let report = probe(memory.as_ref()).await.expect("a store that works");
     assert!(!report.degraded(), "{report}");
@@ -117,5 +117,5 @@ async fn the_probe_of_a_start_does_not_grow_with_the_store() {
     let before = memory.calls();
     probe(memory.as_ref()).await.expect("a store that works");
     assert_cost(memory.calls().since(&before), expected, 8);
-    assert_eq!(memory.byte_objects(), []);
+    assert_eq!(memory.data_objects(), []);
 }

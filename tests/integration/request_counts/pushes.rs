@@ -1,5 +1,5 @@
 //! The cost of pushing blobs. No push reads the bytes of a blob or copies one: that the counts name
-//! no `get_bytes` says so each time, and the store has no copy to call.
+//! no `get` says so each time, and the store has no copy to call.
 
 use std::sync::Arc;
 
@@ -55,7 +55,7 @@ async fn a_blob_below_a_part_in_one_body() {
     let memory = Arc::new(Memory::new());
     let content = bytes(4, 3 * MIB);
     let (calls, _) = cost(&memory, async |app| app.push_blob("a", &content).await).await;
-    assert_cost(calls, Calls { put_bytes: 1, create: 2, ..NONE }, 3);
+    assert_cost(calls, Calls { put: 1, create: 2, ..NONE }, 3);
 }
 
 /// What fits into one part is written once, and never read.
@@ -73,7 +73,7 @@ async fn a_blob_below_a_part_in_three_requests() {
         app.settled().await;
         let calls = memory.calls().since(&before);
         // Session, pointer and link; committing and end of the session.
-        let expected = Calls { put_bytes: 1, create: 3, read: 1, replace: 2, ..NONE };
+        let expected = Calls { put: 1, create: 3, read: 1, replace: 2, ..NONE };
         assert_cost(calls, expected, 7);
         let beside = store.sent() - sent - size as u64;
         assert!(beside < 4 * KIB as u64, "{beside} bytes were sent beside the content");
@@ -120,7 +120,7 @@ async fn a_blob_that_is_there_already_is_kept_once() {
     let memory = Arc::new(Memory::new());
     let content = bytes(7, 20 * MIB);
     cold(&memory).await.push_blob("a", &content).await;
-    let kept = memory.byte_objects();
+    let kept = memory.data_objects();
     assert_eq!(kept.len(), 1);
 
     let (calls, ()) = cost(&memory, async |app| push_in_three(app, "a", &content).await).await;
@@ -132,11 +132,11 @@ async fn a_blob_that_is_there_already_is_kept_once() {
         create: 3,
         read: 3,
         replace: 3,
-        delete_bytes: 1,
+        delete: 1,
         ..NONE
     };
     assert_cost(calls, expected, 14);
-    assert_eq!(memory.byte_objects(), kept);
+    assert_eq!(memory.data_objects(), kept);
 
     let (calls, _) = cost(&memory, async |app| app.push_blob("b", &content).await).await;
     let expected = Calls {
@@ -146,18 +146,18 @@ async fn a_blob_that_is_there_already_is_kept_once() {
         create: 3,
         read: 1,
         replace: 2,
-        delete_bytes: 1,
+        delete: 1,
         ..NONE
     };
     assert_cost(calls, expected, 11);
-    assert_eq!(memory.byte_objects(), kept);
+    assert_eq!(memory.data_objects(), kept);
     assert_eq!(memory.open_multiparts(), 0);
 
     let small = bytes(8, 3 * MIB);
     cold(&memory).await.push_blob("a", &small).await;
     let (calls, _) = cost(&memory, async |app| app.push_blob("a", &small).await).await;
-    assert_cost(calls, Calls { put_bytes: 1, create: 2, read: 2, delete_bytes: 1, ..NONE }, 6);
-    assert_eq!(memory.byte_objects().len(), 2);
+    assert_cost(calls, Calls { put: 1, create: 2, read: 2, delete: 1, ..NONE }, 6);
+    assert_eq!(memory.data_objects().len(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -176,7 +176,7 @@ async fn a_mount_copies_nothing() {
     // The pointer beside an inline link is a hint, which is tried again.
     let expected = Calls { read: 2, create: 2, ..NONE };
     assert_cost(mount("b", format!("mount={inline}&from=a")).await, expected, 4);
-    assert_eq!(memory.byte_objects().len(), 1);
+    assert_eq!(memory.data_objects().len(), 1);
 }
 
 /// The tail of each chunk that is too short for a part (5 MiB) is kept in the session, so that the

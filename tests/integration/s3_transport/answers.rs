@@ -1,6 +1,6 @@
 //! Answers that are not what they seem.
 
-use longshore::store::{Error, ObjectStore, Prefix};
+use longshore::store::{BlobStore, Error, Prefix, RecordStore};
 
 use super::{Fake, answer, date, error, key, location, now, parts, request, send, upload, within};
 
@@ -15,7 +15,7 @@ async fn a_404_of_something_else_is_an_outage() {
         .await;
         let store = fake.store().await;
         assert!(matches!(store.read(&key()).await, Err(Error::Unavailable(_))));
-        let bytes = store.get_bytes(&location(&store), None).await;
+        let bytes = store.get(&location(&store), None).await;
         assert!(matches!(bytes.err(), Some(Error::Unavailable(_))));
         let list = store.list(&Prefix::Repositories, None, 10).await;
         assert!(matches!(list, Err(Error::Unavailable(_))));

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::StreamExt;
-use longshore::store::{ByteStream, Error, ObjectStore, Prefix};
+use longshore::store::{BlobStore, ByteStream, Error, Prefix, RecordStore};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::{
@@ -44,7 +44,7 @@ async fn a_download_that_breaks_off_or_stalls_is_no_whole() {
         .await;
         let store = fake.store().await;
         let began = Instant::now();
-        let bytes = store.get_bytes(&location(&store), None).await.expect("opened");
+        let bytes = store.get(&location(&store), None).await.expect("opened");
         let (read, error) = collect(bytes).await;
         assert_eq!(read, 5);
         assert!(matches!(error, Some(Error::Unavailable(_))), "{error:?}");
@@ -90,7 +90,7 @@ async fn a_reader_that_pauses_is_not_a_store_that_stalls() {
     })
     .await;
     let store = fake.store().await;
-    let mut bytes = store.get_bytes(&location(&store), None).await.expect("opened");
+    let mut bytes = store.get(&location(&store), None).await.expect("opened");
     let mut read = 0;
     let mut paused = false;
     while let Some(chunk) = bytes.next().await {
@@ -116,7 +116,7 @@ async fn silence_is_given_up() {
     let (read, created, put) = tokio::join!(
         store.read(&the_key),
         store.create(&other, "x".into(), Some(within(60))),
-        store.put_bytes(&at, Bytes::from(vec![0; 100_000]), None)
+        store.put(&at, Bytes::from(vec![0; 100_000]), None)
     );
     assert!(matches!(read, Err(Error::Unavailable(_))), "{read:?}");
     assert!(matches!(created, Err(Error::Unavailable(_))), "{created:?}");

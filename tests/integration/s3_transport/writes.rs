@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use longshore::store::{Deadline, Error, ObjectStore, Version};
+use longshore::store::{Deadline, Error, RecordStore, Version};
 use tokio::io::AsyncReadExt as _;
 
 use super::{Fake, answer, date, error, key, now, request, send, within};

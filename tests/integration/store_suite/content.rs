@@ -49,7 +49,7 @@ async fn bytes_come_back(store: &dyn ObjectStore) {
         assert_fails!(get(store, &location).await, Error::NotFound);
         let bytes = bytes_of(3, length);
         let digest = (length != 1).then(|| sha256(&bytes));
-        store.put_bytes(&location, bytes.clone(), digest).await.expect("written");
+        store.put(&location, bytes.clone(), digest).await.expect("written");
         assert!(get(store, &location).await.expect("read") == bytes, "{length} bytes differ");
         ranges_come_back(store, &location, &bytes).await;
     }
@@ -61,7 +61,7 @@ async fn ranges_come_back(store: &dyn ObjectStore, location: &Location, bytes: &
     let around = [0, 1, end / 2, end.saturating_sub(1), end, PART_BYTES, PART_BYTES + 1];
     for from in around {
         for to in around.into_iter().filter(|to| from < *to && *to <= end) {
-            let stream = store.get_bytes(location, Some(from as u64..to as u64)).await;
+            let stream = store.get(location, Some(from as u64..to as u64)).await;
             let read = collect(stream.expect("opened")).await.expect("read");
             assert!(
                 read == bytes[from..to],
@@ -71,7 +71,7 @@ async fn ranges_come_back(store: &dyn ObjectStore, location: &Location, bytes: &
         }
     }
     assert_fails!(
-        store.get_bytes(&unused_location(store), Some(0..1)).await.map(|_| ()),
+        store.get(&unused_location(store), Some(0..1)).await.map(|_| ()),
         Error::NotFound
     );
 }
@@ -85,18 +85,18 @@ async fn a_wrong_digest_leaves_nothing(store: &dyn ObjectStore) {
     let location = unused_location(store);
     let bytes = bytes_of(4, 50_000);
     let wrong = Some(sha256(b"something else"));
-    assert_fails!(store.put_bytes(&location, bytes.clone(), wrong).await, Error::BadDigest);
+    assert_fails!(store.put(&location, bytes.clone(), wrong).await, Error::BadDigest);
     assert_fails!(get(store, &location).await, Error::NotFound);
-    store.put_bytes(&location, bytes.clone(), Some(sha256(&bytes))).await.expect("written");
+    store.put(&location, bytes.clone(), Some(sha256(&bytes))).await.expect("written");
     assert_eq!(get(store, &location).await.expect("read"), bytes);
 }
 
 async fn deleting_is_idempotent(store: &dyn ObjectStore) {
     let location = unused_location(store);
-    store.delete_bytes(&location).await.expect("nothing to remove");
-    store.put_bytes(&location, "short".into(), None).await.expect("written");
+    store.delete(&location).await.expect("nothing to remove");
+    store.put(&location, "short".into(), None).await.expect("written");
     for _ in 0..2 {
-        store.delete_bytes(&location).await.expect("removed");
+        store.delete(&location).await.expect("removed");
         assert_fails!(get(store, &location).await, Error::NotFound);
     }
 }
@@ -143,7 +143,7 @@ async fn parts_become_one_object(store: &Arc<dyn ObjectStore>) {
     drop(store.abort(&location, &id).await);
     assert_eq!(get(store.as_ref(), &location).await.expect("read").len(), whole.len());
     for _ in 0..2 {
-        store.delete_bytes(&location).await.expect("removed");
+        store.delete(&location).await.expect("removed");
         assert_fails!(get(store.as_ref(), &location).await, Error::NotFound);
     }
 }

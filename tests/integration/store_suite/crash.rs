@@ -283,7 +283,7 @@ async fn put_bytes(store: Arc<dyn ObjectStore>) {
     loop {
         let (seed, location) = (new_seed(), Location::new_unique(store.now()));
         say(&format!("tries {location} {seed}"));
-        store.put_bytes(&location, content(seed), None).await.expect("written");
+        store.put(&location, content(seed), None).await.expect("written");
         say(&format!("bytes {location} {seed}"));
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use longshore::store::local::{Local, OpenError};
-use longshore::store::{Error, Location, MultipartId, ObjectStore, Part};
+use longshore::store::{BlobStore, Error, Location, MultipartId, ObjectStore, Part, RecordStore};
 use tempfile::tempdir;
 use tokio::task::JoinSet;
 
@@ -35,7 +35,7 @@ async fn a_folder_in_use_is_refused() {
     let path = folder.path().join("new").join("store");
     let store = open(&path);
     let location = unused_location(&store);
-    store.put_bytes(&location, "kept".into(), None).await.expect("written");
+    store.put(&location, "kept".into(), None).await.expect("written");
     // What the first one is writing must not be swept away by the second.
     let writing = path.join("incoming").join("being-written");
     fs::write(&writing, "half").expect("written");
@@ -81,7 +81,7 @@ async fn everything_is_there_after_a_restart() {
     let (key, location, unfinished) =
         (unused_key(), unused_location(&store), unused_location(&store));
     let version = store.create(&key, "one".into(), None).await.expect("created");
-    store.put_bytes(&location, "bytes".into(), None).await.expect("written");
+    store.put(&location, "bytes".into(), None).await.expect("written");
     let id = store.start(&unfinished).await.expect("started");
     let first = bytes_of(2, 400_000);
     let mut parts = vec![store.put_part(&unfinished, &id, 1, first.clone()).await.expect("taken")];
@@ -128,7 +128,7 @@ async fn nothing_is_left_behind() {
     let late = store.put_part(&location, &id, 4, "late".into()).await;
     assert_fails!(late, Error::NotFound);
     assert_eq!(get(&store, &location).await.expect("read").len(), 2_000);
-    store.delete_bytes(&location).await.expect("removed");
+    store.delete(&location).await.expect("removed");
     assert_eq!(files(&folder.path().join("bytes")), [] as [PathBuf; 0]);
 }
 
@@ -153,7 +153,7 @@ async fn nobody_sees_half_an_object() {
     store.complete(&location, &id, &parts).await.expect("completed");
     assert_eq!(inodes(&folder.path().join("bytes")), sent);
     assert_eq!(get(store.as_ref(), &location).await.expect("read").len(), PARTS as usize * 4);
-    store.delete_bytes(&location).await.expect("removed");
+    store.delete(&location).await.expect("removed");
     watching.join_all().await;
 }
 
@@ -161,7 +161,7 @@ async fn nobody_sees_half_an_object() {
 async fn watch(store: Arc<Local>, location: Location, size: u64) {
     let mut seen = false;
     loop {
-        match store.get_bytes(&location, Some(0..size)).await {
+        match store.get(&location, Some(0..size)).await {
             Ok(_) => seen = true,
             Err(Error::NotFound) if seen => return,
             Err(Error::NotFound) => {}
@@ -211,11 +211,11 @@ async fn a_folder_that_went_away_is_an_outage() {
     let path = folder.path().join("store");
     let store = open(&path);
     let location = unused_location(&store);
-    store.put_bytes(&location, "bytes".into(), None).await.expect("written");
+    store.put(&location, "bytes".into(), None).await.expect("written");
     fs::rename(&path, folder.path().join("elsewhere")).expect("moved");
     assert_fails!(get(&store, &location).await, Error::Unavailable(_));
     assert_fails!(store.start(&location).await, Error::Unavailable(_));
-    let outcome = store.put_bytes(&unused_location(&store), Bytes::new(), None).await;
+    let outcome = store.put(&unused_location(&store), Bytes::new(), None).await;
     assert_fails!(outcome, Error::Unavailable(_));
 }
 

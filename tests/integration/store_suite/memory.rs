@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use bytes::Bytes;
 use longshore::store::memory::{Calls, Fault, FaultKind, Memory, Operation, Reported};
-use longshore::store::{Deadline, Error, ObjectStore, Part, Prefix, PresignGet};
+use longshore::store::{BlobStore, Deadline, Error, Part, Prefix, PresignGet, RecordStore};
 
 use super::{assert_fails, bytes_of, collect, get, unused_key, unused_location, unused_repository};
 
@@ -52,17 +52,17 @@ async fn calls_are_counted_by_kind() {
 async fn what_is_stored_can_be_looked_at() {
     let store = Memory::new().with_presign("memory://bucket");
     let key = unused_key();
-    assert!(store.entry(&key).is_none());
+    assert!(store.record(&key).is_none());
     store.create(&key, "seen".into(), None).await.expect("created");
-    assert_eq!(store.entry(&key).expect("it is there").body, "seen");
+    assert_eq!(store.record(&key).expect("it is there").body, "seen");
 
     let location = unused_location(&store);
     let id = store.start(&location).await.expect("started");
-    assert_eq!((store.open_multiparts(), store.byte_objects().len()), (1, 0));
+    assert_eq!((store.open_multiparts(), store.data_objects().len()), (1, 0));
     let part = store.put_part(&location, &id, 1, "bytes".into()).await.expect("taken");
     store.complete(&location, &id, &[part]).await.expect("completed");
     assert_eq!(store.open_multiparts(), 0);
-    assert_eq!(store.byte_objects(), [(location.to_string(), 5)]);
+    assert_eq!(store.data_objects(), [(location.to_string(), 5)]);
 
     let options = PresignGet { dated: UNIX_EPOCH, valid_for: Duration::from_mins(10) };
     let url = store.presign_get(&location, options).await.expect("no failure").expect("a URL");
@@ -85,9 +85,9 @@ async fn mistakes_of_ours_are_refused() {
     let elsewhere = unused_location(&store);
     assert_fails!(store.complete(&elsewhere, &id, &parts[1..]).await, Error::NotFound);
 
-    store.put_bytes(&elsewhere, "one".into(), None).await.expect("written");
-    store.put_bytes(&elsewhere, "one".into(), None).await.expect("a request was sent again");
-    assert_fails!(store.put_bytes(&elsewhere, "two".into(), None).await, Error::Refused(_));
+    store.put(&elsewhere, "one".into(), None).await.expect("written");
+    store.put(&elsewhere, "one".into(), None).await.expect("a request was sent again");
+    assert_fails!(store.put(&elsewhere, "two".into(), None).await, Error::Refused(_));
 
     let lenient = Memory::new().with_part_bytes_min(5);
     let id = lenient.start(&location).await.expect("started");
@@ -103,11 +103,11 @@ async fn a_lost_request_has_no_effect_and_a_lost_response_has() {
     let key = unused_key();
     store.inject(Fault::on(Operation::Create, FaultKind::FailBefore));
     assert_fails!(store.create(&key, "one".into(), None).await, Error::Unavailable(_));
-    assert!(store.entry(&key).is_none());
+    assert!(store.record(&key).is_none());
 
     store.inject(Fault::on(Operation::Create, FaultKind::FailAfter(Reported::Conflict)));
     assert_fails!(store.create(&key, "one".into(), None).await, Error::Conflict);
-    let version = store.entry(&key).expect("it took effect").version;
+    let version = store.record(&key).expect("it took effect").version;
 
     store.inject(Fault::everywhere(FaultKind::FailAfter(Reported::Unavailable)));
     let outcome = store.replace(&key, &version, "two".into(), None).await;
@@ -115,13 +115,13 @@ async fn a_lost_request_has_no_effect_and_a_lost_response_has() {
     assert_eq!(store.read(&key).await.expect("the fault is spent").body, "two");
 
     let location = unused_location(&store);
-    store.inject(Fault::on(Operation::PutBytes, FaultKind::FailAfter(Reported::Conflict)));
-    assert_fails!(store.put_bytes(&location, "x".into(), None).await, Error::Unavailable(_));
-    assert_eq!(store.byte_objects().len(), 1);
+    store.inject(Fault::on(Operation::Put, FaultKind::FailAfter(Reported::Conflict)));
+    assert_fails!(store.put(&location, "x".into(), None).await, Error::Unavailable(_));
+    assert_eq!(store.data_objects().len(), 1);
     store.inject(Fault::everywhere(FaultKind::Refuse).times(2));
-    assert_fails!(store.delete_bytes(&location).await, Error::Refused(_));
+    assert_fails!(store.delete(&location).await, Error::Refused(_));
     assert_fails!(store.start(&location).await, Error::Refused(_));
-    store.delete_bytes(&location).await.expect("removed");
+    store.delete(&location).await.expect("removed");
 }
 
 #[tokio::test]
@@ -130,12 +130,12 @@ async fn a_body_breaks_off_where_it_was_told_to() {
     let (key, location) = (unused_key(), unused_location(&store));
     let bytes = bytes_of(1, 200_000);
     store.create(&key, bytes.clone(), None).await.expect("created");
-    store.put_bytes(&location, bytes.clone(), None).await.expect("written");
+    store.put(&location, bytes.clone(), None).await.expect("written");
 
     store.inject(Fault::everywhere(FaultKind::TruncateBody(100_000)).always());
     assert_fails!(store.read(&key).await, Error::Unavailable(_));
     assert_fails!(get(&store, &location).await, Error::Unavailable(_));
-    let range = store.get_bytes(&location, Some(10..100_009)).await.expect("opened");
+    let range = store.get(&location, Some(10..100_009)).await.expect("opened");
     assert_eq!(collect(range).await.expect("it ends before"), bytes[10..100_009]);
     store.heal();
     assert_eq!(get(&store, &location).await.expect("healed"), bytes);

@@ -109,7 +109,7 @@ impl App {
     pub async fn assert_nothing_stored(&self) {
         self.settled().await;
         if let Some(memory) = &self.memory {
-            assert_eq!(memory.byte_objects(), []);
+            assert_eq!(memory.data_objects(), []);
             assert_eq!(memory.open_multiparts(), 0);
         }
     }

@@ -12,8 +12,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use longshore::store::memory::Memory;
 use longshore::store::{
-    ByteStream, Deadline, Entry, Error, Listing, Location, MultipartId, ObjectStore, Part, Prefix,
-    PresignGet, RecordKey, Version,
+    BlobStore, ByteStream, Deadline, Error, Listing, Location, MultipartId, ObjectStore, Part,
+    Prefix, PresignGet, Record, RecordKey, RecordStore, Version,
 };
 
 /// See the [module documentation](self).
@@ -72,8 +72,8 @@ impl Metered {
 }
 
 #[async_trait]
-impl ObjectStore for Metered {
-    async fn read(&self, key: &RecordKey) -> Result<Entry, Error> {
+impl RecordStore for Metered {
+    async fn read(&self, key: &RecordKey) -> Result<Record, Error> {
         self.memory.read(key).await
     }
 
@@ -107,26 +107,33 @@ impl ObjectStore for Metered {
         self.memory.list(prefix, after, limit).await
     }
 
-    async fn put_bytes(
+    fn now(&self) -> SystemTime {
+        self.memory.now()
+    }
+}
+
+#[async_trait]
+impl BlobStore for Metered {
+    async fn put(
         &self,
         location: &Location,
         bytes: Bytes,
         sha256: Option<[u8; 32]>,
     ) -> Result<(), Error> {
         self.weigh(&bytes);
-        self.memory.put_bytes(location, bytes, sha256).await
+        self.memory.put(location, bytes, sha256).await
     }
 
-    async fn get_bytes(
+    async fn get(
         &self,
         location: &Location,
         range: Option<Range<u64>>,
     ) -> Result<ByteStream, Error> {
-        self.memory.get_bytes(location, range).await
+        self.memory.get(location, range).await
     }
 
-    async fn delete_bytes(&self, location: &Location) -> Result<(), Error> {
-        self.memory.delete_bytes(location).await
+    async fn delete(&self, location: &Location) -> Result<(), Error> {
+        self.memory.delete(location).await
     }
 
     async fn presign_get(
@@ -178,11 +185,9 @@ impl ObjectStore for Metered {
     async fn is_open(&self, location: &Location, id: &MultipartId) -> Result<bool, Error> {
         self.memory.is_open(location, id).await
     }
+}
 
-    fn now(&self) -> SystemTime {
-        self.memory.now()
-    }
-
+impl ObjectStore for Metered {
     fn describe(&self) -> String {
         "a metered store in memory".to_owned()
     }

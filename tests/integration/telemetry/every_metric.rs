@@ -12,7 +12,7 @@ use longshore::config::Settings;
 use longshore::oci::UploadId;
 use longshore::registry::usage::Inventory;
 use longshore::store::memory::Memory;
-use longshore::store::{Location, ObjectStore, PresignGet, RecordKey};
+use longshore::store::{BlobStore, Location, PresignGet, RecordKey, RecordStore};
 use longshore::telemetry::metrics::{Metrics, TABLE};
 
 use super::{Sample, samples, value};

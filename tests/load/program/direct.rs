@@ -9,7 +9,7 @@ use clap::Args;
 use futures_util::StreamExt as _;
 use longshore::oci::{RepositoryName, Tag};
 use longshore::store::s3::{Checksum, S3, Settings};
-use longshore::store::{Location, ObjectStore, Part, RecordKey};
+use longshore::store::{BlobStore, Location, Part, RecordKey, RecordStore};
 use longshore::telemetry::metrics::Metrics;
 use serde_json::json;
 use tokio::task::JoinSet;
@@ -118,7 +118,7 @@ async fn put_object(
     at_once: usize,
 ) -> Result<(), Failure> {
     if let [whole] = bytes.as_slice() {
-        return Ok(store.put_bytes(location, whole.clone(), None).await?);
+        return Ok(store.put(location, whole.clone(), None).await?);
     }
     let id = store.start(location).await?;
     let sent: Vec<Result<Part, _>> = futures_util::stream::iter((1..).zip(bytes))
@@ -183,7 +183,7 @@ pub(crate) async fn get(arguments: GetArguments) -> Result<String, Failure> {
     let mut seen = ByKind::default();
     for _ in 0..count {
         let begun = Instant::now();
-        let mut bytes = store.get_bytes(&location, Some(0..blob.size)).await?;
+        let mut bytes = store.get(&location, Some(0..blob.size)).await?;
         let mut received = 0;
         while let Some(chunk) = bytes.next().await {
             received += chunk?.len() as u64;

@@ -5,7 +5,7 @@ use aws_sdk_s3::config::Region;
 use super::super::tests::{location, moment, settings};
 use super::super::{BYTES_MEDIA_TYPE, PresignGet, S3, Settings, validity};
 use super::*;
-use crate::store::{Location, ObjectStore as _};
+use crate::store::{BlobStore as _, Location};
 use crate::telemetry::metrics::Metrics;
 
 /// What the SDK makes of it, for comparison.

@@ -1,20 +1,19 @@
-//! What time it is, as an argument.
+//! The current time, passed as an argument.
 
 use std::fmt;
 use std::time::SystemTime;
 
-/// Tells the time. A seam, so that tests own the time.
+/// A source of the current time. Tests replace it.
 pub trait Clock: Send + Sync + fmt::Debug {
-    /// The time now.
     fn now(&self) -> SystemTime;
 }
 
-/// The clock of this machine.
+/// The clock of the operating system.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemClock;
 
 impl Clock for SystemClock {
-    #[expect(clippy::disallowed_methods, reason = "this is the clock that everyone else takes")]
+    #[expect(clippy::disallowed_methods, reason = "other code must take a Clock")]
     fn now(&self) -> SystemTime {
         SystemTime::now()
     }

@@ -1,4 +1,4 @@
-//! Any header can be read, and one without a slash restricts nothing.
+//! Any `Accept` header is parsed, and one without a slash restricts nothing.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! A selected range is not empty and lies within the representation.
+//! A selected range is not empty and lies within the content.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! The range of a chunk does not end before it begins, and is understood again as it is printed.
+//! The range of a chunk does not end before it begins, and a printed range parses to the same value.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! A digest that is accepted has one spelling, and whatever we serve is also grammatical.
+//! An accepted digest is displayed unchanged, and a supported digest is also grammatical.
 
 #![no_main]
 
@@ -18,7 +18,7 @@ fuzz_target!(|text: &str| {
     if let Ok(any) = any {
         assert_eq!(any.to_string(), text);
     }
-    // The saved state of a hasher is read back from the store, which may have damaged it.
+    // The store may have damaged the saved state of a hasher.
     for algorithm in Algorithm::ALL {
         if let Ok(hasher) = Hasher::restore(algorithm, text) {
             assert_eq!(hasher.save(), text);

@@ -1,4 +1,4 @@
-//! A manifest that is accepted is kept byte for byte, and accepted again under its own type.
+//! An accepted manifest is kept byte for byte, and accepted again under its own type.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! A key that is accepted has one spelling.
+//! An accepted key is displayed unchanged.
 
 #![no_main]
 

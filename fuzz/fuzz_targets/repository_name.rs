@@ -1,4 +1,4 @@
-//! A name that is accepted has one spelling, and none of its segments means something in a path.
+//! An accepted name is displayed unchanged, and none of its segments is special in a path.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! A reference that is accepted has one spelling, and is a digest exactly if it has a colon.
+//! An accepted reference is displayed unchanged, and is a digest exactly if it has a colon.
 
 #![no_main]
 

@@ -67,7 +67,7 @@ pub fn explain(
     let access = Access { resource, action: permission.action() };
     let who: Vec<String> = subjects.iter().map(ToString::to_string).collect();
     let (who, to) = (who.join(", "), repository.map_or(String::new(), |name| format!(" {name}")));
-    let anybody = rules.allowing_anybody(&access).is_some();
+    let anybody = rules.allowing_anonymous(&access).is_some();
     let by_tokens = settings.access.token.realm.is_some() && !anybody;
     if is_open(settings) {
         return Ok("allowed: there is no login and no rule, so everybody may do everything".into());

@@ -31,7 +31,7 @@ use crate::store::s3::S3;
 use crate::store::{self, ObjectStore, ProbeReport};
 use crate::telemetry;
 use crate::telemetry::metrics::Metrics;
-use crate::telemetry::traces::{Traces, Wanted};
+use crate::telemetry::traces::{TraceConfig, Traces};
 
 /// How long the only process of a store believes what it knows. It forgets what it overwrites.
 const ALONE_TTL: Duration = Duration::from_hours(1);
@@ -287,7 +287,7 @@ pub fn start_telemetry(settings: &Settings) -> Option<Traces> {
         config::LogFormat::Text => telemetry::Format::Text,
         config::LogFormat::Json => telemetry::Format::Json,
     };
-    telemetry::start(format, &settings.log.level, Wanted::from_process())
+    telemetry::start(format, &settings.log.level, TraceConfig::from_environment())
 }
 
 /// Reads the files that the settings name, puts the store to the test, and refuses one that would

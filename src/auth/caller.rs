@@ -1,23 +1,22 @@
-//! Someone whose request was authorized.
+//! The authenticated identity of a request.
 
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use super::{Access, Action, Resource, Subject};
+use super::access::{Access, Action, Resource};
 
-/// Someone whose request was authorized: nobody in particular, a user with a password, or whoever
-/// a token was made out to.
+/// The caller of an authorized request: anonymous, a user with a password, or the subject of a
+/// token.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Caller(Arc<Identity>);
 
 #[derive(Debug, Default, PartialEq)]
 struct Identity {
-    /// Nothing for those who did not say who they are.
     user: Option<String>,
     groups: Vec<String>,
     claims: Map<String, Value>,
-    /// What the token allows, for those who have one.
+    /// The access that the token grants, if there is a token.
     grants: Option<Vec<Grant>>,
 }
 
@@ -31,17 +30,16 @@ pub(super) struct Grant {
 }
 
 impl Caller {
-    /// Somebody who does not say who they are.
     pub fn anonymous() -> Self {
         Self(Arc::default())
     }
 
-    /// Somebody who knows the password of a user.
+    /// A user whose password was verified.
     pub(super) fn user(name: &str) -> Self {
         Self(Arc::new(Identity { user: Some(name.to_owned()), ..Identity::default() }))
     }
 
-    /// Somebody with a token. A token can be made out to nobody, too.
+    /// The bearer of a token. A token may have no user.
     pub(super) fn token(
         user: Option<String>,
         groups: Vec<String>,
@@ -51,8 +49,8 @@ impl Caller {
         Self(Arc::new(Identity { user, groups, claims, grants: Some(grants) }))
     }
 
-    /// Who it is, for logs and as the owner of an upload: `anonymous`, or `user:` and the name, so
-    /// that nobody becomes anonymous by their name.
+    /// The identity for logs and for the owner of an upload: `anonymous` or `user:NAME`. The prefix
+    /// keeps a user called `anonymous` apart.
     pub fn subject(&self) -> String {
         match &self.0.user {
             Some(user) => format!("user:{user}"),
@@ -60,7 +58,7 @@ impl Caller {
         }
     }
 
-    /// Whether it showed anything at all: a password, or a token, be it one made out to nobody.
+    /// Whether the caller has a password or a token, even one without a user.
     pub(super) fn has_credentials(&self) -> bool {
         self.0.user.is_some() || self.0.grants.is_some()
     }
@@ -69,30 +67,29 @@ impl Caller {
         self.0.grants.is_some()
     }
 
-    /// Whether a rule about this subject speaks of the caller.
-    pub(super) fn is(&self, subject: &Subject) -> bool {
-        match subject {
-            Subject::Anonymous => true,
-            Subject::Authenticated => self.0.user.is_some(),
-            Subject::User(name) => self.0.user.as_ref() == Some(name),
-            Subject::Group(name) => self.0.groups.contains(name),
-            Subject::Claim(name, value) => {
-                self.0.claims.get(name).is_some_and(|claim| holds(claim, value))
-            }
-        }
+    pub(super) fn name(&self) -> Option<&str> {
+        self.0.user.as_deref()
     }
 
-    /// Whether its token says anything of a repository.
+    pub(super) fn groups(&self) -> &[String] {
+        &self.0.groups
+    }
+
+    pub(super) fn claim(&self, name: &str) -> Option<&Value> {
+        self.0.claims.get(name)
+    }
+
+    /// Whether the token has an entry for the resource, whatever it grants.
     pub(super) fn token_mentions(&self, resource: &Resource) -> bool {
         let (kind, name) = entry(resource);
         let grants = self.0.grants.as_deref().unwrap_or_default();
         grants.iter().any(|grant| grant.kind == kind && grant.name == name)
     }
 
-    /// Whether its token allows this. Without a token nothing is granted so.
+    /// Whether the token grants this access. Without a token, nothing is granted.
     pub(super) fn is_granted(&self, access: &Access) -> bool {
         if access.action == Action::See {
-            // Who may see the catalog may see all of it: so says the token server.
+            // A token that grants the catalog grants all of it.
             let pull = Access { resource: access.resource.clone(), action: Action::Pull };
             let catalog = Access { resource: Resource::Registry, action: Action::Catalog };
             return self.is_granted(&pull) || self.is_granted(&catalog);
@@ -103,11 +100,11 @@ impl Caller {
             .iter()
             .filter(|grant| grant.kind == kind && grant.name == name)
             .flat_map(|grant| &grant.actions)
-            .any(|action| action == "*" || words(access.action).contains(&action.as_str()))
+            .any(|action| action == "*" || token_actions(access.action).contains(&action.as_str()))
     }
 }
 
-/// How a token calls it.
+/// The type and name of the resource in a token.
 fn entry(resource: &Resource) -> (&str, &str) {
     match resource {
         Resource::Repository(name) => ("repository", name.as_str()),
@@ -115,24 +112,13 @@ fn entry(resource: &Resource) -> (&str, &str) {
     }
 }
 
-/// The words of a token that allow an action.
-fn words(action: Action) -> &'static [&'static str] {
+/// The actions in a token that allow this action.
+fn token_actions(action: Action) -> &'static [&'static str] {
     match action {
         Action::Pull => &["pull"],
         Action::Create => &["push", "create"],
         Action::Push => &["push"],
         Action::Delete => &["delete"],
         Action::Enter | Action::Catalog | Action::See => &[],
-    }
-}
-
-/// Whether a claim is this text, or a list with it.
-fn holds(claim: &Value, value: &str) -> bool {
-    match claim {
-        Value::String(text) => text == value,
-        Value::Array(values) => values.iter().any(|one| one.as_str() == Some(value)),
-        Value::Bool(flag) => value == if *flag { "true" } else { "false" },
-        Value::Number(number) => number.to_string() == value,
-        Value::Null | Value::Object(_) => false,
     }
 }

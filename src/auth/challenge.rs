@@ -1,14 +1,14 @@
-//! What a client is told that has to log in: the value of `WWW-Authenticate`.
+//! The value of `WWW-Authenticate`.
 //!
-//! There is one such header and it names one scheme, because some clients read the first only. And
-//! no parameter holds the name of a scheme, because some look for it anywhere in the line.
+//! A response has one such header with one scheme, because some clients read only the first. No
+//! parameter contains the name of a scheme, because some clients search the whole line for it.
 
-use super::{Access, Action, Resource};
+use super::access::{Access, Action, Resource};
 
 /// RFC 7617.
 pub(super) const BASIC: &str = "Basic realm=\"Longshore\"";
 
-/// What is wrong with the token that came (RFC 6750, section 3.1).
+/// The error of a refused token (RFC 6750, section 3.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum TokenError {
     Invalid,
@@ -34,13 +34,13 @@ pub(super) fn bearer(
     format!("Bearer realm=\"{realm}\",service=\"{service}\"{scopes}{error}")
 }
 
-/// The scope that a token needs; nothing for asking whether this is a registry.
+/// The scope that a token needs for this access.
 pub(super) fn scope(access: &Access) -> Option<String> {
     let actions = match access.action {
         Action::Enter | Action::See => return None,
         Action::Catalog => "*",
         Action::Pull => "pull",
-        // Whoever pushes asks first what is there already.
+        // A client checks which blobs exist before it pushes.
         Action::Create | Action::Push => "pull,push",
         Action::Delete => "delete",
     };
@@ -50,8 +50,7 @@ pub(super) fn scope(access: &Access) -> Option<String> {
     })
 }
 
-/// The realm as an absolute URL. One that is a path lies on this registry's own address, as far as
-/// the request tells it.
+/// The realm as an absolute URL. A path is resolved against the `Host` of the request.
 pub(super) fn absolute(realm: &str, host: Option<&str>, secure: bool) -> String {
     let plain = |host: &&str| {
         let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b".-:[]".contains(&byte);

@@ -1,4 +1,4 @@
-//! What a request says about its sender: the `Authorization` header.
+//! Parses the `Authorization` header.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -7,29 +7,31 @@ use http::header::AUTHORIZATION;
 
 use crate::telemetry::metrics::AuthMethod;
 
-/// No password is longer, and no token: what is longer is refused unread.
+/// A longer header is refused without parsing.
 const CREDENTIALS_BYTES_MAX: usize = 16 * 1024;
 
-/// The credentials of a request. Not printable, on purpose.
+/// The credentials of a request. Without `Debug`, so that they cannot be logged.
 pub(super) enum Credentials<'a> {
-    /// There are none.
     None,
     /// RFC 7617.
-    Basic { user: String, password: String },
+    Basic {
+        user: String,
+        password: String,
+    },
     /// RFC 6750.
     Bearer(&'a str),
-    /// There are some, but nothing that could be checked.
-    Unreadable,
+    /// Credentials that cannot be parsed.
+    Malformed,
 }
 
 impl<'a> Credentials<'a> {
-    /// Reads the header. Two headers are unreadable: which one would count?
+    /// Parses the header. Two headers are malformed: either could be the one that counts.
     pub(super) fn of(headers: &'a HeaderMap) -> (AuthMethod, Self) {
         let method = method(headers);
         let mut values = headers.get_all(AUTHORIZATION).iter();
         let Some(value) = values.next() else { return (method, Self::None) };
         if values.next().is_some() || value.len() > CREDENTIALS_BYTES_MAX {
-            return (method, Self::Unreadable);
+            return (method, Self::Malformed);
         }
         let text = value.to_str().ok().and_then(|text| text.split_once(' '));
         let rest = text.map(|(_, rest)| rest.trim());
@@ -38,7 +40,7 @@ impl<'a> Credentials<'a> {
             AuthMethod::Bearer => rest.filter(|rest| !rest.is_empty()).map(Self::Bearer),
             AuthMethod::None | AuthMethod::Other => None,
         };
-        (method, credentials.unwrap_or(Self::Unreadable))
+        (method, credentials.unwrap_or(Self::Malformed))
     }
 }
 
@@ -55,7 +57,7 @@ pub(super) fn method(headers: &HeaderMap) -> AuthMethod {
     }
 }
 
-/// Clients that have nothing to say send an empty user and an empty password.
+/// Some clients without credentials send an empty user name and an empty password.
 fn basic(encoded: &str) -> Option<Credentials<'static>> {
     let decoded = String::from_utf8(STANDARD.decode(encoded).ok()?).ok()?;
     let (user, password) = decoded.split_once(':')?;
@@ -78,12 +80,12 @@ mod tests {
             Credentials::None => "none".to_owned(),
             Credentials::Basic { user, password } => format!("{user} {password}"),
             Credentials::Bearer(token) => format!("bearer {token}"),
-            Credentials::Unreadable => "unreadable".to_owned(),
+            Credentials::Malformed => "malformed".to_owned(),
         }
     }
 
     #[test]
-    fn what_headers_say() {
+    fn headers_are_parsed() {
         for (values, expected) in [
             (&[][..], "none"),
             (&["Basic YTpi"], "a b"),
@@ -91,12 +93,12 @@ mod tests {
             (&["Basic Og=="], "none"),
             (&["Basic YTo="], "a "),
             (&["BEARER x.y.z"], "bearer x.y.z"),
-            (&["Basic YTpi", "Basic YTpi"], "unreadable"),
-            (&["Basic"], "unreadable"),
-            (&["Basic !"], "unreadable"),
-            (&["Basic YWI="], "unreadable"),
-            (&["Bearer "], "unreadable"),
-            (&["Digest x"], "unreadable"),
+            (&["Basic YTpi", "Basic YTpi"], "malformed"),
+            (&["Basic"], "malformed"),
+            (&["Basic !"], "malformed"),
+            (&["Basic YWI="], "malformed"),
+            (&["Bearer "], "malformed"),
+            (&["Digest x"], "malformed"),
         ] {
             assert_eq!(read(values), expected, "{values:?}");
         }

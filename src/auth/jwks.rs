@@ -1,7 +1,7 @@
 //! The public keys of the token server: a JWKS, or PEM with certificates and public keys.
 //!
-//! A key fixes its one algorithm. So a token cannot choose how it is verified: not by nothing, not
-//! with a public key as the secret of an HMAC.
+//! A key has exactly one algorithm, so a token cannot choose how it is verified: neither `none`, nor
+//! HMAC with a public key as the secret.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -12,12 +12,11 @@ use rustls::pki_types::pem::{PemObject as _, SectionKind};
 use rustls::server::ParsedCertificate;
 use serde_json::Value;
 
-/// Keys in one file. Each of them may have to be tried.
+/// The most keys in one file: a token may have to be tried with each of them.
 const KEYS_MAX: usize = 32;
 
-/// A key that verifies tokens.
 pub(super) struct Key {
-    /// Its name in a JWKS. A key from PEM has none.
+    /// The `kid` in a JWKS. A key from PEM has none.
     pub(super) id: Option<String>,
     pub(super) algorithm: Algorithm,
     pub(super) public: DecodingKey,
@@ -27,7 +26,7 @@ pub(super) struct Key {
 pub(super) struct Keys(Vec<Key>);
 
 impl Keys {
-    /// Reads a file in either form.
+    /// Parses a JWKS or PEM file.
     pub(super) fn parse(contents: &[u8]) -> Result<Self, String> {
         let json = contents.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'{');
         let keys = if json { jwks(contents)? } else { pem(contents)? };
@@ -38,8 +37,8 @@ impl Keys {
         }
     }
 
-    /// The keys that can have signed a token with this header. A name in the token chooses among
-    /// the keys that have names.
+    /// The keys that may have signed a token with this header. A `kid` in the token selects among
+    /// the keys that have one.
     pub(super) fn candidates(
         &self,
         id: Option<&str>,
@@ -60,7 +59,7 @@ fn jwks(contents: &[u8]) -> Result<Vec<Key>, String> {
         serde_json::from_slice(contents).map_err(|error| format!("is not JSON: {error}"))?;
     let keys = set.get("keys").and_then(Value::as_array);
     let keys = keys.ok_or("is JSON, but no JWKS: it has no list called keys")?;
-    // What is for something else, or of a kind that is not known here, does not hide the others.
+    // Keys for another use or of an unknown type are skipped.
     Ok(keys.iter().filter_map(|key| jwk(serde_json::from_value(key.clone()).ok()?)).collect())
 }
 
@@ -76,7 +75,7 @@ fn jwk(jwk: Jwk) -> Option<Key> {
         AlgorithmParameters::OctetKeyPair(key) if key.curve == EllipticCurve::Ed25519 => {
             Algorithm::EdDSA
         }
-        // A symmetric key would let everybody who can read the file make tokens.
+        // With a symmetric key, everyone who can read the file could sign tokens.
         AlgorithmParameters::EllipticCurve(_)
         | AlgorithmParameters::OctetKeyPair(_)
         | AlgorithmParameters::OctetKey(_)
@@ -99,34 +98,32 @@ fn pem(contents: &[u8]) -> Result<Vec<Key>, String> {
             SectionKind::Certificate => {
                 let certificate = CertificateDer::from(der);
                 let parsed = ParsedCertificate::try_from(&certificate)
-                    .map_err(|error| format!("holds a certificate that is none: {error}"))?;
+                    .map_err(|error| format!("holds an invalid certificate: {error}"))?;
                 keys.push(public_key(&parsed.subject_public_key_info())?);
             }
             SectionKind::PrivateKey | SectionKind::RsaPrivateKey | SectionKind::EcPrivateKey => {
-                return Err(
-                    "holds a private key, which nobody but the token server may have".into()
-                );
+                return Err("holds a private key, which only the token server may have".into());
             }
-            // Revocation lists and requests verify nothing.
+            // Revocation lists and certificate requests contain no key to verify with.
             _ => {}
         }
     }
     Ok(keys)
 }
 
-/// The object identifiers of keys (RFC 3279, RFC 5480, RFC 8410), as they begin their structure.
+/// The DER object identifiers of the key types (RFC 3279, RFC 5480, RFC 8410).
 const RSA: &[u8] = &[0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01];
 const P256: &[u8] = &[
     0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d,
     0x03, 0x01, 0x07,
 ];
 const ED25519: &[u8] = &[0x06, 0x03, 0x2b, 0x65, 0x70];
-/// How far from its beginning a structure may have its identifier: after two heads of a sequence.
-const HEADS_BYTES_MAX: usize = 8;
+/// The greatest offset of the identifier in a key: after the headers of two sequences.
+const HEADERS_BYTES_MAX: usize = 8;
 
 fn public_key(der: &[u8]) -> Result<Key, String> {
     let is = |identifier: &[u8]| {
-        (0..=HEADS_BYTES_MAX)
+        (0..=HEADERS_BYTES_MAX)
             .any(|at| der.get(at..).is_some_and(|rest| rest.starts_with(identifier)))
     };
     let text =
@@ -140,6 +137,6 @@ fn public_key(der: &[u8]) -> Result<Key, String> {
     } else {
         return Err("holds a key that is none of RSA, P-256 and Ed25519".to_owned());
     };
-    let key = key.map_err(|error| format!("holds a public key that is none: {error}"))?;
+    let key = key.map_err(|error| format!("holds an invalid public key: {error}"))?;
     Ok(Key { id: None, algorithm, public: key })
 }

@@ -1,11 +1,11 @@
-//! Patterns of repository names.
+//! Patterns for repository names.
 
 use std::fmt;
 use std::str::FromStr;
 
 use crate::oci::RepositoryName;
 
-/// `*` stands for any characters within one component of a name, `**` for any across components.
+/// `*` matches any characters within one component of a name, `**` also across components.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Pattern {
     text: String,
@@ -19,27 +19,26 @@ enum Piece {
     Anything,
 }
 
-/// Why a text is no pattern.
+/// Why a text is not a pattern.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{0:?} is not a pattern of repositories: write a name in which * stands for a part of one \
-     component and ** for anything, such as team/* or **"
+    "{0:?} is not a pattern of repositories: write a name in which * matches a part of one \
+     component and ** matches anything, such as team/* or **"
 )]
 pub struct PatternError(String);
 
 impl Pattern {
-    /// Matches every name.
     pub fn everything() -> Self {
         Self { text: "**".to_owned(), pieces: vec![Piece::Anything] }
     }
 
-    /// Whether a name is one of those that are meant. Time and memory grow with the product of the
-    /// lengths and no worse, whatever the pattern.
+    /// Whether a name matches. Takes time proportional to the product of the lengths at most,
+    /// whatever the pattern.
     pub fn matches(&self, name: &RepositoryName) -> bool {
         if self.pieces == [Piece::Anything] {
             return true;
         }
-        // reached[i]: the pieces before i can stand for the bytes so far.
+        // reached[i]: the pieces before i can match the bytes so far.
         let mut reached = vec![false; self.pieces.len() + 1];
         reached[0] = true;
         self.skip_stars(&mut reached);
@@ -59,7 +58,7 @@ impl Pattern {
         reached[self.pieces.len()]
     }
 
-    /// A star can stand for nothing.
+    /// A star can match nothing.
     fn skip_stars(&self, reached: &mut [bool]) {
         for (index, piece) in self.pieces.iter().enumerate() {
             if reached[index] && !matches!(piece, Piece::Byte(_)) {
@@ -76,7 +75,7 @@ impl FromStr for Pattern {
         let plain = |byte: u8| {
             byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"._-/*".contains(&byte)
         };
-        // A pattern that can match no name at all is a mistake: it would deny in silence.
+        // A pattern that can never match is a mistake: it would silently deny access.
         let possible = !text.is_empty()
             && text.len() <= RepositoryName::BYTES_MAX
             && text.bytes().all(plain)
@@ -124,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn stars_stay_within_a_component_and_double_stars_do_not() {
+    fn a_star_matches_within_a_component_and_two_stars_across() {
         for (pattern, name, expected) in [
             ("team/app", "team/app", true),
             ("team/app", "team/apps", false),
@@ -149,14 +148,14 @@ mod tests {
     }
 
     #[test]
-    fn what_can_match_nothing_is_refused() {
+    fn a_pattern_that_can_never_match_is_refused() {
         for text in ["", "Team/*", "/a", "a/", "a//b", "a b", "***", "a?", "[a]", "ä"] {
             assert!(text.parse::<Pattern>().is_err(), "{text}");
         }
     }
 
     #[test]
-    fn many_stars_cost_little() {
+    fn many_stars_are_matched_quickly() {
         let pattern = "*a".repeat(100) + "b";
         assert!(!matches(&pattern, &"a".repeat(255)));
     }

@@ -1,23 +1,25 @@
-//! Rules: which subject may do what to which repositories. What no rule allows is denied.
+//! Access rules: which subjects may do what in which repositories. Access without a rule is denied.
 
 use std::fmt;
 use std::str::FromStr;
 
-use super::pattern::Pattern;
-use super::{Access, Action, Caller, Resource};
+use serde_json::Value;
 
-/// Whom a rule speaks of.
+use super::access::{Access, Action, Resource};
+use super::caller::Caller;
+use super::pattern::Pattern;
+
+/// A set of callers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Subject {
-    /// Everybody, also those who do not say who they are.
+    /// Every caller, with or without credentials.
     Anonymous,
-    /// Everybody who logged in.
+    /// Every caller who has logged in.
     Authenticated,
-    /// The user of this name.
     User(String),
-    /// The users of a group, as their token says.
+    /// Callers whose token lists this group.
     Group(String),
-    /// Those whose token has this claim with this value, or with a list that holds it.
+    /// Callers whose token has a claim with this value, or with a list that contains it.
     Claim(String, String),
 }
 
@@ -39,26 +41,21 @@ pub enum Permission {
 /// One rule: each of these subjects may do each of these things to each of these repositories.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule {
-    /// Whom it speaks of.
     pub subjects: Vec<Subject>,
-    /// Which repositories.
     pub repositories: Vec<Pattern>,
-    /// What is allowed.
     pub permissions: Vec<Permission>,
-    /// Where it is written, for people.
+    /// The place in the configuration, for messages.
     pub place: String,
 }
 
-/// Why a text is no subject or no permission.
+/// Why a text is not a subject or not a permission.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RuleError {
-    /// The subject is none.
     #[error(
         "{0:?} is not a subject: write user:NAME, group:NAME, claim:NAME=VALUE, authenticated or \
          anonymous"
     )]
     Subject(String),
-    /// The permission is none.
     #[error("{0:?} is not an action: actions are pull, push, create, delete and catalog")]
     Permission(String),
 }
@@ -99,7 +96,7 @@ impl fmt::Display for Subject {
 }
 
 impl Permission {
-    /// Each with its word.
+    /// Every permission with its text.
     pub const WORDS: [(&'static str, Self); 5] = [
         ("pull", Self::Pull),
         ("push", Self::Push),
@@ -108,7 +105,7 @@ impl Permission {
         ("catalog", Self::Catalog),
     ];
 
-    /// Whether it covers what a request does.
+    /// Whether the permission includes the action.
     fn covers(self, action: Action) -> bool {
         match self {
             Self::Pull => matches!(action, Action::Pull | Action::See),
@@ -119,7 +116,7 @@ impl Permission {
         }
     }
 
-    /// What a caller does who uses it.
+    /// The strongest action that the permission includes.
     pub fn action(self) -> Action {
         match self {
             Self::Pull => Action::Pull,
@@ -151,15 +148,41 @@ impl fmt::Display for Permission {
 impl fmt::Display for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { subjects, repositories, permissions, place } = self;
-        let (subjects, permissions) = (words(subjects), words(permissions));
+        let (subjects, permissions) = (comma_separated(subjects), comma_separated(permissions));
         write!(f, "{place} lets {subjects} {permissions}")?;
-        if repositories.is_empty() { Ok(()) } else { write!(f, " in {}", words(repositories)) }
+        if repositories.is_empty() {
+            Ok(())
+        } else {
+            write!(f, " in {}", comma_separated(repositories))
+        }
     }
 }
 
-fn words(words: &[impl fmt::Display]) -> String {
-    let words: Vec<String> = words.iter().map(ToString::to_string).collect();
-    words.join(", ")
+fn comma_separated(items: &[impl fmt::Display]) -> String {
+    items.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+impl Subject {
+    fn includes(&self, caller: &Caller) -> bool {
+        match self {
+            Self::Anonymous => true,
+            Self::Authenticated => caller.name().is_some(),
+            Self::User(name) => caller.name() == Some(name.as_str()),
+            Self::Group(name) => caller.groups().contains(name),
+            Self::Claim(name, value) => caller.claim(name).is_some_and(|claim| has(claim, value)),
+        }
+    }
+}
+
+/// Whether a claim equals the value, or is a list that contains it.
+fn has(claim: &Value, value: &str) -> bool {
+    match claim {
+        Value::String(text) => text == value,
+        Value::Array(values) => values.iter().any(|one| one.as_str() == Some(value)),
+        Value::Bool(flag) => value == if *flag { "true" } else { "false" },
+        Value::Number(number) => number.to_string() == value,
+        Value::Null | Value::Object(_) => false,
+    }
 }
 
 impl Rule {
@@ -183,23 +206,21 @@ impl Rule {
     }
 }
 
-/// All rules.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rules(pub Vec<Rule>);
 
 impl Rules {
     /// The first rule that allows this to the caller.
     pub fn allowing(&self, caller: &Caller, access: &Access) -> Option<&Rule> {
-        self.first(access, |subject| caller.is(subject))
+        self.first(access, |subject| subject.includes(caller))
     }
 
-    /// The first rule that allows this to somebody who does not say who they are. It allows it to
-    /// everybody else, too.
-    pub fn allowing_anybody(&self, access: &Access) -> Option<&Rule> {
+    /// The first rule that allows this to anonymous callers, and therefore to everyone.
+    pub fn allowing_anonymous(&self, access: &Access) -> Option<&Rule> {
         self.first(access, |subject| *subject == Subject::Anonymous)
     }
 
-    /// The first rule that allows this to somebody who is all of these.
+    /// The first rule that allows this to a caller who is all of these subjects.
     pub fn allowing_subjects(&self, subjects: &[Subject], access: &Access) -> Option<&Rule> {
         let known = subjects.iter().any(|subject| *subject != Subject::Anonymous);
         self.first(access, |subject| match subject {
@@ -213,9 +234,9 @@ impl Rules {
         self.0.iter().find(|rule| rule.subjects.iter().any(&is) && rule.allows(access))
     }
 
-    /// Whether some rule speaks of those who log in. Only then do rules limit what a token says.
+    /// Whether any rule is about authenticated callers. Only then do rules restrict tokens.
     pub fn restrict_authenticated(&self) -> bool {
-        let speaks = |subject: &Subject| *subject != Subject::Anonymous;
-        self.0.iter().any(|rule| rule.subjects.iter().any(speaks))
+        let authenticated = |subject: &Subject| *subject != Subject::Anonymous;
+        self.0.iter().any(|rule| rule.subjects.iter().any(authenticated))
     }
 }

@@ -1,8 +1,8 @@
-//! Bearer tokens that an external token server signs (Distribution registry, "Token Authentication
+//! Bearer tokens signed by an external token server (Distribution registry, "Token Authentication
 //! Implementation").
 //!
-//! Which key verifies a token is decided by the key file alone. What a token carries to verify
-//! itself with (`jwk`, `jku`, `x5u`, `x5c`) is not even read.
+//! Only keys from the key file verify tokens. Keys that a token carries (`jwk`, `jku`, `x5u`, `x5c`)
+//! are ignored.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -16,21 +16,21 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
-use super::caller::Grant;
+use super::authorizer::AuthRequest;
+use super::caller::{Caller, Grant};
 use super::challenge::{self, TokenError};
 use super::jwks::Keys;
-use super::{AuthRequest, Caller};
 use crate::clock::Clock;
 use crate::reloaded_file::ReloadedFile;
 use crate::telemetry::metrics::{
     AuthReason, CacheLayer, CacheResult, Cached, Metrics, ReloadedFileKind,
 };
 
-/// How far the clocks of the token server and of this registry may be apart.
+/// The tolerated difference between the clocks of the token server and of this registry.
 const SKEW_SECONDS: f64 = 60.0;
-/// Tokens that are remembered as good.
-const REMEMBERED_MAX: usize = 10_000;
-/// Longer tokens are refused unread.
+/// The most verified tokens in the cache.
+const CACHED_MAX: usize = 10_000;
+/// A longer token is refused without parsing.
 const TOKEN_BYTES_MAX: usize = 16 * 1024;
 
 /// What the operator says about the token server.
@@ -48,64 +48,62 @@ pub struct TokenSettings {
     pub groups_claim: String,
 }
 
-/// Verifies tokens.
 #[derive(Debug)]
 pub struct Tokens {
     settings: TokenSettings,
     keys: ReloadedFile<Keys>,
     clock: Arc<dyn Clock>,
-    remembered: Mutex<Remembered>,
+    cache: Mutex<TokenCache>,
     metrics: Metrics,
 }
 
 /// Tokens that were verified with these keys.
 #[derive(Default)]
-struct Remembered {
+struct TokenCache {
     keys: Option<Arc<Keys>>,
     callers: HashMap<[u8; 32], (Caller, f64)>,
 }
 
-impl std::fmt::Debug for Remembered {
+impl std::fmt::Debug for TokenCache {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Remembered").field("tokens", &self.callers.len()).finish_non_exhaustive()
+        f.debug_struct("TokenCache").field("tokens", &self.callers.len()).finish_non_exhaustive()
     }
 }
 
-/// Why a token is not accepted. For the log: the client is told that it is invalid, not why.
+/// Why a token is refused. For the log: clients only learn that the token is invalid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Refused {
-    #[error("it is not a signed token of three parts")]
+    #[error("not a signed token of three parts")]
     Malformed,
-    #[error("its algorithm is none of RS256, ES256 and EdDSA")]
+    #[error("the algorithm is not RS256, ES256 or EdDSA")]
     Algorithm,
     #[error("it has critical extensions")]
     Critical,
-    #[error("no key of the token server signed it")]
+    #[error("no key of the token server verifies the signature")]
     Signature,
-    #[error("another issuer made it")]
+    #[error("another issuer")]
     Issuer,
-    #[error("it is for another audience")]
+    #[error("another audience")]
     Audience,
-    #[error("it has no time of expiry, or one that is no number")]
+    #[error("the expiry is missing or not a number")]
     Times,
-    #[error("it has expired")]
+    #[error("expired")]
     Expired,
-    #[error("it is not valid yet")]
+    #[error("not valid yet")]
     NotYet,
 }
 
 impl Refused {
-    /// As what it is counted.
     pub(super) fn metric_label(self) -> AuthReason {
         match self {
             Self::Malformed | Self::Algorithm | Self::Critical | Self::Times => {
-                AuthReason::TokenInvalid
+                AuthReason::TokenMalformed
             }
             Self::Signature => AuthReason::TokenSignature,
             Self::Issuer => AuthReason::TokenIssuer,
             Self::Audience => AuthReason::TokenAudience,
             Self::Expired => AuthReason::TokenExpired,
-            Self::NotYet => AuthReason::TokenNotYet,
+            Self::NotYet => AuthReason::TokenNotYetValid,
         }
     }
 }
@@ -139,24 +137,24 @@ impl Tokens {
             ReloadedFile::open(files, ReloadedFileKind::TokenKeys, metrics, move |contents| {
                 Keys::parse(&contents[0]).map_err(|error| format!("{shown}: {error}"))
             })?;
-        Ok(Self { settings, keys, clock, remembered: Mutex::default(), metrics: metrics.clone() })
+        Ok(Self { settings, keys, clock, cache: Mutex::default(), metrics: metrics.clone() })
     }
 
-    pub(super) fn challenge(&self, attempt: &AuthRequest<'_>, error: Option<TokenError>) -> String {
+    pub(super) fn challenge(&self, request: &AuthRequest<'_>, error: Option<TokenError>) -> String {
         let TokenSettings { realm, service, .. } = &self.settings;
-        let optional_scope = attempt
+        let optional_scope = request
             .optional_scope
-            .filter(|optional_scope| optional_scope.resource != attempt.access.resource);
-        let scopes: Vec<String> = [Some(attempt.access), optional_scope]
+            .filter(|optional_scope| optional_scope.resource != request.access.resource);
+        let scopes: Vec<String> = [Some(request.access), optional_scope]
             .into_iter()
             .flatten()
             .filter_map(challenge::scope)
             .collect();
-        let realm = challenge::absolute(realm, attempt.host, attempt.secure);
+        let realm = challenge::absolute(realm, request.host, request.secure);
         challenge::bearer(&realm, service, &scopes, error)
     }
 
-    /// Whose token this is and what it allows, if it is a good one.
+    /// Verifies a token and returns its caller.
     pub(super) fn verify(&self, token: &str) -> Result<Caller, Refused> {
         if token.len() > TOKEN_BYTES_MAX {
             return Err(Refused::Malformed);
@@ -164,47 +162,47 @@ impl Tokens {
         let keys = self.keys.current();
         let now = seconds(self.clock.now());
         let fingerprint: [u8; 32] = Sha256::digest(token.as_bytes()).into();
-        let remembered = self.remembered(&keys, &fingerprint, now);
-        let found = if remembered.is_some() { CacheResult::Hit } else { CacheResult::Miss };
+        let cached = self.cached(&keys, &fingerprint, now);
+        let found = if cached.is_some() { CacheResult::Hit } else { CacheResult::Miss };
         self.metrics.cache_requests.inc((Cached::Token, CacheLayer::Local, found));
-        if let Some(caller) = remembered {
+        if let Some(caller) = cached {
             return Ok(caller);
         }
         let claims = signed_claims(&keys, token)?;
-        let good_until = self.check(&claims, now)?;
+        let valid_until = self.check(&claims, now)?;
         let caller = self.caller(claims);
-        self.remember(&keys, fingerprint, &caller, good_until, now);
+        self.insert(&keys, fingerprint, &caller, valid_until, now);
         Ok(caller)
     }
 
-    /// Whether the token is for us, and for now. Until when it is good, the skew included.
+    /// Checks issuer, audience and times. Returns the expiry, clock skew included.
     fn check(&self, claims: &Map<String, Value>, now: f64) -> Result<f64, Refused> {
         if claims.get("iss").and_then(Value::as_str) != Some(&self.settings.issuer) {
             return Err(Refused::Issuer);
         }
         let service = self.settings.service.as_str();
-        let is_meant = match claims.get("aud") {
+        let for_this_service = match claims.get("aud") {
             Some(Value::String(audience)) => audience == service,
             Some(Value::Array(audiences)) => audiences.iter().any(|one| one == service),
             Some(_) | None => false,
         };
-        if !is_meant {
+        if !for_this_service {
             return Err(Refused::Audience);
         }
-        // A token without an end would be good for ever.
+        // A token without an expiry would be valid for ever.
         let expires = claims.get("exp").and_then(Value::as_f64).ok_or(Refused::Times)?;
         let not_before = match claims.get("nbf") {
             None | Some(Value::Null) => None,
             Some(value) => Some(value.as_f64().ok_or(Refused::Times)?),
         };
-        let good_until = expires + SKEW_SECONDS;
-        if now >= good_until {
+        let valid_until = expires + SKEW_SECONDS;
+        if now >= valid_until {
             return Err(Refused::Expired);
         }
         if not_before.is_some_and(|not_before| now < not_before - SKEW_SECONDS) {
             return Err(Refused::NotYet);
         }
-        Ok(good_until)
+        Ok(valid_until)
     }
 
     fn caller(&self, claims: Map<String, Value>) -> Caller {
@@ -223,39 +221,39 @@ impl Tokens {
         Caller::token(user.map(str::to_owned), groups, claims, grants)
     }
 
-    fn remembered(&self, keys: &Arc<Keys>, fingerprint: &[u8; 32], now: f64) -> Option<Caller> {
-        let mut remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
-        if !remembered.keys.as_ref().is_some_and(|old| Arc::ptr_eq(old, keys)) {
-            // A key that was taken back takes its tokens with it.
-            *remembered = Remembered { keys: Some(keys.clone()), callers: HashMap::new() };
+    fn cached(&self, keys: &Arc<Keys>, fingerprint: &[u8; 32], now: f64) -> Option<Caller> {
+        let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
+        if !cache.keys.as_ref().is_some_and(|old| Arc::ptr_eq(old, keys)) {
+            // New keys: tokens verified with a removed key are no longer valid.
+            *cache = TokenCache { keys: Some(keys.clone()), callers: HashMap::new() };
         }
-        let (caller, good_until) = remembered.callers.get(fingerprint)?;
-        (now < *good_until).then(|| caller.clone())
+        let (caller, valid_until) = cache.callers.get(fingerprint)?;
+        (now < *valid_until).then(|| caller.clone())
     }
 
-    fn remember(
+    fn insert(
         &self,
         keys: &Arc<Keys>,
         fingerprint: [u8; 32],
         caller: &Caller,
-        good_until: f64,
+        valid_until: f64,
         now: f64,
     ) {
-        let mut remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
-        if !remembered.keys.as_ref().is_some_and(|old| Arc::ptr_eq(old, keys)) {
+        let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
+        if !cache.keys.as_ref().is_some_and(|old| Arc::ptr_eq(old, keys)) {
             return;
         }
-        if remembered.callers.len() >= REMEMBERED_MAX {
-            remembered.callers.retain(|_, (_, until)| now < *until);
+        if cache.callers.len() >= CACHED_MAX {
+            cache.callers.retain(|_, (_, until)| now < *until);
         }
-        if remembered.callers.len() >= REMEMBERED_MAX {
-            remembered.callers.clear();
+        if cache.callers.len() >= CACHED_MAX {
+            cache.callers.clear();
         }
-        remembered.callers.insert(fingerprint, (caller.clone(), good_until));
+        cache.callers.insert(fingerprint, (caller.clone(), valid_until));
     }
 }
 
-/// The claims of a token that one of the keys signed.
+/// The claims of a token, after one of the keys has verified its signature.
 fn signed_claims(keys: &Keys, token: &str) -> Result<Map<String, Value>, Refused> {
     let (message, signature) = token.rsplit_once('.').ok_or(Refused::Malformed)?;
     let (header, payload) = message.split_once('.').ok_or(Refused::Malformed)?;
@@ -287,7 +285,7 @@ fn part<T: for<'de> Deserialize<'de>>(encoded: &str) -> Result<T, Refused> {
     serde_json::from_slice(&bytes).map_err(|_| Refused::Malformed)
 }
 
-/// An entry of the access list. `repository(plugin)` is a repository, too; what is no entry allows
+/// An entry of the access list. `repository(plugin)` counts as `repository`. An invalid entry grants
 /// nothing.
 fn grant(entry: &Value) -> Option<Grant> {
     let RawGrant { kind, name, actions } = RawGrant::deserialize(entry).ok()?;

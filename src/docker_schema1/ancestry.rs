@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use serde::Deserialize;
 
 use super::{Error, invalid};
-use crate::oci::excerpt::excerpt;
+use crate::oci::truncate::truncate;
 
 /// What counts of an entry. The rest is the client's business, and so is an entry that cannot be
 /// read: the Docker registry never looked into them.
@@ -26,7 +26,7 @@ pub(super) fn check<'a>(history: impl Iterator<Item = &'a str>) -> Result<(), Er
         if parents.get(&entry.id).is_some_and(|known| *known != parent) {
             return Err(invalid(format!(
                 "the history gives {:?} two different parents",
-                excerpt(&entry.id)
+                truncate(&entry.id)
             )));
         }
         parents.insert(entry.id, parent);
@@ -39,7 +39,7 @@ pub(super) fn check<'a>(history: impl Iterator<Item = &'a str>) -> Result<(), Er
             if !path.insert(id) {
                 return Err(invalid(format!(
                     "the history goes round in a circle: {:?} is its own ancestor",
-                    excerpt(id)
+                    truncate(id)
                 )));
             }
             at = parents.get(id).and_then(Option::as_deref);

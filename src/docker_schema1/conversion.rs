@@ -19,9 +19,9 @@ use super::encoding::{compact, escaped_like_go};
 use super::signing::{SigningKey, indented};
 use super::{Error, HISTORY_MAX, invalid};
 use crate::oci::DESCRIPTORS_MAX;
+use crate::oci::array_as_object::ObjectOnly;
 use crate::oci::digest::{Algorithm, Digest};
 use crate::oci::name::RepositoryName;
-use crate::oci::object_only::ObjectOnly;
 use crate::oci::reference::Tag;
 
 /// An empty tar, compressed: what stands for a layer where a step of the build made none. These

@@ -9,14 +9,14 @@ use super::bounded::Bounded;
 use super::encoding;
 use super::jws::{self, Signature};
 use super::{Error, HISTORY_MAX, SIGNATURES_MAX, invalid};
+use crate::oci::array_as_object::ObjectOnly;
 use crate::oci::descriptor::Descriptor;
 use crate::oci::digest::{AnyDigest, Digest};
-use crate::oci::excerpt::excerpt;
-use crate::oci::manifest::outline::Outline;
+use crate::oci::manifest::duplicate_keys::TopLevel;
 use crate::oci::manifest::{self, Manifest};
 use crate::oci::media_type::MediaType;
 use crate::oci::name::RepositoryName;
-use crate::oci::object_only::ObjectOnly;
+use crate::oci::truncate::truncate;
 
 /// What the layers of schema 1 are; nothing in a document says so.
 const LAYER: &str = "application/vnd.docker.container.image.rootfs.diff+x-gtar";
@@ -38,8 +38,8 @@ impl Signed {
     /// only the payload is signed: between the two there is nothing but the signatures.
     pub fn parse(raw: Bytes) -> Result<Self, Error> {
         let text = manifest::text(&raw)?;
-        let outline = Outline::read(text)?;
-        check_kind(&outline)?;
+        let top_level = TopLevel::read(text)?;
+        check_kind(&top_level)?;
         let (payload, signatures) = split(text)?;
         jws::verify(&payload, &signatures)?;
         let body: ObjectOnly<Body> = serde_json::from_slice(&payload)?;
@@ -69,26 +69,26 @@ pub fn payload(raw: &[u8]) -> Result<Bytes, Error> {
 }
 
 /// Refuses what another reader would take for another type of manifest (compare CVE-2021-41190).
-fn check_kind(outline: &Outline<'_>) -> Result<(), Error> {
-    match outline.schema_version {
+fn check_kind(top_level: &TopLevel<'_>) -> Result<(), Error> {
+    match top_level.schema_version {
         Some(1) => {}
         Some(version) => return Err(invalid(format!("schemaVersion must be 1, it is {version}"))),
         None => return Err(invalid("the manifest has no schemaVersion: it must be the number 1")),
     }
-    if !outline.has("signatures") {
+    if !top_level.has("signatures") {
         return Err(invalid("the manifest is not signed: it has no signatures"));
     }
-    if let Some(key) = ["config", "layers", "manifests"].iter().find(|key| outline.has(key)) {
+    if let Some(key) = ["config", "layers", "manifests"].iter().find(|key| top_level.has(key)) {
         return Err(invalid(format!(
             "the manifest is ambiguous: schema 1 must not have the key {key:?}"
         )));
     }
-    let Some(own) = &outline.media_type else { return Ok(()) };
+    let Some(own) = &top_level.media_type else { return Ok(()) };
     let Ok(parsed) = own.parse::<MediaType>();
     if parsed.is_schema1() {
         return Ok(());
     }
-    Err(invalid(format!("mediaType {:?} is not that of schema 1", excerpt(own))))
+    Err(invalid(format!("mediaType {:?} is not that of schema 1", truncate(own))))
 }
 
 #[derive(Deserialize)]
@@ -238,5 +238,5 @@ fn check_name(name: &str) -> Result<(), Error> {
     if name.len() <= NAME_BYTES_MAX && path.parse::<RepositoryName>().is_ok() {
         return Ok(());
     }
-    Err(Error::Name(format!("the name in the manifest, {:?}, is not one", excerpt(name))))
+    Err(Error::Name(format!("the name in the manifest, {:?}, is not one", truncate(name))))
 }

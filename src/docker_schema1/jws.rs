@@ -11,7 +11,7 @@ use super::bounded::Bounded;
 use super::encoding;
 use super::public_key::{Jwk, PublicKey};
 use super::{CERTIFICATES_MAX, Error, unverified};
-use crate::oci::object_only::ObjectOnly;
+use crate::oci::array_as_object::ObjectOnly;
 
 /// One signature.
 #[derive(Debug, Deserialize)]

@@ -30,9 +30,9 @@ pub use conversion::{Converted, Source, convert, empty_layer, empty_layer_digest
 pub use document::{Signed, payload};
 pub use signing::{KeyError, SigningKey};
 
-use crate::oci::excerpt::excerpt_of;
 use crate::oci::manifest::{self, ManifestError};
 use crate::oci::media_type::MediaType;
+use crate::oci::truncate::truncate_to;
 
 /// Entries of a history, and layers as many. Docker stops at 127 layers.
 pub const HISTORY_MAX: usize = 2_000;
@@ -75,11 +75,11 @@ impl From<ManifestError> for Error {
 }
 
 fn invalid(message: impl AsRef<str>) -> Error {
-    Error::Invalid(excerpt_of(message.as_ref(), MESSAGE_CHARS_MAX))
+    Error::Invalid(truncate_to(message.as_ref(), MESSAGE_CHARS_MAX))
 }
 
 fn unverified(message: impl AsRef<str>) -> Error {
-    Error::Unverified(excerpt_of(message.as_ref(), MESSAGE_CHARS_MAX))
+    Error::Unverified(truncate_to(message.as_ref(), MESSAGE_CHARS_MAX))
 }
 
 /// Which types a client may declare for a document that says itself that it is of schema 1.

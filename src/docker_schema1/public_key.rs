@@ -12,7 +12,7 @@ use x509_parser::x509::SubjectPublicKeyInfo;
 use super::encoding;
 use super::{Error, invalid, unverified};
 use crate::oci::digest::{Algorithm, Digest};
-use crate::oci::excerpt::excerpt;
+use crate::oci::truncate::truncate;
 
 /// Bytes of the longest modulus: 8192 bits. The algorithms below have the same bound, and 2048
 /// bits as the least.
@@ -61,7 +61,7 @@ impl Jwk {
             "EC" => self.elliptic()?,
             "RSA" => self.rsa()?,
             other => {
-                return Err(invalid(format!("jwk: kty {:?} is not EC or RSA", excerpt(other))));
+                return Err(invalid(format!("jwk: kty {:?} is not EC or RSA", truncate(other))));
             }
         };
         if self.kid.as_ref().is_some_and(|kid| *kid != key.id()) {
@@ -73,7 +73,7 @@ impl Jwk {
     fn elliptic(&self) -> Result<PublicKey, Error> {
         let crv = given(self.crv.as_ref(), "crv")?;
         let Some((_, size, prefix)) = CURVES.into_iter().find(|(name, ..)| *name == crv) else {
-            return Err(invalid(format!("jwk: curve {:?} is not supported", excerpt(crv))));
+            return Err(invalid(format!("jwk: curve {:?} is not supported", truncate(crv))));
         };
         let mut bits = vec![4];
         for (coordinate, name) in [(&self.x, "x"), (&self.y, "y")] {
@@ -155,7 +155,7 @@ impl PublicKey {
             "RS384" => &RSA_PKCS1_2048_8192_SHA384,
             "RS512" => &RSA_PKCS1_2048_8192_SHA512,
             other => {
-                let other = excerpt(other);
+                let other = truncate(other);
                 return Err(unverified(format!("signatures of {other:?} are not supported")));
             }
         };

@@ -1,10 +1,10 @@
-//! The nouns of the OCI specifications: digests, names, tags, media types, manifests.
+//! The types of the OCI specifications: digests, names, tags, media types, manifests.
 //!
-//! Everything here is pure. A value of one of these types is proof that some text was checked:
-//! [`FromStr`](std::str::FromStr) is the only way in, and serde goes through it as well, so the
-//! rest of the program never asks again whether a name is a name.
+//! Nothing here does I/O. A value of one of these types has been checked:
+//! [`FromStr`](std::str::FromStr) is the only constructor, and serde uses it as well, so no other
+//! module checks a name again.
 //!
-//! The grammars are those of the [distribution specification] and the [image specification].
+//! The grammars come from the [distribution specification] and the [image specification].
 //!
 //! [distribution specification]: https://github.com/opencontainers/distribution-spec
 //! [image specification]: https://github.com/opencontainers/image-spec
@@ -24,16 +24,16 @@ mod negotiation;
 
 mod error_code;
 
-pub(crate) mod excerpt;
-pub(crate) mod object_only;
-mod text;
+pub(crate) mod array_as_object;
+mod serde_from_str;
+pub(crate) mod truncate;
 
 pub use accept::Accept;
-pub use descriptor::{Descriptor, Platform};
+pub use descriptor::{DESCRIPTORS_MAX, Descriptor, Platform};
 pub use digest::{Algorithm, AnyDigest, Digest, DigestError};
 pub use error_code::ErrorCode;
 pub use hasher::{Hasher, HasherStateError};
-pub use manifest::{DESCRIPTORS_MAX, Manifest, ManifestError};
+pub use manifest::{Manifest, ManifestError};
 pub use media_type::MediaType;
 pub use name::{NameError, RepositoryName};
 pub use negotiation::{Answer, Negotiation};

@@ -18,7 +18,7 @@ use super::uploads::Session;
 use super::{Error, LIST_ROWS_MAX, Registry};
 use crate::oci::{Digest, RepositoryName, UploadId};
 use crate::store::{self, Kind, Prefix, RecordKey, RecordStore};
-use crate::telemetry::metrics::Survey;
+use crate::telemetry::metrics::UsageScan;
 
 /// Namespaces that are shown by their names, those with the most bytes.
 pub const NAMESPACES_SHOWN: usize = 20;
@@ -112,11 +112,11 @@ impl Inventory {
                 metrics.namespace_tags.replace(shown(|totals| totals.tags));
                 metrics.namespace_bytes.replace(shown(|totals| totals.bytes));
                 metrics.orphan_multiparts.set((), orphans);
-                metrics.surveyed(Survey::Done);
+                metrics.usage_scanned(UsageScan::Done);
             }
             Err(error) => {
                 tracing::error!(%error, "the bucket could not be surveyed");
-                metrics.surveyed(Survey::Failed);
+                metrics.usage_scanned(UsageScan::Failed);
             }
         }
     }

@@ -1,8 +1,8 @@
-//! Files whose change is noticed while the program runs: passwords, keys, certificates.
+//! Files that are reloaded when they change: passwords, token keys, TLS certificates.
 //!
-//! There is no thread that watches. Whoever asks for the value looks at the files first, at most
-//! once a second, which costs one `stat` for each. So a change counts for the first request after
-//! that second, and a file that cannot be used leaves what was read before in place.
+//! No thread watches them. A request for the value calls `stat` on each file first, at most once a
+//! second, so a change applies to the first request after that second. If a changed file is
+//! invalid, the previous version stays in use.
 
 use std::fmt;
 use std::fs::{self, File};
@@ -13,32 +13,31 @@ use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwap;
 
-use crate::telemetry::metrics::{Metrics, ReloadedFileKind};
+use crate::telemetry::metrics::{Loaded, Metrics, ReloadedFileKind};
 
-/// How long what was read is good without another look.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// No file of these is longer, so that a wrong path cannot fill the memory.
+const CHECK_EVERY: Duration = Duration::from_secs(1);
+/// A longer file is refused, so that a wrong path cannot fill the memory.
 const FILE_BYTES_MAX: u64 = 8 * 1024 * 1024;
 
-/// What is made of the contents of the files, in the order of their paths.
+/// Parses the contents of the files, in the order of their paths.
 type Parse<T> = Box<dyn Fn(&[Vec<u8>]) -> Result<T, String> + Send + Sync>;
 
-/// The latest good value of some files.
+/// The latest valid value of one or more files.
 pub struct ReloadedFile<T> {
     paths: Vec<PathBuf>,
     file: ReloadedFileKind,
     metrics: Metrics,
     parse: Parse<T>,
     value: ArcSwap<T>,
-    seen: Mutex<Seen>,
+    checked: Mutex<Checked>,
 }
 
-struct Seen {
-    looked: Instant,
+struct Checked {
+    at: Instant,
     stamps: Vec<Option<Stamp>>,
 }
 
-/// What tells one version of a file from another without reading it.
+/// Identifies a version of a file without reading it.
 #[derive(Clone, PartialEq, Eq)]
 struct Stamp {
     modified: Option<SystemTime>,
@@ -48,7 +47,7 @@ struct Stamp {
 }
 
 impl<T> ReloadedFile<T> {
-    /// Reads the files for the first time; then they have to be good.
+    /// Loads the files. The first version must be valid.
     pub fn open(
         paths: Vec<PathBuf>,
         file: ReloadedFileKind,
@@ -57,40 +56,40 @@ impl<T> ReloadedFile<T> {
     ) -> Result<Self, String> {
         let stamps = stamps(&paths);
         let value = ArcSwap::from_pointee(read(&paths, &parse)?);
-        let seen = Mutex::new(Seen { looked: Instant::now(), stamps });
-        metrics.read_file(file, true);
-        Ok(Self { paths, file, metrics: metrics.clone(), parse: Box::new(parse), value, seen })
+        let checked = Mutex::new(Checked { at: Instant::now(), stamps });
+        metrics.file_loaded(file, Loaded::Valid);
+        Ok(Self { paths, file, metrics: metrics.clone(), parse: Box::new(parse), value, checked })
     }
 
-    /// The value as of now, or as of a second ago.
+    /// The current value, at most a second old.
     pub fn current(&self) -> Arc<T> {
-        // Whoever finds another at it takes what is there: nobody waits for a disk twice.
-        if let Ok(mut seen) = self.seen.try_lock()
-            && seen.looked.elapsed() >= LOOK_EVERY
+        // If another request is checking, take the present value instead of waiting for the disk.
+        if let Ok(mut checked) = self.checked.try_lock()
+            && checked.at.elapsed() >= CHECK_EVERY
         {
-            seen.looked = Instant::now();
-            self.look(&mut seen);
+            checked.at = Instant::now();
+            self.reload_if_changed(&mut checked);
         }
         self.value.load_full()
     }
 
-    fn look(&self, seen: &mut Seen) {
+    fn reload_if_changed(&self, checked: &mut Checked) {
         let stamps = stamps(&self.paths);
-        if stamps == seen.stamps {
+        if stamps == checked.stamps {
             return;
         }
-        // Remembered even if it is bad, so that this is said once and not every second.
-        seen.stamps = stamps;
-        let shown = self.shown();
-        let read = read(&self.paths, &*self.parse);
-        self.metrics.read_file(self.file, read.is_ok());
-        match read {
+        // Kept even if the file is invalid, so that the error is logged once and not every second.
+        checked.stamps = stamps;
+        let files = self.shown();
+        match read(&self.paths, &*self.parse) {
             Ok(value) => {
                 self.value.store(Arc::new(value));
-                tracing::info!(files = shown, "read again after a change");
+                self.metrics.file_loaded(self.file, Loaded::Valid);
+                tracing::info!(files, "reloaded");
             }
             Err(error) => {
-                tracing::error!(files = shown, error, "cannot be used, what was read before stays");
+                self.metrics.file_loaded(self.file, Loaded::Invalid);
+                tracing::error!(files, error, "reload failed, keeping the previous version");
             }
         }
     }
@@ -100,14 +99,14 @@ impl<T> ReloadedFile<T> {
         paths.join(", ")
     }
 
-    /// Forgets that it has just looked, for tests that do not want to wait.
-    pub fn look_again(&self) {
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        self.look(&mut seen);
+    /// Checks the files without waiting for the next second, for tests.
+    pub fn check_now(&self) {
+        let mut checked = self.checked.lock().unwrap_or_else(PoisonError::into_inner);
+        self.reload_if_changed(&mut checked);
     }
 }
 
-/// The value may be a secret: only the paths are shown.
+/// Shows only the paths: the value may be a secret.
 impl<T> fmt::Debug for ReloadedFile<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ReloadedFile").field("paths", &self.paths).finish_non_exhaustive()
@@ -138,10 +137,10 @@ fn read<T>(
 }
 
 fn read_one(path: &Path) -> Result<Vec<u8>, String> {
-    let trouble = |error| format!("cannot read {}: {error}", path.display());
-    let file = File::open(path).map_err(trouble)?;
+    let failed = |error| format!("cannot read {}: {error}", path.display());
+    let file = File::open(path).map_err(failed)?;
     let mut contents = Vec::new();
-    let length = file.take(FILE_BYTES_MAX + 1).read_to_end(&mut contents).map_err(trouble)?;
+    let length = file.take(FILE_BYTES_MAX + 1).read_to_end(&mut contents).map_err(failed)?;
     if length as u64 > FILE_BYTES_MAX {
         return Err(format!("{} is longer than {FILE_BYTES_MAX} bytes", path.display()));
     }

@@ -9,22 +9,22 @@ fn number(contents: &[Vec<u8>]) -> Result<u32, String> {
 }
 
 #[test]
-fn a_change_counts_and_a_bad_file_leaves_what_was_there() {
+fn a_changed_file_is_reloaded_and_an_invalid_one_keeps_the_previous_version() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("file");
     assert!(open(&path).is_err());
     fs::write(&path, "1").unwrap();
-    let watched = open(&path).unwrap();
-    assert_eq!(*watched.current(), 1);
-    // As editors and Kubernetes do it: another file under the same name.
+    let file = open(&path).unwrap();
+    assert_eq!(*file.current(), 1);
+    // Editors and Kubernetes replace the file: another file under the same name.
     for (text, expected) in [("22", 22), ("bad", 22), ("333", 333)] {
         let new = folder.path().join("new");
         fs::write(&new, text).unwrap();
         fs::rename(&new, &path).unwrap();
-        watched.look_again();
-        assert_eq!(*watched.current(), expected);
+        file.check_now();
+        assert_eq!(*file.current(), expected);
     }
     fs::remove_file(&path).unwrap();
-    watched.look_again();
-    assert_eq!(*watched.current(), 333);
+    file.check_now();
+    assert_eq!(*file.current(), 333);
 }

@@ -1,5 +1,4 @@
-//! What the process tells about itself: the log, on standard error, what it counts, and traces, if
-//! somebody asks.
+//! The log on standard error, metrics, and optional traces.
 
 pub mod metrics;
 pub mod traces;
@@ -7,18 +6,17 @@ pub mod traces;
 use tracing_subscriber::prelude::*;
 use tracing_subscriber::{EnvFilter, Layer, Registry, fmt};
 
-/// How log lines look.
+/// The format of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     /// For people.
     Text,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
-/// What a level without a path means for the libraries below us: they say no more than `info`. None
-/// of them was seen to show credentials below that, and nothing promises that the next release of
-/// each will not. Whoever names one of them gets what was asked for.
+/// Limits libraries to `info` if a level has no module path: below `info`, a future release of a
+/// library could log credentials. A directive that names a library applies as written.
 fn directives(level: &str) -> String {
     let ours = |directive: &str| match directive {
         "debug" | "trace" => format!("info,longshore={directive}"),
@@ -27,14 +25,14 @@ fn directives(level: &str) -> String {
     level.split(',').map(ours).collect::<Vec<_>>().join(",")
 }
 
-/// Begins logging, and tracing if it is wanted: that needs a runtime around it. A second call in
-/// one process changes nothing.
-pub fn start(format: Format, level: &str, traces: traces::Wanted) -> Option<traces::Traces> {
-    let (traces, warnings) = traces.begin();
-    let mut listeners = vec![log(format, level)];
-    listeners.extend(traces.as_ref().map(|traces| traces.layer().boxed()));
-    if tracing_subscriber::registry().with(listeners).try_init().is_err() {
-        tracing::debug!("logging was started before");
+/// Starts logging, and traces if they are enabled, inside of a runtime. A second call in one
+/// process changes nothing.
+pub fn start(format: Format, level: &str, traces: traces::TraceConfig) -> Option<traces::Traces> {
+    let (traces, warnings) = traces.start();
+    let mut layers = vec![log(format, level)];
+    layers.extend(traces.as_ref().map(|traces| traces.layer().boxed()));
+    if tracing_subscriber::registry().with(layers).try_init().is_err() {
+        tracing::debug!("logging is already started");
     }
     for warning in warnings {
         tracing::warn!("{warning}");
@@ -42,11 +40,10 @@ pub fn start(format: Format, level: &str, traces: traces::Wanted) -> Option<trac
     traces
 }
 
-/// Whoever listens to what the program says. They are a list, because one that is an `Option` and
-/// `None` would count as somebody who wants to hear everything.
-type Listener = Box<dyn Layer<Registry> + Send + Sync>;
+/// A layer in a list: an `Option<Layer>` that is `None` would enable every span.
+type BoxedLayer = Box<dyn Layer<Registry> + Send + Sync>;
 
-fn log(format: Format, level: &str) -> Listener {
+fn log(format: Format, level: &str) -> BoxedLayer {
     let layer = fmt::layer().with_writer(std::io::stderr);
     match format {
         Format::Text => {
@@ -57,10 +54,11 @@ fn log(format: Format, level: &str) -> Listener {
     }
 }
 
-/// What is logged. Never the spans of traces: without somebody who listens they are not even made.
+/// The filter of the log. It excludes the spans of traces, so that they are not created while
+/// traces are off.
 fn filter(level: &str) -> EnvFilter {
     let filter = EnvFilter::try_new(directives(level)).unwrap_or_else(|_| EnvFilter::new("info"));
-    filter.add_directive(format!("{}=off", traces::TARGET).parse().expect("it is a directive"))
+    filter.add_directive(format!("{}=off", traces::TARGET).parse().expect("a valid directive"))
 }
 
 #[cfg(test)]
@@ -69,9 +67,9 @@ mod tests {
 
     use super::*;
 
-    /// The macro of a span looks at a number and goes on, if nobody listens.
+    /// The macro of a disabled span only compares a number.
     #[test]
-    fn without_traces_no_span_is_made() {
+    fn without_traces_no_span_is_created() {
         for level in ["info", "trace", "longshore=trace,traces=trace"] {
             let subscriber = tracing_subscriber::registry().with(vec![log(Format::Text, level)]);
             tracing::subscriber::with_default(subscriber, || {
@@ -82,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn libraries_say_more_than_info_only_if_they_are_named() {
+    fn libraries_log_more_than_info_only_if_they_are_named() {
         for (level, meant) in [
             ("info", "info"),
             ("off", "off"),

@@ -10,13 +10,13 @@ mod every_metric;
 mod inventory;
 mod log;
 
-use longshore::telemetry::metrics::{Declared, Metrics, TABLE};
+use longshore::telemetry::metrics::{Definition, Metrics, TABLE};
 
 /// One line of the exposition.
 #[derive(Clone, Debug)]
 struct Sample {
     /// Of the metric, without `_bucket`, `_sum` and `_count`.
-    metric: &'static Declared,
+    metric: &'static Definition,
     /// What the line is called.
     name: String,
     labels: Vec<(String, String)>,
@@ -41,7 +41,7 @@ fn sample(line: &str) -> Sample {
         (name.to_owned(), value.trim_matches('"').to_owned())
     });
     Sample {
-        metric: declared(name).unwrap_or_else(|| panic!("{line} is not in the table")),
+        metric: definition(name).unwrap_or_else(|| panic!("{line} is not in the table")),
         name: name.to_owned(),
         labels: labels.collect(),
         value: value.parse().expect("a number"),
@@ -49,7 +49,7 @@ fn sample(line: &str) -> Sample {
 }
 
 /// The row of the table whose line this is.
-fn declared(name: &str) -> Option<&'static Declared> {
+fn definition(name: &str) -> Option<&'static Definition> {
     let parts = ["", "_bucket", "_sum", "_count"];
     TABLE.iter().find(|row| {
         let rest = name.strip_prefix(row.name);

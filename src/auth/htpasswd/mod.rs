@@ -1,9 +1,9 @@
-//! Users with passwords, in a file as `htpasswd -B` writes it.
+//! Users with passwords, in a file written by `htpasswd -B`.
 //!
-//! Checking a password costs tens of milliseconds of a processor, on purpose. So a right answer is
-//! remembered, and the questions that are left are bounded twice: all of them together never take
-//! more than half of the processors, and those of one sender are answered one after the other. A
-//! flood of wrong passwords makes itself wait, not the others.
+//! Verifying a bcrypt hash takes tens of milliseconds of CPU time by design. So results are cached,
+//! and verification is limited twice: all clients together use at most half of the processors, and
+//! the logins of one client run one after the other. A client that floods the registry with wrong
+//! passwords delays only itself.
 
 use std::collections::HashMap;
 use std::hash::BuildHasher as _;
@@ -19,44 +19,41 @@ use tokio::sync::Semaphore;
 use crate::reloaded_file::ReloadedFile;
 use crate::telemetry::metrics::{CacheLayer, CacheResult, Cached, Metrics, ReloadedFileKind};
 
-/// How long a right login is remembered after its last use. It is forgotten at once when its line
-/// in the file changes, because the line is part of what is remembered.
-const RIGHT_FOR: Duration = Duration::from_mins(5);
-/// How long a wrong login is remembered: as it is, it stays wrong as long as the file says the
-/// same.
-const WRONG_FOR: Duration = Duration::from_mins(1);
-/// Logins that are remembered, of each kind.
-const REMEMBERED_MAX: usize = 10_000;
-/// Queues of senders. Two senders rarely share one.
-const LANES: usize = 64;
-/// Logins that wait in one queue; more are told to come back.
+/// How long a verified login is cached after its last use. A changed line in the file ends it at
+/// once, because the hash is part of the cache key.
+const VERIFIED_FOR: Duration = Duration::from_mins(5);
+/// How long a rejected login is cached.
+const REJECTED_FOR: Duration = Duration::from_mins(1);
+/// The most logins in each cache.
+const CACHED_MAX: usize = 10_000;
+/// Clients are distributed over this many queues.
+const CLIENT_QUEUES: usize = 64;
+/// The most logins that wait in one queue. Further logins get 429.
 const WAITING_MAX: usize = 64;
-/// Longer ones are wrong. bcrypt itself looks at 72 bytes.
+/// A longer password is rejected. bcrypt itself uses 72 bytes.
 const PASSWORD_BYTES_MAX: usize = 1024;
-/// From the least that bcrypt knows to the most that is bearable: a second or two.
+/// From the minimum of bcrypt to a cost of one or two seconds.
 const COSTS: std::ops::RangeInclusive<u32> = 4..=15;
 
-/// The users of a file, who are checked by their passwords.
 #[derive(Debug)]
 pub struct Htpasswd {
     users: ReloadedFile<Users>,
-    /// Drawn at the start, so that nothing that is remembered says anything about a password.
+    /// A random key for the fingerprints, so that the caches reveal no password.
     key: [u8; 32],
-    right: Mutex<Remembered>,
-    wrong: Mutex<Remembered>,
+    verified: Mutex<LoginCache>,
+    rejected: Mutex<LoginCache>,
     processors: Arc<Semaphore>,
-    client_queues: Vec<Lane>,
-    lane_hasher: std::hash::RandomState,
+    client_queues: Vec<ClientQueue>,
+    queue_hasher: std::hash::RandomState,
     metrics: Metrics,
 }
 
-/// Too many logins of one sender are waiting.
+/// Too many logins of one client are waiting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct TooMany;
+pub(super) struct TooManyAttempts;
 
-/// The queue of a sender.
 #[derive(Debug)]
-struct Lane {
+struct ClientQueue {
     waiting: Semaphore,
     turn: Arc<Semaphore>,
 }
@@ -64,12 +61,12 @@ struct Lane {
 type Fingerprint = [u8; 32];
 
 #[derive(Debug, Default)]
-struct Remembered {
-    until: HashMap<Fingerprint, Instant>,
+struct LoginCache {
+    expiry: HashMap<Fingerprint, Instant>,
 }
 
 impl Htpasswd {
-    /// Reads the file, which has to be good, and reads it again when it changes.
+    /// Loads the file, which must be valid, and reloads it when it changes.
     pub fn open(path: PathBuf, metrics: &Metrics) -> Result<Self, String> {
         let shown = path.display().to_string();
         let users =
@@ -79,62 +76,66 @@ impl Htpasswd {
         let mut key = [0; 32];
         getrandom::fill(&mut key).map_err(|error| format!("no random numbers: {error}"))?;
         let processors = std::thread::available_parallelism().map_or(1, |count| count.get() / 2);
-        let lane =
-            || Lane { waiting: Semaphore::new(WAITING_MAX), turn: Arc::new(Semaphore::new(1)) };
+        let queue = || ClientQueue {
+            waiting: Semaphore::new(WAITING_MAX),
+            turn: Arc::new(Semaphore::new(1)),
+        };
         Ok(Self {
             users,
             key,
-            right: Mutex::default(),
-            wrong: Mutex::default(),
+            verified: Mutex::default(),
+            rejected: Mutex::default(),
             processors: Arc::new(Semaphore::new(processors.max(1))),
-            client_queues: std::iter::repeat_with(lane).take(LANES).collect(),
-            lane_hasher: std::hash::RandomState::new(),
+            client_queues: std::iter::repeat_with(queue).take(CLIENT_QUEUES).collect(),
+            queue_hasher: std::hash::RandomState::new(),
             metrics: metrics.clone(),
         })
     }
 
-    /// Whether this is the password of this user. Takes as long for a user that does not exist.
+    /// Whether this is the password of this user. Takes the same time for a user that does not
+    /// exist.
     pub(super) async fn check(
         &self,
         user: &str,
         password: &str,
         client: Option<IpAddr>,
-    ) -> Result<bool, TooMany> {
+    ) -> Result<bool, TooManyAttempts> {
         if password.len() > PASSWORD_BYTES_MAX {
             return Ok(false);
         }
         let users = self.users.current();
         let known = users.hashes.get(user);
-        let hash = known.unwrap_or(&users.nobody).clone();
+        let hash = known.unwrap_or(&users.unknown_user).clone();
         let fingerprint = self.fingerprint(user, password, &hash);
-        if let Some(answer) = self.remembered(&fingerprint) {
+        if let Some(verified) = self.cached(&fingerprint) {
             self.count(CacheResult::Hit);
-            return Ok(answer);
+            return Ok(verified);
         }
-        let lane = self.lane(client);
-        let _waiting = lane.waiting.try_acquire().map_err(|_| TooMany)?;
-        let turn = lane.turn.clone().acquire_owned().await.map_err(|_| TooMany)?;
-        // A client begins with several requests at once: the first of them has the answer by now.
-        if let Some(answer) = self.remembered(&fingerprint) {
+        let queue = self.client_queue(client);
+        let _waiting = queue.waiting.try_acquire().map_err(|_| TooManyAttempts)?;
+        let turn = queue.turn.clone().acquire_owned().await.map_err(|_| TooManyAttempts)?;
+        // A client starts with several requests at once: the first of them has filled the cache.
+        if let Some(verified) = self.cached(&fingerprint) {
             self.count(CacheResult::Joined);
-            return Ok(answer);
+            return Ok(verified);
         }
         self.count(CacheResult::Miss);
-        let processor = self.processors.clone().acquire_owned().await.map_err(|_| TooMany)?;
+        let processor = self.processors.clone().acquire_owned().await;
+        let processor = processor.map_err(|_| TooManyAttempts)?;
         let password = password.to_owned();
         let checked = tokio::task::spawn_blocking(move || {
-            let right = bcrypt::verify(password, &hash).unwrap_or(false);
-            // Not before: the work goes on even if nobody waits for it any more.
+            let verified = bcrypt::verify(password, &hash).unwrap_or(false);
+            // Released only here: the thread keeps working if the request is cancelled.
             drop((turn, processor));
-            right
+            verified
         });
-        let right = checked.await.unwrap_or(false) && known.is_some();
-        self.remember(fingerprint, right);
-        Ok(right)
+        let verified = checked.await.unwrap_or(false) && known.is_some();
+        self.insert(fingerprint, verified);
+        Ok(verified)
     }
 
-    fn count(&self, found: CacheResult) {
-        self.metrics.cache_requests.inc((Cached::Password, CacheLayer::Local, found));
+    fn count(&self, result: CacheResult) {
+        self.metrics.cache_requests.inc((Cached::Password, CacheLayer::Local, result));
     }
 
     fn fingerprint(&self, user: &str, password: &str, hash: &str) -> Fingerprint {
@@ -146,25 +147,25 @@ impl Htpasswd {
         mac.finalize().into_bytes().into()
     }
 
-    fn remembered(&self, fingerprint: &Fingerprint) -> Option<bool> {
-        let has = |remembered: &Mutex<Remembered>, again: Option<Duration>| {
-            remembered.lock().unwrap_or_else(PoisonError::into_inner).has(fingerprint, again)
+    fn cached(&self, fingerprint: &Fingerprint) -> Option<bool> {
+        let contains = |cache: &Mutex<LoginCache>, extend: Option<Duration>| {
+            cache.lock().unwrap_or_else(PoisonError::into_inner).contains(fingerprint, extend)
         };
-        if has(&self.right, Some(RIGHT_FOR)) {
+        if contains(&self.verified, Some(VERIFIED_FOR)) {
             return Some(true);
         }
-        has(&self.wrong, None).then_some(false)
+        contains(&self.rejected, None).then_some(false)
     }
 
-    fn remember(&self, fingerprint: Fingerprint, right: bool) {
-        let (remembered, time) =
-            if right { (&self.right, RIGHT_FOR) } else { (&self.wrong, WRONG_FOR) };
-        remembered.lock().unwrap_or_else(PoisonError::into_inner).insert(fingerprint, time);
+    fn insert(&self, fingerprint: Fingerprint, verified: bool) {
+        let (cache, time) =
+            if verified { (&self.verified, VERIFIED_FOR) } else { (&self.rejected, REJECTED_FOR) };
+        cache.lock().unwrap_or_else(PoisonError::into_inner).insert(fingerprint, time);
     }
 
-    /// The queue of a sender. A sender of IPv6 has a whole network of addresses.
-    fn lane(&self, client: Option<IpAddr>) -> &Lane {
-        let sender = match client.map(|address| address.to_canonical()) {
+    /// The queue of a client. An IPv6 client is identified by its /64 network.
+    fn client_queue(&self, client: Option<IpAddr>) -> &ClientQueue {
+        let network = match client.map(|address| address.to_canonical()) {
             Some(IpAddr::V6(address)) => {
                 let [a, b, c, d, ..] = address.segments();
                 Some(IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0)))
@@ -172,20 +173,19 @@ impl Htpasswd {
             Some(IpAddr::V4(address)) => Some(IpAddr::V4(address)),
             None => None,
         };
-        let client_queues = self.client_queues.len() as u64;
-        let number =
-            usize::try_from(self.lane_hasher.hash_one(sender) % client_queues).unwrap_or(0);
-        &self.client_queues[number]
+        let count = self.client_queues.len() as u64;
+        let index = usize::try_from(self.queue_hasher.hash_one(network) % count).unwrap_or(0);
+        &self.client_queues[index]
     }
 }
 
-impl Remembered {
-    fn has(&mut self, fingerprint: &Fingerprint, again: Option<Duration>) -> bool {
+impl LoginCache {
+    fn contains(&mut self, fingerprint: &Fingerprint, extend: Option<Duration>) -> bool {
         let now = Instant::now();
-        match self.until.get_mut(fingerprint) {
-            Some(until) if now < *until => {
-                if let Some(time) = again {
-                    *until = now + time;
+        match self.expiry.get_mut(fingerprint) {
+            Some(expiry) if now < *expiry => {
+                if let Some(time) = extend {
+                    *expiry = now + time;
                 }
                 true
             }
@@ -195,21 +195,21 @@ impl Remembered {
 
     fn insert(&mut self, fingerprint: Fingerprint, time: Duration) {
         let now = Instant::now();
-        if self.until.len() >= REMEMBERED_MAX {
-            self.until.retain(|_, until| now < *until);
+        if self.expiry.len() >= CACHED_MAX {
+            self.expiry.retain(|_, expiry| now < *expiry);
         }
-        if self.until.len() >= REMEMBERED_MAX {
-            self.until.clear();
+        if self.expiry.len() >= CACHED_MAX {
+            self.expiry.clear();
         }
-        self.until.insert(fingerprint, now + time);
+        self.expiry.insert(fingerprint, now + time);
     }
 }
 
 /// The contents of the file.
 struct Users {
     hashes: HashMap<String, String>,
-    /// What the password of a user is compared with who does not exist.
-    nobody: String,
+    /// A hash to compare with if the user does not exist.
+    unknown_user: String,
 }
 
 impl Users {
@@ -222,23 +222,24 @@ impl Users {
             if line.is_empty() || line.starts_with('#') {
                 continue;
             }
-            // Never the line itself, which is a secret.
+            // Without the line itself, which is a secret.
             let bad = |what: &str| format!("line {}: {what}", index + 1);
             let (user, hash) =
                 line.split_once(':').ok_or_else(|| bad("is not a name, a colon and a hash"))?;
             if user.is_empty() {
                 return Err(bad("has no name before the colon"));
             }
-            let cost = cost(hash)
-                .ok_or_else(|| bad("is no bcrypt hash ($2y$, cost 4 to 15): use `htpasswd -B`"))?;
+            let cost = cost(hash).ok_or_else(|| {
+                bad("is not a bcrypt hash ($2y$, cost 4 to 15): use `htpasswd -B`")
+            })?;
             cost_most = cost_most.max(Some(cost));
             if hashes.insert(user.to_owned(), hash.to_owned()).is_some() {
                 return Err(bad("names a user for the second time"));
             }
         }
-        // A hash that no password has, as costly as those of the others.
-        let nobody = format!("$2y${:02}${}", cost_most.unwrap_or(10), ".".repeat(53));
-        Ok(Self { hashes, nobody })
+        // The hash of no password, as expensive as the most expensive hash in the file.
+        let unknown_user = format!("$2y${:02}${}", cost_most.unwrap_or(10), ".".repeat(53));
+        Ok(Self { hashes, unknown_user })
     }
 }
 

@@ -17,7 +17,7 @@ fn write(path: &PathBuf, users: &[(&str, &str)]) {
 }
 
 #[tokio::test]
-async fn right_is_right_and_everything_else_is_wrong() {
+async fn only_the_password_of_the_user_is_verified() {
     let (_folder, path) = file(&[("alice", "secret"), ("bob", "pässword:x")]);
     let users = Htpasswd::open(path, &Metrics::default()).unwrap();
     for (user, password, expected) in [
@@ -36,28 +36,28 @@ async fn right_is_right_and_everything_else_is_wrong() {
 }
 
 #[tokio::test]
-async fn a_changed_line_counts_although_the_old_login_was_remembered() {
+async fn a_changed_line_ends_a_cached_login() {
     let (_folder, path) = file(&[("alice", "old"), ("bob", "b")]);
     let users = Htpasswd::open(path.clone(), &Metrics::default()).unwrap();
     assert_eq!(users.check("alice", "old", None).await, Ok(true));
     assert_eq!(users.check("alice", "new", None).await, Ok(false));
     write(&path, &[("alice", "new")]);
-    users.users.look_again();
+    users.users.check_now();
     assert_eq!(users.check("alice", "old", None).await, Ok(false));
     assert_eq!(users.check("alice", "new", None).await, Ok(true));
     assert_eq!(users.check("bob", "b", None).await, Ok(false));
 }
 
 #[test]
-fn only_bcrypt_is_taken_and_no_error_shows_a_hash() {
+fn only_bcrypt_is_accepted_and_no_error_shows_a_hash() {
     let good = format!("$2y$10${}", "a".repeat(53));
     for (line, expected) in [
         (format!("alice:{good}"), None),
         (format!("# comment\n\nalice:{good}\r\n"), None),
-        ("alice:$apr1$abc$canary".to_owned(), Some("line 1: is no bcrypt hash")),
-        ("alice:{SHA}canary".to_owned(), Some("line 1: is no bcrypt hash")),
-        (format!("alice:$2y$31${}", "a".repeat(53)), Some("line 1: is no bcrypt hash")),
-        (format!("alice:$2y$10$canary{}", "a".repeat(46)), Some("line 1: is no bcrypt hash")),
+        ("alice:$apr1$abc$canary".to_owned(), Some("line 1: is not a bcrypt hash")),
+        ("alice:{SHA}canary".to_owned(), Some("line 1: is not a bcrypt hash")),
+        (format!("alice:$2y$31${}", "a".repeat(53)), Some("line 1: is not a bcrypt hash")),
+        (format!("alice:$2y$10$canary{}", "a".repeat(46)), Some("line 1: is not a bcrypt hash")),
         ("canary".to_owned(), Some("line 1: is not a name")),
         (format!(":{good}"), Some("line 1: has no name")),
         (format!("a:{good}\na:{good}"), Some("line 2: names a user for the second time")),
@@ -70,16 +70,16 @@ fn only_bcrypt_is_taken_and_no_error_shows_a_hash() {
     }
 }
 
-/// What nobody has as a hash is a hash that bcrypt takes, or users could be told apart by the time.
+/// bcrypt accepts the hash for unknown users, or the time would reveal which users exist.
 #[test]
-fn the_hash_of_nobody_costs_as_much() {
+fn an_unknown_user_costs_as_much_as_a_known_one() {
     let users = Users::parse(format!("a:$2y$06${}", "a".repeat(53)).as_bytes()).unwrap();
-    assert_eq!(cost(&users.nobody), Some(6));
-    assert!(matches!(bcrypt::verify("x", &users.nobody), Ok(false)));
+    assert_eq!(cost(&users.unknown_user), Some(6));
+    assert!(matches!(bcrypt::verify("x", &users.unknown_user), Ok(false)));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_flood_from_one_sender_leaves_the_others_alone() {
+async fn a_flood_from_one_client_does_not_delay_other_clients() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("htpasswd");
     let hash = bcrypt::hash("secret", 10).unwrap();
@@ -95,23 +95,26 @@ async fn a_flood_from_one_sender_leaves_the_others_alone() {
         });
     }
     tokio::time::sleep(Duration::from_millis(100)).await;
-    // Remembered, so it takes no turn, although it is the user who is being guessed, from there.
+    // Cached, so it needs no turn, although the flood guesses this user from the same address.
     let begun = Instant::now();
     assert_eq!(users.check("alice", "secret", Some([192, 0, 2, 1].into())).await, Ok(true));
     assert!(begun.elapsed() < Duration::from_millis(500), "{:?}", begun.elapsed());
-    // Another sender, for the first time: at most the one check that is under way goes before.
+    // Another client, for the first time: it waits for at most the one check in progress.
     let begun = Instant::now();
     let mut others = (2..9).map(|last| IpAddr::from([198, 51, 100, last]));
     let other = others.find(|other| {
-        !std::ptr::eq(users.lane(Some(*other)), users.lane(Some([192, 0, 2, 1].into())))
+        !std::ptr::eq(
+            users.client_queue(Some(*other)),
+            users.client_queue(Some([192, 0, 2, 1].into())),
+        )
     });
     assert_eq!(users.check("bob", "secret", other).await, Ok(true));
     assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
-    // And most of the flood was sent away at once, not kept waiting.
-    let mut sent_away = 0;
+    // Most of the flood was refused at once and did not wait.
+    let mut refused = 0;
     flood.abort_all();
     while let Some(ended) = flood.join_next().await {
-        sent_away += usize::from(matches!(ended, Ok(Err(TooMany))));
+        refused += usize::from(matches!(ended, Ok(Err(TooManyAttempts))));
     }
-    assert!(sent_away > 1500, "{sent_away}");
+    assert!(refused > 1500, "{refused}");
 }

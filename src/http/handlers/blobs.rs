@@ -47,7 +47,7 @@ pub(in crate::http) async fn get(
     };
     let reason = match blob.content {
         Content::Inline(_) => ServeReason::Inline,
-        Content::Stored(_) if redirects => ServeReason::NoUrl,
+        Content::Stored(_) if redirects => ServeReason::NoPresignedUrls,
         Content::Stored(_) => reason,
     };
     serve(mode, reason);

@@ -113,9 +113,9 @@ impl Exchange {
         let status = self.status.map_or(Status::None, counted_status);
         metrics.http_requests.inc((self.route, method, status));
         metrics.http_duration.observe((self.route, method), took);
-        metrics.http_response_bytes.had((self.route,), self.sent);
+        metrics.http_response_bytes.observe_bytes((self.route,), self.sent);
         if let Some(received) = received {
-            metrics.http_request_bytes.had((self.route,), received);
+            metrics.http_request_bytes.observe_bytes((self.route,), received);
         }
         metrics.http_in_flight.sub((), 1);
     }

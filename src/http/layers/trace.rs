@@ -57,11 +57,11 @@ pub(in crate::http) fn request(
     );
     let mut names_digest = false;
     if !span.is_disabled() {
-        traces::continue_from(&span, headers);
+        traces::set_parent(&span, headers);
         names_digest = endpoint.is_some_and(|endpoint| describe(&span, endpoint));
     }
     // Last, for from here on the trace is decided.
-    let trace_id = traces::name_of(&span);
+    let trace_id = traces::trace_id(&span);
     Asked { span, names_digest, trace_id }
 }
 

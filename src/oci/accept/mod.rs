@@ -1,29 +1,28 @@
-//! The `Accept` header, as far as manifests need it.
+//! The parts of the `Accept` header that matter for manifests.
 
 #[cfg(test)]
 mod tests;
 
 use super::media_type::MediaType;
 
-/// How many entries are looked at. Clients send ten or so.
+/// How many entries are read. Clients send about ten.
 const ENTRIES_MAX: usize = 1000;
 
-/// The types that a client asks for (RFC 9110, 12.5.1).
+/// The media types that a client accepts (RFC 9110, 12.5.1).
 ///
-/// Weights are only read for "not this one": a manifest has one type, so there is nothing to
-/// rank. The default value is that of a request without the header.
+/// Of the weights only `q=0` matters: a manifest has one type, so there is nothing to rank. The
+/// default value stands for a request without the header.
 #[derive(Clone, Debug, Default)]
 pub struct Accept {
-    /// Types that are named, in the order of the header.
     named: Vec<MediaType>,
-    /// Whether some entry covers every manifest type at once.
+    /// Whether some entry covers every manifest type.
     wildcard: bool,
-    /// Whether some entry could be read, even one that only excludes.
+    /// Whether some entry is valid, even one that only excludes a type.
     present: bool,
 }
 
 impl Accept {
-    /// Reads all `Accept` headers of a request. What cannot be read is as good as not sent.
+    /// Parses all `Accept` headers of a request. Ignores invalid entries.
     pub fn parse<'a>(headers: impl Iterator<Item = &'a str>) -> Self {
         let mut accept = Self::default();
         for entry in headers.flat_map(|h| split_unquoted(h, b',')).take(ENTRIES_MAX) {
@@ -32,15 +31,14 @@ impl Accept {
         accept
     }
 
-    /// Whether the client takes what there is: it sent no header, or one that covers all types.
+    /// Whether the client accepts every type: it sent no header, or one that covers all types.
     ///
-    /// `application/json` counts, because it is what people type who think of the format and
-    /// every manifest is JSON.
+    /// `application/json` covers all types, because every manifest is JSON and people type it.
     pub fn is_unrestricted(&self) -> bool {
         self.wildcard || !self.present
     }
 
-    /// Whether the client names this very type.
+    /// Whether the header lists exactly this type.
     pub fn names(&self, media_type: &MediaType) -> bool {
         self.named.contains(media_type)
     }
@@ -64,7 +62,7 @@ impl Accept {
     }
 }
 
-/// Whether the parameters say `q=0`. `None` if they have a weight that is no number.
+/// Whether the parameters contain `q=0`. `None` if the weight is not a number.
 fn is_excluded<'a>(parameters: impl Iterator<Item = &'a str>) -> Option<bool> {
     for parameter in parameters {
         let Some((name, weight)) = parameter.split_once('=') else { continue };
@@ -80,7 +78,7 @@ fn is_excluded<'a>(parameters: impl Iterator<Item = &'a str>) -> Option<bool> {
     Some(false)
 }
 
-/// Whether the text is `token/token`. An asterisk is a character of tokens.
+/// Whether the text is `token/token`. An asterisk is allowed in a token.
 fn is_range(text: &str) -> bool {
     text.split_once('/').is_some_and(|(kind, subtype)| is_token(kind) && is_token(subtype))
 }
@@ -91,9 +89,8 @@ fn is_token(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(is_token_byte)
 }
 
-/// The pieces between separators that do not stand in a quoted string. Each request for a manifest
-/// comes through here, so it looks at bytes: what it looks for is ASCII, and no byte of a longer
-/// character is.
+/// Splits at separators outside of quoted strings. Compares bytes, because each request for a
+/// manifest runs through here: the separators are ASCII, and no byte of a longer character is.
 fn split_unquoted(text: &str, separator: u8) -> impl Iterator<Item = &str> {
     let mut rest = Some(text);
     std::iter::from_fn(move || {

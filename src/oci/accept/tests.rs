@@ -5,7 +5,7 @@ use super::*;
 const OCI: &str = "application/vnd.oci.image.manifest.v1+json";
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 
-/// Reads headers and says: unrestricted, names the OCI manifest, names the OCI index.
+/// Parses headers; returns whether they accept everything, name the OCI manifest, name the index.
 fn read(headers: &[&str]) -> (bool, bool, bool) {
     let accept = Accept::parse(headers.iter().copied());
     let names = |media_type| accept.names(&media_type);
@@ -13,7 +13,7 @@ fn read(headers: &[&str]) -> (bool, bool, bool) {
 }
 
 #[test]
-fn nothing_readable_means_anything() {
+fn a_missing_or_invalid_header_accepts_every_type() {
     for headers in [&[][..], &[""], &[" , ,"], &["nonsense"], &["a/b/c", "x/;q=1"], &["a/b;q=x"]] {
         assert_eq!(read(headers), (true, false, false), "{headers:?}");
     }
@@ -21,7 +21,7 @@ fn nothing_readable_means_anything() {
 }
 
 #[test]
-fn wildcards_mean_anything_and_names_still_count() {
+fn a_wildcard_accepts_every_type_and_named_types_are_kept() {
     for wildcard in ["*/*", "application/*", "application/json", "Application/JSON ; q=0.1"] {
         assert_eq!(read(&[wildcard]), (true, false, false), "{wildcard}");
         assert_eq!(read(&[&format!("{OCI}, {wildcard}")]), (true, true, false), "{wildcard}");
@@ -30,7 +30,7 @@ fn wildcards_mean_anything_and_names_still_count() {
 }
 
 #[test]
-fn lists_may_be_spread_and_spelled_as_one_likes() {
+fn several_headers_are_one_list() {
     let both = (false, true, true);
     assert_eq!(read(&[&format!("{OCI},{INDEX}")]), both);
     assert_eq!(read(&[OCI, INDEX]), both);
@@ -49,14 +49,14 @@ fn a_weight_of_zero_excludes() {
 }
 
 #[test]
-fn long_lists_end_somewhere() {
+fn entries_after_the_limit_are_ignored() {
     let many = "a/b,".repeat(ENTRIES_MAX) + OCI;
     assert_eq!(read(&[&many]), (false, false, false));
 }
 
 proptest! {
     #[test]
-    fn never_panics(
+    fn any_header_is_parsed_without_a_panic(
         headers in prop::collection::vec(
             "\\PC{0,80}|[a*]/[b*](;q=[0-9.\"\\\\]{0,4}|,){0,4}",
             0..4,

@@ -11,7 +11,7 @@ fn with(key: &str, value: Value) -> Value {
 }
 
 #[test]
-fn a_full_one_survives() {
+fn a_descriptor_with_every_field_round_trips() {
     let full = json!({
         "mediaType": "application/vnd.oci.image.manifest.v1+json",
         "digest": DIGEST,
@@ -30,7 +30,7 @@ fn a_full_one_survives() {
 }
 
 #[test]
-fn absent_fields_stay_absent_and_null_is_absent() {
+fn absent_and_null_fields_are_not_written() {
     let least = json!({"mediaType": "", "digest": "blake3:x", "size": i64::MAX});
     let descriptor: Descriptor = from_value(least.clone()).expect("valid");
     assert_eq!(to_value(descriptor).expect("serializes"), least);
@@ -40,7 +40,7 @@ fn absent_fields_stay_absent_and_null_is_absent() {
 }
 
 #[test]
-fn unknown_fields_do_not_matter() {
+fn unknown_fields_are_ignored() {
     for (key, value) in [("data", json!("e30=")), ("data", json!(1)), ("org.example", json!({}))] {
         from_value::<Descriptor>(with(key, value)).expect(key);
     }
@@ -48,7 +48,7 @@ fn unknown_fields_do_not_matter() {
 }
 
 #[test]
-fn refuses_wrong_values() {
+fn wrong_values_are_refused() {
     for (key, value) in [
         ("size", json!(-1)),
         ("size", json!(1.5)),

@@ -1,4 +1,4 @@
-//! Digests: the names of content.
+//! Digests, which name content.
 //!
 //! Grammar: image-spec, descriptor.md, "Digests".
 
@@ -8,62 +8,59 @@ mod tests;
 use std::fmt;
 use std::str::FromStr;
 
-use super::excerpt::excerpt;
-use super::hasher::Hasher;
-use super::text::serde_as_text;
+use super::serde_from_str::serde_as_text;
+use super::truncate::truncate;
 
 /// A digest algorithm that this registry computes and verifies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Algorithm {
-    /// What every client uses unless it is told otherwise.
+    /// The algorithm that clients use by default.
     Sha256,
-    /// The other algorithm that image-spec registered from the beginning.
+    /// The other algorithm that image-spec registers.
     Sha512,
 }
 
-/// The digest of some content, by an algorithm of ours.
+/// The digest of some content, by a supported algorithm.
 ///
 /// A value cannot have the wrong length or an unknown algorithm, and its text contains no
-/// character that means something in a path.
+/// character that is special in a path.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Digest {
-    /// Of 256 bits.
     Sha256([u8; 32]),
-    /// Of 512 bits.
     Sha512([u8; 64]),
 }
 
-/// The digest in a descriptor, whose algorithm need not be one of ours.
+/// The digest in a descriptor, whose algorithm may be unsupported.
 ///
 /// image-spec: implementations "SHOULD allow digests with unrecognized algorithms to pass
-/// validation". A digest that *claims* one of our algorithms still has to be spelled right.
+/// validation". A digest that names a supported algorithm must still be well formed.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum AnyDigest {
-    /// We can compute and serve it.
+    /// Of a supported algorithm.
     Known(Digest),
-    /// It is grammatical, and all we can do is repeat it.
+    /// Well formed, of an unsupported algorithm: it is only repeated to clients.
     Other(Box<str>),
 }
 
-/// Why a text is no digest for us.
+/// Why a text is not a supported digest.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DigestError {
-    /// It is no digest in anybody's eyes.
+    /// It does not follow the grammar.
     #[error(
         "{0:?} is not a digest: expected sha256 with 64 or sha512 with 128 lower-case hexadecimal \
          digits, as in \"sha256:e3b0c4…\""
     )]
     Malformed(String),
-    /// It is one, but of an algorithm that is not served here.
+    /// Well formed, of an unsupported algorithm.
     #[error("the algorithm of digest {0:?} is not supported here: use sha256 or sha512")]
     Unsupported(String),
 }
 
 impl Algorithm {
-    /// All of them, the usual one first.
+    /// All algorithms, the default first.
     pub const ALL: [Self; 2] = [Self::Sha256, Self::Sha512];
 
-    /// The name before the colon of a digest.
+    /// The part of a digest before the colon.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Sha256 => "sha256",
@@ -84,8 +81,8 @@ impl FromStr for Algorithm {
     fn from_str(text: &str) -> Result<Self, DigestError> {
         match Self::ALL.into_iter().find(|algorithm| algorithm.as_str() == text) {
             Some(algorithm) => Ok(algorithm),
-            None if is_algorithm(text) => Err(DigestError::Unsupported(excerpt(text))),
-            None => Err(DigestError::Malformed(excerpt(text))),
+            None if is_algorithm(text) => Err(DigestError::Unsupported(truncate(text))),
+            None => Err(DigestError::Malformed(truncate(text))),
         }
     }
 }
@@ -94,14 +91,6 @@ impl Digest {
     /// Bytes of the longest digest.
     const BYTES_MAX: usize = 64;
 
-    /// The digest of bytes that are all in memory. For a stream there is [`Hasher`].
-    pub fn of(algorithm: Algorithm, bytes: &[u8]) -> Self {
-        let mut hasher = Hasher::new(algorithm);
-        hasher.update(bytes);
-        hasher.finish()
-    }
-
-    /// What it was computed with.
     pub fn algorithm(&self) -> Algorithm {
         match self {
             Self::Sha256(_) => Algorithm::Sha256,
@@ -114,7 +103,7 @@ impl Digest {
         hex::encode(self.as_bytes())
     }
 
-    /// The bytes themselves, 32 or 64 of them.
+    /// The raw hash, 32 or 64 bytes.
     pub fn as_bytes(&self) -> &[u8] {
         match self {
             Self::Sha256(bytes) => bytes,
@@ -122,10 +111,10 @@ impl Digest {
         }
     }
 
-    /// `None` unless the digits are exactly what the algorithm asks for.
+    /// `None` unless the digits are lower case and exactly as many as the algorithm has.
     fn from_hex(algorithm: Algorithm, digits: &str) -> Option<Self> {
-        // The specification forbids upper case, which the decoder would take: two spellings of
-        // one digest would be two names of one thing.
+        // The specification forbids upper case, which the decoder accepts: two spellings of one
+        // digest would be two names of one blob.
         if digits.bytes().any(|byte| byte.is_ascii_uppercase()) {
             return None;
         }
@@ -165,13 +154,13 @@ impl FromStr for Digest {
     fn from_str(text: &str) -> Result<Self, DigestError> {
         match text.parse()? {
             AnyDigest::Known(digest) => Ok(digest),
-            AnyDigest::Other(other) => Err(DigestError::Unsupported(excerpt(&other))),
+            AnyDigest::Other(other) => Err(DigestError::Unsupported(truncate(&other))),
         }
     }
 }
 
 impl AnyDigest {
-    /// The digest, if its algorithm is one of ours.
+    /// The digest, if its algorithm is supported.
     pub fn known(&self) -> Option<Digest> {
         match self {
             Self::Known(digest) => Some(*digest),
@@ -205,7 +194,7 @@ impl FromStr for AnyDigest {
     type Err = DigestError;
 
     fn from_str(text: &str) -> Result<Self, DigestError> {
-        let malformed = || DigestError::Malformed(excerpt(text));
+        let malformed = || DigestError::Malformed(truncate(text));
         let (algorithm, encoded) = text.split_once(':').ok_or_else(malformed)?;
         match algorithm.parse() {
             Ok(algorithm) => {

@@ -22,7 +22,7 @@ fn empty_content_has_the_well_known_digests() {
 }
 
 #[test]
-fn refuses_what_is_misspelled() {
+fn malformed_digests_are_refused() {
     let upper = EMPTY_SHA256.to_uppercase().replace("SHA", "sha");
     let (short, long) = (&EMPTY_SHA256[..70], format!("{EMPTY_SHA256}0"));
     let crossed = EMPTY_SHA256.replace("sha256", "sha512");
@@ -52,7 +52,7 @@ fn refuses_what_is_misspelled() {
 }
 
 #[test]
-fn tells_an_unknown_algorithm_from_nonsense() {
+fn an_unsupported_algorithm_is_not_malformed() {
     for text in ["blake3:abc", "sha256+b64u:LCa0a2j_xo-5m0U8HTBBNBNCLXBkg7-g", "multihash+x:QmRZ"] {
         assert!(matches!(text.parse::<Digest>(), Err(DigestError::Unsupported(_))), "{text}");
         let other = text.parse::<AnyDigest>().expect("grammatical");
@@ -63,13 +63,13 @@ fn tells_an_unknown_algorithm_from_nonsense() {
 }
 
 #[test]
-fn errors_repeat_little_of_the_text() {
+fn errors_truncate_the_text() {
     let error = "x".repeat(1 << 20).parse::<Digest>().expect_err("no colon");
     assert!(error.to_string().len() < 400, "{error}");
 }
 
 #[test]
-fn serde_goes_through_the_same_door() {
+fn deserializing_checks_the_grammar() {
     let digest = EMPTY_SHA256.parse::<Digest>().expect("valid");
     let json = serde_json::to_string(&digest).expect("serializes");
     assert_eq!(json, format!("\"{EMPTY_SHA256}\""));
@@ -80,21 +80,23 @@ fn serde_goes_through_the_same_door() {
 
 proptest! {
     #[test]
-    fn parses_what_it_displays(digest in any_digest()) {
+    fn a_displayed_digest_parses_to_the_same_value(digest in any_digest()) {
         prop_assert_eq!(digest.to_string().parse::<Digest>(), Ok(digest));
         prop_assert_eq!(digest.to_string().parse::<AnyDigest>(), Ok(AnyDigest::Known(digest)));
         prop_assert_eq!(format!("{}:{}", digest.algorithm(), digest.hex()), digest.to_string());
     }
 
     #[test]
-    fn other_digests_survive_unchanged(
+    fn unsupported_digests_round_trip(
         text in "[a-r][a-z0-9]{0,5}([+._-][a-z0-9]{1,5}){0,3}:[a-zA-Z0-9=_-]{1,80}",
     ) {
         prop_assert_eq!(text.parse::<AnyDigest>().expect("grammatical").to_string(), text);
     }
 
     #[test]
-    fn has_one_spelling(text in "\\PC{0,20}|(sha256|sha512|blake3):[0-9a-fA-F]{60,130}") {
+    fn an_accepted_text_is_displayed_unchanged(
+        text in "\\PC{0,20}|(sha256|sha512|blake3):[0-9a-fA-F]{60,130}",
+    ) {
         if let Ok(digest) = text.parse::<AnyDigest>() {
             prop_assert_eq!(digest.to_string(), text);
         }

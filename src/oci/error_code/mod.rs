@@ -7,11 +7,11 @@ use std::fmt;
 
 use serde::{Serialize, Serializer};
 
-/// What went wrong, in the vocabulary of the specification.
+/// The `code` of an error response.
 ///
-/// The first fourteen are the table in distribution-spec, "Error codes", which binds every 4xx
-/// answer with a body. `MANIFEST_UNVERIFIED` is older than the table, which tolerates it for
-/// manifests of schema 1. The last two are distribution's, for 5xx, where the table does not apply.
+/// The first fourteen are the table in distribution-spec, "Error codes", which applies to every 4xx
+/// response with a body. `MANIFEST_UNVERIFIED` is older than that table, which tolerates it for
+/// schema 1. The last two come from distribution, for 5xx, where the table does not apply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ErrorCode {
     /// code-1: blob unknown to registry.
@@ -42,16 +42,15 @@ pub enum ErrorCode {
     Unsupported,
     /// code-14: too many requests.
     TooManyRequests,
-    /// A signature in a manifest of schema 1 does not hold.
+    /// A signature in a schema 1 manifest is wrong.
     ManifestUnverified,
-    /// A fault of ours that has no name (500).
+    /// An internal error (500).
     Unknown,
-    /// Something we depend on does not answer (503).
+    /// The store or another dependency is not available (503).
     Unavailable,
 }
 
 impl ErrorCode {
-    /// The code as it is spelled in a response.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::BlobUnknown => "BLOB_UNKNOWN",

@@ -1,7 +1,7 @@
 use super::*;
 
 #[test]
-fn spelled_like_the_table_of_the_specification() {
+fn codes_are_spelled_as_in_the_specification() {
     // distribution-spec, "Error codes", in its order.
     let table = [
         (ErrorCode::BlobUnknown, "BLOB_UNKNOWN"),

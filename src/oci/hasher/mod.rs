@@ -1,4 +1,4 @@
-//! Hashing a stream that may be continued by another process.
+//! Incremental hashing whose state can be saved and continued by another process.
 
 #[cfg(test)]
 mod tests;
@@ -12,15 +12,15 @@ use sha2::{Digest as _, Sha256, Sha512};
 
 use super::digest::{Algorithm, Digest};
 
-/// Whose notion of a state we export. Within 0.11 the layout is promised to stay; a release with
-/// another sha2 has to change this, and then refuses the sessions of its predecessor instead of
-/// computing nonsense.
+/// The layout of a saved state: that of the crate `sha2`, which keeps it within 0.11. Change this
+/// with the crate: the new release then refuses older upload sessions instead of computing a wrong
+/// digest.
 const FORMAT: &str = "sha2-0.11";
 
 /// Computes one digest, incrementally.
 ///
-/// The state can be exported between any two bytes, which is what lets the next chunk of an upload
-/// land on another frontend without reading the first ones again.
+/// The state can be saved after any byte, so another replica can receive the next chunk of an
+/// upload without reading the earlier ones again.
 #[derive(Clone)]
 pub struct Hasher(State);
 
@@ -30,19 +30,18 @@ enum State {
     Sha512(Sha512),
 }
 
-/// Why a saved state cannot be continued.
+/// Why a saved state cannot be restored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HasherStateError {
-    /// It is of another algorithm, or was written by a release with another implementation.
+    /// It belongs to another algorithm, or to a release with another layout.
     #[error("the saved hasher state is of another algorithm or release")]
     Foreign,
-    /// It is not what was saved.
+    /// Its checksum is wrong, or it cannot be decoded.
     #[error("the saved hasher state is damaged")]
     Damaged,
 }
 
 impl Hasher {
-    /// A hasher that has seen nothing yet.
     pub fn new(algorithm: Algorithm) -> Self {
         Self(match algorithm {
             Algorithm::Sha256 => State::Sha256(Sha256::new()),
@@ -50,7 +49,6 @@ impl Hasher {
         })
     }
 
-    /// What it computes.
     pub fn algorithm(&self) -> Algorithm {
         match self.0 {
             State::Sha256(_) => Algorithm::Sha256,
@@ -58,7 +56,6 @@ impl Hasher {
         }
     }
 
-    /// Takes the next bytes of the stream.
     pub fn update(&mut self, bytes: &[u8]) {
         match &mut self.0 {
             State::Sha256(state) => state.update(bytes),
@@ -66,7 +63,6 @@ impl Hasher {
         }
     }
 
-    /// The digest of everything seen.
     pub fn finish(self) -> Digest {
         match self.0 {
             State::Sha256(state) => Digest::Sha256(state.finalize().into()),
@@ -76,7 +72,7 @@ impl Hasher {
 
     /// Exports the state as text: `<format>:<algorithm>:<crc32>:<base64>`, less than 320 bytes.
     ///
-    /// It contains up to 127 bytes of the content, so it is as confidential as the content is.
+    /// It contains up to 127 bytes of the content, so it is as confidential as the content.
     pub fn save(&self) -> String {
         match &self.0 {
             State::Sha256(state) => encoded(Algorithm::Sha256, &state.serialize()),
@@ -84,7 +80,7 @@ impl Hasher {
         }
     }
 
-    /// Continues from a state that [`save`](Self::save) exported.
+    /// A hasher that continues from a state exported by [`save`](Self::save).
     pub fn restore(algorithm: Algorithm, saved: &str) -> Result<Self, HasherStateError> {
         let bytes = decoded(algorithm, saved)?;
         Ok(Self(match algorithm {
@@ -96,8 +92,17 @@ impl Hasher {
 
 impl fmt::Debug for Hasher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The state would put content into logs.
+        // Not the state: it contains bytes of the content, which do not belong in logs.
         f.debug_tuple("Hasher").field(&self.algorithm()).finish()
+    }
+}
+
+impl Digest {
+    /// The digest of bytes that are all in memory. For a stream there is [`Hasher`].
+    pub fn of(algorithm: Algorithm, bytes: &[u8]) -> Self {
+        let mut hasher = Hasher::new(algorithm);
+        hasher.update(bytes);
+        hasher.finish()
     }
 }
 
@@ -115,7 +120,7 @@ fn decoded(algorithm: Algorithm, saved: &str) -> Result<Vec<u8>, HasherStateErro
     let (expected, state) = rest.split_once(':').ok_or(HasherStateError::Damaged)?;
     let state = STANDARD_NO_PAD.decode(state).map_err(|_| HasherStateError::Damaged)?;
     // A damaged state is a valid state of another stream: without the checksum the upload would
-    // fail at its very end, as a digest mismatch that looks like the client's fault.
+    // fail only at its end, with a digest mismatch that looks like an error of the client.
     if format!("{:08x}", checksum(algorithm, &state)) != expected {
         return Err(HasherStateError::Damaged);
     }

@@ -9,7 +9,7 @@ fn hasher_of(algorithm: Algorithm, bytes: &[u8]) -> Hasher {
 }
 
 #[test]
-fn continues_from_every_split_around_the_blocks() {
+fn a_restored_state_continues_at_any_offset() {
     let content: Vec<u8> = (0..300_u16).map(|i| i.to_le_bytes()[0]).collect();
     for algorithm in Algorithm::ALL {
         for split in 0..=content.len() {
@@ -22,7 +22,7 @@ fn continues_from_every_split_around_the_blocks() {
 }
 
 #[test]
-fn refuses_a_state_of_something_else() {
+fn a_state_of_another_algorithm_is_refused() {
     let saved = hasher_of(Algorithm::Sha256, b"abc").save();
     let foreign = Some(HasherStateError::Foreign);
     assert_eq!(Hasher::restore(Algorithm::Sha512, &saved).err(), foreign);
@@ -31,13 +31,13 @@ fn refuses_a_state_of_something_else() {
 }
 
 #[test]
-fn refuses_a_renamed_algorithm() {
+fn a_state_with_a_changed_algorithm_is_refused() {
     let saved = hasher_of(Algorithm::Sha256, b"abc").save().replacen("sha256", "sha512", 1);
     assert_eq!(Hasher::restore(Algorithm::Sha512, &saved).err(), Some(HasherStateError::Damaged));
 }
 
 #[test]
-fn the_saved_state_is_short_text_and_stays_out_of_logs() {
+fn the_saved_state_is_short_and_not_in_debug_output() {
     for algorithm in Algorithm::ALL {
         let hasher = hasher_of(algorithm, &[b'x'; 127]);
         let saved = hasher.save();
@@ -46,10 +46,9 @@ fn the_saved_state_is_short_text_and_stays_out_of_logs() {
     }
 }
 
-/// States that the first release saved: later ones must be able to go on with them, or change
-/// [`FORMAT`].
+/// Later releases must restore the states that the first release saved, or change [`FORMAT`].
 #[test]
-fn the_format_has_not_changed() {
+fn states_of_the_first_release_can_be_restored() {
     assert_eq!(hasher_of(Algorithm::Sha256, b"longshore").save(), SAVED_SHA256);
     assert_eq!(hasher_of(Algorithm::Sha512, b"longshore").save(), SAVED_SHA512);
 }
@@ -66,7 +65,7 @@ const SAVED_SHA512: &str = "\
 
 proptest! {
     #[test]
-    fn many_processes_compute_what_one_would(
+    fn saving_and_restoring_does_not_change_the_digest(
         chunks in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..400), 0..8),
     ) {
         for algorithm in Algorithm::ALL {
@@ -80,7 +79,7 @@ proptest! {
     }
 
     #[test]
-    fn refuses_every_damaged_byte(
+    fn every_changed_byte_is_detected(
         content in prop::collection::vec(any::<u8>(), 0..200),
         position in any::<prop::sample::Index>(),
         replacement in prop::char::range(' ', '~'),
@@ -96,7 +95,9 @@ proptest! {
     }
 
     #[test]
-    fn never_panics(text in "\\PC{0,40}|sha2-0\\.11:sha256:[0-9a-f]{8}:[A-Za-z0-9+/]{0,200}") {
+    fn any_text_is_restored_without_a_panic(
+        text in "\\PC{0,40}|sha2-0\\.11:sha256:[0-9a-f]{8}:[A-Za-z0-9+/]{0,200}",
+    ) {
         for algorithm in Algorithm::ALL {
             prop_assert!(Hasher::restore(algorithm, &text).is_err());
         }

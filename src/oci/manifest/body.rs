@@ -1,17 +1,16 @@
-//! The second look at a manifest: what it refers to, now that its type says which keys count.
+//! The second pass over a manifest: its references, now that its type says which keys matter.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use super::DESCRIPTORS_MAX;
-use crate::oci::descriptor::Descriptor;
+use crate::oci::array_as_object::ObjectOnly;
+use crate::oci::descriptor::{DESCRIPTORS_MAX, Descriptor};
 use crate::oci::media_type::MediaType;
-use crate::oci::object_only::ObjectOnly;
 
-/// The keys that count. Those of another type, or of no specification, are skipped unread: a
-/// registry "MUST NOT" fail on what it does not know.
+/// The values of the keys that the media type defines. All other keys are skipped unread: a
+/// registry "MUST NOT" fail on keys that it does not know.
 #[derive(Debug, Default)]
 pub(super) struct Body {
     pub(super) config: Option<Descriptor>,
@@ -23,7 +22,7 @@ pub(super) struct Body {
 }
 
 impl Body {
-    /// Reads a document that passed the first look.
+    /// Parses a document that passed the first pass.
     pub(super) fn read(text: &str, media_type: &MediaType) -> Result<Self, serde_json::Error> {
         let mut deserializer = serde_json::Deserializer::from_str(text);
         let body = deserializer.deserialize_map(BodyVisitor { media_type })?;
@@ -67,13 +66,13 @@ impl<'de> Visitor<'de> for BodyVisitor<'_> {
     }
 }
 
-/// A descriptor, or `null`, which is how Go writes an absent one.
+/// A descriptor, or `null`: Go writes an absent descriptor so.
 fn optional<'de, A: MapAccess<'de>>(map: &mut A) -> Result<Option<Descriptor>, A::Error> {
     let value = map.next_value::<Option<ObjectOnly<Descriptor>>>()?;
     Ok(value.map(|ObjectOnly(descriptor)| descriptor))
 }
 
-/// An array of descriptors, whose faults are reported with their position: `[3]: …`.
+/// An array of descriptors. Its errors begin with the position of the element: `[3]: …`.
 struct List;
 
 impl<'de> DeserializeSeed<'de> for List {

@@ -1,7 +1,7 @@
-//! Manifests: checked once, kept as they came.
+//! Manifests: parsed and checked once, stored and served byte for byte.
 
 mod body;
-pub(crate) mod outline;
+pub(crate) mod duplicate_keys;
 #[cfg(test)]
 mod tests;
 
@@ -10,26 +10,22 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 
 use self::body::Body;
-use self::outline::Outline;
+use self::duplicate_keys::TopLevel;
 use super::descriptor::Descriptor;
 use super::digest::AnyDigest;
-use super::excerpt::{excerpt, excerpt_of};
 use super::media_type::MediaType;
+use super::truncate::{truncate, truncate_to};
 
-/// How many layers or children one manifest may list. Every one of them can cost a request to the
-/// store; real images have at most a few hundred.
-pub const DESCRIPTORS_MAX: usize = 10_000;
-
-/// How many characters the description of a fault may have: it can quote the manifest.
+/// How long an error message may be, in characters: it can quote the manifest.
 const MESSAGE_CHARS_MAX: usize = 400;
 
-/// Existed in release candidates of image-spec 1.1, and does not any more.
+/// A type that release candidates of image-spec 1.1 had and the release dropped.
 const ARTIFACT_MANIFEST: &str = "application/vnd.oci.artifact.manifest.v1+json";
 
-/// A manifest that can be stored: its bytes, and what they refer to.
+/// A valid manifest: its bytes, and the content that it references.
 ///
-/// The bytes are served exactly as they were pushed and never written anew, because every digest
-/// and signature is about bytes.
+/// The registry serves the bytes exactly as they were pushed and never serializes a manifest again,
+/// because digests and signatures cover the bytes.
 #[derive(Clone, Debug)]
 pub struct Manifest {
     raw: Bytes,
@@ -42,37 +38,35 @@ pub struct Manifest {
     annotations: Option<BTreeMap<String, String>>,
 }
 
-/// Why some bytes are no manifest that can be stored.
+/// Why the registry refuses a manifest. Each message says what is wrong, and where.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ManifestError {
-    /// It may well be a manifest, but of a kind that is not served here.
+    /// A type of manifest that this registry does not support.
     #[error("{0}")]
     Unsupported(String),
-    /// It is none. The sentence says what is wrong, and where.
+    /// Not a valid manifest of its type.
     #[error("{0}")]
     Invalid(String),
 }
 
 impl Manifest {
-    /// Checks the body of a push.
+    /// Parses and checks the body of a push.
     ///
-    /// `declared` is the `Content-Type` of the request, `None` when absent. A type that says no
-    /// more than "JSON" or "bytes" is treated like an absent one: `curl` sends such types on its
-    /// own.
+    /// `declared` is the `Content-Type` of the request, `None` when absent. `application/json` and
+    /// `application/octet-stream` are treated as absent: `curl` sends such types by default.
     ///
-    /// The checks go further than the specification asks. Two readers that understand one
-    /// document differently have been a vulnerability before (CVE-2021-41190), so whatever could
-    /// be read in two ways is refused.
+    /// The checks are stricter than the specification. Two readers that understood one document
+    /// differently have been a vulnerability (CVE-2021-41190), so an ambiguous document is refused.
     pub fn parse(raw: Bytes, declared: Option<&MediaType>) -> Result<Self, ManifestError> {
         let declared = declared.filter(|declared| !is_generic(declared));
         if let Some(declared) = declared {
             served(declared, "Content-Type")?;
         }
         let text = text(&raw)?;
-        let outline = Outline::read(text)?;
-        check_schema_version(&outline, declared)?;
-        let media_type = media_type(&outline, declared)?;
-        check_shape(&outline, &media_type)?;
+        let top_level = TopLevel::read(text)?;
+        check_schema_version(&top_level, declared)?;
+        let media_type = media_type(&top_level, declared)?;
+        check_shape(&top_level, &media_type)?;
         let body = Body::read(text, &media_type)?;
         Self::assemble(raw, media_type, body)
     }
@@ -82,18 +76,18 @@ impl Manifest {
         &self.raw
     }
 
-    /// What it is; one of [`MediaType::ACCEPTED`], or signed schema 1.
+    /// One of [`MediaType::ACCEPTED`], or signed schema 1.
     pub fn media_type(&self) -> &MediaType {
         &self.media_type
     }
 
-    /// The blobs of an image that must exist: its config and its layers, in this order, without
-    /// the [external ones](Self::external_layers).
+    /// The blobs that must exist before an image can be pushed: its config, then its layers,
+    /// without the [external layers](Self::external_layers).
     pub fn blobs(&self) -> &[Descriptor] {
         &self.blobs
     }
 
-    /// The layers that may exist here or only elsewhere: those with `urls`, and those of a
+    /// The layers that need not exist in this registry: layers with `urls`, and layers of a
     /// non-distributable type.
     pub fn external_layers(&self) -> &[Descriptor] {
         &self.external_layers
@@ -104,23 +98,23 @@ impl Manifest {
         &self.children
     }
 
-    /// The manifest that this one is about. It need not exist. Docker's types have no such field.
+    /// The manifest that this one refers to. It need not exist. Docker's types have no subject.
     pub fn subject(&self) -> Option<&Descriptor> {
         self.subject.as_ref()
     }
 
-    /// What the list of referrers shows as its type: `artifactType`, or for an image without one
-    /// the type of its config (distribution-spec, "Listing referrers").
+    /// The type in the list of referrers: `artifactType`, or for an image without `artifactType`
+    /// the media type of its config (distribution-spec, "Listing referrers").
     pub fn artifact_type(&self) -> Option<&str> {
         self.artifact_type.as_deref()
     }
 
-    /// Its own annotations, which the list of referrers repeats.
+    /// The annotations of the manifest itself. The list of referrers repeats them.
     pub fn annotations(&self) -> Option<&BTreeMap<String, String>> {
         self.annotations.as_ref()
     }
 
-    /// A document of schema 1 whose signatures hold, with its layers.
+    /// A schema 1 document whose signatures were verified, with its layers.
     pub(crate) fn schema1(raw: Bytes, layers: Vec<Descriptor>) -> Self {
         Self {
             raw,
@@ -136,10 +130,10 @@ impl Manifest {
 
     fn assemble(raw: Bytes, media_type: MediaType, body: Body) -> Result<Self, ManifestError> {
         if let Some(Descriptor { digest: AnyDigest::Other(digest), .. }) = &body.subject {
-            // Nobody could ask for the referrers of such a digest: it would be lost silently.
+            // No client can list the referrers of such a digest: the link would be lost silently.
             return Err(invalid(format!(
                 "subject: the algorithm of digest {:?} is not supported here: use sha256 or sha512",
-                excerpt(digest)
+                truncate(digest)
             )));
         }
         let (mut blobs, mut external_layers, mut children) = (Vec::new(), Vec::new(), Vec::new());
@@ -171,7 +165,7 @@ impl Manifest {
     }
 }
 
-/// The document as text, if it can be JSON at all.
+/// The document as UTF-8 text without a byte order mark.
 pub(crate) fn text(raw: &[u8]) -> Result<&str, ManifestError> {
     let text = str::from_utf8(raw).map_err(|error| {
         invalid(format!("the manifest is not UTF-8 text: byte {} is wrong", error.valid_up_to()))
@@ -183,10 +177,10 @@ pub(crate) fn text(raw: &[u8]) -> Result<&str, ManifestError> {
 }
 
 fn check_schema_version(
-    outline: &Outline<'_>,
+    top_level: &TopLevel<'_>,
     declared: Option<&MediaType>,
 ) -> Result<(), ManifestError> {
-    match outline.schema_version {
+    match top_level.schema_version {
         Some(2) => Ok(()),
         Some(1) if declared.is_none() => Err(schema1()),
         Some(version) => Err(invalid(format!("schemaVersion must be 2, it is {version}"))),
@@ -194,24 +188,24 @@ fn check_schema_version(
     }
 }
 
-/// What the manifest is, by its own word and the client's.
+/// The type of the manifest, from its `mediaType` and the `Content-Type`. They must agree.
 fn media_type(
-    outline: &Outline<'_>,
+    top_level: &TopLevel<'_>,
     declared: Option<&MediaType>,
 ) -> Result<MediaType, ManifestError> {
-    let Some(own) = &outline.media_type else {
+    let Some(own) = &top_level.media_type else {
         return match declared {
             Some(MediaType::DockerManifest | MediaType::DockerManifestList) => {
                 Err(missing("mediaType", "the same as the Content-Type"))
             }
             Some(declared) => Ok(declared.clone()),
-            None => sniffed(outline),
+            None => sniffed(top_level),
         };
     };
     if let Some(declared) = declared {
-        // Spelled exactly: other readers of the body will not forgive case or parameters.
+        // Exactly equal: other readers of the body compare case and parameters.
         if declared.as_str() != *own {
-            let own = excerpt(own);
+            let own = truncate(own);
             return Err(invalid(format!(
                 "mediaType {own:?} differs from the Content-Type of the request, {declared}"
             )));
@@ -221,16 +215,16 @@ fn media_type(
     let Ok(parsed) = own.parse::<MediaType>();
     served(&parsed, "mediaType")?;
     if parsed.as_str() != *own {
-        return Err(invalid(format!("mediaType {:?} must be spelled {parsed}", excerpt(own))));
+        return Err(invalid(format!("mediaType {:?} must be spelled {parsed}", truncate(own))));
     }
     Ok(parsed)
 }
 
-/// What an unlabelled document must be. Docker's types are always labelled.
-fn sniffed(outline: &Outline<'_>) -> Result<MediaType, ManifestError> {
-    if outline.has("manifests") {
+/// The type of a document without `mediaType`. Docker's types always have one.
+fn sniffed(top_level: &TopLevel<'_>) -> Result<MediaType, ManifestError> {
+    if top_level.has("manifests") {
         Ok(MediaType::OciIndex)
-    } else if outline.has("config") || outline.has("layers") {
+    } else if top_level.has("config") || top_level.has("layers") {
         Ok(MediaType::OciManifest)
     } else {
         Err(invalid(
@@ -240,14 +234,14 @@ fn sniffed(outline: &Outline<'_>) -> Result<MediaType, ManifestError> {
     }
 }
 
-/// Refuses a document that a reader who looks at other keys first would take for another type.
-fn check_shape(outline: &Outline<'_>, media_type: &MediaType) -> Result<(), ManifestError> {
+/// Refuses a document that another reader could take for another type, because of its keys.
+fn check_shape(top_level: &TopLevel<'_>, media_type: &MediaType) -> Result<(), ManifestError> {
     let foreign: &[&str] = if media_type.is_index() {
         &["config", "layers", "fsLayers"]
     } else {
         &["manifests", "fsLayers"]
     };
-    match foreign.iter().find(|key| outline.has(key)) {
+    match foreign.iter().find(|key| top_level.has(key)) {
         None => Ok(()),
         Some(key) => Err(invalid(format!(
             "the manifest is ambiguous: {media_type} must not have the key {key:?}"
@@ -255,7 +249,7 @@ fn check_shape(outline: &Outline<'_>, media_type: &MediaType) -> Result<(), Mani
     }
 }
 
-/// Refuses types that cannot be stored. `at` says where the type was read.
+/// Refuses types that this registry does not store. `at` says where the type was found.
 fn served(media_type: &MediaType, at: &str) -> Result<(), ManifestError> {
     match media_type {
         MediaType::OciManifest
@@ -271,18 +265,18 @@ fn served(media_type: &MediaType, at: &str) -> Result<(), ManifestError> {
         }
         MediaType::Other(text) => Err(invalid(format!(
             "{at} {:?} is no type of a manifest that is accepted here: use {}",
-            excerpt(text),
+            truncate(text),
             MediaType::ACCEPTED.each_ref().map(MediaType::as_str).join(", ")
         ))),
     }
 }
 
-/// Whether a `Content-Type` says nothing about what the manifest is.
+/// Whether a `Content-Type` says nothing about the type of the manifest.
 pub(crate) fn is_generic(media_type: &MediaType) -> bool {
     matches!(media_type.as_str(), "" | "application/json" | "application/octet-stream")
 }
 
-/// Whether a layer may be absent here: it says where else it is, or that it must not be copied.
+/// Whether a layer may be missing here: it has URLs, or its type forbids distribution.
 fn is_external(layer: &Descriptor) -> bool {
     !layer.urls.is_empty()
         || layer.media_type.starts_with("application/vnd.oci.image.layer.nondistributable.v1.tar")
@@ -302,7 +296,7 @@ fn missing(key: &str, what: &str) -> ManifestError {
 }
 
 fn invalid(message: impl AsRef<str>) -> ManifestError {
-    ManifestError::Invalid(excerpt_of(message.as_ref(), MESSAGE_CHARS_MAX))
+    ManifestError::Invalid(truncate_to(message.as_ref(), MESSAGE_CHARS_MAX))
 }
 
 impl From<serde_json::Error> for ManifestError {

@@ -7,7 +7,7 @@ use std::convert::Infallible;
 use std::fmt;
 use std::str::FromStr;
 
-use super::text::serde_as_text;
+use super::serde_from_str::serde_as_text;
 
 /// The media type of a manifest, without parameters.
 ///
@@ -15,28 +15,25 @@ use super::text::serde_as_text;
 /// manifest-v2-2.md.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub enum MediaType {
-    /// An image, or an artifact that borrows its shape.
+    /// An image, or an artifact in the format of an image.
     OciManifest,
-    /// A list of manifests.
     OciIndex,
     /// Docker's image manifest, version 2, schema 2.
     DockerManifest,
-    /// Docker's list of manifests.
     DockerManifestList,
     /// Docker's image manifest, version 2, schema 1, without its signature.
     DockerSchema1,
-    /// The same with its signature inside.
+    /// The same with its signatures inside.
     DockerSchema1Signed,
-    /// Any other type, in lower case. Empty if there was nothing but space.
+    /// Any other type, in lower case. Empty if the header is empty.
     Other(Box<str>),
 }
 
 impl MediaType {
-    /// The types that can be pushed everywhere. Schema 1 has to be switched on.
+    /// The types that can always be pushed. Schema 1 needs a setting.
     pub const ACCEPTED: [Self; 4] =
         [Self::OciManifest, Self::OciIndex, Self::DockerManifest, Self::DockerManifestList];
 
-    /// Those that have a name of their own here.
     const NAMED: [Self; 6] = [
         Self::OciManifest,
         Self::OciIndex,
@@ -46,7 +43,7 @@ impl MediaType {
         Self::DockerSchema1Signed,
     ];
 
-    /// The canonical spelling, which is also what a `Content-Type` header gets.
+    /// The canonical spelling, as in the `Content-Type` header.
     pub fn as_str(&self) -> &str {
         match self {
             Self::OciManifest => "application/vnd.oci.image.manifest.v1+json",
@@ -71,12 +68,11 @@ impl MediaType {
         matches!(self, Self::OciManifest | Self::DockerManifest)
     }
 
-    /// Whether it is one of the types that came before schema 2.
     pub fn is_schema1(&self) -> bool {
         matches!(self, Self::DockerSchema1 | Self::DockerSchema1Signed)
     }
 
-    /// Whether OCI specified it, and with it `subject`, `artifactType` and `annotations`.
+    /// Whether it is an OCI type, which has `subject`, `artifactType` and `annotations`.
     pub fn is_oci(&self) -> bool {
         matches!(self, Self::OciManifest | Self::OciIndex)
     }
@@ -97,7 +93,7 @@ impl fmt::Debug for MediaType {
 impl FromStr for MediaType {
     type Err = Infallible;
 
-    /// Reads the text of a header: parameters are dropped, case does not matter (RFC 9110, 8.3.1).
+    /// Parses a header value. Drops parameters and ignores case (RFC 9110, 8.3.1).
     fn from_str(text: &str) -> Result<Self, Infallible> {
         let essence = text.split_once(';').map_or(text, |(essence, _)| essence).trim();
         let named = Self::NAMED.into_iter().find(|t| t.as_str().eq_ignore_ascii_case(essence));

@@ -8,14 +8,14 @@ fn parsed(text: &str) -> MediaType {
 }
 
 #[test]
-fn names_survive() {
+fn named_types_round_trip() {
     for media_type in MediaType::NAMED {
         assert_eq!(parsed(media_type.as_str()), media_type);
     }
 }
 
 #[test]
-fn parameters_case_and_space_do_not_matter() {
+fn parameters_case_and_space_are_ignored() {
     for text in [
         "application/vnd.oci.image.manifest.v1+json",
         "application/vnd.oci.image.manifest.v1+json; charset=utf-8",
@@ -28,7 +28,7 @@ fn parameters_case_and_space_do_not_matter() {
 }
 
 #[test]
-fn kinds_are_disjoint() {
+fn a_type_is_an_image_an_index_or_schema1() {
     for media_type in MediaType::NAMED {
         let kinds = [media_type.is_image(), media_type.is_index(), media_type.is_schema1()];
         assert_eq!(kinds.into_iter().filter(|&kind| kind).count(), 1, "{media_type}");
@@ -38,7 +38,9 @@ fn kinds_are_disjoint() {
 
 proptest! {
     #[test]
-    fn parses_what_it_displays(text in "\\PC{0,60}|[a-zA-Z]{1,5}/[a-zA-Z.+]{1,9}( ?; ?q=1)?") {
+    fn a_displayed_type_parses_to_the_same_value(
+        text in "\\PC{0,60}|[a-zA-Z]{1,5}/[a-zA-Z.+]{1,9}( ?; ?q=1)?",
+    ) {
         let media_type = parsed(&text);
         prop_assert_eq!(parsed(&media_type.to_string()), media_type);
     }

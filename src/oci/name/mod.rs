@@ -1,4 +1,4 @@
-//! Names of repositories.
+//! Repository names.
 
 #[cfg(test)]
 mod tests;
@@ -7,28 +7,25 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use super::excerpt::excerpt;
-use super::text::serde_as_text;
+use super::serde_from_str::serde_as_text;
+use super::truncate::truncate;
 
-/// The name of a repository: lower-case components with slashes between them.
+/// A repository name: lower-case components with slashes between them.
 ///
 /// Grammar: distribution-spec, "Pulling manifests",
 /// `[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(\/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*`.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RepositoryName(Arc<str>);
 
-/// Why a text is no name of a repository.
+/// Why a text is not a repository name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
-    /// Whether it is grammatical was not even looked at.
+    /// Longer than [`RepositoryName::BYTES_MAX`]. The grammar is not checked then.
     #[error(
         "the repository name is {bytes} bytes long, at most {} are allowed",
         RepositoryName::BYTES_MAX
     )]
-    TooLong {
-        /// How long it is.
-        bytes: usize,
-    },
+    TooLong { bytes: usize },
     /// It does not follow the grammar.
     #[error(
         "{0:?} is not a repository name: expected components of lower-case letters and digits, \
@@ -38,16 +35,15 @@ pub enum NameError {
 }
 
 impl RepositoryName {
-    /// The specification only says that "many clients" stop at 255, host included. We take what
-    /// distribution takes: 255 for the name alone.
+    /// The specification only says that "many clients" limit the name to 255, host included. This
+    /// limit is that of distribution: 255 for the name alone.
     pub const BYTES_MAX: usize = 255;
 
-    /// The name as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Its first component, which is all of it where there is no slash.
+    /// The first component, or the whole name if it has no slash.
     pub fn namespace(&self) -> &str {
         self.0.split_once('/').map_or(&self.0, |(first, _)| first)
     }
@@ -73,7 +69,7 @@ impl FromStr for RepositoryName {
             return Err(NameError::TooLong { bytes: text.len() });
         }
         if !text.split('/').all(is_component) {
-            return Err(NameError::Malformed(excerpt(text)));
+            return Err(NameError::Malformed(truncate(text)));
         }
         Ok(Self(text.into()))
     }

@@ -1,4 +1,4 @@
-//! Which manifest a client gets: what is stored, or what it can read instead.
+//! Content negotiation: whether a client gets the stored manifest or a replacement.
 
 #[cfg(test)]
 mod tests;
@@ -6,40 +6,39 @@ mod tests;
 use super::accept::Accept;
 use super::media_type::MediaType;
 
-/// The rules by which manifests are served.
+/// The rules for serving manifests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Negotiation {
-    /// Those of the distribution-spec, with the one exchange that Docker's registry 3.x still
-    /// makes.
+    /// The distribution-spec, with the one replacement that Docker's registry 3.x still makes.
     Oci,
-    /// Those of Docker's registry 2.x.
+    /// Docker's registry 2.x.
     DockerLegacy,
 }
 
-/// What to serve.
+/// The outcome of a negotiation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// What is stored.
+    /// Serve the stored manifest.
     Stored,
-    /// The image for `linux/amd64` of a list, and [that](Negotiation::child) as its own type wants.
+    /// Serve the `linux/amd64` image of a list, negotiated again with [`Negotiation::child`].
     Child,
-    /// The image, converted to schema 1.
+    /// Serve the image converted to schema 1.
     Schema1,
-    /// Nothing: the client would take it for something else.
+    /// Refuse: the client would take the manifest for another type.
     NotAcceptable,
 }
 
 impl Negotiation {
-    /// Decides for a manifest that is stored as `stored`.
+    /// Decides what to serve for a manifest of the type `stored`.
     ///
-    /// By digest nothing is ever exchanged for something else, because the digest would be wrong.
-    /// OCI documents never are, and are refused to clients that name other types only. What
-    /// differs is what counts as naming, and how far back in time an exchange may go:
+    /// A manifest asked for by digest is never replaced, because the digest would be wrong. An OCI
+    /// document is never replaced either: a client that names only other types is refused. The
+    /// modes differ in this:
     ///
-    /// - `Oci`: no header and wildcards take what there is. A client that asks for a tag and knows
-    ///   schema 2 but no lists gets the `linux/amd64` image of a list.
+    /// - `Oci`: without a header, or with a wildcard, the client gets the stored manifest. A client
+    ///   that asks for a tag and names schema 2 but no list gets the `linux/amd64` image of a list.
     /// - `DockerLegacy`: only the exact name of a type counts, as in 2.x. A client that does not
-    ///   name schema 2 gets schema 1; one that does not name lists gets the image of one.
+    ///   name schema 2 gets schema 1; one that does not name lists gets an image of the list.
     pub fn answer(self, stored: &MediaType, by_tag: bool, accept: &Accept) -> Answer {
         let named = accept.names(stored);
         let taken = named || (self == Self::Oci && accept.is_unrestricted());
@@ -59,8 +58,8 @@ impl Negotiation {
         }
     }
 
-    /// Decides for the image that is served in place of a list. Whatever is no schema 2 is served
-    /// as it is, as 2.x does.
+    /// Decides how to serve the image that replaces a list. Only a schema 2 image is converted, as
+    /// in 2.x.
     pub fn child(self, stored: &MediaType, accept: &Accept) -> Answer {
         match (self, stored) {
             (Self::DockerLegacy, MediaType::DockerManifest) if !accept.names(stored) => {

@@ -27,7 +27,7 @@ fn accepts() -> impl Iterator<Item = Accept> {
 }
 
 #[test]
-fn by_digest_nothing_is_exchanged() {
+fn a_manifest_asked_for_by_digest_is_never_replaced() {
     for (negotiation, stored) in [Negotiation::Oci, Negotiation::DockerLegacy]
         .into_iter()
         .flat_map(|negotiation| TYPES.map(|stored| (negotiation, stored)))
@@ -41,7 +41,7 @@ fn by_digest_nothing_is_exchanged() {
 }
 
 #[test]
-fn what_is_named_is_served() {
+fn a_named_type_is_served_as_stored() {
     for accept in accepts() {
         for stored in TYPES.iter().filter(|stored| accept.names(stored)) {
             for negotiation in [Negotiation::Oci, Negotiation::DockerLegacy] {
@@ -53,7 +53,7 @@ fn what_is_named_is_served() {
 }
 
 #[test]
-fn the_rules_of_the_specification_convert_nothing() {
+fn oci_mode_converts_nothing_to_schema1() {
     for accept in accepts() {
         for stored in &TYPES {
             assert_ne!(Negotiation::Oci.answer(stored, true, &accept), Answer::Schema1);
@@ -63,7 +63,7 @@ fn the_rules_of_the_specification_convert_nothing() {
 }
 
 #[test]
-fn a_wildcard_takes_everything_by_one_rule_and_nothing_by_the_other() {
+fn a_wildcard_accepts_everything_in_oci_mode_and_nothing_in_docker_mode() {
     let accept = accepting(&["*/*"]);
     for stored in &TYPES {
         assert_eq!(Negotiation::Oci.answer(stored, true, &accept), Answer::Stored);

@@ -8,36 +8,30 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use super::digest::{Digest, DigestError};
-use super::excerpt::excerpt;
-use super::text::serde_as_text;
+use super::serde_from_str::serde_as_text;
+use super::truncate::truncate;
 
-/// A tag: the name that people give a manifest.
+/// A tag: a name for a manifest that can be moved to another one.
 ///
 /// Grammar: distribution-spec, "Pulling manifests", `[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}`.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Tag(Arc<str>);
 
-/// What names a manifest within a repository.
+/// Names a manifest within a repository: by tag or by digest.
 ///
-/// The two grammars have nothing in common (a tag has no colon), so telling them apart is a
-/// choice and not a guess.
+/// The two grammars do not overlap: a tag has no colon.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Reference {
-    /// By a name that can move.
     Tag(Tag),
-    /// By content.
     Digest(Digest),
 }
 
-/// Why a text is no tag.
+/// Why a text is not a tag.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TagError {
-    /// Whether it is grammatical was not even looked at.
+    /// Longer than [`Tag::BYTES_MAX`]. The grammar is not checked then.
     #[error("the tag is {bytes} bytes long, at most {} are allowed", Tag::BYTES_MAX)]
-    TooLong {
-        /// How long it is.
-        bytes: usize,
-    },
+    TooLong { bytes: usize },
     /// It does not follow the grammar.
     #[error(
         "{0:?} is not a tag: expected letters, digits, \"_\", \".\" and \"-\", not beginning with \
@@ -46,13 +40,13 @@ pub enum TagError {
     Malformed(String),
 }
 
-/// Why a text is no reference.
+/// Why a text is not a reference.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ReferenceError {
-    /// It has no colon, and it is no tag.
+    /// It has no colon and is not a tag.
     #[error(transparent)]
     Tag(#[from] TagError),
-    /// It has a colon, and it is no digest.
+    /// It has a colon and is not a digest.
     #[error(transparent)]
     Digest(#[from] DigestError),
 }
@@ -61,7 +55,6 @@ impl Tag {
     /// The limit of the specification.
     pub const BYTES_MAX: usize = 128;
 
-    /// The tag as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -86,7 +79,7 @@ impl FromStr for Tag {
         if text.len() > Self::BYTES_MAX {
             return Err(TagError::TooLong { bytes: text.len() });
         }
-        let malformed = || TagError::Malformed(excerpt(text));
+        let malformed = || TagError::Malformed(truncate(text));
         let (first, rest) = text.as_bytes().split_first().ok_or_else(malformed)?;
         let is_word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
         if !is_word(*first) || !rest.iter().all(|&b| is_word(b) || matches!(b, b'.' | b'-')) {

@@ -4,14 +4,14 @@ use super::*;
 use crate::oci::digest::Algorithm;
 
 #[test]
-fn takes_every_kind_of_tag() {
+fn valid_tags_are_accepted() {
     for text in ["latest", "v1.2.3", "_", "1", "A-b_c.d", &"a".repeat(128)] {
         assert_eq!(text.parse::<Tag>().map(|tag| tag.to_string()), Ok(text.to_owned()));
     }
 }
 
 #[test]
-fn refuses_what_is_no_tag() {
+fn invalid_tags_are_refused() {
     for text in ["", ".a", "-a", "a/b", "a b", "a:b", "a+b", "é", "a\n", ".."] {
         assert!(matches!(text.parse::<Tag>(), Err(TagError::Malformed(_))), "{text:?}");
     }
@@ -19,7 +19,7 @@ fn refuses_what_is_no_tag() {
 }
 
 #[test]
-fn a_colon_makes_a_digest() {
+fn a_reference_with_a_colon_is_a_digest() {
     let digest = Digest::of(Algorithm::Sha256, b"");
     assert_eq!(digest.to_string().parse(), Ok(Reference::Digest(digest)));
     assert!(matches!("sha256:bad".parse::<Reference>(), Err(ReferenceError::Digest(_))));
@@ -33,7 +33,10 @@ fn a_colon_makes_a_digest() {
 
 proptest! {
     #[test]
-    fn parses_what_it_displays(text in "[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}", bytes: [u8; 32]) {
+    fn a_displayed_reference_parses_to_the_same_value(
+        text in "[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}",
+        bytes: [u8; 32],
+    ) {
         let tag = text.parse::<Tag>().expect("grammatical");
         prop_assert_eq!(tag.as_str(), &text);
         for reference in [Reference::Tag(tag), Reference::Digest(Digest::Sha256(bytes))] {
@@ -42,7 +45,7 @@ proptest! {
     }
 
     #[test]
-    fn has_one_spelling(text in "\\PC{0,140}") {
+    fn an_accepted_text_is_displayed_unchanged(text in "\\PC{0,140}") {
         if let Ok(reference) = text.parse::<Reference>() {
             prop_assert_eq!(reference.to_string(), text);
         }

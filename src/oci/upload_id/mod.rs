@@ -1,4 +1,4 @@
-//! Names of upload sessions.
+//! Identifiers of upload sessions.
 
 #[cfg(test)]
 mod tests;
@@ -8,24 +8,21 @@ use std::str::FromStr;
 
 use uuid::Uuid;
 
-use super::excerpt::excerpt;
-use super::text::serde_as_text;
+use super::serde_from_str::serde_as_text;
+use super::truncate::truncate;
 
-/// The name of an upload session: random, so that knowing one means having been told.
+/// The identifier of an upload session: random, so that only its owner knows it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct UploadId(Uuid);
 
-/// A text that is no name of an upload session.
+/// A text that is not the identifier of an upload session.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not the name of an upload session")]
+#[error("{0:?} is not the identifier of an upload session")]
 pub struct UploadIdError(String);
 
 impl UploadId {
-    /// A name that nobody has.
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "this is the type that it is banned in favour of"
-    )]
+    /// A new identifier.
+    #[expect(clippy::disallowed_methods, reason = "other code must use this type instead")]
     pub fn random() -> Self {
         Self(Uuid::new_v4())
     }
@@ -47,9 +44,9 @@ impl FromStr for UploadId {
     type Err = UploadIdError;
 
     fn from_str(text: &str) -> Result<Self, UploadIdError> {
-        let error = || UploadIdError(excerpt(text));
+        let error = || UploadIdError(truncate(text));
         let id = Uuid::try_parse(text).map_err(|_| error())?;
-        // The parser also takes braces, upper case and no hyphens. One session has one name.
+        // The parser also accepts braces, upper case and no hyphens. A session has one spelling.
         if *id.hyphenated().encode_lower(&mut Uuid::encode_buffer()) != *text {
             return Err(error());
         }

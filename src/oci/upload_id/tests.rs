@@ -3,14 +3,14 @@ use proptest::prelude::*;
 use super::*;
 
 #[test]
-fn random_ones_differ_and_survive() {
+fn random_identifiers_differ_and_round_trip() {
     let (a, b) = (UploadId::random(), UploadId::random());
     assert_ne!(a, b);
     assert_eq!(a.to_string().parse(), Ok(a));
 }
 
 #[test]
-fn takes_one_spelling_only() {
+fn only_the_canonical_spelling_is_accepted() {
     let text = "67e55044-10b1-426f-9247-bb680e5fe0c8";
     assert_eq!(text.parse::<UploadId>().map(|id| id.to_string()), Ok(text.to_owned()));
     let others = [
@@ -29,7 +29,7 @@ fn takes_one_spelling_only() {
 
 proptest! {
     #[test]
-    fn parses_what_it_displays(bits: u128) {
+    fn a_displayed_identifier_parses_to_the_same_value(bits: u128) {
         let id = UploadId(Uuid::from_u128(bits));
         prop_assert_eq!(id.to_string().parse(), Ok(id));
     }

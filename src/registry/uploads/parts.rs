@@ -22,7 +22,7 @@ pub(super) async fn send(
     let begun = Instant::now();
     let part = store.put_part(location, upload, number, bytes).await?;
     metrics.upload_part_duration.observe((), begun.elapsed());
-    metrics.upload_part_bytes.had((), part.size);
+    metrics.upload_part_bytes.observe_bytes((), part.size);
     Ok(part)
 }
 

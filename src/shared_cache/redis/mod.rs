@@ -286,7 +286,7 @@ impl Cache for Redis {
             Err(_) => return Lookup::Miss(None),
         }
         let Some(mine) = new_token() else { return Lookup::Miss(None) };
-        let taken = self.ask("SET", CacheOperation::Claim, async |connection| {
+        let taken = self.ask("SET", CacheOperation::FillToken, async |connection| {
             let ttl = milliseconds(TOKEN_TTL);
             let take = cmd("SET").arg(&token).arg(&mine.0).arg("NX").arg("PX").arg(ttl).to_owned();
             connection.run::<Option<String>>(&take).await
@@ -313,7 +313,7 @@ impl Cache for Redis {
         let begun = Instant::now();
         loop {
             let delete = cmd("DEL").arg(&value).arg(&token).to_owned();
-            let deleted = self.ask("DEL", CacheOperation::Forget, async |connection| {
+            let deleted = self.ask("DEL", CacheOperation::Invalidate, async |connection| {
                 connection.run::<()>(&delete).await
             });
             if deleted.await.is_ok() {

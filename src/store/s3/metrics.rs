@@ -65,7 +65,7 @@ fn outcome(answer: &Result<Answer, NoAnswer>) -> S3Outcome {
     let status = match answer {
         Ok(answer) => answer.status(),
         Err(NoAnswer::Silent(_) | NoAnswer::Stalled(_)) => return S3Outcome::Timeout,
-        Err(NoAnswer::Broken(_)) => return S3Outcome::Broken,
+        Err(NoAnswer::Broken(_)) => return S3Outcome::ConnectionError,
     };
     match status {
         StatusCode::NOT_FOUND => S3Outcome::NotFound,

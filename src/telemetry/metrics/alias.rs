@@ -1,7 +1,6 @@
-//! The names that the registry of distribution has for the same, so that dashboards made for it go
-//! on to show something.
+//! The HTTP metrics under the names of the distribution registry, so that its dashboards work.
 //!
-//! They are made from our series when somebody asks; nothing is counted twice.
+//! The aliases are computed from the original series at each scrape: nothing is counted twice.
 
 use std::collections::BTreeMap;
 
@@ -9,40 +8,39 @@ use prometheus::proto::{Bucket, Counter, Histogram, LabelPair, Metric, MetricFam
 
 /// One metric of distribution.
 pub(super) struct Alias {
-    /// What it is called there.
     pub(super) name: &'static str,
-    /// The metric of ours that it is made from.
+    /// The original metric.
     pub(super) of: &'static str,
-    /// What is different.
+    /// The difference to the metric of distribution.
     pub(super) remark: &'static str,
 }
 
-/// All of them: distribution has these and no others of HTTP.
+/// All HTTP metrics of distribution.
 pub(super) const ALIASES: &[Alias] = &[
     Alias {
         name: "registry_http_requests_total",
         of: "longshore_http_requests_total",
-        remark: "`code` may be `other` or `none`, too.",
+        remark: "`code` can also be `other` or `none`.",
     },
     Alias {
         name: "registry_http_request_duration_seconds",
         of: "longshore_http_request_duration_seconds",
-        remark: "Buckets are ours.",
+        remark: "Other buckets.",
     },
     Alias {
         name: "registry_http_in_flight_requests",
         of: "longshore_http_requests_in_flight",
-        remark: "All requests together: no `handler`.",
+        remark: "The sum of all requests: no `handler`.",
     },
     Alias {
         name: "registry_http_request_size_bytes",
         of: "longshore_http_request_body_bytes",
-        remark: "Bodies alone, without heads and requests that have none. Buckets are ours.",
+        remark: "Only bodies: no headers, and no requests without a body. Other buckets.",
     },
     Alias {
         name: "registry_http_response_size_bytes",
         of: "longshore_http_response_body_bytes",
-        remark: "Buckets are ours.",
+        remark: "Other buckets.",
     },
 ];
 
@@ -61,18 +59,18 @@ pub(super) const HANDLERS: &[(&str, &[&str])] = &[
     ("extensions", &["extensions"]),
 ];
 
-/// Those among these metrics that distribution has, by its names.
+/// The aliases of these metrics.
 pub(super) fn families(ours: &[MetricFamily]) -> Vec<MetricFamily> {
     let alias = |alias: &Alias| {
         let family = ours.iter().find(|family| family.name() == alias.of)?;
         let series = merged(family.get_field_type(), family.get_metric());
-        // The exposition takes none that is empty.
+        // The encoder refuses an empty family.
         if series.is_empty() {
             return None;
         }
         let mut made = MetricFamily::default();
         made.set_name(alias.name.to_owned());
-        made.set_help(format!("The name that distribution has for {}.", alias.of));
+        made.set_help(format!("The name of {} in distribution.", alias.of));
         made.set_field_type(family.get_field_type());
         made.set_metric(series);
         Some(made)
@@ -80,14 +78,14 @@ pub(super) fn families(ours: &[MetricFamily]) -> Vec<MetricFamily> {
     ALIASES.iter().filter_map(alias).collect()
 }
 
-/// One series for each combination of labels in the words of distribution: some of its handlers
-/// answer what are several routes here.
+/// One series for each combination of translated labels: some handlers of distribution serve what
+/// are several operations here.
 fn merged(kind: MetricType, series: &[Metric]) -> Vec<Metric> {
     let mut by_labels: BTreeMap<Vec<(String, String)>, Metric> = BTreeMap::new();
     for one in series {
         let labels: Option<Vec<_>> = one.get_label().iter().map(translated).collect();
         let Some(mut labels) = labels else { continue };
-        // In the order in which every exposition has them.
+        // Sorted, as in every exposition.
         labels.sort_unstable();
         let sum = by_labels.entry(labels).or_default();
         match kind {
@@ -109,7 +107,7 @@ fn merged(kind: MetricType, series: &[Metric]) -> Vec<Metric> {
     by_labels.into_iter().map(labelled).collect()
 }
 
-/// A label in the words of distribution. Nothing where it does not count.
+/// A label as distribution spells it. `None` if distribution does not count the request.
 fn translated(label: &LabelPair) -> Option<(String, String)> {
     let (name, value) = (label.name(), label.value());
     let translated = match name {
@@ -131,7 +129,7 @@ fn pair((name, value): (String, String)) -> LabelPair {
     pair
 }
 
-/// Two histograms of one metric, which have the same buckets.
+/// The sum of two histograms with the same buckets.
 fn added(sum: &Histogram, one: &Histogram) -> Histogram {
     let before = |index: usize| sum.get_bucket().get(index).map_or(0, Bucket::cumulative_count);
     let buckets = one.get_bucket().iter().enumerate().map(|(index, bucket)| {
@@ -152,22 +150,22 @@ mod tests {
     use super::*;
     use crate::telemetry::metrics::{Label as _, Method, Route, TABLE};
 
-    /// A route that no handler had would be missing in every dashboard.
+    /// A route without a handler would be missing in every dashboard.
     #[test]
     fn every_route_that_is_served_has_one_handler() {
-        for route in Route::WORDS.iter().filter(|route| **route != Route::None.as_str()) {
+        for route in Route::SET.values.iter().filter(|route| **route != Route::None.as_str()) {
             let handlers = HANDLERS.iter().filter(|(_, routes)| routes.contains(route));
             assert_eq!(handlers.count(), 1, "{route}");
         }
         let mut routes = HANDLERS.iter().flat_map(|(_, routes)| routes.iter());
-        assert!(routes.all(|route| Route::WORDS.contains(route)));
+        assert!(routes.all(|route| Route::SET.values.contains(route)));
     }
 
     #[test]
-    fn every_alias_is_of_a_metric() {
+    fn every_alias_has_a_metric() {
         for alias in ALIASES {
             assert!(TABLE.iter().any(|row| row.name == alias.of), "{}", alias.of);
         }
-        assert!(Method::WORDS.contains(&"other"), "it is called unknown there");
+        assert!(Method::SET.values.contains(&"other"), "distribution calls it unknown");
     }
 }

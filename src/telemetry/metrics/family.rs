@@ -1,5 +1,5 @@
-//! Metrics with their labels: the series of a combination is looked up once, and from then on it is
-//! an element of an array.
+//! Metrics with labels: the series of a combination of labels is looked up once, and is an array
+//! element from then on.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -7,122 +7,98 @@ use std::marker::PhantomData;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use prometheus::core::Collector as _;
+use prometheus::core::Collector;
 use prometheus::proto::Metric;
 use prometheus::{
     CounterVec, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry,
 };
 
+use super::definition::Definition;
 use super::label::{self, Labels};
 use super::labels::Namespace;
-use super::table::Declared;
 
-/// Combinations up to which a counter shows all of them from the beginning, as zero: the rate of a
-/// series that appears with its first event misses that event.
-const SHOWN_FROM_THE_START_MAX: usize = 32;
+/// A counter with up to this many combinations of labels exposes all of them from the start, as
+/// zero: the rate of a series that appears with its first event misses that event.
+const INITIAL_SERIES_MAX: usize = 32;
 
-/// What is counted, and how.
-pub trait Kind {
-    /// All series of a metric.
-    type All;
+/// A type of metric of the crate `prometheus`, with all its series.
+pub trait MetricVec: Collector + Clone + Sized + 'static {
     /// One series.
-    type One;
-    /// How the exposition calls it.
-    const WORD: &'static str;
-    /// Whether zero is what it is before anything happened.
-    const BEGINS_AT_ZERO: bool;
+    type Series;
+    /// The type in the exposition.
+    const KIND: &'static str;
+    const STARTS_AT_ZERO: bool;
 
-    /// Makes and registers a metric.
-    fn register(declared: &Declared, registry: &Registry) -> prometheus::Result<Self::All>;
+    fn create(definition: &Definition, labels: &[&str]) -> prometheus::Result<Self>;
 
-    /// One series of it.
-    fn one(all: &Self::All, words: &[&str]) -> Self::One;
+    fn series(&self, values: &[&str]) -> Self::Series;
 }
 
-fn names(declared: &Declared) -> Vec<&'static str> {
-    declared.labels.iter().map(|set| set.name).collect()
-}
+macro_rules! metric_vec {
+    ($vec:ty => $series:ty, $kind:literal, $starts_at_zero:literal, $options:expr) => {
+        impl MetricVec for $vec {
+            type Series = $series;
+            const KIND: &'static str = $kind;
+            const STARTS_AT_ZERO: bool = $starts_at_zero;
 
-macro_rules! kind {
-    ($(#[$about:meta])* $type:ident: $all:ty => $one:ty, $word:literal, $zero:literal,
-     $opts:expr) => {
-        $(#[$about])*
-        #[derive(Clone, Copy, Debug)]
-        pub struct $type;
-
-        impl Kind for $type {
-            type All = $all;
-            type One = $one;
-            const WORD: &'static str = $word;
-            const BEGINS_AT_ZERO: bool = $zero;
-
-            fn register(declared: &Declared, registry: &Registry) -> prometheus::Result<$all> {
-                let options = $opts;
-                let all = <$all>::new(options(declared), &names(declared))?;
-                registry.register(Box::new(all.clone()))?;
-                Ok(all)
+            fn create(definition: &Definition, labels: &[&str]) -> prometheus::Result<Self> {
+                Self::new($options(definition), labels)
             }
 
-            fn one(all: &$all, words: &[&str]) -> $one {
-                all.with_label_values(words)
+            fn series(&self, values: &[&str]) -> $series {
+                self.with_label_values(values)
             }
         }
     };
 }
 
-fn opts(declared: &Declared) -> Opts {
-    Opts::new(declared.name, declared.help())
+fn opts(definition: &Definition) -> Opts {
+    Opts::new(definition.name, definition.help())
 }
 
-kind! {
-    /// Whole numbers that only grow.
-    Counts: IntCounterVec => prometheus::IntCounter, "counter", true, opts
-}
-kind! {
-    /// Seconds and the like that only grow.
-    Sums: CounterVec => prometheus::Counter, "counter", true, opts
-}
-kind! {
-    /// What is now.
-    Levels: IntGaugeVec => prometheus::IntGauge, "gauge", false, opts
-}
-kind! {
-    /// How what was measured is spread.
-    Spreads: HistogramVec => prometheus::Histogram, "histogram", false, |declared: &Declared| {
-        HistogramOpts::new(declared.name, declared.help()).buckets(declared.unit.buckets().to_vec())
-    }
+fn histogram_opts(definition: &Definition) -> HistogramOpts {
+    HistogramOpts::from(opts(definition)).buckets(definition.unit.buckets().to_vec())
 }
 
-/// A metric with all its series.
-pub struct Family<K: Kind, L> {
-    all: K::All,
-    cells: Box<[OnceLock<K::One>]>,
+metric_vec!(IntCounterVec => prometheus::IntCounter, "counter", true, opts);
+metric_vec!(CounterVec => prometheus::Counter, "counter", true, opts);
+metric_vec!(IntGaugeVec => prometheus::IntGauge, "gauge", false, opts);
+metric_vec!(HistogramVec => prometheus::Histogram, "histogram", false, histogram_opts);
+
+/// A metric with all its series, by labels that are closed enums.
+pub struct Family<V: MetricVec, L> {
+    vec: V,
+    series: Box<[OnceLock<V::Series>]>,
     labels: PhantomData<fn(L)>,
 }
 
-/// A metric that counts events.
-pub type Counter<L> = Family<Counts, L>;
-/// A metric that adds up seconds.
-pub type Sum<L> = Family<Sums, L>;
-/// A metric that goes up and down.
-pub type Gauge<L> = Family<Levels, L>;
-/// A metric that shows how durations or sizes are spread.
-pub type Histogram<L> = Family<Spreads, L>;
+/// Counts events.
+pub type Counter<L> = Family<IntCounterVec, L>;
+/// Adds up durations.
+pub type SecondsCounter<L> = Family<CounterVec, L>;
+/// A current value.
+pub type Gauge<L> = Family<IntGaugeVec, L>;
+/// The distribution of durations or sizes.
+pub type Histogram<L> = Family<HistogramVec, L>;
 
-impl<K: Kind, L> fmt::Debug for Family<K, L> {
+impl<V: MetricVec, L> fmt::Debug for Family<V, L> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Family").field("cells", &self.cells.len()).finish_non_exhaustive()
+        f.debug_struct("Family").field("series", &self.series.len()).finish_non_exhaustive()
     }
 }
 
-impl<K: Kind, L: Labels> Family<K, L> {
-    pub(super) fn new(declared: &Declared, registry: &Registry) -> Self {
-        // The table is constant, so this either never fails or in every test.
-        let all = K::register(declared, registry).expect("the table has good names");
+impl<V: MetricVec, L: Labels> Family<V, L> {
+    pub(super) const KIND: &'static str = V::KIND;
+
+    pub(super) fn new(definition: &Definition, registry: &Registry) -> Self {
+        let names: Vec<&str> = definition.labels.iter().map(|set| set.name).collect();
+        // The table is constant, so this fails in every test or never.
+        let vec = V::create(definition, &names).expect("the table has valid names");
+        registry.register(Box::new(vec.clone())).expect("the table has different names");
         let size = label::combinations(L::SETS);
-        let cells = std::iter::repeat_with(OnceLock::new).take(size).collect();
-        let family = Self { all, cells, labels: PhantomData };
-        if K::BEGINS_AT_ZERO && size <= SHOWN_FROM_THE_START_MAX {
+        let series = std::iter::repeat_with(OnceLock::new).take(size).collect();
+        let family = Self { vec, series, labels: PhantomData };
+        if V::STARTS_AT_ZERO && size <= INITIAL_SERIES_MAX {
             for index in 0..size {
                 family.at(index);
             }
@@ -130,73 +106,66 @@ impl<K: Kind, L: Labels> Family<K, L> {
         family
     }
 
-    fn at(&self, index: usize) -> &K::One {
-        self.cells[index].get_or_init(|| K::one(&self.all, &label::words(L::SETS, index)))
+    fn at(&self, index: usize) -> &V::Series {
+        self.series[index].get_or_init(|| self.vec.series(&label::values(L::SETS, index)))
     }
 
-    fn of(&self, labels: L) -> &K::One {
+    fn of(&self, labels: L) -> &V::Series {
         self.at(labels.index())
     }
 }
 
 impl<L: Labels> Counter<L> {
-    /// One more.
     pub fn inc(&self, labels: L) {
         self.of(labels).inc();
     }
 }
 
-impl<L: Labels> Sum<L> {
-    /// So much longer.
-    pub fn add(&self, labels: L, took: Duration) {
-        self.of(labels).inc_by(took.as_secs_f64());
+impl<L: Labels> SecondsCounter<L> {
+    pub fn add(&self, labels: L, duration: Duration) {
+        self.of(labels).inc_by(duration.as_secs_f64());
     }
 }
 
 impl<L: Labels> Gauge<L> {
-    /// It is this now.
     pub fn set(&self, labels: L, value: i64) {
         self.of(labels).set(value);
     }
 
-    /// It is so much more.
     pub fn add(&self, labels: L, by: i64) {
         self.of(labels).add(by);
     }
 
-    /// It is so much less.
     pub fn sub(&self, labels: L, by: i64) {
         self.of(labels).sub(by);
     }
 }
 
 impl Gauge<(Namespace,)> {
-    /// There are these now and no others. Setting them is the only way to such a series.
+    /// Replaces all series. This is the only way to create a series of a namespace.
     pub fn replace(&self, values: impl IntoIterator<Item = (Box<str>, i64)>) {
         let values: HashMap<Box<str>, i64> = values.into_iter().collect();
-        for family in self.all.collect() {
+        for family in self.vec.collect() {
             for label in family.get_metric().iter().flat_map(Metric::get_label) {
                 if !values.contains_key(label.value()) {
-                    // It was there a moment ago, and nobody else removes one.
-                    let _ = self.all.remove_label_values(&[label.value()]);
+                    // It fails only for a series that is gone, and nothing else removes one.
+                    let _ = self.vec.remove_label_values(&[label.value()]);
                 }
             }
         }
         for (name, value) in values {
-            self.all.with_label_values(&[name]).set(value);
+            self.vec.with_label_values(&[name]).set(value);
         }
     }
 }
 
 impl<L: Labels> Histogram<L> {
-    /// It took so long.
     pub fn observe(&self, labels: L, duration: Duration) {
         self.of(labels).observe(duration.as_secs_f64());
     }
 
-    /// It had so many bytes.
-    #[expect(clippy::cast_precision_loss, reason = "buckets do not need the last byte of a peta")]
-    pub fn had(&self, labels: L, bytes: u64) {
+    #[expect(clippy::cast_precision_loss, reason = "buckets need no exact petabytes")]
+    pub fn observe_bytes(&self, labels: L, bytes: u64) {
         self.of(labels).observe(bytes as f64);
     }
 }

@@ -1,41 +1,34 @@
-//! Labels as closed enums: a series can only be named by values that are written down here, and is
-//! found by its number, never by its text.
+//! Labels as closed enums: a series is identified by enum values, and found by their number.
 
 /// One label.
 pub trait Label: Copy + 'static {
-    /// The name of the label.
-    const NAME: &'static str;
-    /// Every value, in the order of the enum.
-    const WORDS: &'static [&'static str];
+    /// The label and its values, in the order of the enum.
+    const SET: LabelSet;
 
-    /// Its place in `WORDS`.
+    /// The position of this value in the set.
     fn index(self) -> usize;
 
-    /// Its text.
+    /// The value in the exposition.
     fn as_str(self) -> &'static str {
-        Self::WORDS[self.index()]
+        Self::SET.values[self.index()]
     }
 }
 
-/// A label and all the values that it can have.
-#[derive(Clone, Copy, Debug)]
+/// A label and all its values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LabelSet {
-    /// The name of the label.
     pub name: &'static str,
-    /// Every value.
-    pub words: &'static [&'static str],
+    pub(super) about: &'static str,
+    pub values: &'static [&'static str],
+    /// The meaning of each value, empty if the value says it.
+    pub(super) meanings: &'static [&'static str],
 }
 
-const fn set<A: Label>() -> LabelSet {
-    LabelSet { name: A::NAME, words: A::WORDS }
-}
-
-/// The labels of a metric together: nothing, or up to three of them in a tuple.
+/// The labels of one metric: a tuple of up to three.
 pub trait Labels: Copy {
-    /// Every label.
     const SETS: &'static [LabelSet];
 
-    /// The number of this combination among all of them.
+    /// The number of this combination among all combinations.
     fn index(self) -> usize;
 }
 
@@ -48,7 +41,7 @@ impl Labels for () {
 }
 
 impl<A: Label> Labels for (A,) {
-    const SETS: &'static [LabelSet] = &[set::<A>()];
+    const SETS: &'static [LabelSet] = &[A::SET];
 
     fn index(self) -> usize {
         self.0.index()
@@ -56,52 +49,57 @@ impl<A: Label> Labels for (A,) {
 }
 
 impl<A: Label, B: Label> Labels for (A, B) {
-    const SETS: &'static [LabelSet] = &[set::<A>(), set::<B>()];
+    const SETS: &'static [LabelSet] = &[A::SET, B::SET];
 
     fn index(self) -> usize {
-        self.0.index() * B::WORDS.len() + self.1.index()
+        self.0.index() * B::SET.values.len() + self.1.index()
     }
 }
 
 impl<A: Label, B: Label, C: Label> Labels for (A, B, C) {
-    const SETS: &'static [LabelSet] = &[set::<A>(), set::<B>(), set::<C>()];
+    const SETS: &'static [LabelSet] = &[A::SET, B::SET, C::SET];
 
     fn index(self) -> usize {
-        (self.0, self.1).index() * C::WORDS.len() + self.2.index()
+        (self.0, self.1).index() * C::SET.values.len() + self.2.index()
     }
 }
 
-/// How many combinations there are.
+/// The number of combinations.
 pub(super) fn combinations(sets: &[LabelSet]) -> usize {
-    sets.iter().map(|set| set.words.len()).product()
+    sets.iter().map(|set| set.values.len()).product()
 }
 
-/// The texts of the combination with this number.
-pub(super) fn words(sets: &[LabelSet], index: usize) -> Vec<&'static str> {
+/// The values of the combination with this number.
+pub(super) fn values(sets: &[LabelSet], index: usize) -> Vec<&'static str> {
     let mut rest = index;
-    let mut words: Vec<&'static str> = Vec::with_capacity(sets.len());
+    let mut values: Vec<&'static str> = Vec::with_capacity(sets.len());
     for set in sets.iter().rev() {
-        words.push(set.words[rest % set.words.len()]);
-        rest /= set.words.len();
+        values.push(set.values[rest % set.values.len()]);
+        rest /= set.values.len();
     }
-    words.reverse();
-    words
+    values.reverse();
+    values
 }
 
-/// Declares a label: an enum, and the text of each of its values.
+/// Declares a label: an enum with the text of each value. The comments are documentation of the
+/// metrics.
 macro_rules! label {
-    ($(#[$about:meta])* $vis:vis $type:ident as $name:literal {
-        $($(#[$meaning:meta])* $value:ident => $word:literal,)+
+    ($(#[doc = $about:literal])+ $vis:vis $type:ident as $name:literal {
+        $($(#[doc = $meaning:literal])* $value:ident => $text:literal,)+
     }) => {
-        $(#[$about])*
+        $(#[doc = $about])+
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         $vis enum $type {
-            $($(#[$meaning])* $value,)+
+            $($(#[doc = $meaning])* $value,)+
         }
 
-        impl $crate::telemetry::metrics::Label for $type {
-            const NAME: &'static str = $name;
-            const WORDS: &'static [&'static str] = &[$($word),+];
+        impl Label for $type {
+            const SET: LabelSet = LabelSet {
+                name: $name,
+                about: concat!($($about),+),
+                values: &[$($text),+],
+                meanings: &[$(concat!($($meaning),*)),+],
+            };
 
             fn index(self) -> usize {
                 self as usize
@@ -119,9 +117,7 @@ mod tests {
     label! {
         /// Two values.
         Two as "two" {
-            /// The first.
             A => "a",
-            /// The second.
             B => "b",
         }
     }
@@ -129,30 +125,27 @@ mod tests {
     label! {
         /// Three values.
         Three as "three" {
-            /// The first.
             X => "x",
-            /// The second.
             Y => "y",
-            /// The third.
             Z => "z",
         }
     }
 
     #[test]
-    fn every_combination_has_a_number_of_its_own() {
+    fn every_combination_has_a_different_number() {
         type All = (Two, Three, Two);
         let mut seen = Vec::new();
         for a in [Two::A, Two::B] {
             for b in [Three::X, Three::Y, Three::Z] {
                 for c in [Two::A, Two::B] {
                     let index = (a, b, c).index();
-                    assert_eq!(words(All::SETS, index), [a.as_str(), b.as_str(), c.as_str()]);
+                    assert_eq!(values(All::SETS, index), [a.as_str(), b.as_str(), c.as_str()]);
                     seen.push(index);
                 }
             }
         }
         let all: Vec<usize> = (0..combinations(All::SETS)).collect();
         assert_eq!(seen, all);
-        assert_eq!((combinations(<()>::SETS), words(<()>::SETS, 0)), (1, vec![]));
+        assert_eq!((combinations(<()>::SETS), values(<()>::SETS, 0)), (1, vec![]));
     }
 }

@@ -1,6 +1,8 @@
-//! Every label of every metric, with all values that it can have. No value comes from a request.
+//! Every label of every metric, with all its values. No value comes from a request.
+//!
+//! The comments become the section "Label values" of `docs/metrics.md`.
 
-use super::label::label;
+use super::label::{Label, LabelSet, label};
 
 label! {
     /// Which question a request asks, by its identifier in the distribution-spec ("Endpoints"), or
@@ -42,199 +44,161 @@ label! {
 }
 
 label! {
-    /// The method of a request.
+    /// The method of the request.
     pub Method as "method" {
-        /// GET.
         Get => "GET",
-        /// HEAD.
         Head => "HEAD",
-        /// POST.
         Post => "POST",
-        /// PUT.
         Put => "PUT",
-        /// PATCH.
         Patch => "PATCH",
-        /// DELETE.
         Delete => "DELETE",
-        /// Any other, whatever it is called.
+        /// Any other method.
         Other => "other",
     }
 }
 
 label! {
-    /// The status of an answer.
+    /// The status of the response.
     pub Status as "code" {
-        /// 200.
         Ok => "200",
-        /// 201.
         Created => "201",
-        /// 202.
         Accepted => "202",
-        /// 204.
         NoContent => "204",
-        /// 206.
         PartialContent => "206",
-        /// 304.
         NotModified => "304",
-        /// 307.
         TemporaryRedirect => "307",
-        /// 400.
         BadRequest => "400",
-        /// 401.
         Unauthorized => "401",
-        /// 403.
         Forbidden => "403",
-        /// 404.
         NotFound => "404",
-        /// 405.
         MethodNotAllowed => "405",
-        /// 412.
         PreconditionFailed => "412",
-        /// 413.
         PayloadTooLarge => "413",
-        /// 416.
         RangeNotSatisfiable => "416",
-        /// 429.
         TooManyRequests => "429",
-        /// 500.
         InternalServerError => "500",
-        /// 503.
         ServiceUnavailable => "503",
-        /// Any other.
+        /// Any other status.
         Other => "other",
-        /// The client went away before there was an answer.
+        /// The client disconnected before there was a response.
         None => "none",
     }
 }
 
 label! {
-    /// How the bytes of a blob reach the client.
+    /// How the client receives the blob.
     pub ServeMode as "mode" {
-        /// It fetches them from the store, by a presigned URL.
+        /// From the store, through a presigned URL.
         Redirect => "redirect",
-        /// Through this process, whole.
+        /// Through this process, the whole blob.
         Proxy => "proxy",
-        /// Through this process, a range of them.
+        /// Through this process, a range of the blob.
         Range => "range",
     }
 }
 
 label! {
-    /// Why they reach it so.
+    /// Why the client receives the blob in this way.
     pub ServeReason as "reason" {
-        /// `blobs.delivery` says so.
+        /// `blobs.delivery` decides.
         Configured => "configured",
-        /// The client is in a network that can reach the store, or in none of them
-        /// (`blobs.redirect_networks`).
+        /// `blobs.redirect_networks` decides, from the address of the client.
         Network => "network",
-        /// They are kept in the entry of the blob: there is nothing to redirect to.
+        /// The blob is stored in its record: there is no object to redirect to.
         Inline => "inline",
-        /// The store has no URLs for clients.
-        NoUrl => "no_url",
+        /// The store has no presigned URLs.
+        NoPresignedUrls => "no_presigned_urls",
     }
 }
 
 label! {
     /// How an upload ended.
     pub Commit as "result" {
-        /// Its bytes are the ones of the blob now.
+        /// The registry stored a new blob.
         Created => "created",
-        /// The registry had the content already.
+        /// The blob existed already.
         Exists => "exists",
-        /// The blob was taken from another repository.
+        /// The blob was mounted from another repository.
         Mounted => "mounted",
-        /// The bytes have another digest than the client said.
+        /// The content has another digest than the client declared: refused.
         DigestMismatch => "digest_mismatch",
-        /// The client gave it up.
+        /// The client cancelled the upload.
         Aborted => "aborted",
     }
 }
 
 label! {
-    /// A request to S3, by the name that S3 has for it.
+    /// The S3 operation.
     pub S3Operation as "op" {
-        /// `GetObject`.
         Get => "get_object",
-        /// `HeadObject`.
         Head => "head_object",
-        /// `PutObject`.
         Put => "put_object",
-        /// `DeleteObject`.
         Delete => "delete_object",
         /// `ListObjectsV2`.
         List => "list_objects",
-        /// `CreateMultipartUpload`.
         CreateMultipart => "create_multipart",
-        /// `UploadPart`.
         UploadPart => "upload_part",
-        /// `CompleteMultipartUpload`.
         CompleteMultipart => "complete_multipart",
-        /// `AbortMultipartUpload`.
         AbortMultipart => "abort_multipart",
-        /// `ListParts`.
         ListParts => "list_parts",
     }
 }
 
 label! {
-    /// What came of a request to S3, a try of its own if it was repeated.
+    /// The outcome of one attempt.
     pub S3Outcome as "outcome" {
-        /// It succeeded.
         Ok => "2xx",
-        /// 404.
         NotFound => "404",
-        /// 409: a conflict with another write.
+        /// A conflict with another write.
         Conflict => "409",
-        /// 412: the condition of a write does not hold.
+        /// The condition of a conditional write does not hold.
         ConditionFailed => "412",
-        /// 429 or 503: the store wants fewer requests.
+        /// 429 or 503: the store asks for fewer requests.
         SlowDown => "slowdown",
-        /// Another refusal.
+        /// Any other 4xx.
         Refused => "4xx",
-        /// The store failed.
+        /// Any other 5xx.
         Failed => "5xx",
-        /// It did not answer in time, or took nothing for too long.
+        /// No response in time, or a transfer that stalled.
         Timeout => "timeout",
-        /// The connection broke, or there was none.
-        Broken => "broken",
+        /// The connection failed or could not be opened.
+        ConnectionError => "connection_error",
     }
 }
 
 label! {
-    /// A conditional write.
+    /// The kind of conditional write.
     pub ConditionalWrite as "op" {
-        /// Of an entry that must not exist.
+        /// The object must not exist (`If-None-Match`).
         Create => "create",
-        /// Of an entry that must be as it was read.
+        /// The object must be unchanged since it was read (`If-Match`).
         Replace => "replace",
     }
 }
 
 label! {
-    /// Where the key came from that signed a URL.
+    /// The source of the signing key.
     pub PresignKey as "result" {
-        /// It was at hand.
+        /// The key in memory.
         Cached => "cached",
-        /// The SDK derived it: once a minute in each process, and when the day or the credentials
-        /// change. If it is always so, its URLs are not understood.
+        /// Derived anew, after the day or the credentials changed.
         Derived => "derived",
     }
 }
 
 label! {
-    /// What is looked up in a cache.
+    /// What is looked up.
     pub Cached as "cache" {
-        /// What a tag points at.
+        /// The digest that a tag points at.
         Tag => "tag",
-        /// A manifest.
         Manifest => "manifest",
-        /// Where a blob is, and the blob itself if it is small.
+        /// The location of a blob, and the content of a small one.
         Blob => "blob",
         /// A page of a list.
         List => "list",
-        /// Whether a token is good.
+        /// A verified token.
         Token => "token",
-        /// Whether a password is right.
+        /// A verified or rejected password.
         Password => "password",
     }
 }
@@ -242,102 +206,99 @@ label! {
 label! {
     /// Where it is looked up.
     pub CacheLayer as "layer" {
-        /// In the memory of this process.
+        /// The memory of this process.
         Local => "local",
-        /// In Redis.
+        /// Redis.
         Redis => "redis",
     }
 }
 
 label! {
-    /// What was found.
+    /// The outcome of the lookup.
     pub CacheResult as "result" {
-        /// The value.
         Hit => "hit",
-        /// Nothing: it is looked up further on.
+        /// Not cached: the next layer or the store is asked.
         Miss => "miss",
-        /// Nothing yet, but another request is just looking it up.
+        /// Another request was already loading the value; this one waited for it (single flight).
         Joined => "joined",
-        /// The cache failed or took too long.
+        /// The cache failed or timed out.
         Error => "error",
-        /// It was not asked, because it had just failed several times.
+        /// Redis was not asked, because its circuit breaker is open.
         Skipped => "skipped",
     }
 }
 
 label! {
-    /// A request to Redis.
+    /// The request to Redis.
     pub CacheOperation as "op" {
-        /// A value is read.
+        /// Read a value.
         Get => "get",
-        /// The right to fill a value is taken.
-        Claim => "claim",
-        /// A value is filled.
+        /// After a miss, take the token that allows this process to fill the value.
+        FillToken => "fill_token",
+        /// Write a value that was loaded from the store.
         Fill => "fill",
-        /// A value is forgotten after a write.
-        Forget => "forget",
-        /// Whether Redis is back, while the breaker is open.
+        /// Remove a value after a write to the store.
+        Invalidate => "invalidate",
+        /// Test whether Redis is back, while the circuit breaker is open.
         Probe => "probe",
     }
 }
 
 label! {
-    /// What a caller showed.
+    /// The kind of credentials.
     pub AuthMethod as "method" {
-        /// Nothing.
+        /// No credentials.
         None => "none",
-        /// A password.
+        /// User name and password.
         Basic => "basic",
         /// A token.
         Bearer => "bearer",
-        /// Something that is not known here.
+        /// Any other scheme.
         Other => "other",
     }
 }
 
 label! {
-    /// What it came to. With a password or a token, `challenged` means that it was wrong, too old,
-    /// or not enough; with `none` it is the first request of every client that logs in.
+    /// The decision. `challenged` without credentials is the first request of every client that
+    /// logs in; with a password or a token it means wrong, expired or not sufficient.
     pub AuthResult as "result" {
-        /// The request went on.
         Allowed => "allowed",
-        /// 401: it has to show something, or something else.
+        /// 401: credentials are missing, wrong or not sufficient.
         Challenged => "challenged",
-        /// 403: it is known, and may not do this.
+        /// 403: the caller is known and not allowed.
         Forbidden => "forbidden",
-        /// 429: too many passwords are being checked for its sender.
-        Busy => "busy",
+        /// 429: too many logins of this client are waiting.
+        TooManyAttempts => "too_many_attempts",
     }
 }
 
 label! {
-    /// Why it came to that. Clients are told less: that a token is not good, not why.
+    /// The reason for the decision. Clients only learn that a token is invalid, not why.
     pub AuthReason as "reason" {
-        /// It was allowed.
+        /// Allowed.
         None => "none",
-        /// It showed nothing, and what it wants is not for everybody.
+        /// No credentials, and anonymous callers are not allowed to do this.
         NoCredentials => "no_credentials",
-        /// What it showed cannot be read: another scheme, two headers, too long.
-        Unreadable => "unreadable",
-        /// It showed a password where there are none, or a token where none are taken.
-        NotTaken => "not_taken",
-        /// The password is wrong, or there is no such user.
+        /// The `Authorization` header is malformed, repeated, too long or of another scheme.
+        Malformed => "malformed",
+        /// A password without a password file, or a token without a token server.
+        NotConfigured => "not_configured",
+        /// The password is wrong, or the user does not exist.
         WrongPassword => "wrong_password",
-        /// Too many passwords are being checked for its sender.
-        TooManyLogins => "too_many_logins",
-        /// It is no token that can be read: not three parts, another algorithm, no expiry.
-        TokenInvalid => "token_invalid",
-        /// No key of the token server signed the token.
+        /// Too many logins of this client are waiting.
+        TooManyAttempts => "too_many_attempts",
+        /// Not a token of three parts, another algorithm, or no expiry.
+        TokenMalformed => "token_malformed",
+        /// No key of the token server verifies the signature.
         TokenSignature => "token_signature",
-        /// Another issuer made the token.
+        /// Another issuer.
         TokenIssuer => "token_issuer",
-        /// The token is for another service.
+        /// Another audience.
         TokenAudience => "token_audience",
-        /// The token has expired.
         TokenExpired => "token_expired",
-        /// The token is not valid yet: clocks differ.
-        TokenNotYet => "token_not_yet",
-        /// The token is good and does not allow this.
+        /// Not valid yet: the clocks differ.
+        TokenNotYetValid => "token_not_yet_valid",
+        /// The token is valid and does not grant this.
         TokenScope => "token_scope",
         /// No rule allows this.
         NoRule => "no_rule",
@@ -345,36 +306,34 @@ label! {
 }
 
 label! {
-    /// A file that is read again when it changes.
+    /// The file that is reloaded when it changes.
     pub ReloadedFileKind as "file" {
-        /// Users and their passwords.
+        /// Users and password hashes.
         Users => "users",
         /// The keys that verify tokens.
         TokenKeys => "token_keys",
-        /// The certificate and its key.
+        /// The TLS certificate and its key.
         Certificate => "certificate",
     }
 }
 
 label! {
-    /// How a survey of the bucket ended.
-    pub Survey as "result" {
-        /// It has seen everything.
+    /// How a usage scan ended.
+    pub UsageScan as "result" {
+        /// Complete.
         Done => "done",
-        /// It could not, and what it found before stays.
+        /// Incomplete: the numbers of the last complete scan stay.
         Failed => "failed",
     }
 }
 
-/// The first component of the names of repositories: the only label whose values are not written
-/// down here. Its metrics are set as a whole, with [`Gauge::replace`](super::Gauge::replace), and
-/// whoever does so keeps their number bounded.
+/// The first component of a repository name: the only label with open values. Its metrics are set
+/// as a whole with [`Gauge::replace`](super::Gauge::replace), and the caller bounds their number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Namespace {}
 
-impl super::Label for Namespace {
-    const NAME: &'static str = "namespace";
-    const WORDS: &'static [&'static str] = &[];
+impl Label for Namespace {
+    const SET: LabelSet = LabelSet { name: "namespace", about: "", values: &[], meanings: &[] };
 
     fn index(self) -> usize {
         match self {}
@@ -385,9 +344,13 @@ impl super::Label for Namespace {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Version;
 
-impl super::Label for Version {
-    const NAME: &'static str = "version";
-    const WORDS: &'static [&'static str] = &[env!("CARGO_PKG_VERSION")];
+impl Label for Version {
+    const SET: LabelSet = LabelSet {
+        name: "version",
+        about: "",
+        values: &[env!("CARGO_PKG_VERSION")],
+        meanings: &[""],
+    };
 
     fn index(self) -> usize {
         0

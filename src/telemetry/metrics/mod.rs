@@ -1,13 +1,11 @@
-//! What the process counts, for Prometheus.
+//! The metrics of the process, for Prometheus.
 //!
-//! [`TABLE`] declares every metric once; [`Metrics`] has a field for each of them. A label is a
-//! closed enum, so the number of series is bounded whatever clients send, and counting is an
-//! addition in an array: no text is looked up while a request is answered.
-//!
-//! The rooms below are handed [`Metrics`] by `wiring` and know its fields. Only this room knows the
-//! crate that writes the exposition.
+//! [`TABLE`] declares every metric once; [`Metrics`] has a field for each. A label is a closed
+//! enum, so clients cannot add series, and counting is an addition in an array: no request looks up
+//! a series by its text. Only this module uses the crate `prometheus`.
 
 mod alias;
+mod definition;
 mod family;
 mod label;
 mod labels;
@@ -21,20 +19,28 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use prometheus::proto::MetricFamily;
 use prometheus::{Encoder as _, Registry, TextEncoder};
 
-pub use self::family::{Counter, Family, Gauge, Histogram, Sum};
+pub use self::definition::{Definition, Unit};
+pub use self::family::{Counter, Family, Gauge, Histogram, SecondsCounter};
 pub use self::label::{Label, LabelSet, Labels};
 pub use self::labels::{
     AuthMethod, AuthReason, AuthResult, CacheLayer, CacheOperation, CacheResult, Cached, Commit,
     ConditionalWrite, Method, Namespace, PresignKey, ReloadedFileKind, Route, S3Operation,
-    S3Outcome, ServeMode, ServeReason, Status, Survey, Version,
+    S3Outcome, ServeMode, ServeReason, Status, UsageScan, Version,
 };
 pub use self::reference::reference_markdown;
-pub use self::table::{Declared, Handles, TABLE, Unit};
+pub use self::table::{Handles, TABLE};
 
 /// The media type of the exposition.
 pub const MEDIA_TYPE: &str = prometheus::TEXT_FORMAT;
 
-/// The metrics of one registry. A clone counts into the same ones.
+/// The outcome of loading a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Loaded {
+    Valid,
+    Invalid,
+}
+
+/// The metrics of one registry. Clones share the series.
 #[derive(Clone, Debug)]
 pub struct Metrics(Arc<Inner>);
 
@@ -51,8 +57,8 @@ impl Default for Metrics {
         #[cfg(target_os = "linux")]
         {
             let process = prometheus::process_collector::ProcessCollector::for_self();
-            // What the kernel says of this process: memory, processor time, descriptors.
-            registry.register(Box::new(process)).expect("its names are not ours");
+            // Memory, CPU time and file descriptors of this process.
+            registry.register(Box::new(process)).expect("its names differ from ours");
         }
         handles.build_info.set((Version,), 1);
         handles.http_in_flight.set((), 0);
@@ -71,45 +77,48 @@ impl Deref for Metrics {
 }
 
 impl Metrics {
-    /// All of them as Prometheus reads them.
+    /// All metrics in the text format of Prometheus.
     pub fn exposition(&self) -> String {
         text(&self.0.registry.gather())
     }
 
-    /// The same, and after it once more what distribution counts, too, by its names.
+    /// The same, followed by the aliases for distribution.
     pub fn exposition_with_aliases(&self) -> String {
         let mut families = self.0.registry.gather();
         families.extend(alias::families(&families));
         text(&families)
     }
 
-    /// A survey of the bucket has ended.
-    pub fn surveyed(&self, survey: Survey) {
-        self.inventory_runs.inc((survey,));
-        if survey == Survey::Done {
-            self.inventory_success.set((), now());
+    /// Counts a usage scan that has ended.
+    pub fn usage_scanned(&self, scan: UsageScan) {
+        self.usage_scans.inc((scan,));
+        if scan == UsageScan::Done {
+            self.usage_scan_success.set((), now());
         }
     }
 
-    /// A watched file was read, well or not.
-    pub fn read_file(&self, file: ReloadedFileKind, good: bool) {
-        self.config_good.set((file,), i64::from(good));
-        if good {
-            self.config_reloaded.set((file,), now());
+    /// Records an attempt to load a file.
+    pub fn file_loaded(&self, file: ReloadedFileKind, loaded: Loaded) {
+        match loaded {
+            Loaded::Valid => {
+                self.config_good.set((file,), 1);
+                self.config_reloaded.set((file,), now());
+            }
+            Loaded::Invalid => self.config_good.set((file,), 0),
         }
     }
 }
 
 fn text(families: &[MetricFamily]) -> String {
     let mut text = Vec::new();
-    // It writes into memory, and fails only for a family without a name.
+    // Writing to memory fails only for a family without a name.
     if let Err(error) = TextEncoder::new().encode(families, &mut text) {
-        tracing::error!(%error, "the metrics could not be written");
+        tracing::error!(%error, "cannot encode the metrics");
     }
     String::from_utf8(text).unwrap_or_default()
 }
 
-#[expect(clippy::disallowed_methods, reason = "what is told is when this process did something")]
+#[expect(clippy::disallowed_methods, reason = "a metric shows the time of this machine")]
 fn now() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_secs()).unwrap_or(i64::MAX)

@@ -1,29 +1,30 @@
-//! The table as a page of the documentation.
+//! Generates `docs/metrics.md` from the table.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 
-use super::alias::{ALIASES, HANDLERS};
+use super::alias::{ALIASES, Alias, HANDLERS};
+use super::label::LabelSet;
 use super::table::TABLE;
 
 const HEAD: &str = "\
 # Metrics
 
-<!-- Made by `longshore metrics-reference > docs/metrics.md`; a test compares. -->
+<!-- Generated: `longshore metrics-reference > docs/metrics.md`. A test compares this page. -->
 
-With `admin.listen` set, `GET /metrics` on that address has what follows, in the text format of \
+With `admin.listen` set, `GET /metrics` on that address serves these metrics in the text format of \
 Prometheus.
-Besides these there is what the kernel says of the process (`process_resident_memory_bytes`, \
-`process_open_fds`, `process_cpu_seconds_total` and their kin).
+It also serves the metrics of the process (`process_resident_memory_bytes`, `process_open_fds`, \
+`process_cpu_seconds_total` and so on).
 
-Every label has a closed set of values: no repository, tag, digest, user or address is ever one, \
-so the number of series does not depend on what clients send.
-There is one exception, for those who ask for it with `metrics.inventory`: `namespace` is the \
-first component of the names of repositories, for the 20 with the most bytes; the others are \
-added up as `_rest`.
-`route` is the identifier of the endpoint in the distribution-spec, as in the log.
-The numbers are of one process; add them up over all of them.
-What the survey of the bucket finds is of the bucket: take the maximum over the processes that \
-have one ([operations.md](operations.md#the-inventory)).
+Every label has a closed set of values ([below](#label-values)): never a repository, tag, digest, \
+user or address, so clients cannot increase the number of series.
+The one exception is `namespace`, which needs `metrics.inventory`: it is the first component of a \
+repository name. The 20 namespaces with the most bytes have a series each; `_rest` is the sum of \
+the others.
+`route` is the operation, as in the log.
+Each replica counts for itself: sum over all replicas.
+The numbers of the usage scan describe the bucket: take the maximum over the replicas that scan \
+([operations.md](operations.md#the-inventory)).
 
 The alerts are in [deploy/prometheus/alerts.yml](../deploy/prometheus/alerts.yml), each with what \
 to do about it.
@@ -33,69 +34,91 @@ to do about it.
 const ALIASES_HEAD: &str = "
 ## Names of distribution
 
-With `metrics.aliases = true` the metrics of HTTP are there a second time, by the names that the \
-registry of distribution 2.8 and 3 has for them, so that its dashboards and alerts go on to work.
-They are made from the ones above when they are asked for.
-Methods are in lower case (`get`; `unknown` for `other`), `route` is `handler`, and what is not \
-served (`none`) is left out, as it is there.
-Its metrics of storage, proxy and notifications have no names here.
+With `metrics.aliases = true`, `/metrics` has the HTTP metrics a second time, under the names of \
+the registry of distribution 2.8 and 3, so that its dashboards and alerts work.
+The aliases are computed from the metrics above at each scrape.
+Methods are in lower case (`get`; `unknown` for `other`), `route` is `handler`, and requests for \
+unknown paths (`none`) are left out, as in distribution.
+Its metrics of storage, proxy and notifications have no aliases.
 
-| metric | made from | difference |
+| metric | computed from | difference |
 |---|---|---|
 ";
 
 const ABSENT: &str = "
-## What is not there
+## Metrics that do not exist
 
-What others count, and what would be a name without a meaning here:
+Other registries have these; Longshore has nothing to count:
 
-| looked for | why there is none |
+| metric | reason |
 |---|---|
-| `*_gc_*` | There is no collector yet: nothing is marked or deleted in the background. |
-| `*_scrub_*` | Content is hashed when it is received, and manifests when they are read; nothing \
-goes over what is stored. |
-| `*_proxy_*` | It is no proxy: there is no other registry that it asks. |
-| `*_events_*`, `*_notifications_*` | It sends no notifications. |
-| `*_token_issued_total` | Tokens come from an external server; what becomes of them here is \
-`longshore_auth_total`. |
-| sizes of a repository, pulls of an image | Their number has no bound. The log has a line for \
-each request, with the name of the repository. |
-| connections of a database | There is no database: what `longshore_s3_*` and `longshore_cache_*` \
-count is all that is asked. |
+| `*_gc_*` | There is no garbage collector yet. |
+| `*_scrub_*` | The registry hashes blobs when it receives them and manifests when it reads them. \
+Nothing verifies stored blobs again. |
+| `*_proxy_*` | There is no pull-through cache. |
+| `*_events_*`, `*_notifications_*` | There are no notifications. |
+| `*_token_issued_total` | An external server issues tokens. `longshore_auth_total` counts the \
+decisions of this registry. |
+| size of a repository, pulls of an image | The number of series would be unbounded. The access \
+log has the repository of each request. |
+| database connections | There is no database. `longshore_s3_*` and `longshore_cache_*` count \
+every request to a backend. |
 ";
+
+fn line(out: &mut String, line: fmt::Arguments<'_>) {
+    writeln!(out, "{line}").expect("a string accepts every write");
+}
+
+fn code(texts: &[&str]) -> String {
+    texts.iter().map(|text| format!("`{text}`")).collect::<Vec<_>>().join(", ")
+}
+
+/// Every label with closed values, once, with the meaning of each value.
+fn label_values(out: &mut String) {
+    let mut sets: Vec<LabelSet> = Vec::new();
+    for set in TABLE.iter().flat_map(|row| row.labels).filter(|set| !set.about.is_empty()) {
+        if !sets.contains(set) {
+            sets.push(*set);
+        }
+    }
+    out.push_str("\n## Label values\n");
+    for set in sets {
+        let rows = TABLE.iter().filter(|row| row.labels.contains(&set));
+        let metrics: Vec<&str> = rows.map(|row| row.name).collect();
+        line(out, format_args!("\n`{}` of {}:{}\n", set.name, code(&metrics), set.about));
+        let values = set.values.iter().zip(set.meanings);
+        if set.meanings.iter().all(|meaning| meaning.is_empty()) {
+            line(out, format_args!("{}.", code(set.values)));
+            continue;
+        }
+        out.push_str("| value | meaning |\n|---|---|\n");
+        for (value, meaning) in values {
+            line(out, format_args!("| `{value}` | {} |", meaning.trim()));
+        }
+    }
+}
 
 /// `docs/metrics.md`.
 pub fn reference_markdown() -> String {
     let mut out = HEAD.to_owned();
-    out.push_str("| metric | kind, unit | labels | what it tells | alerts |\n");
+    out.push_str("| metric | type, unit | labels | meaning | alerts |\n");
     out.push_str("|---|---|---|---|---|\n");
     for row in TABLE {
-        let labels: Vec<String> = row.labels.iter().map(|set| format!("`{}`", set.name)).collect();
-        let alerts: Vec<String> = row.alerts.iter().map(|alert| format!("`{alert}`")).collect();
-        let (labels, alerts) = (labels.join(", "), alerts.join(", "));
+        let labels: Vec<&str> = row.labels.iter().map(|set| set.name).collect();
+        let (labels, alerts) = (code(&labels), code(row.alerts));
         let (name, kind, unit, help) = (row.name, row.kind, row.unit.as_str(), row.help());
-        writeln!(out, "| `{name}` | {kind}, {unit} | {labels} | {help} | {alerts} |")
-            .expect("a string takes all");
+        let text = format_args!("| `{name}` | {kind}, {unit} | {labels} | {help} | {alerts} |");
+        line(&mut out, text);
     }
-    out.push_str("\n## Values of labels\n\n");
-    out.push_str("| metric | label | values |\n|---|---|---|\n");
-    for row in TABLE {
-        for set in row.labels.iter().filter(|set| !["version", "namespace"].contains(&set.name)) {
-            let words: Vec<String> = set.words.iter().map(|word| format!("`{word}`")).collect();
-            writeln!(out, "| `{}` | `{}` | {} |", row.name, set.name, words.join(", "))
-                .expect("a string takes all");
-        }
-    }
+    label_values(&mut out);
     out.push_str(ABSENT);
     out.push_str(ALIASES_HEAD);
-    for alias in ALIASES {
-        writeln!(out, "| `{}` | `{}` | {} |", alias.name, alias.of, alias.remark)
-            .expect("a string takes all");
+    for Alias { name, of, remark } in ALIASES {
+        line(&mut out, format_args!("| `{name}` | `{of}` | {remark} |"));
     }
     out.push_str("\n| `handler` | `route` |\n|---|---|\n");
     for (handler, routes) in HANDLERS {
-        let routes: Vec<String> = routes.iter().map(|route| format!("`{route}`")).collect();
-        writeln!(out, "| `{handler}` | {} |", routes.join(", ")).expect("a string takes all");
+        line(&mut out, format_args!("| `{handler}` | {} |", code(routes)));
     }
     out
 }

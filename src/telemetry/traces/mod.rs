@@ -1,21 +1,22 @@
 //! Traces, sent to an OpenTelemetry collector.
 //!
-//! The other rooms only open spans of the crate `tracing`, with `traces` as their target, and know
-//! nothing of OpenTelemetry. Nobody listens to that target unless the standard `OTEL_` variables
-//! ask for it, and then opening a span is one look at a number. docs/traces.md describes the spans.
+//! The other modules only open spans of the crate `tracing` with the target `traces`; they do not
+//! know OpenTelemetry. The standard `OTEL_` variables enable that target. While it is disabled,
+//! opening a span compares one number. docs/traces.md describes the spans.
 //!
-//! A collector that is away, slow or silent costs a request nothing: ended spans wait in a bounded
-//! queue, a thread of its own sends them, and what does not fit is dropped and counted.
+//! A collector that is down or slow does not delay requests: ended spans wait in a bounded queue, a
+//! separate thread sends them, and spans that do not fit are dropped and counted.
 
-mod bounded;
 mod exporter;
-mod http;
+mod http_client;
+mod queue_limit;
+mod tls;
 mod variables;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use ::http::HeaderMap;
+use http::HeaderMap;
 use opentelemetry::trace::{TraceContextExt as _, TracerProvider as _};
 use opentelemetry::{Context, KeyValue, global};
 use opentelemetry_http::HeaderExtractor;
@@ -30,53 +31,50 @@ use tracing_subscriber::Layer;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::registry::LookupSpan;
 
-use bounded::{Account, Bounded, Counted};
-use variables::{Asked, Sampling};
+use queue_limit::{BoundedProcessor, CountingExporter, SpanCounts};
+use variables::{Sampling, TraceSettings};
 
-/// What spans are opened under, in all rooms. A macro wants it written out at each of them.
+/// The target of all spans. Each span macro needs it as a literal.
 pub(super) const TARGET: &str = "traces";
-/// Who asks for spans, where somebody does.
+/// The name of the instrumentation scope, and the default name of the service.
 const SCOPE: &str = "longshore";
-/// How long the last spans may take to leave when the process ends.
+/// How long shutdown waits for the last spans to be sent.
 const FLUSH_MAX: Duration = Duration::from_secs(5);
 
-/// Traces that are on.
+/// Running traces.
 #[derive(Debug)]
 pub struct Traces {
     provider: SdkTracerProvider,
-    account: Arc<Account>,
+    counts: Arc<SpanCounts>,
 }
 
-/// Whether traces are asked for, and what is wrong with how.
+/// The settings of traces from the environment, `None` if traces are off, and warnings about
+/// variables that are ignored.
 #[derive(Debug, Default)]
-pub struct Wanted {
-    asked: Option<Asked>,
+pub struct TraceConfig {
+    settings: Option<TraceSettings>,
     warnings: Vec<String>,
 }
 
-impl Wanted {
-    /// What the environment of the process asks for.
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the SDK has its variables read in one place, too"
-    )]
-    pub fn from_process() -> Self {
+impl TraceConfig {
+    /// Reads the `OTEL_` variables.
+    #[expect(clippy::disallowed_methods, reason = "the SDK reads its variables itself, too")]
+    pub fn from_environment() -> Self {
         let mut warnings = Vec::new();
         let lookup = |name: &str| std::env::var(name).ok();
-        let asked = variables::read(&lookup, &mut |warning| warnings.push(warning));
-        Self { asked, warnings }
+        let settings = variables::read(&lookup, &mut |warning| warnings.push(warning));
+        Self { settings, warnings }
     }
 
-    /// Prepares to trace, inside of a runtime. `None` if nobody asked for it, or in a way that
-    /// cannot work: the registry is worth more than its traces. What is wrong is returned, for
-    /// nothing can be logged yet.
-    pub(super) fn begin(self) -> (Option<Traces>, Vec<String>) {
-        let Self { asked, mut warnings } = self;
-        let Some(asked) = asked else { return (None, warnings) };
-        match exporter::exporter(&asked) {
-            Ok(exporter) => (Some(Traces::over(exporter, &asked)), warnings),
+    /// Starts tracing, inside of a runtime. `None` if traces are off or cannot work: the registry
+    /// runs without them. Returns the warnings, because logging has not started yet.
+    pub(super) fn start(self) -> (Option<Traces>, Vec<String>) {
+        let Self { settings, mut warnings } = self;
+        let Some(settings) = settings else { return (None, warnings) };
+        match exporter::exporter(&settings) {
+            Ok(exporter) => (Some(Traces::new(exporter, &settings)), warnings),
             Err(error) => {
-                warnings.push(format!("there will be no traces: {error}"));
+                warnings.push(format!("traces are disabled: {error}"));
                 (None, warnings)
             }
         }
@@ -84,24 +82,25 @@ impl Wanted {
 }
 
 impl Traces {
-    fn over(exporter: impl SpanExporter + 'static, asked: &Asked) -> Self {
-        let account = Arc::new(Account::default());
-        let counted = Counted { inner: exporter, account: account.clone() };
-        let config = BatchConfigBuilder::default().with_max_queue_size(asked.queue_max).build();
-        let inner = BatchSpanProcessor::builder(counted).with_batch_config(config).build();
-        let bounded = Bounded { inner, max: asked.queue_max, account: account.clone() };
+    fn new(exporter: impl SpanExporter + 'static, settings: &TraceSettings) -> Self {
+        let max = settings.queue_max;
+        let counts = Arc::new(SpanCounts::default());
+        let exporter = CountingExporter { inner: exporter, counts: counts.clone() };
+        let config = BatchConfigBuilder::default().with_max_queue_size(max).build();
+        let inner = BatchSpanProcessor::builder(exporter).with_batch_config(config).build();
+        let bounded = BoundedProcessor { inner, max, counts: counts.clone() };
         let provider = SdkTracerProvider::builder()
             .with_span_processor(bounded)
-            .with_sampler(sampler(asked.sampling))
+            .with_sampler(sampler(settings.sampling))
             .with_resource(resource())
             .build();
-        if asked.propagation {
+        if settings.propagation {
             global::set_text_map_propagator(TraceContextPropagator::new());
         }
-        Self { provider, account }
+        Self { provider, counts }
     }
 
-    /// What listens to the spans of all rooms.
+    /// The layer that records the spans of all modules.
     pub(super) fn layer<S>(&self) -> impl Layer<S> + Send + Sync + use<S>
     where
         S: tracing::Subscriber + for<'span> LookupSpan<'span> + Send + Sync,
@@ -116,18 +115,18 @@ impl Traces {
             .with_filter(Targets::new().with_target(TARGET, LevelFilter::INFO))
     }
 
-    /// Sends what is left and ends, within a bounded time.
+    /// Sends the remaining spans and stops, within a bounded time.
     pub async fn flush(self) {
-        let Self { provider, account } = self;
-        // It waits for the thread that sends, and must not wait in a thread that the sending needs.
+        let Self { provider, counts } = self;
+        // It blocks until the sending thread is done, and sending needs the threads of the runtime.
         let flushed =
             tokio::task::spawn_blocking(move || provider.shutdown_with_timeout(FLUSH_MAX)).await;
-        let unsent = account.queued();
+        let unsent = counts.queued();
         if let Ok(Err(error)) = &flushed {
-            tracing::warn!(unsent, %error, "the last spans could not be sent");
+            tracing::warn!(unsent, %error, "cannot send the last trace spans");
         }
-        if account.lost() > 0 {
-            tracing::warn!(spans = account.lost(), "spans were lost in all");
+        if counts.lost() > 0 {
+            tracing::warn!(spans = counts.lost(), "trace spans lost since the start");
         }
     }
 }
@@ -137,12 +136,12 @@ fn sampler(sampling: Sampling) -> Sampler {
     if sampling.parent_decides { Sampler::ParentBased(Box::new(root)) } else { root }
 }
 
-/// Who sends the spans: what the variables say, and else the name and the version of this program.
+/// The resource of the spans. Name and version of the service default to those of this program.
 fn resource() -> Resource {
-    let said = Resource::builder().build();
-    let text = |key: &'static str| said.get(&key.into()).map(|value| value.to_string());
+    let configured = Resource::builder().build();
+    let text = |key: &'static str| configured.get(&key.into()).map(|value| value.to_string());
     let mut attributes = Vec::new();
-    // The SDK calls what has no name by the name of its file.
+    // Without a name, the SDK uses `unknown_service` and the name of the executable.
     if text("service.name").is_none_or(|name| name.starts_with("unknown_service")) {
         attributes.push(KeyValue::new("service.name", SCOPE));
     }
@@ -152,20 +151,20 @@ fn resource() -> Resource {
     Resource::builder().with_attributes(attributes).build()
 }
 
-/// The name of the trace that a span is recorded in, as the W3C spells it. A trace that is not
-/// recorded cannot be looked up by a name, so it has none.
-pub fn name_of(span: &Span) -> Option<String> {
+/// The trace identifier of a span, in the format of W3C Trace Context. `None` if the trace is not
+/// sampled.
+pub fn trace_id(span: &Span) -> Option<String> {
     if span.is_disabled() {
         return None;
     }
     let context = span.context();
-    let known = context.span().span_context().clone();
-    (known.is_valid() && known.is_sampled()).then(|| known.trace_id().to_string())
+    let context = context.span().span_context().clone();
+    (context.is_valid() && context.is_sampled()).then(|| context.trace_id().to_string())
 }
 
-/// Makes a span that has just been opened a part of the trace that the headers of its request name,
-/// if they name one and are believed.
-pub fn continue_from(span: &Span, headers: &HeaderMap) {
+/// Sets the parent of a new span from the `traceparent` header of its request, if there is one and
+/// propagation is on.
+pub fn set_parent(span: &Span, headers: &HeaderMap) {
     if span.is_disabled() {
         return;
     }
@@ -174,7 +173,7 @@ pub fn continue_from(span: &Span, headers: &HeaderMap) {
         propagator.extract_with_context(&Context::new(), &headers)
     });
     if parent.span().span_context().is_valid() {
-        // It fails where nobody listens, and then there is no trace to be a part of.
+        // It fails only if traces are off.
         let _ = span.set_parent(parent);
     }
 }

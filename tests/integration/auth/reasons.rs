@@ -58,9 +58,9 @@ async fn of_passwords_and_rules() {
     app.request("DELETE", "/v2/a/b/manifests/v1").user("alice").send().await.expect(403);
     counted(&app, "basic", "forbidden", "no_rule", 1);
     list().bearer("a.b.c").send().await.expect(401);
-    counted(&app, "bearer", "challenged", "not_taken", 1);
+    counted(&app, "bearer", "challenged", "not_configured", 1);
     list().header("authorization", "Digest x").send().await.expect(401);
-    counted(&app, "other", "challenged", "unreadable", 1);
+    counted(&app, "other", "challenged", "malformed", 1);
 }
 
 #[tokio::test]
@@ -82,12 +82,12 @@ async fn of_tokens() {
     looked_up(&app, "token", "hit", 2);
 
     for (token, reason) in [
-        ("a.b.c".to_owned(), "token_invalid"),
+        ("a.b.c".to_owned(), "token_malformed"),
         (other.token("alice", PULL), "token_signature"),
         (with("iss", json!("somebody")), "token_issuer"),
         (with("aud", json!("something")), "token_audience"),
         (with("exp", json!(now() - 120)), "token_expired"),
-        (with("nbf", json!(now() + 120)), "token_not_yet"),
+        (with("nbf", json!(now() + 120)), "token_not_yet_valid"),
         (signer.token("alice", &[("c", &["pull"])]), "token_scope"),
     ] {
         let reply = list(&token).await;
@@ -100,5 +100,5 @@ async fn of_tokens() {
     }
     let password = basic_header("alice", "alice-pw");
     app.get("/v2/").header("authorization", password).send().await.expect(401);
-    counted(&app, "basic", "challenged", "not_taken", 1);
+    counted(&app, "basic", "challenged", "not_configured", 1);
 }

@@ -209,8 +209,8 @@ async fn traces_can_be_thinned_out_and_turned_off() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_mistake_in_the_variables_costs_the_traces_and_not_the_registry() {
     for (name, value, said) in [
-        ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://no host", "there will be no traces"),
-        ("OTEL_TRACES_EXPORTER", "zipkin", "OTEL_TRACES_EXPORTER=zipkin is not understood"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://no host", "traces are disabled"),
+        ("OTEL_TRACES_EXPORTER", "zipkin", "OTEL_TRACES_EXPORTER=zipkin is invalid"),
     ] {
         let process = Process::serve("memory", &[(name, value)]);
         process.client().request("GET", "/v2/").send().await.expect(200);

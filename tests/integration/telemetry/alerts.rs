@@ -6,7 +6,7 @@ use std::path::Path;
 
 use longshore::telemetry::metrics::{TABLE, reference_markdown};
 
-use super::declared;
+use super::definition;
 
 fn read(path: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
@@ -34,7 +34,7 @@ fn uses(alerts: &str) -> BTreeSet<(String, String)> {
         }
         let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
         for word in line.split(|c| !is_word(c)).filter(|word| word.starts_with("longshore_")) {
-            let row = declared(word).unwrap_or_else(|| panic!("{alert}: there is no {word}"));
+            let row = definition(word).unwrap_or_else(|| panic!("{alert}: there is no {word}"));
             uses.insert((alert.clone(), row.name.to_owned()));
         }
     }
@@ -73,7 +73,7 @@ fn alerts_ask_for_values_that_there_are() {
                 for word in value.split('|') {
                     let meant =
                         |known: &&str| *known == word || (word == "5.." && known.starts_with('5'));
-                    assert!(set.words.iter().any(meant), "{word} is no {}", set.name);
+                    assert!(set.values.iter().any(meant), "{word} is no {}", set.name);
                     asked += 1;
                 }
             }

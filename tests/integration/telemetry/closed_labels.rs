@@ -49,7 +49,7 @@ async fn no_value_of_a_label_comes_from_a_request() {
         assert_eq!(names, declared, "{sample:?}");
         for (name, word) in &labels {
             let set = sample.metric.labels.iter().find(|set| set.name == name).expect("declared");
-            assert!(set.words.contains(&word.as_str()), "{sample:?}");
+            assert!(set.values.contains(&word.as_str()), "{sample:?}");
             seen.insert((name.clone(), word.clone()));
         }
     }

@@ -1,13 +1,13 @@
-//! What can be pushed, and what is read out of it.
+//! Manifests that are accepted, and what is parsed from them.
 
 use super::*;
 
 #[test]
-fn every_type_with_and_without_a_content_type() {
+fn every_accepted_type_needs_no_content_type() {
     for media_type in MediaType::ACCEPTED {
         let name = media_type.as_str();
         let with_parameter = format!("{name}; charset=utf-8");
-        let body = least(&media_type);
+        let body = minimal(&media_type);
         for declared in [
             Some(name),
             Some(with_parameter.as_str()),
@@ -37,20 +37,20 @@ fn oci_types_need_no_media_type_inside() {
 }
 
 #[test]
-fn layout_and_unknown_keys_do_not_matter() {
+fn white_space_and_unknown_keys_are_ignored() {
     let text = format!("\n {:#} \r\n", with(&MediaType::OciManifest, "x", json!([{"y": [1.5e3]}])));
     let manifest = parse_text(&text, None).expect("valid");
     assert_eq!(manifest.raw(), text.as_bytes());
     for key in ["data", "custom", "signatures", "history"] {
         parse(&with(&MediaType::OciIndex, key, json!({"a": null})), None).expect(key);
     }
-    // One name in two objects is not one name twice.
+    // The same key in two different objects is not a duplicate.
     parse(&with(&MediaType::OciIndex, "x", json!({"x": {"x": 1}, "y": {"x": 1}})), None)
         .expect("x");
 }
 
 #[test]
-fn nothing_to_refer_to() {
+fn empty_lists_are_accepted() {
     let no_layers = with(&MediaType::OciManifest, "layers", json!([]));
     assert_eq!(parse(&no_layers, None).expect("no layers").blobs().len(), 1);
     let empty_index = with(&MediaType::OciIndex, "manifests", json!([]));
@@ -58,7 +58,7 @@ fn nothing_to_refer_to() {
 }
 
 #[test]
-fn descriptors_may_carry_anything() {
+fn descriptors_may_have_any_type() {
     let mut layer = descriptor("application/x-whatever; but=legal");
     layer["data"] = json!("e30=");
     layer["digest"] = json!("blake3:abc");
@@ -67,7 +67,7 @@ fn descriptors_may_carry_anything() {
 }
 
 #[test]
-fn layers_from_elsewhere_are_not_required() {
+fn layers_with_urls_are_not_required() {
     let mut with_urls = descriptor(LAYER);
     with_urls["urls"] = json!(["https://example.com/layer"]);
     let layers = json!([
@@ -92,7 +92,7 @@ fn only_oci_types_have_a_subject() {
         let oci = matches!(media_type, MediaType::OciManifest | MediaType::OciIndex);
         assert_eq!(manifest.subject().is_some(), oci, "{media_type}");
     }
-    // To Docker's types it is an unknown key, with any value.
+    // For Docker's types `subject` is an unknown key, whatever its value.
     parse(&with(&MediaType::DockerManifest, "subject", json!(1)), None).expect("ignored");
     let null = with(&MediaType::OciManifest, "subject", Value::Null);
     assert!(parse(&null, None).expect("absent").subject().is_none());
@@ -109,21 +109,21 @@ fn artifact_type_falls_back_to_the_config_of_an_image() {
         assert_eq!(given(image, empty.clone()).as_deref(), Some(CONFIG));
         assert_eq!(given(index, empty), None);
     }
-    assert_eq!(of(least(index)), None);
+    assert_eq!(of(minimal(index)), None);
     assert_eq!(of(with(image, "config", descriptor(""))), None);
 }
 
 #[test]
-fn annotations_are_read() {
+fn annotations_are_parsed() {
     let body = with(&MediaType::OciIndex, "annotations", json!({"k": "v"}));
     let manifest = parse(&body, None).expect("valid");
     let annotations = manifest.annotations().expect("has some");
     assert_eq!(annotations.get("k").map(String::as_str), Some("v"));
-    assert!(parse(&least(&MediaType::OciIndex), None).expect("valid").annotations().is_none());
+    assert!(parse(&minimal(&MediaType::OciIndex), None).expect("valid").annotations().is_none());
 }
 
 #[test]
-fn large_annotations_pass() {
+fn large_annotations_are_accepted() {
     // The manifest of the conformance suite: 390 annotations of 10,000 bytes.
     let annotations: Value =
         (0..390).map(|i| (format!("k{i}"), json!("x".repeat(10_000)))).collect();

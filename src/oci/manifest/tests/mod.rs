@@ -15,8 +15,8 @@ fn descriptor(media_type: &str) -> Value {
     json!({"mediaType": media_type, "digest": DIGEST, "size": 1})
 }
 
-/// The least manifest of a type.
-fn least(media_type: &MediaType) -> Value {
+/// The smallest valid manifest of a type.
+fn minimal(media_type: &MediaType) -> Value {
     let mut body = json!({"schemaVersion": 2, "mediaType": media_type.as_str()});
     if media_type.is_index() {
         body["manifests"] = json!([descriptor(MediaType::OciManifest.as_str())]);
@@ -27,15 +27,15 @@ fn least(media_type: &MediaType) -> Value {
     body
 }
 
-/// The least manifest of a type with one key more, or another value for it.
+/// [`minimal`], with a key added or its value replaced.
 fn with(media_type: &MediaType, key: &str, value: Value) -> Value {
-    let mut body = least(media_type);
+    let mut body = minimal(media_type);
     body[key] = value;
     body
 }
 
 fn without(media_type: &MediaType, key: &str) -> Value {
-    let mut body = least(media_type);
+    let mut body = minimal(media_type);
     body.as_object_mut().expect("an object").remove(key);
     body
 }

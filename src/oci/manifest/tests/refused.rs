@@ -1,6 +1,7 @@
-//! What cannot be pushed, and what the client is told.
+//! Manifests that are refused, and the error messages.
 
 use super::*;
+use crate::oci::descriptor::DESCRIPTORS_MAX;
 
 fn refusal(result: Result<Manifest, ManifestError>) -> String {
     match result {
@@ -20,8 +21,8 @@ fn assert_text_refused(text: &str, expected: &str) {
 }
 
 #[test]
-fn what_is_not_one_json_object() {
-    let valid = least(&MediaType::OciManifest).to_string();
+fn a_body_that_is_not_one_json_object_is_refused() {
+    let valid = minimal(&MediaType::OciManifest).to_string();
     for (text, expected) in [
         ("", "EOF"),
         ("{", "EOF"),
@@ -44,8 +45,8 @@ fn what_is_not_one_json_object() {
 }
 
 #[test]
-fn keys_that_occur_twice() {
-    let valid = least(&MediaType::OciManifest).to_string();
+fn duplicate_keys_are_refused() {
+    let valid = minimal(&MediaType::OciManifest).to_string();
     for doubled in [
         valid.replacen('{', "{\"mediaType\": \"x\", ", 1),
         valid.replacen('{', "{\"layers\": [], ", 1),
@@ -59,10 +60,10 @@ fn keys_that_occur_twice() {
 }
 
 #[test]
-fn depth_has_a_limit_and_no_stack_is_harmed() {
+fn deep_nesting_is_refused_without_a_stack_overflow() {
     let nested = |open: &str, close: &str, depth: usize| {
         let value = format!("{}1{}", open.repeat(depth), close.repeat(depth));
-        let valid = least(&MediaType::OciManifest).to_string();
+        let valid = minimal(&MediaType::OciManifest).to_string();
         valid.replacen('{', &format!("{{\"x\": {value}, "), 1)
     };
     parse_text(&nested("[", "]", 99), None).expect("99 and the manifest itself are 100");
@@ -75,7 +76,7 @@ fn depth_has_a_limit_and_no_stack_is_harmed() {
 }
 
 #[test]
-fn wrong_schema_versions() {
+fn a_wrong_schema_version_is_refused() {
     let image = &MediaType::OciManifest;
     assert_refused(&without(image, "schemaVersion"), None, "no schemaVersion");
     for (version, expected) in [
@@ -91,12 +92,12 @@ fn wrong_schema_versions() {
 }
 
 #[test]
-fn media_types_that_do_not_agree() {
+fn a_media_type_that_differs_from_the_content_type_is_refused() {
     for own in MediaType::ACCEPTED {
         for declared in MediaType::ACCEPTED {
             if own != declared {
                 assert_refused(
-                    &least(&own),
+                    &minimal(&own),
                     Some(declared.as_str()),
                     "differs from the Content-Type",
                 );
@@ -114,7 +115,7 @@ fn media_types_that_do_not_agree() {
 }
 
 #[test]
-fn docker_types_name_themselves() {
+fn docker_types_need_a_media_type() {
     for media_type in [MediaType::DockerManifest, MediaType::DockerManifestList] {
         let body = without(&media_type, "mediaType");
         assert_refused(&body, Some(media_type.as_str()), "no mediaType");
@@ -122,9 +123,9 @@ fn docker_types_name_themselves() {
 }
 
 #[test]
-fn content_types_that_are_no_manifest() {
+fn other_content_types_are_refused() {
     for declared in ["text/plain", CONFIG, "*/*", "nonsense"] {
-        let message = refusal(parse(&least(&MediaType::OciManifest), Some(declared)));
+        let message = refusal(parse(&minimal(&MediaType::OciManifest), Some(declared)));
         assert!(message.starts_with("Content-Type"), "{message}");
         for accepted in MediaType::ACCEPTED {
             assert!(message.contains(accepted.as_str()), "{message}");
@@ -134,7 +135,7 @@ fn content_types_that_are_no_manifest() {
 }
 
 #[test]
-fn documents_that_are_two_things_at_once() {
+fn keys_of_two_types_are_refused() {
     for value in [json!([]), Value::Null, json!([descriptor(LAYER)])] {
         for media_type in [MediaType::OciManifest, MediaType::DockerManifest] {
             for key in ["manifests", "fsLayers"] {
@@ -152,7 +153,7 @@ fn documents_that_are_two_things_at_once() {
 }
 
 #[test]
-fn wrong_bodies_and_where() {
+fn errors_name_the_wrong_field() {
     let (image, index) = (&MediaType::OciManifest, &MediaType::OciIndex);
     let mut no_digest = descriptor(LAYER);
     no_digest.as_object_mut().expect("an object").remove("digest");
@@ -188,7 +189,7 @@ fn wrong_bodies_and_where() {
 }
 
 #[test]
-fn a_subject_nobody_could_ask_about() {
+fn a_subject_with_an_unsupported_digest_is_refused() {
     let mut subject = descriptor(LAYER);
     subject["digest"] = json!("blake3:abc");
     let body = with(&MediaType::OciIndex, "subject", subject);
@@ -196,7 +197,7 @@ fn a_subject_nobody_could_ask_about() {
 }
 
 #[test]
-fn too_many_descriptors() {
+fn too_many_descriptors_are_refused() {
     let most: Vec<_> = vec![descriptor(LAYER); DESCRIPTORS_MAX];
     parse(&with(&MediaType::OciIndex, "manifests", json!(most)), None).expect("at the limit");
     let more: Vec<_> = vec![descriptor(LAYER); DESCRIPTORS_MAX + 1];
@@ -205,7 +206,7 @@ fn too_many_descriptors() {
 }
 
 #[test]
-fn long_nonsense_is_not_echoed() {
+fn errors_truncate_long_values() {
     let long = "x".repeat(1 << 20);
     let image = &MediaType::OciManifest;
     for body in [
@@ -219,7 +220,7 @@ fn long_nonsense_is_not_echoed() {
 }
 
 #[test]
-fn types_that_are_not_served() {
+fn unsupported_types_are_refused_with_a_hint() {
     let unsupported = |body: &Value, declared: Option<&str>| {
         let error = parse(body, declared).expect_err("not served");
         assert!(matches!(error, ManifestError::Unsupported(_)), "{error:?}");

@@ -1,76 +1,72 @@
-//! What the standard `OTEL_` variables ask for.
+//! The settings of traces, from the standard `OTEL_` variables.
 //!
-//! The SDK reads some of them by itself: the endpoint, its headers and its compression, the
-//! attributes of the resource, the limits of a span. What it does not read, or reads without
-//! telling what it passed over, is read here. As the specification wants it, a value that is not
-//! understood is a warning and then as good as not set: a registry does not stay down over a typing
-//! error in its tracing.
+//! The SDK itself reads the endpoint with its headers and compression, the attributes of the
+//! resource and the limits of a span. This module reads the variables that the SDK does not read,
+//! or reads without a warning for an invalid value. As the specification demands, an invalid value
+//! causes a warning and is then ignored: a typing error here does not stop the registry.
 
 use std::time::Duration;
 
-/// How long one request to the collector may take, unless a variable says otherwise.
 const TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
-/// Spans that wait for their turn at most, unless a variable says otherwise.
 const QUEUE_MAX_DEFAULT: usize = 2048;
 
-/// How the collector is spoken to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Protocol {
     Grpc,
     HttpProtobuf,
 }
 
-/// Which traces are kept.
+/// Which traces are recorded.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Sampling {
-    /// Whether a caller who says if it is sampled decides.
+    /// Whether the sampling decision of the caller applies, if the request carries one.
     pub(super) parent_decides: bool,
-    /// The part of the other traces.
+    /// The ratio of all other traces, from 0 to 1.
     pub(super) ratio: f64,
 }
 
-/// Everything that is asked for.
+/// The settings of enabled traces.
 #[derive(Debug, PartialEq)]
-pub(super) struct Asked {
+pub(super) struct TraceSettings {
     pub(super) protocol: Protocol,
-    /// Whether the endpoint wants TLS.
+    /// Whether the endpoint uses TLS.
     pub(super) secure: bool,
-    /// The file of the certificates that the collector's may be signed by, instead of the system's.
+    /// The file with the certificate authorities for the collector, instead of the system's.
     pub(super) certificate: Option<String>,
-    /// The files of our own certificate and of its key.
+    /// The files of the client certificate and of its key.
     pub(super) identity: Option<(String, String)>,
     pub(super) timeout: Duration,
     pub(super) sampling: Sampling,
-    /// Whether `traceparent` and `tracestate` of a request are believed.
+    /// Whether `traceparent` and `tracestate` of a request are used.
     pub(super) propagation: bool,
     pub(super) queue_max: usize,
 }
 
-/// Reads what is asked for, `None` if nothing is. What is not understood is told to `warn`.
+/// Reads the settings, `None` if traces are off. Calls `warn` for each invalid value.
 pub(super) fn read(
     lookup: &dyn Fn(&str) -> Option<String>,
     warn: &mut dyn FnMut(String),
-) -> Option<Asked> {
+) -> Option<TraceSettings> {
     let mut variables = Variables { lookup, warn };
-    if !variables.wants_traces() {
+    if !variables.traces_enabled() {
         return None;
     }
     let protocol = variables.protocol();
-    let endpoint = variables.of_traces("ENDPOINT").unwrap_or_default();
+    let endpoint = variables.trace_variable("ENDPOINT").unwrap_or_default();
     let insecure =
-        variables.of_traces("INSECURE").is_some_and(|it| it.eq_ignore_ascii_case("true"));
-    // Without a scheme gRPC is secure unless it is said not to be.
+        variables.trace_variable("INSECURE").is_some_and(|it| it.eq_ignore_ascii_case("true"));
+    // Without a scheme, gRPC uses TLS unless INSECURE is true.
     let secure = endpoint.starts_with("https://")
         || (protocol == Protocol::Grpc
             && !endpoint.is_empty()
             && !endpoint.contains("://")
             && !insecure);
-    let key = variables.of_traces("CLIENT_KEY");
-    Some(Asked {
+    let key = variables.trace_variable("CLIENT_KEY");
+    Some(TraceSettings {
         protocol,
         secure,
-        certificate: variables.of_traces("CERTIFICATE"),
-        identity: variables.of_traces("CLIENT_CERTIFICATE").zip(key),
+        certificate: variables.trace_variable("CERTIFICATE"),
+        identity: variables.trace_variable("CLIENT_CERTIFICATE").zip(key),
         timeout: variables.timeout(),
         sampling: variables.sampling(),
         propagation: variables.propagation(),
@@ -84,33 +80,33 @@ struct Variables<'a> {
 }
 
 impl Variables<'_> {
-    /// The value of a variable. One that is empty is not set.
+    /// The value of a variable. An empty variable counts as not set.
     fn get(&self, name: &str) -> Option<String> {
         let value = (self.lookup)(name)?;
         let value = value.trim();
         (!value.is_empty()).then(|| value.to_owned())
     }
 
-    /// The value for traces, else that for all signals.
-    fn of_traces(&self, name: &str) -> Option<String> {
+    /// The value for traces, or else the value for all signals.
+    fn trace_variable(&self, name: &str) -> Option<String> {
         self.get(&format!("OTEL_EXPORTER_OTLP_TRACES_{name}"))
             .or_else(|| self.get(&format!("OTEL_EXPORTER_OTLP_{name}")))
     }
 
-    fn passed_over(&mut self, name: &str, value: &str, instead: &str) {
-        (self.warn)(format!("{name}={value} is not understood and passed over: {instead}"));
+    fn warn_ignored(&mut self, name: &str, value: &str, instead: &str) {
+        (self.warn)(format!("{name}={value} is invalid and ignored: {instead}"));
     }
 
     fn number<T: std::str::FromStr>(&mut self, name: &str) -> Option<T> {
         let value = self.get(name)?;
         let number = value.parse().ok();
         if number.is_none() {
-            self.passed_over(name, &value, "it is no such number");
+            self.warn_ignored(name, &value, "expected a number in range");
         }
         number
     }
 
-    fn wants_traces(&mut self) -> bool {
+    fn traces_enabled(&mut self) -> bool {
         if self.get("OTEL_SDK_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true")) {
             return false;
         }
@@ -120,20 +116,20 @@ impl Variables<'_> {
             Some("otlp") => return true,
             Some(_) => return false,
             None if !exporters.is_empty() => {
-                self.passed_over("OTEL_TRACES_EXPORTER", &exporters, "there are otlp and none");
+                self.warn_ignored("OTEL_TRACES_EXPORTER", &exporters, "expected otlp or none");
             }
             None => {}
         }
-        self.of_traces("ENDPOINT").is_some()
+        self.trace_variable("ENDPOINT").is_some()
     }
 
     fn protocol(&mut self) -> Protocol {
-        match self.of_traces("PROTOCOL").as_deref() {
+        match self.trace_variable("PROTOCOL").as_deref() {
             Some("grpc") => Protocol::Grpc,
             None | Some("http/protobuf") => Protocol::HttpProtobuf,
             Some(other) => {
-                let instead = "there are grpc and http/protobuf, and the latter is used";
-                self.passed_over("OTEL_EXPORTER_OTLP_PROTOCOL", other, instead);
+                let instead = "expected grpc or http/protobuf; http/protobuf is used";
+                self.warn_ignored("OTEL_EXPORTER_OTLP_PROTOCOL", other, instead);
                 Protocol::HttpProtobuf
             }
         }
@@ -158,7 +154,7 @@ impl Variables<'_> {
             _ => {
                 if !sampler.is_empty() {
                     let instead = "parentbased_always_on is used";
-                    self.passed_over("OTEL_TRACES_SAMPLER", &sampler, instead);
+                    self.warn_ignored("OTEL_TRACES_SAMPLER", &sampler, instead);
                 }
                 return Sampling { parent_decides: true, ratio: 1.0 };
             }
@@ -172,25 +168,25 @@ impl Variables<'_> {
         if (0.0..=1.0).contains(&ratio) {
             return ratio;
         }
-        self.passed_over(name, &ratio.to_string(), "a ratio lies between 0 and 1, and 1 is used");
+        self.warn_ignored(name, &ratio.to_string(), "expected a ratio from 0 to 1; 1 is used");
         1.0
     }
 
-    /// Baggage is not used for anything here, so there is nothing to do for it.
+    /// Baggage is accepted and ignored.
     fn propagation(&mut self) -> bool {
         let Some(propagators) = self.get("OTEL_PROPAGATORS") else { return true };
-        let mut believed = false;
+        let mut enabled = false;
         for name in propagators.split(',').map(str::trim) {
             match name {
-                "tracecontext" => believed = true,
+                "tracecontext" => enabled = true,
                 "baggage" | "none" | "" => {}
                 other => {
-                    let instead = "there are tracecontext, baggage and none";
-                    self.passed_over("OTEL_PROPAGATORS", other, instead);
+                    let instead = "expected tracecontext, baggage or none";
+                    self.warn_ignored("OTEL_PROPAGATORS", other, instead);
                 }
             }
         }
-        believed
+        enabled
     }
 }
 

@@ -1,4 +1,4 @@
-//! Serde for nouns that are text: the way in is the same `FromStr` as everywhere else.
+//! Serde for types whose text form is checked: deserializing goes through their `FromStr`.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -7,7 +7,7 @@ use std::str::FromStr;
 use serde::Deserializer;
 use serde::de::{Error, Visitor};
 
-/// Reads a string and parses it, without a copy where the format can lend the text.
+/// Parses a string, without a copy if the format can lend the text.
 pub(super) fn parsed<'de, T, D>(deserializer: D) -> Result<T, D::Error>
 where
     T: FromStr,
@@ -35,7 +35,7 @@ where
     }
 }
 
-/// Gives types `Serialize` through `Display` and `Deserialize` through `FromStr`.
+/// Implements `Serialize` through `Display` and `Deserialize` through `FromStr`.
 macro_rules! serde_as_text {
     ($($noun:ty),+) => {$(
         impl serde::Serialize for $noun {
@@ -46,7 +46,7 @@ macro_rules! serde_as_text {
 
         impl<'de> serde::Deserialize<'de> for $noun {
             fn deserialize<D: serde::Deserializer<'de>>(source: D) -> Result<Self, D::Error> {
-                $crate::oci::text::parsed(source)
+                $crate::oci::serde_from_str::parsed(source)
             }
         }
     )+};

@@ -1,4 +1,5 @@
-//! The first look at a manifest: is it one unambiguous JSON object, and what does it claim to be?
+//! The first pass over a manifest: it must be one JSON object without duplicate keys, and the pass
+//! collects what decides its type.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -7,74 +8,72 @@ use std::fmt;
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
-use crate::oci::excerpt::excerpt;
+use crate::oci::truncate::truncate;
 
-/// How deep objects and arrays may nest. Real manifests need six levels; the JSON parser gives up
-/// at 128, in its own words.
+/// How deep objects and arrays may nest. Real manifests need six levels. The JSON parser itself
+/// stops at 128, with a message of its own.
 const DEPTH_MAX: usize = 100;
 
-/// What can be said about a manifest before its type is known.
+/// The keys of the outermost object, and the two values that decide the type of the manifest.
 #[derive(Debug, Default)]
-pub(crate) struct Outline<'a> {
-    /// `schemaVersion`
+pub(crate) struct TopLevel<'a> {
     pub(crate) schema_version: Option<u64>,
-    /// `mediaType`
     pub(crate) media_type: Option<String>,
     keys: HashSet<Key<'a>>,
 }
 
-/// The name in a pair, borrowed from the document unless it has escapes. Names are compared
-/// without them, as I-JSON wants (RFC 7493, 2.3).
+/// The name in a name/value pair, borrowed from the document unless it contains escapes. Names are
+/// compared after unescaping (I-JSON, RFC 7493, 2.3).
 #[derive(Debug, PartialEq, Eq, Hash, Deserialize)]
 struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
 
-impl<'a> Outline<'a> {
-    /// Reads a whole document, and nothing after it.
+impl<'a> TopLevel<'a> {
+    /// Parses a whole document. Fails if anything but space follows it.
     pub(crate) fn read(text: &'a str) -> Result<Self, serde_json::Error> {
         let mut deserializer = serde_json::Deserializer::from_str(text);
-        let outline = deserializer.deserialize_map(OutlineVisitor)?;
+        let top_level = deserializer.deserialize_map(TopLevelVisitor)?;
         deserializer.end()?;
-        Ok(outline)
+        Ok(top_level)
     }
 
-    /// Whether the manifest has this key, with whatever value.
+    /// Whether the manifest has this key, whatever its value.
     pub(crate) fn has(&self, key: &str) -> bool {
         self.keys.contains(&Key(Cow::Borrowed(key)))
     }
 }
 
-struct OutlineVisitor;
+struct TopLevelVisitor;
 
-impl<'de> Visitor<'de> for OutlineVisitor {
-    type Value = Outline<'de>;
+impl<'de> Visitor<'de> for TopLevelVisitor {
+    type Value = TopLevel<'de>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a JSON object")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Outline<'de>, A::Error> {
-        let mut outline = Outline::default();
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<TopLevel<'de>, A::Error> {
+        let mut top_level = TopLevel::default();
         while let Some(key) = map.next_key::<Key<'de>>()? {
-            check_unique(&outline.keys, &key)?;
+            check_unique(&top_level.keys, &key)?;
             let at = |error| A::Error::custom(format_args!("{}: {error}", key.0));
             match &*key.0 {
-                "schemaVersion" => outline.schema_version = Some(map.next_value().map_err(at)?),
-                "mediaType" => outline.media_type = Some(map.next_value().map_err(at)?),
+                "schemaVersion" => top_level.schema_version = Some(map.next_value().map_err(at)?),
+                "mediaType" => top_level.media_type = Some(map.next_value().map_err(at)?),
                 _ => map.next_value_seed(Unambiguous { depth: 1 })?,
             }
-            outline.keys.insert(key);
+            top_level.keys.insert(key);
         }
-        Ok(outline)
+        Ok(top_level)
     }
 }
 
-/// Reads any value to its end and keeps nothing. Fails where one reader might take the first and
-/// another the last of two values of the same name.
+/// Reads any value to its end and keeps nothing. Fails on a duplicate key: one reader might take
+/// the first of the two values, another the last.
 ///
-/// It does not build a tree, because a tree of four megabytes of `[0,0,…` takes a hundred.
+/// It builds no tree: the tree of 4 MB of `[0,0,…` takes 100 MB.
 #[derive(Clone, Copy)]
 struct Unambiguous {
-    /// How many objects and arrays are open around the value.
+    /// How many objects and arrays enclose the value.
     depth: usize,
 }
 
@@ -146,7 +145,7 @@ impl<'de> Visitor<'de> for Unambiguous {
 
 fn check_unique<E: Error>(keys: &HashSet<Key<'_>>, key: &Key<'_>) -> Result<(), E> {
     if keys.contains(key) {
-        return Err(E::custom(format_args!("the key {:?} occurs twice", excerpt(&key.0))));
+        return Err(E::custom(format_args!("the key {:?} occurs twice", truncate(&key.0))));
     }
     Ok(())
 }

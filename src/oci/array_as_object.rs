@@ -1,4 +1,4 @@
-//! A JSON object and nothing that serde would take in its place.
+//! Refuses a JSON array where a struct is expected: serde alone would accept it.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -6,10 +6,10 @@ use std::marker::PhantomData;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 
-/// A struct that was written as an object.
+/// A struct that the document spells as a JSON object.
 ///
-/// Derived structs also accept an array of their fields in order. No other reader of manifests
-/// does, and what two readers understand differently can be used against one of them.
+/// A derived `Deserialize` also accepts an array of the fields in order. Other readers of manifests
+/// do not, and a document that two readers understand differently is an attack on one of them.
 #[derive(Debug)]
 pub(crate) struct ObjectOnly<T>(pub(crate) T);
 

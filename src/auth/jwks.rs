@@ -1,7 +1,7 @@
 //! The public keys of the token server: a JWKS, or PEM with certificates and public keys.
 //!
-//! A key has exactly one algorithm, so a token cannot choose how it is verified: neither `none`, nor
-//! HMAC with a public key as the secret.
+//! A key has exactly one algorithm, so a token cannot choose how it is verified: neither `none`,
+//! nor HMAC with a public key as the secret.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;

@@ -1,9 +1,9 @@
 //! The authorizer of a registry with passwords, tokens or rules.
 //!
-//! A caller with a password may do what the rules allow. A caller with a token may do what its token
-//! grants; if any rule is about authenticated callers, a rule must allow it as well. Access that the
-//! rules allow to anonymous callers is allowed to everyone. Wrong credentials are always refused,
-//! even for access that needs none.
+//! A caller with a password may do what the rules allow. A caller with a token may do what its
+//! token grants; if any rule is about authenticated callers, a rule must allow it as well. Access
+//! that the rules allow to anonymous callers is allowed to everyone. Wrong credentials are always
+//! refused, even for access that needs none.
 
 use async_trait::async_trait;
 

@@ -1,8 +1,8 @@
 //! Bearer tokens signed by an external token server (Distribution registry, "Token Authentication
 //! Implementation").
 //!
-//! Only keys from the key file verify tokens. Keys that a token carries (`jwk`, `jku`, `x5u`, `x5c`)
-//! are ignored.
+//! Only keys from the key file verify tokens. Keys that a token carries (`jwk`, `jku`, `x5u`,
+//! `x5c`) are ignored.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -285,8 +285,8 @@ fn part<T: for<'de> Deserialize<'de>>(encoded: &str) -> Result<T, Refused> {
     serde_json::from_slice(&bytes).map_err(|_| Refused::Malformed)
 }
 
-/// An entry of the access list. `repository(plugin)` counts as `repository`. An invalid entry grants
-/// nothing.
+/// An entry of the access list. `repository(plugin)` counts as `repository`. An invalid entry
+/// grants nothing.
 fn grant(entry: &Value) -> Option<Grant> {
     let RawGrant { kind, name, actions } = RawGrant::deserialize(entry).ok()?;
     let kind = kind.split('(').next().unwrap_or_default().to_owned();

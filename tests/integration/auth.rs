@@ -1,6 +1,7 @@
-//! Logins and rules: who is let in, and to what.
+//! Passwords, tokens and rules: authentication and authorization.
 //!
-//! These registries always run in this process over memory: their settings are what is tested.
+//! These registries always run in this process over memory, because the tests choose their
+//! settings.
 
 mod create_only;
 mod explain;
@@ -26,10 +27,10 @@ use tempfile::TempDir;
 use crate::support::App;
 use crate::support::http::{Reply, Request};
 
-/// The cheapest that bcrypt knows: these tests are about what comes of an answer.
+/// The lowest cost of bcrypt: these tests do not need an expensive one.
 const COST: u32 = 4;
 
-/// A folder for the files of a registry, and the registry.
+/// A registry, and the folder with its files.
 struct Guarded {
     app: App,
     folder: TempDir,
@@ -43,7 +44,7 @@ impl std::ops::Deref for Guarded {
     }
 }
 
-/// The settings that a file with this text makes. `{folder}` in it stands for the folder.
+/// The settings from a configuration file with this text. `{folder}` stands for the folder.
 fn settings(folder: &Path, text: &str) -> Settings {
     let text = text.replace("{folder}", &folder.display().to_string());
     let file = Some(("longshore.toml".into(), text));
@@ -51,7 +52,7 @@ fn settings(folder: &Path, text: &str) -> Settings {
         .unwrap_or_else(|errors| panic!("{errors}"))
 }
 
-/// A registry whose users all have their name, with `-pw` after it, as their password.
+/// A registry whose users have their name and `-pw` as their password.
 async fn with_passwords(users: &[&str], text: &str) -> Guarded {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let users: Vec<(&str, String)> = users.iter().map(|user| (*user, password(user))).collect();
@@ -72,14 +73,14 @@ fn write_users(path: &Path, users: &[(&str, String)]) {
     replace(path, &users.iter().map(line).collect::<String>());
 }
 
-/// As editors and Kubernetes do it: the file is never there in half.
+/// Replaces the file atomically, as editors and Kubernetes do.
 fn replace(path: &Path, contents: &str) {
     let new = path.with_extension("new");
     std::fs::write(&new, contents).expect("the folder can be written");
     std::fs::rename(&new, path).expect("the file can be replaced");
 }
 
-/// Long enough for a change of a file to be noticed.
+/// Waits until a change of a file is noticed.
 async fn noticed() {
     tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
 }
@@ -88,7 +89,7 @@ fn basic_header(user: &str, password: &str) -> String {
     format!("Basic {}", STANDARD.encode(format!("{user}:{password}")))
 }
 
-/// A way to say who asks.
+/// Adds credentials to a request.
 trait As: Sized {
     fn basic(self, user: &str, password: &str) -> Self;
     fn user(self, user: &str) -> Self;
@@ -109,7 +110,7 @@ impl As for Request<'_> {
     }
 }
 
-/// The one challenge of a 401.
+/// The only challenge of a 401.
 #[track_caller]
 fn challenge(reply: &Reply) -> String {
     assert_eq!(reply.status.as_u16(), 401, "{reply:?}");
@@ -118,7 +119,7 @@ fn challenge(reply: &Reply) -> String {
     reply.header("www-authenticate").expect("a challenge").to_owned()
 }
 
-/// The smallest manifest that needs nothing else to be there.
+/// The smallest manifest without references.
 fn manifest(seed: &str) -> Vec<u8> {
     let index = serde_json::json!({
         "schemaVersion": 2,
@@ -129,7 +130,7 @@ fn manifest(seed: &str) -> Vec<u8> {
     serde_json::to_vec(&index).expect("JSON")
 }
 
-/// A push of such a manifest.
+/// Pushes such a manifest.
 fn push<'a>(app: &'a App, repository: &str, tag: &str, seed: &str) -> Request<'a> {
     app.request("PUT", &format!("/v2/{repository}/manifests/{tag}"))
         .header("content-type", crate::support::app::OCI_INDEX)

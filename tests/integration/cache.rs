@@ -1,8 +1,8 @@
-//! The shared cache, with a real Redis that is killed, stopped, filled and flushed: every answer
-//! stays the same. And the protocol, tried in every order of its steps.
+//! The shared cache with a real Redis that is killed, paused, filled and flushed: requests still
+//! succeed. And the invalidation protocol, tested in every order of its steps.
 //!
 //! Covers distribution-spec "Pulling manifests" (end-3), "Pulling blobs" (end-2) and the deletions
-//! (end-9, end-10) as several frontends see them.
+//! (end-9, end-10), with several replicas.
 
 mod list_model;
 mod lists;
@@ -20,7 +20,7 @@ use longshore::store::memory::Memory;
 use crate::support::App;
 use redis_server::RedisServer;
 
-/// A frontend over a store and a Redis that others share.
+/// A replica over a shared store and a shared Redis.
 async fn frontend(memory: &Arc<Memory>, redis: &RedisServer) -> App {
     frontend_at(memory, &redis.url()).await
 }
@@ -28,12 +28,12 @@ async fn frontend(memory: &Arc<Memory>, redis: &RedisServer) -> App {
 async fn frontend_at(memory: &Arc<Memory>, url: &str) -> App {
     let mut settings = Settings::default();
     settings.cache.redis = Some(url.to_owned());
-    // A busy machine is no failure of Redis.
+    // A busy machine must not count as a failure of Redis.
     settings.cache.redis_timeout = std::time::Duration::from_millis(500);
     App::over_memory(memory.clone(), settings).await
 }
 
-/// The digest that a tag has at a frontend.
+/// The digest of a tag at a replica.
 async fn tag(app: &App, repository: &str, tag: &str) -> Option<String> {
     let reply = app.get(&format!("/v2/{repository}/manifests/{tag}")).send().await;
     match reply.status.as_u16() {

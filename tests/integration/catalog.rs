@@ -17,8 +17,8 @@ fn assert_page(reply: Reply, names: &[&str], next: Option<&str>) {
     assert_eq!(reply.next().as_deref(), next, "{reply:?}");
 }
 
-/// A registry of its own with these repositories, or none if the registry is not ours: there the
-/// catalog has what others pushed, too.
+/// A separate registry with these repositories. `None` against a running registry, whose catalog
+/// has other repositories, too.
 async fn registry_of(names: &[&str]) -> Option<App> {
     let app = App::start().await;
     if !app.is_ours() {
@@ -31,10 +31,10 @@ async fn registry_of(names: &[&str]) -> Option<App> {
     Some(app)
 }
 
-/// `!` would sort before `-`, `-` before `.`, `.` before `/`, `/` before digits and letters: the
-/// order is that of the names, not of anything that keeps them.
+/// `!` sorts before `-`, `-` before `.`, `.` before `/`, `/` before digits and letters: the order
+/// is that of the names, not that of storage keys.
 #[tokio::test]
-async fn names_are_in_the_order_of_ascii() {
+async fn repositories_are_listed_in_ascii_order() {
     let pushed =
         ["math/x", "a", "math0", "math-voila", "math.js", "math", "math_lib", "b/c/d", "math/x/y"];
     let Some(app) = registry_of(&pushed).await else { return };
@@ -62,7 +62,7 @@ async fn names_are_in_the_order_of_ascii() {
 }
 
 #[tokio::test]
-async fn pages() {
+async fn the_catalog_is_listed_in_pages() {
     let Some(app) = registry_of(&["a", "b/b", "c"]).await else { return };
     assert_page(catalog(&app, "?n=0").await, &[], None);
     assert_page(catalog(&app, "?n=2").await, &["a", "b/b"], Some("/v2/_catalog?n=2&last=b/b"));
@@ -82,7 +82,7 @@ async fn pages() {
     assert_eq!(head.described(), get.described());
 }
 
-/// An empty registry has an empty catalog, and a blob alone is no repository to list.
+/// An empty registry has an empty catalog, and a repository with only a blob is not listed.
 #[tokio::test]
 async fn a_repository_is_listed_once_it_has_a_manifest() {
     let Some(app) = registry_of(&[]).await else { return };
@@ -95,7 +95,7 @@ async fn a_repository_is_listed_once_it_has_a_manifest() {
 }
 
 #[tokio::test]
-async fn the_catalog_can_be_switched_off() {
+async fn a_disabled_catalog_is_405() {
     let app = App::start_with(|settings| settings.lists.catalog = false).await;
     if !app.is_ours() {
         return skip("whether there is a catalog is a setting");
@@ -103,9 +103,9 @@ async fn the_catalog_can_be_switched_off() {
     catalog(&app, "").await.expect_envelope(405, &["UNSUPPORTED"]);
 }
 
-/// Against any registry: what was pushed is found by walking all pages.
+/// Against any registry: a pushed repository is found by following all pages.
 #[tokio::test]
-async fn what_was_pushed_is_found() {
+async fn pushed_repositories_are_found_in_the_catalog() {
     let app = App::start().await;
     let pushed = [app.repository("found"), app.repository("found-too")];
     for name in &pushed {

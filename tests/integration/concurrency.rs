@@ -1,12 +1,12 @@
-//! Many clients at once: distribution-spec "Pushing blobs" (content may be pushed again at any
-//! time), and what is left in the store afterwards.
+//! Many concurrent clients: distribution-spec "Pushing blobs" (content may be pushed again at any
+//! time), and the data that remains in the store afterwards.
 
 use futures_util::future::join_all;
 
 use crate::support::exchange::{created, with_query};
 use crate::support::{App, bytes, sha256};
 
-/// One of the ways in which clients push, chosen by a number.
+/// One of the flows in which clients push, selected by a number.
 async fn push(app: &App, repository: &str, content: &[u8], way: usize) {
     let digest = sha256(content);
     let reply = match way % 4 {
@@ -36,7 +36,7 @@ async fn push(app: &App, repository: &str, content: &[u8], way: usize) {
     created(reply, repository, &digest);
 }
 
-/// How many copies of the bytes there are, and that nothing is under way any more.
+/// The number of stored copies. Asserts that no upload is open.
 async fn assert_copies(app: &App, copies: usize) {
     app.settled().await;
     if let Some(memory) = &app.memory {
@@ -46,7 +46,7 @@ async fn assert_copies(app: &App, copies: usize) {
 }
 
 #[tokio::test]
-async fn a_hundred_pushes_of_one_blob_leave_one_copy() {
+async fn a_hundred_concurrent_pushes_of_a_blob_store_one_copy() {
     for (size, copies) in [(1_000, 0), (100_000, 1)] {
         let app = App::start().await;
         let repository = app.repository("hundred");
@@ -58,7 +58,7 @@ async fn a_hundred_pushes_of_one_blob_leave_one_copy() {
 }
 
 #[tokio::test]
-async fn a_hundred_pushes_into_twenty_repositories_leave_one_copy() {
+async fn a_hundred_pushes_into_twenty_repositories_store_one_copy() {
     let app = App::start().await;
     let repositories: Vec<String> = (0..20).map(|_| app.repository("twenty")).collect();
     let content = bytes(901, 100_000);
@@ -70,7 +70,7 @@ async fn a_hundred_pushes_into_twenty_repositories_leave_one_copy() {
 }
 
 #[tokio::test]
-async fn pushes_of_one_blob_in_several_parts_leave_one_copy() {
+async fn concurrent_multipart_pushes_of_a_blob_store_one_copy() {
     let app = App::start().await;
     let repository = app.repository("parts");
     let content = bytes(902, 17 * 1024 * 1024);
@@ -80,7 +80,7 @@ async fn pushes_of_one_blob_in_several_parts_leave_one_copy() {
 }
 
 #[tokio::test]
-async fn a_hundred_different_blobs_do_not_mix() {
+async fn a_hundred_concurrent_pushes_of_different_blobs_do_not_mix() {
     let app = App::start().await;
     let repository = app.repository("different");
     let contents: Vec<Vec<u8>> =
@@ -93,9 +93,9 @@ async fn a_hundred_different_blobs_do_not_mix() {
     app.settled().await;
 }
 
-/// A blob that is pushed and deleted at the same time is there or not; never is it broken.
+/// A blob that is pushed and deleted concurrently is whole or gone, never damaged.
 #[tokio::test]
-async fn pushes_and_deletes_of_one_blob() {
+async fn a_blob_pushed_and_deleted_concurrently_is_whole_or_gone() {
     for size in [1_000, 100_000] {
         let app = App::start().await;
         let repository = app.repository("push-delete");

@@ -1,5 +1,5 @@
-//! distribution-spec, "Content Management" (end-9): what is deleted is gone at once, and a push at
-//! the same time is whole or gone whole.
+//! distribution-spec, "Content Management" (end-9): deleted content is gone at once, and a
+//! concurrent push is whole or gone as a whole.
 
 use std::io::{self, Write as _};
 use std::sync::Arc;
@@ -27,7 +27,7 @@ async fn tags(app: &App, repository: &str) -> serde_json::Value {
 }
 
 #[tokio::test]
-async fn a_tag() {
+async fn deleting_a_tag_keeps_its_manifest() {
     let app = App::start().await;
     let repository = app.repository("tag");
     let (digest, body) = app.push_small(&repository, "v1", 1).await;
@@ -46,7 +46,7 @@ async fn a_tag() {
 }
 
 #[tokio::test]
-async fn a_manifest_and_every_tag_of_it() {
+async fn deleting_a_manifest_deletes_its_tags() {
     let app = App::start().await;
     let repository = app.repository("digest");
     let (digest, body) = app.push_small(&repository, "a", 1).await;
@@ -61,19 +61,19 @@ async fn a_manifest_and_every_tag_of_it() {
         app.request("HEAD", &path(&repository, reference)).send().await.expect(404);
         delete(&app, &repository, reference).await.expect_envelope(404, &["MANIFEST_UNKNOWN"]);
     }
-    // A tag that has moved on stays, and so do the blobs.
+    // A tag that points elsewhere stays, and so do the blobs.
     assert_eq!(tags(&app, &repository).await, json!(["moved"]));
     app.get(&path(&repository, "moved")).send().await.expect(200).with_body(&other);
     app.get(&format!("/v2/{repository}/blobs/{}", sha256(b"{}"))).send().await.expect(200);
-    // Pushed again it is there again, with the tag of that push only.
+    // After another push it exists again, with only the tag of that push.
     app.push_small(&repository, "b", 1).await;
     app.get(&path(&repository, &digest)).send().await.expect(200).with_body(&body);
     assert_eq!(tags(&app, &repository).await, json!(["b", "moved"]));
 }
 
-/// More tags than one listing holds rows for at once.
+/// More tags than one page of a listing.
 #[tokio::test]
-async fn a_manifest_of_many_tags() {
+async fn deleting_a_manifest_deletes_more_tags_than_a_listing_page() {
     let app = App::start().await;
     let repository = app.repository("many");
     let (digest, body) = app.push_small(&repository, "first", 1).await;
@@ -88,7 +88,7 @@ async fn a_manifest_of_many_tags() {
 }
 
 #[tokio::test]
-async fn the_digests_of_one_manifest_are_two() {
+async fn deleting_the_sha512_digest_of_a_manifest_keeps_the_sha256_one() {
     let app = App::start().await;
     let repository = app.repository("two");
     let (short, body) = app.push_small(&repository, "v1", 1).await;
@@ -101,7 +101,7 @@ async fn the_digests_of_one_manifest_are_two() {
 }
 
 #[tokio::test]
-async fn a_child_of_an_index() {
+async fn a_child_of_an_index_can_be_deleted() {
     let app = App::start().await;
     let repository = app.repository("index");
     let index = app.push_type(&repository, OCI_INDEX, "v1", 1).await;
@@ -110,13 +110,13 @@ async fn a_child_of_an_index() {
     delete(&app, &repository, &child).await.expect(202);
     app.get(&path(&repository, &child)).send().await.expect(404);
     app.get(&path(&repository, "v1")).send().await.expect(200).with_body(&index);
-    // What is deleted is missing for the next push.
+    // The deleted child is missing for the next push.
     let reply = app.put_manifest(&repository, "v2", OCI_INDEX, &index).await;
     reply.expect_envelope(400, &["MANIFEST_BLOB_UNKNOWN"]);
 }
 
 #[tokio::test]
-async fn what_is_not_there() {
+async fn deleting_an_unknown_tag_or_manifest_is_404() {
     let app = App::start().await;
     let repository = app.repository("unknown");
     for _ in 0..2 {
@@ -128,9 +128,9 @@ async fn what_is_not_there() {
     }
 }
 
-/// A deletion in one repository is none in another (CVE-2026-35172).
+/// A deletion in one repository does not affect another (CVE-2026-35172).
 #[tokio::test]
-async fn another_repository_keeps_its_own() {
+async fn deleting_in_one_repository_keeps_the_manifest_of_another() {
     let app = App::start().await;
     let (one, two) = (app.repository("one"), app.repository("two"));
     let (digest, body) = app.push_small(&one, "v1", 1).await;
@@ -143,7 +143,7 @@ async fn another_repository_keeps_its_own() {
 
 /// CVE-2026-41888: neither tags nor manifests.
 #[tokio::test]
-async fn deletion_can_be_switched_off() {
+async fn disabled_deletion_is_405() {
     let app = App::start_with(|settings| settings.manifests.delete = false).await;
     if !app.is_ours() {
         return skip("whether manifests can be deleted is a setting");
@@ -158,10 +158,10 @@ async fn deletion_can_be_switched_off() {
     }
 }
 
-/// After a push and a deletion at the same time both of which were acknowledged, everything that
-/// the push promised is there, or nothing of it is.
+/// After a concurrent push and deletion that were both acknowledged, either everything from the
+/// push exists, or nothing.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_push_that_races_a_deletion_is_whole_or_gone() {
+async fn a_push_concurrent_with_a_deletion_is_whole_or_gone() {
     let app = App::start().await;
     let repository = app.repository("race");
     let rounds = if app.memory.is_some() { 400 } else { 40 };
@@ -174,7 +174,7 @@ async fn a_push_that_races_a_deletion_is_whole_or_gone() {
         let digest = sha256(&body);
         app.put_manifest(&repository, "v1", OCI_MANIFEST, &body).await.expect(201);
         if round % 2 == 0 {
-            // Every second time the tag has to be brought back and not only moved.
+            // In every second round the tag was deleted before, not only moved.
             delete(&app, &repository, "v1").await.expect(202);
         }
         let push = async {
@@ -204,10 +204,10 @@ async fn a_push_that_races_a_deletion_is_whole_or_gone() {
     writeln!(io::stderr(), "gone {gone}, there {there}").expect("stderr can be written");
 }
 
-/// The same at the worst moments, held open: the tag, or the referrer, is written only after the
-/// deletion has come and gone.
+/// The same with the worst timing: the tag, or the referrer, is written only after the deletion has
+/// completed.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_deletion_in_the_middle_of_a_push() {
+async fn a_deletion_between_the_writes_of_a_push_is_consistent() {
     for (round, below) in ["v1/t/", "v1/t/", "v1/r/", "v1/x/"].into_iter().enumerate() {
         let app = App::over_memory(Arc::new(Memory::new()), Settings::default()).await;
         let memory = app.memory.as_ref().expect("a memory store");
@@ -219,7 +219,7 @@ async fn a_deletion_in_the_middle_of_a_push() {
         if round == 0 {
             delete(&app, "a", "v1").await.expect(202);
         }
-        // Whatever is written first below the prefix waits; the deletion kills by replacing, too.
+        // The first write below the prefix is delayed. The deletion replaces records as well.
         for operation in [Operation::Create, Operation::Replace] {
             let delay = FaultKind::Delay(Duration::from_millis(150));
             memory.inject(Fault::on(operation, delay).below(below));
@@ -242,9 +242,9 @@ async fn a_deletion_in_the_middle_of_a_push() {
     }
 }
 
-/// The same with two tags that race each other through one manifest.
+/// The same with two tags of one manifest that are pushed concurrently.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_push_of_another_tag_that_races_a_deletion() {
+async fn a_push_of_another_tag_concurrent_with_a_deletion_is_consistent() {
     let app = App::start().await;
     let repository = app.repository("other-tag");
     app.push_parts(&repository, 1).await;

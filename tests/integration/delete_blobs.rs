@@ -4,7 +4,7 @@ use crate::support::exchange::created;
 use crate::support::{App, bytes, sha256, sha512};
 
 #[tokio::test]
-async fn a_deleted_blob_is_gone_at_once() {
+async fn a_deleted_blob_is_404_at_once() {
     let app = App::start().await;
     let repository = app.repository("delete");
     for size in [0, 10, 100_000] {
@@ -16,7 +16,7 @@ async fn a_deleted_blob_is_gone_at_once() {
         deleted.has("docker-distribution-api-version", "registry/2.0");
         app.assert_no_blob(&repository, &digest).await;
         app.request("DELETE", &path).send().await.expect_error(404, "BLOB_UNKNOWN");
-        // It can be pushed again, as often as one likes.
+        // It can be pushed and deleted again.
         for _ in 0..2 {
             app.push_blob(&repository, &content).await;
             app.assert_blob(&repository, &digest, &content).await;
@@ -31,7 +31,7 @@ async fn a_deleted_blob_is_gone_at_once() {
 }
 
 #[tokio::test]
-async fn what_is_not_there_cannot_be_deleted() {
+async fn deleting_an_unknown_blob_is_404() {
     let app = App::start().await;
     let (repository, other) = (app.repository("nothing"), app.repository("other"));
     let digest = app.push_blob(&other, b"of another").await;
@@ -47,7 +47,7 @@ async fn what_is_not_there_cannot_be_deleted() {
 }
 
 #[tokio::test]
-async fn other_repositories_keep_theirs() {
+async fn deleting_a_blob_keeps_it_in_other_repositories() {
     let app = App::start().await;
     for size in [10, 100_000] {
         let repositories = [app.repository("one"), app.repository("two"), app.repository("three")];
@@ -65,9 +65,9 @@ async fn other_repositories_keep_theirs() {
     }
 }
 
-/// Whoever asks while it happens hears that it happened, or that there is nothing any more.
+/// Each concurrent request gets 202 or 404.
 #[tokio::test]
-async fn many_deletes_at_once() {
+async fn concurrent_deletes_of_a_blob_return_202_or_404() {
     let app = App::start().await;
     let repository = app.repository("at-once");
     for round in 0..5 {
@@ -81,13 +81,13 @@ async fn many_deletes_at_once() {
                 _ => drop(reply.expect_error(404, "BLOB_UNKNOWN")),
             }
         }
-        assert!(succeeded >= 1, "somebody deleted it");
+        assert!(succeeded >= 1, "one request deleted it");
         app.assert_no_blob(&repository, &digest).await;
     }
 }
 
 #[tokio::test]
-async fn where_it_is_switched_off_it_is_405() {
+async fn disabled_deletion_of_blobs_is_405() {
     let app = App::start_with(|settings| settings.blobs.delete = false).await;
     if app.leaves_out("deleting switched off") {
         return;

@@ -1,5 +1,5 @@
-//! distribution-spec, "Determining Support" (end-1) and "Error codes": the envelope is everywhere,
-//! and so is the header that says what this is.
+//! distribution-spec, "Determining Support" (end-1) and "Error codes": every error has the JSON
+//! body and the API version header.
 
 use serde_json::json;
 
@@ -7,7 +7,7 @@ use crate::support::content::NOWHERE;
 use crate::support::{App, Reply};
 
 #[tokio::test]
-async fn this_is_a_registry() {
+async fn v2_returns_200_with_the_api_version_header() {
     let app = App::start().await;
     for path in ["/v2/", "/v2", "/v2/?ns=docker.io", "/v2?x=y"] {
         let get = app.get(path).send().await.expect(200);
@@ -22,9 +22,9 @@ async fn this_is_a_registry() {
     }
 }
 
-/// Nothing outside of the endpoints exists, however it is spelled (CVE-2020-29662).
+/// No path outside of the endpoints exists, however it is spelled (CVE-2020-29662).
 #[tokio::test]
-async fn unknown_routes() {
+async fn unknown_routes_are_404() {
     let app = App::start().await;
     let paths = [
         "/",
@@ -75,9 +75,9 @@ async fn unknown_routes() {
     app.get("/nowhere").send().await.expect_envelope(404, &["UNSUPPORTED"]);
 }
 
-/// A path that climbs is answered where it stands: nothing resolves it.
+/// A path with `..` is not resolved.
 #[tokio::test]
-async fn traversal() {
+async fn traversal_paths_are_404() {
     let app = App::start().await;
     let climbs = [
         "/v2/../v2/_catalog",
@@ -110,9 +110,9 @@ async fn traversal() {
     }
 }
 
-/// An encoded slash does not separate, so it cannot move a border.
+/// An encoded slash does not separate components.
 #[tokio::test]
-async fn encoded_slashes() {
+async fn encoded_slashes_do_not_separate_components() {
     let app = App::start().await;
     let repository = app.repository("slash");
     app.push_small(&repository, "v1", 1).await;
@@ -125,7 +125,7 @@ async fn encoded_slashes() {
 }
 
 #[tokio::test]
-async fn methods_that_an_endpoint_does_not_answer() {
+async fn methods_that_an_endpoint_does_not_support_are_405() {
     let app = App::start().await;
     let upload = "/v2/a/blobs/uploads/00000000-0000-4000-8000-000000000000";
     let rows = [
@@ -155,7 +155,7 @@ async fn methods_that_an_endpoint_does_not_answer() {
     }
 }
 
-/// Everything that goes wrong, once; every answer says what it is.
+/// Every error once, with its code.
 async fn failures(app: &App, repository: &str) -> Vec<(String, Reply, u16, &'static str)> {
     let upload = "blobs/uploads/00000000-0000-4000-8000-000000000000";
     let rows = [
@@ -188,7 +188,7 @@ async fn failures(app: &App, repository: &str) -> Vec<(String, Reply, u16, &'sta
 }
 
 #[tokio::test]
-async fn every_failure_has_the_same_shape() {
+async fn every_error_has_the_specified_json_body() {
     let app = App::start().await;
     let repository = app.repository("failures");
     for (request, reply, status, code) in failures(&app, &repository).await {
@@ -200,9 +200,9 @@ async fn every_failure_has_the_same_shape() {
     }
 }
 
-/// The client text tells nothing that only the operator should know.
+/// Messages to clients contain no details that only the operator may see.
 #[tokio::test]
-async fn a_head_that_fails_has_no_body() {
+async fn a_failed_head_has_no_body() {
     let app = App::start().await;
     let repository = app.repository("head");
     for rest in [
@@ -223,7 +223,7 @@ async fn a_head_that_fails_has_no_body() {
 }
 
 #[tokio::test]
-async fn what_is_served_beyond_the_spec() {
+async fn extensions_beyond_the_specification_are_served() {
     let app = App::start().await;
     for (path, names) in [
         ("/v2/_oci/ext/discover", vec!["_oci", "_catalog"]),

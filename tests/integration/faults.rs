@@ -1,10 +1,8 @@
-//! What becomes of pushes and pulls when the store fails: requests that are lost, requests whose
-//! answers are lost, bodies that break off.
+//! Pushes and pulls while the store fails: lost requests, lost responses, and bodies that break.
 //!
-//! A client that does not give up always gets there, everything it was told is there can be pulled,
-//! and no bytes are left that nothing names, but for what a rule below explains. Whatever happens,
-//! a failing store is 503 with `Retry-After`: never 404, which tells clients that content is gone,
-//! and never 500.
+//! A client that retries always succeeds, all acknowledged content can be pulled, and no data is
+//! orphaned except for the cases that `every_fault` lists. A failing store is always 503 with
+//! `Retry-After`: never 404, which tells clients that content is gone, and never 500.
 
 mod every_fault;
 mod leases;

@@ -1,4 +1,5 @@
-//! Clients that are slow, silent, too many or too loud, and a store that is slower than they are.
+//! Slow, stalled and too many clients, too large headers, and a store that is slower than the
+//! clients.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -30,7 +31,7 @@ async fn connect(app: &App) -> TcpStream {
     TcpStream::connect(app.address.expect("ours")).await.expect("connected")
 }
 
-/// Begins a PATCH of an upload and leaves its body to the test.
+/// Starts a PATCH of an upload. The test sends the body.
 async fn begin_patch(app: &App, location: &str, framing: &str) -> TcpStream {
     let mut socket = connect(app).await;
     let head =
@@ -43,17 +44,17 @@ async fn begin_upload(app: &App) -> String {
     app.request("POST", "/v2/a/blobs/uploads/").send().await.expect(202).location()
 }
 
-/// All that comes until the connection ends, which it must do soon.
+/// Everything that arrives until the connection ends, which must be soon.
 async fn rest(socket: &mut TcpStream) -> String {
     let mut received = Vec::new();
     let read = tokio::time::timeout(Duration::from_secs(8), socket.read_to_end(&mut received));
-    // A reset is an end as well.
+    // A reset counts as an end.
     let _ = read.await.expect("the connection ends");
     String::from_utf8_lossy(&received).into_owned()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_slow_client_that_goes_on_is_not_cut() {
+async fn a_slow_upload_that_makes_progress_continues() {
     let app = impatient().await;
     let location = begin_upload(&app).await;
     let mut socket = begin_patch(&app, &location, "transfer-encoding: chunked").await;
@@ -70,7 +71,7 @@ async fn a_slow_client_that_goes_on_is_not_cut() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_stalls_is_cut_and_may_go_on_later() {
+async fn a_stalled_upload_is_closed_and_can_be_resumed() {
     let app = impatient().await;
     for framing in ["transfer-encoding: chunked", "content-length: 10"] {
         let location = begin_upload(&app).await;
@@ -82,7 +83,7 @@ async fn a_client_that_stalls_is_cut_and_may_go_on_later() {
         assert!(began.elapsed() >= IDLE && began.elapsed() < IDLE * 6, "{:?}", began.elapsed());
         assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
         assert!(answer.contains("BLOB_UPLOAD_INVALID"), "{answer}");
-        // What had arrived is kept.
+        // The data that arrived is kept.
         let status = app.get(&location).send().await.expect(204);
         assert_eq!(status.header("range"), Some("0-4"));
         let patch = app.request("PATCH", &status.location()).header("content-range", "5-9");
@@ -93,7 +94,7 @@ async fn a_client_that_stalls_is_cut_and_may_go_on_later() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_manifest_that_stalls_is_cut() {
+async fn a_stalled_manifest_push_is_closed() {
     let app = impatient().await;
     let mut socket = connect(&app).await;
     let head = "PUT /v2/a/manifests/v1 HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\
@@ -104,7 +105,7 @@ async fn a_manifest_that_stalls_is_cut() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_reader_that_stalls_is_cut_and_a_slow_one_is_not() {
+async fn a_stalled_download_is_closed_and_a_slow_one_is_not() {
     let app = impatient().await;
     let content = bytes(1, 40 * MIB);
     let path = format!("/v2/a/blobs/{}", app.push_blob("a", &content).await);
@@ -129,14 +130,14 @@ async fn a_reader_that_stalls_is_cut_and_a_slow_one_is_not() {
     }
     assert!(received > content.len() && began.elapsed() > IDLE * 4, "{received}");
 
-    // Meanwhile the other one did not read anything, and what it still gets is not all.
+    // Meanwhile the other client read nothing, and it receives only a part of the body.
     let mut received = Vec::new();
     let _ = stalled.read_to_end(&mut received).await;
     assert!(received.len() < content.len(), "a reader that stalls holds its connection for ever");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn more_uploads_than_allowed_are_told_to_come_back() {
+async fn uploads_over_the_limit_are_503() {
     let app = app(|settings| settings.uploads.concurrent_max = 2).await;
     let mut busy = Vec::new();
     for _ in 0..2 {
@@ -153,7 +154,7 @@ async fn more_uploads_than_allowed_are_told_to_come_back() {
     assert!(refused.header("retry-after").is_some(), "{refused:?}");
     let path = format!("/v2/a/blobs/uploads/?digest={}", sha256(b"third"));
     app.request("POST", &path).body("third").send().await.expect_error(503, "UNAVAILABLE");
-    // Reading is not uploading.
+    // The limit does not apply to the upload status.
     app.get(&location).send().await.expect(204);
     for socket in &mut busy {
         socket.write_all(b"b").await.expect("sent");
@@ -164,7 +165,7 @@ async fn more_uploads_than_allowed_are_told_to_come_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn buffers_stay_within_their_budget() {
+async fn upload_memory_stays_within_its_limit() {
     let budget = 20 * MIB as u64;
     let memory = Arc::new(Memory::new());
     let slow = Metered::over(memory.clone()).slow_parts(Duration::from_millis(100));
@@ -195,7 +196,7 @@ async fn buffers_stay_within_their_budget() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn heads_that_are_too_large_are_refused() {
+async fn too_large_headers_are_refused() {
     let app = app(|_| {}).await;
     let one = format!("x: {}\r\n", "y".repeat(200_000));
     let many = (0..2_000).map(|number| format!("x-{number}: y\r\n")).collect::<String>();
@@ -203,7 +204,7 @@ async fn heads_that_are_too_large_are_refused() {
     for headers in [one, many, several] {
         let mut socket = connect(&app).await;
         let head = format!("GET /v2/ HTTP/1.1\r\nhost: a\r\n{headers}\r\n");
-        // It may be refused while it is still being sent.
+        // The response may arrive while the header is still being sent.
         let _ = socket.write_all(head.as_bytes()).await;
         let answer = rest(&mut socket).await;
         let refused = answer.starts_with("HTTP/1.1 431") || answer.starts_with("HTTP/1.1 400");
@@ -225,7 +226,7 @@ async fn heads_that_are_too_large_are_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_head_that_never_ends_is_cut() {
+async fn headers_that_never_end_are_closed() {
     let app = app(|settings| settings.server.header_timeout = Duration::from_millis(500)).await;
     let mut socket = connect(&app).await;
     let began = Instant::now();

@@ -1,5 +1,5 @@
-//! distribution-spec, "Pulling manifests" (end-3) and "Pushing Manifests" (end-7): every type goes
-//! in and comes out to the byte, and what cannot be read in one way only does not go in.
+//! distribution-spec, "Pulling manifests" (end-3) and "Pushing Manifests" (end-7): every type is
+//! stored and served byte for byte, and ambiguous documents are refused.
 
 mod refused;
 mod sizes;
@@ -12,13 +12,13 @@ use crate::support::content::{NOWHERE, TYPES, artifact, descriptor, image, index
 use crate::support::{App, bytes, sha256, sha512};
 
 #[tokio::test]
-async fn every_type_comes_back_as_it_was_pushed() {
+async fn every_type_is_served_byte_for_byte() {
     let app = App::start().await;
     for media_type in TYPES {
         let repository = app.repository("types");
         let body = app.push_type(&repository, media_type, "v1", 1).await;
         let (short, long) = (sha256(&body), sha512(&body));
-        // The tag knows the digest by SHA-256; a digest in the path decides about the algorithm.
+        // A tag stores the SHA-256 digest. A digest in the path decides about the algorithm.
         for (reference, digest) in [("v1", &short), (&short, &short), (&long, &long)] {
             let put = app.put_manifest(&repository, reference, media_type, &body).await.expect(201);
             let path = format!("/v2/{repository}/manifests/{reference}");
@@ -42,9 +42,9 @@ async fn every_type_comes_back_as_it_was_pushed() {
     }
 }
 
-/// The only way to a tag that remembers SHA-512 is `?tag=`.
+/// Only `?tag=` creates a tag with a SHA-512 digest.
 #[tokio::test]
-async fn a_tag_keeps_the_algorithm_it_was_set_with() {
+async fn a_tag_keeps_the_digest_algorithm_it_was_pushed_with() {
     let app = App::start().await;
     let repository = app.repository("algorithm");
     let (_, body) = app.push_small(&repository, "v1", 1).await;
@@ -61,7 +61,7 @@ async fn a_tag_keeps_the_algorithm_it_was_set_with() {
 }
 
 #[tokio::test]
-async fn what_the_client_has_is_not_sent_again() {
+async fn if_none_match_returns_304_for_the_same_manifest() {
     let app = App::start().await;
     let repository = app.repository("conditional");
     let (digest, body) = app.push_small(&repository, "v1", 1).await;
@@ -78,7 +78,7 @@ async fn what_the_client_has_is_not_sent_again() {
 }
 
 #[tokio::test]
-async fn what_is_not_there_is_unknown() {
+async fn a_missing_manifest_is_404() {
     let app = App::start().await;
     let repository = app.repository("unknown");
     for name in ["never-pushed-to", &repository] {
@@ -93,7 +93,7 @@ async fn what_is_not_there_is_unknown() {
 
 /// One error for each digest, so that a client knows what to push.
 #[tokio::test]
-async fn all_that_is_missing_is_named() {
+async fn a_push_names_all_missing_blobs() {
     let app = App::start().await;
     let repository = app.repository("missing");
     for media_type in TYPES {
@@ -110,7 +110,7 @@ async fn all_that_is_missing_is_named() {
                 json!([descriptor(layer, &absent[1]), descriptor(layer, &absent[2])]);
             document
         };
-        // The same digest twice is one thing that is missing.
+        // A digest that is listed twice is one error.
         let list = if document.get("layers").is_some() { "layers" } else { "manifests" };
         let again = document[list][0].clone();
         document[list].as_array_mut().expect("a list").push(again);
@@ -131,16 +131,16 @@ async fn all_that_is_missing_is_named() {
     }
 }
 
-/// A blob is no manifest, and a manifest of another repository is not here.
+/// A blob does not count as a manifest, and a manifest of another repository does not count.
 #[tokio::test]
-async fn only_the_same_kind_in_the_same_repository_counts() {
+async fn references_must_exist_in_the_same_repository() {
     let app = App::start().await;
     let (repository, other) = (app.repository("here"), app.repository("there"));
     let (_, child) = app.push_small(&other, "v1", 7).await;
     let body = spelled(&index(OCI_INDEX, &[descriptor(OCI_MANIFEST, &child)]));
     let reply = app.put_manifest(&repository, "v1", OCI_INDEX, &body).await;
     reply.expect_envelope(400, &["MANIFEST_BLOB_UNKNOWN"]);
-    // The same bytes as a blob do not help.
+    // The same bytes as a blob are not sufficient.
     app.push_blob(&repository, &child).await;
     let reply = app.put_manifest(&repository, "v1", OCI_INDEX, &body).await;
     reply.expect_envelope(400, &["MANIFEST_BLOB_UNKNOWN"]);
@@ -150,7 +150,7 @@ async fn only_the_same_kind_in_the_same_repository_counts() {
 }
 
 #[tokio::test]
-async fn sparse_is_what_the_operator_says() {
+async fn the_sparse_setting_allows_missing_references() {
     for (sparse, index_status, image_status) in
         [(Sparse::None, 400, 400), (Sparse::Indexes, 201, 400), (Sparse::All, 201, 201)]
     {
@@ -171,9 +171,9 @@ async fn sparse_is_what_the_operator_says() {
     }
 }
 
-/// What may only be somewhere else is not asked for.
+/// Layers that may be stored elsewhere are not required.
 #[tokio::test]
-async fn layers_that_must_not_be_distributed_need_not_be_here() {
+async fn non_distributable_layers_may_be_missing() {
     let app = App::start().await;
     let repository = app.repository("external");
     app.push_blob(&repository, b"{}").await;
@@ -196,7 +196,7 @@ async fn layers_that_must_not_be_distributed_need_not_be_here() {
 }
 
 #[tokio::test]
-async fn what_the_spec_leaves_open_is_kept() {
+async fn everything_that_the_specification_allows_is_accepted() {
     let app = App::start().await;
     let repository = app.repository("open");
     app.push_parts(&repository, 1).await;

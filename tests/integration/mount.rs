@@ -8,7 +8,7 @@ async fn mount(app: &App, repository: &str, query: &str) -> Reply {
     app.request("POST", &format!("/v2/{repository}/blobs/uploads/?{query}")).send().await
 }
 
-/// Asserts that nothing was mounted, and that the session which came instead takes the blob.
+/// Asserts that nothing was mounted, and that the new session accepts the blob.
 async fn uploads_instead(app: &App, repository: &str, reply: Reply, content: &[u8]) {
     let location = reply.expect(202).stands_at(0).lacks("docker-content-digest").location();
     let prefix = format!("/v2/{repository}/blobs/uploads/");
@@ -19,7 +19,7 @@ async fn uploads_instead(app: &App, repository: &str, reply: Reply, content: &[u
 }
 
 #[tokio::test]
-async fn a_blob_of_a_named_repository() {
+async fn a_blob_is_mounted_from_a_named_repository() {
     let app = App::start().await;
     for size in [0, 10, 100_000, 17 * 1024 * 1024] {
         let (source, target) = (app.repository("source"), app.repository("target"));
@@ -29,7 +29,7 @@ async fn a_blob_of_a_named_repository() {
         let reply = mount(&app, &target, &format!("mount={digest}&from={source}")).await;
         created(reply, &target, &digest);
         app.assert_blob(&target, &digest, &content).await;
-        // What is there already is mounted again, and into its own repository.
+        // An existing blob can be mounted again, also into its own repository.
         let reply = mount(&app, &target, &format!("mount={digest}&from={source}")).await;
         created(reply, &target, &digest);
         let reply = mount(&app, &source, &format!("mount={digest}&from={source}")).await;
@@ -38,11 +38,11 @@ async fn a_blob_of_a_named_repository() {
 }
 
 #[tokio::test]
-async fn a_blob_of_any_repository() {
+async fn a_blob_is_mounted_from_any_repository() {
     let app = App::start().await;
     for size in [10, 100_000] {
         let (source, target) = (app.repository("source"), app.repository("target"));
-        // Unlike anything that other tests push: the source has to be this one.
+        // Unique content, so that this repository is the only source.
         let content = [bytes(610, size), source.clone().into_bytes()].concat();
         let digest = app.push_blob(&source, &content).await;
         created(mount(&app, &target, &format!("mount={digest}")).await, &target, &digest);
@@ -51,7 +51,7 @@ async fn a_blob_of_any_repository() {
 }
 
 #[tokio::test]
-async fn a_blob_by_sha512_and_encoded() {
+async fn a_blob_is_mounted_by_sha512_and_by_an_encoded_digest() {
     let app = App::start().await;
     let (source, target) = (app.repository("source"), app.repository("target/below"));
     for size in [10, 100_000] {
@@ -68,12 +68,12 @@ async fn a_blob_by_sha512_and_encoded() {
 }
 
 #[tokio::test]
-async fn what_is_not_there_has_to_be_uploaded() {
+async fn a_mount_of_a_missing_blob_starts_an_upload() {
     let app = App::start().await;
     let (source, target) = (app.repository("source"), app.repository("target"));
     let content = [&b"never pushed "[..], source.as_bytes()].concat();
     let digest = sha256(&content);
-    // No such repository, no such blob in it, no such blob anywhere.
+    // An unknown repository, a blob that it lacks, and a blob that no repository has.
     let named = format!("mount={digest}&from={source}");
     let reply = mount(&app, &target, &named).await;
     uploads_instead(&app, &target, reply, &bytes(630, 10)).await;
@@ -83,7 +83,7 @@ async fn what_is_not_there_has_to_be_uploaded() {
     let reply = mount(&app, &target, &format!("mount={digest}")).await;
     uploads_instead(&app, &target, reply, &bytes(632, 10)).await;
     app.assert_no_blob(&target, &digest).await;
-    // A blob of a third repository is none of the named one.
+    // A blob of a third repository is not in the named one.
     let third = app.repository("third");
     app.push_blob(&third, &content).await;
     let reply = mount(&app, &target, &named).await;
@@ -93,7 +93,7 @@ async fn what_is_not_there_has_to_be_uploaded() {
 }
 
 #[tokio::test]
-async fn arguments_that_mean_nothing_start_an_upload() {
+async fn a_mount_with_invalid_parameters_starts_an_upload() {
     let app = App::start().await;
     let (source, target) = (app.repository("source"), app.repository("target"));
     let digest = app.push_blob(&source, b"mount me").await;
@@ -120,7 +120,7 @@ async fn arguments_that_mean_nothing_start_an_upload() {
 }
 
 #[tokio::test]
-async fn deleting_in_one_repository_does_not_affect_the_other() {
+async fn deleting_a_mounted_blob_keeps_it_in_the_other_repository() {
     let app = App::start().await;
     for size in [10, 100_000] {
         for of_source in [true, false] {
@@ -135,7 +135,7 @@ async fn deleting_in_one_repository_does_not_affect_the_other() {
             app.settled().await;
             app.assert_no_blob(deleted, &digest).await;
             app.assert_blob(kept, &digest, &content).await;
-            // And back again, from where it still is.
+            // And back again, from the repository that still has it.
             let query = format!("mount={digest}&from={kept}");
             created(mount(&app, deleted, &query).await, deleted, &digest);
             app.assert_blob(deleted, &digest, &content).await;
@@ -144,7 +144,7 @@ async fn deleting_in_one_repository_does_not_affect_the_other() {
 }
 
 #[tokio::test]
-async fn what_was_deleted_cannot_be_mounted() {
+async fn a_deleted_blob_cannot_be_mounted() {
     let app = App::start().await;
     for size in [10, 100_000] {
         let (source, target) = (app.repository("source"), app.repository("target"));
@@ -161,9 +161,9 @@ async fn what_was_deleted_cannot_be_mounted() {
     }
 }
 
-/// Mounting is what makes pushing a known layer cheap.
+/// Pushing a known layer costs no transfer.
 #[tokio::test]
-async fn a_mount_copies_no_bytes() {
+async fn a_mount_copies_no_data() {
     let app = App::start().await;
     let Some(memory) = &app.memory else { return };
     let (source, target) = (app.repository("source"), app.repository("target"));

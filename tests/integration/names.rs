@@ -1,5 +1,5 @@
-//! distribution-spec, "Pulling manifests": what a `<name>`, a `<reference>` and a `<digest>` may
-//! be, asked at the paths where they stand.
+//! distribution-spec, "Pulling manifests": the grammar of `<name>`, `<reference>` and `<digest>` at
+//! every path that contains one.
 
 use crate::support::app::OCI_MANIFEST;
 use crate::support::content::{NOWHERE, image, spelled};
@@ -12,7 +12,7 @@ fn name_of(bytes: usize) -> String {
 }
 
 #[tokio::test]
-async fn names_of_the_grammar() {
+async fn valid_repository_names_are_accepted() {
     let app = App::start().await;
     let names = [
         "a",
@@ -41,7 +41,7 @@ async fn names_of_the_grammar() {
 }
 
 #[tokio::test]
-async fn names_outside_the_grammar() {
+async fn names_outside_the_grammar_are_refused() {
     let app = App::start().await;
     let names = [
         "A",
@@ -101,9 +101,9 @@ async fn names_outside_the_grammar() {
     }
 }
 
-/// A percent sign is only another spelling.
+/// Percent-encoding is another spelling of the same name.
 #[tokio::test]
-async fn names_that_are_spelled_otherwise() {
+async fn percent_encoded_names_are_decoded() {
     let app = App::start().await;
     let repository = app.repository("spelled");
     let (digest, body) = app.push_small(&repository, "v1", 1).await;
@@ -122,9 +122,9 @@ async fn names_that_are_spelled_otherwise() {
     assert_eq!(app.get(&path).send().await.expect(200).json()["name"], repository);
 }
 
-/// The action is found from the right, so that its words may be names, too.
+/// The action is parsed from the right, so its words may occur in names.
 #[tokio::test]
-async fn repositories_called_like_endpoints() {
+async fn repositories_may_be_named_like_endpoints() {
     let app = App::start().await;
     let prefix = app.repository("x");
     let names = [
@@ -142,7 +142,7 @@ async fn repositories_called_like_endpoints() {
         "token",
     ];
     for (seed, name) in names.into_iter().enumerate() {
-        // In a registry of our own they are the whole name.
+        // In a separate registry they are the whole name.
         let name = if app.is_ours() { name.to_owned() } else { format!("{prefix}/{name}") };
         let (digest, body) = app.push_small(&name, "latest", seed as u64).await;
         for reference in ["latest", &digest] {
@@ -161,7 +161,7 @@ async fn repositories_called_like_endpoints() {
 }
 
 #[tokio::test]
-async fn the_longest_name() {
+async fn a_name_of_255_bytes_is_accepted_and_256_refused() {
     let app = App::start().await;
     let longest = name_of(255);
     assert_eq!(longest.split('/').count(), 10);
@@ -180,7 +180,7 @@ async fn the_longest_name() {
 }
 
 #[tokio::test]
-async fn tags_of_the_grammar() {
+async fn valid_tags_are_accepted() {
     let app = App::start().await;
     let repository = app.repository("tags");
     app.push_parts(&repository, 1).await;
@@ -199,7 +199,7 @@ async fn tags_of_the_grammar() {
 }
 
 #[tokio::test]
-async fn references_outside_the_grammar() {
+async fn references_outside_the_grammar_are_refused() {
     let app = App::start().await;
     let repository = app.repository("references");
     app.push_parts(&repository, 1).await;

@@ -1,9 +1,10 @@
-//! distribution-spec, "Pulling manifests" (end-3): which document a client gets that accepts some
-//! types only.
+//! distribution-spec, "Pulling manifests" (end-3): the document that a client gets for its `Accept`
+//! header.
 //!
-//! What is stored is served as it is. Only a client that names Docker's schema 2 and asks for a tag
-//! of a Docker manifest list without naming lists gets the `linux/amd64` image of the list, and an
-//! OCI document is withheld from a client that names other types only.
+//! The stored document is served unchanged, with two exceptions. A client that names Docker's
+//! schema 2, does not name lists and asks for a tag of a Docker manifest list gets the
+//! `linux/amd64` image of the list. A client that names only other types does not get an OCI
+//! document.
 
 use std::fmt::Write as _;
 
@@ -16,7 +17,8 @@ use crate::support::{App, Reply, sha256};
 const SCHEMA_1: &str = "application/vnd.docker.distribution.manifest.v1+json";
 const SCHEMA_1_SIGNED: &str = "application/vnd.docker.distribution.manifest.v1+prettyjws";
 
-/// By tag / by digest: `same` is what is stored, `child` the image for linux/amd64, `404` nothing.
+/// By tag / by digest: `same` is the stored document, `child` the image for linux/amd64, `404` an
+/// error.
 const GOLDEN: &str = "
 accept         S2            ML            OM            OI
 none           same/same     same/same     same/same     same/same
@@ -83,13 +85,13 @@ async fn ask(app: &App, method: &str, path: &str, accept: &[String]) -> Reply {
     request.send().await
 }
 
-/// What one document of the table is: its type, its bytes, and the image for linux/amd64.
+/// A document of the table: its type, its bytes, and its image for linux/amd64.
 struct Stored {
     media_type: &'static str,
     body: Vec<u8>,
 }
 
-/// How a request for one reference was answered; GET and HEAD must agree.
+/// The response to a request; GET and HEAD must agree.
 async fn cell(app: &App, path: &str, accept: &[String], stored: &Stored, child: &[u8]) -> String {
     let get = ask(app, "GET", path, accept).await;
     let head = ask(app, "HEAD", path, accept).await;
@@ -115,7 +117,7 @@ async fn cell(app: &App, path: &str, accept: &[String], stored: &Stored, child: 
 }
 
 #[tokio::test]
-async fn the_table_of_types_and_accept_headers() {
+async fn every_type_with_every_accept_header() {
     let app = App::start().await;
     let repository = app.repository("negotiation");
     let child = list_with_children(&app, &repository).await;
@@ -155,7 +157,7 @@ async fn the_table_of_types_and_accept_headers() {
     assert!(table == GOLDEN, "the table is now:{table}");
 }
 
-/// Pushes a list of three images as `ml`; the one for linux/amd64 stands in the middle.
+/// Pushes a list of three images as `ml`. The one for linux/amd64 is in the middle.
 async fn list_with_children(app: &App, repository: &str) -> Vec<u8> {
     let mut listed = Vec::new();
     let mut wanted = Vec::new();
@@ -177,9 +179,9 @@ async fn list_with_children(app: &App, repository: &str) -> Vec<u8> {
     wanted
 }
 
-/// A client that knows no lists cannot be served from a list without its platform.
+/// A client without support for lists cannot be served from a list without its platform.
 #[tokio::test]
-async fn a_list_without_the_usual_platform() {
+async fn a_list_without_linux_amd64_is_404_for_a_client_without_lists() {
     let app = App::start().await;
     let repository = app.repository("platforms");
     app.push_parts(&repository, 1).await;
@@ -195,9 +197,9 @@ async fn a_list_without_the_usual_platform() {
     ask(&app, "GET", &path, &[]).await.expect(200).with_body(&list);
 }
 
-/// The condition is about what would be served, not about what is stored.
+/// The precondition applies to the served document, not to the stored one.
 #[tokio::test]
-async fn a_condition_on_the_child_of_a_list() {
+async fn a_precondition_applies_to_the_image_that_is_served() {
     let app = App::start().await;
     let repository = app.repository("condition");
     let child = list_with_children(&app, &repository).await;

@@ -1,6 +1,6 @@
-//! The program as it runs: real processes that are killed, stopped, and started wrongly.
+//! The program as a process: killed, stopped, and started with mistakes.
 //!
-//! On a folder always; over a bucket where `LONGSHORE_TEST_S3` names one.
+//! Over a folder always; over a bucket if `LONGSHORE_TEST_S3` names one.
 
 mod command_line;
 mod identity;
@@ -12,10 +12,10 @@ use longshore::oci::UploadId;
 
 use crate::support::app::variable;
 
-/// Parts of the smallest size, so that uploads of a few seconds have several.
+/// The smallest parts, so that a short upload has several.
 const SMALL_PARTS: (&str, &str) = ("LONGSHORE_UPLOADS_PART_BYTES", "5MiB");
 
-/// A new place in the bucket of the environment, or `None` after saying why not.
+/// A new prefix in the bucket of the environment. `None` without a bucket, after printing why.
 fn bucket(test: &str) -> Option<String> {
     let Some(url) = variable("LONGSHORE_TEST_S3") else {
         println!("{test}: not run over S3, because LONGSHORE_TEST_S3 is not set");

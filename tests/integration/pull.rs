@@ -4,10 +4,10 @@
 use crate::support::exchange::with_query;
 use crate::support::{App, Reply, bytes, sha256, sha512};
 
-/// Sizes on both sides of what is kept inside its entry, and more than one part.
+/// Sizes below and above the limit for inline blobs, and more than one part.
 const SIZES: [usize; 6] = [0, 1, 64 * 1024, 64 * 1024 + 1, 300_000, 17 * 1024 * 1024];
 
-/// What a blob says about itself, whatever its method.
+/// The headers of a blob, for GET and HEAD.
 fn described(reply: Reply, digest: &str, length: usize) -> Reply {
     reply
         .expect(200)
@@ -26,7 +26,7 @@ fn described(reply: Reply, digest: &str, length: usize) -> Reply {
 }
 
 #[tokio::test]
-async fn a_blob_comes_back_byte_for_byte_with_its_length() {
+async fn a_blob_is_served_byte_for_byte_with_its_length() {
     let app = App::start().await;
     let repository = app.repository("pull");
     for size in SIZES {
@@ -39,7 +39,7 @@ async fn a_blob_comes_back_byte_for_byte_with_its_length() {
 }
 
 #[tokio::test]
-async fn nothing_is_compressed() {
+async fn blobs_are_not_compressed() {
     let app = App::start().await;
     let repository = app.repository("plain");
     for size in [1_000, 200_000] {
@@ -55,11 +55,11 @@ async fn nothing_is_compressed() {
 }
 
 #[tokio::test]
-async fn what_is_missing_is_404() {
+async fn a_missing_blob_is_404() {
     let app = App::start().await;
     let repository = app.repository("missing");
     let digest = sha256(b"never pushed");
-    // A repository that nobody pushed to, and one that has something else.
+    // An unknown repository, and a repository with other content.
     app.assert_no_blob(&repository, &digest).await;
     app.push_blob(&repository, b"something else").await;
     app.assert_no_blob(&repository, &digest).await;
@@ -71,7 +71,7 @@ async fn what_is_missing_is_404() {
 }
 
 #[tokio::test]
-async fn what_is_no_digest_is_400() {
+async fn an_invalid_digest_is_400() {
     let app = App::start().await;
     let repository = app.repository("bad-digest");
     let upper = format!("sha256:{}", "A".repeat(64));
@@ -84,9 +84,9 @@ async fn what_is_no_digest_is_400() {
     }
 }
 
-/// Otherwise knowing a digest would be enough to read what belongs to others.
+/// Otherwise a digest would be sufficient to read content of others.
 #[tokio::test]
-async fn a_blob_is_visible_only_where_it_was_pushed() {
+async fn a_blob_is_visible_only_in_its_repository() {
     let app = App::start().await;
     let (ours, theirs) = (app.repository("ours"), app.repository("theirs"));
     for size in [10, 100_000, 17 * 1024 * 1024] {
@@ -102,7 +102,7 @@ async fn a_blob_is_visible_only_where_it_was_pushed() {
 }
 
 #[tokio::test]
-async fn a_blob_has_the_name_it_was_pushed_under_and_no_other() {
+async fn a_blob_has_only_the_digest_it_was_pushed_with() {
     let app = App::start().await;
     let repository = app.repository("names");
     let content = bytes(3, 500);
@@ -125,7 +125,7 @@ async fn a_digest_may_be_percent_encoded_and_a_query_is_ignored() {
 }
 
 #[tokio::test]
-async fn if_none_match_saves_the_transfer() {
+async fn if_none_match_returns_304_for_the_same_blob() {
     let app = App::start().await;
     let repository = app.repository("if-none-match");
     let content = bytes(11, 70_000);
@@ -159,7 +159,7 @@ async fn if_none_match_saves_the_transfer() {
 }
 
 #[tokio::test]
-async fn if_match_holds_only_for_this_blob() {
+async fn if_match_with_another_digest_is_412() {
     let app = App::start().await;
     let repository = app.repository("if-match");
     let digest = app.push_blob(&repository, b"matched").await;
@@ -177,7 +177,7 @@ async fn if_match_holds_only_for_this_blob() {
 }
 
 #[tokio::test]
-async fn a_condition_on_what_is_missing_is_404() {
+async fn a_precondition_on_a_missing_blob_is_404() {
     let app = App::start().await;
     let repository = app.repository("no-condition");
     let digest = sha256(b"never pushed");
@@ -189,7 +189,7 @@ async fn a_condition_on_what_is_missing_is_404() {
 }
 
 #[tokio::test]
-async fn other_methods_are_405_with_what_is_allowed() {
+async fn other_methods_are_405_with_an_allow_header() {
     let app = App::start().await;
     let repository = app.repository("methods");
     let digest = app.push_blob(&repository, b"methods").await;
@@ -202,7 +202,7 @@ async fn other_methods_are_405_with_what_is_allowed() {
 }
 
 #[tokio::test]
-async fn many_read_one_blob_at_once() {
+async fn many_clients_read_one_blob_concurrently() {
     let app = App::start().await;
     let repository = app.repository("many");
     let content = bytes(12, 17 * 1024 * 1024 + 1);

@@ -1,9 +1,9 @@
 //! Pushing a blob in chunks: distribution-spec "Pushing a blob in chunks", "Resuming an upload",
 //! "Cancel a blob upload" (end-4a, end-4c, end-5, end-6, end-13, end-14).
 //!
-//! Here is the protocol, chunk by chunk; `sizes` has chunks of all sizes, `sessions` what becomes
-//! of a session in the end, `staged` those whose first chunk was not all of it, `interrupted`
-//! clients that go away, and `races` several at once.
+//! This file has the protocol; `sizes` has chunks of all sizes, `sessions` the end of a session,
+//! `single_write` uploads that begin as a single object, `interrupted` clients that disconnect, and
+//! `races` concurrent requests.
 
 mod interrupted;
 mod races;
@@ -16,7 +16,8 @@ use crate::support::{App, Reply, bytes, sha256};
 
 const MIB: usize = 1024 * 1024;
 
-/// Asserts that a chunk was refused because of its place, and that the session says where it is.
+/// Asserts that a chunk was refused because of its position, and that the session returns its
+/// offset.
 #[track_caller]
 fn refused_at(reply: Reply, offset: usize) {
     let reply = reply.expect_error(416, "BLOB_UPLOAD_INVALID").stands_at(offset);
@@ -24,7 +25,7 @@ fn refused_at(reply: Reply, offset: usize) {
 }
 
 #[tokio::test]
-async fn chunks_with_their_ranges() {
+async fn chunks_with_content_range_are_appended() {
     let app = App::start().await;
     let repository = app.repository("chunks");
     let content = bytes(100, 3_000);
@@ -43,7 +44,7 @@ async fn chunks_with_their_ranges() {
 
 /// Docker and skopeo push this way: one PATCH with a body of unknown length.
 #[tokio::test]
-async fn streamed_chunks_follow_what_is_there() {
+async fn chunks_without_content_range_are_appended() {
     let app = App::start().await;
     let repository = app.repository("streamed");
     let content = bytes(101, 300_000);
@@ -58,7 +59,7 @@ async fn streamed_chunks_follow_what_is_there() {
 }
 
 #[tokio::test]
-async fn the_last_chunk_may_come_with_the_put() {
+async fn the_final_put_may_carry_the_last_chunk() {
     let app = App::start().await;
     let repository = app.repository("last-chunk");
     for (seed, with_range) in [(102, true), (103, false)] {
@@ -75,7 +76,7 @@ async fn the_last_chunk_may_come_with_the_put() {
 }
 
 #[tokio::test]
-async fn a_put_alone_may_carry_its_range() {
+async fn a_put_of_the_whole_blob_may_carry_a_content_range() {
     let app = App::start().await;
     let repository = app.repository("put-range");
     let content = bytes(104, 2_000);
@@ -86,7 +87,7 @@ async fn a_put_alone_may_carry_its_range() {
 }
 
 #[tokio::test]
-async fn a_chunk_out_of_order_is_416_and_the_session_survives() {
+async fn a_chunk_out_of_order_is_416_and_the_session_continues() {
     let app = App::start().await;
     let repository = app.repository("order");
     let content = bytes(105, 4_000);
@@ -96,7 +97,7 @@ async fn a_chunk_out_of_order_is_416_and_the_session_survives() {
     refused_at(app.patch_at(&location, 1_000, &content[1_000..2_000]).await, 0);
     app.get(&location).send().await.expect(204).stands_at(0);
     let location = app.patch_at(&location, 0, &content[..1_000]).await.expect(202).location();
-    // A gap, an overlap, the beginning again.
+    // A gap, an overlap, a restart.
     refused_at(app.patch_at(&location, 2_000, &content[2_000..3_000]).await, 1_000);
     refused_at(app.patch_at(&location, 999, &content[999..2_000]).await, 1_000);
     refused_at(app.patch_at(&location, 0, &content[..1_000]).await, 1_000);
@@ -110,9 +111,9 @@ async fn a_chunk_out_of_order_is_416_and_the_session_survives() {
     app.assert_blob(&repository, &digest, &content).await;
 }
 
-/// The client is still sending when it is refused: the answer has to reach it.
+/// The response has to reach a client that is still sending.
 #[tokio::test]
-async fn a_large_chunk_out_of_order_hears_the_answer() {
+async fn a_client_sending_a_large_chunk_out_of_order_receives_the_416() {
     let app = App::start().await;
     let repository = app.repository("large-order");
     let content = bytes(106, 17 * 1024 * 1024);
@@ -125,9 +126,9 @@ async fn a_large_chunk_out_of_order_hears_the_answer() {
     created(app.close(&location, &digest, b"").await, &repository, &digest);
 }
 
-/// Requirement 42: the offset is the server's, not the URL's.
+/// The offset in the URL is not used: the server knows the offset.
 #[tokio::test]
-async fn the_location_of_the_start_is_good_to_the_end() {
+async fn the_first_location_is_valid_for_the_whole_upload() {
     let app = App::start().await;
     let repository = app.repository("stale");
     let content = bytes(107, 5_000);
@@ -137,7 +138,7 @@ async fn the_location_of_the_start_is_good_to_the_end() {
     app.get(&stale).send().await.expect(204).stands_at(1_000);
     refused_at(app.patch_at(&stale, 0, &content[..1_000]).await, 1_000);
     app.patch_at(&stale, 1_000, &content[1_000..2_000]).await.expect(202).stands_at(2_000);
-    // Without a range, and streamed.
+    // Without a range, with chunked encoding.
     app.patch(&stale, &content[2_000..3_000]).await.expect(202).stands_at(3_000);
     let streamed = app.request("PATCH", &stale).chunked(&content[3_000..4_000], 100);
     streamed.send().await.expect(202).stands_at(4_000);
@@ -148,9 +149,9 @@ async fn the_location_of_the_start_is_good_to_the_end() {
     app.assert_blob(&repository, &digest, &content).await;
 }
 
-/// More than a part is read before the server learns that the session is not new any more.
+/// The server reads more than a part before it learns that the session exists already.
 #[tokio::test]
-async fn the_location_of_the_start_is_good_for_large_chunks() {
+async fn the_first_location_is_valid_for_large_chunks() {
     let app = App::start().await;
     let repository = app.repository("stale-large");
     let content = bytes(108, 40 * MIB + 5);
@@ -168,7 +169,7 @@ async fn the_location_of_the_start_is_good_for_large_chunks() {
 }
 
 #[tokio::test]
-async fn a_content_range_that_is_none_is_400() {
+async fn an_invalid_content_range_is_400() {
     let app = App::start().await;
     let repository = app.repository("malformed");
     let location = app.start_upload(&repository, "").await;
@@ -187,9 +188,9 @@ async fn a_content_range_that_is_none_is_400() {
     created(app.close(&location, &digest, b"abcde").await, &repository, &digest);
 }
 
-/// Requirement 46.
+/// A body of another length than its `Content-Range` is refused.
 #[tokio::test]
-async fn a_content_range_has_to_be_as_long_as_the_body() {
+async fn a_content_range_must_match_the_length_of_the_body() {
     let app = App::start().await;
     let repository = app.repository("lengths");
     let location = app.start_upload(&repository, "").await;
@@ -229,7 +230,7 @@ async fn a_content_range_may_have_a_unit_and_a_size() {
     }
 }
 
-/// Requirement 46: nothing depends on the type of a chunk.
+/// The `Content-Type` of a chunk is ignored.
 #[tokio::test]
 async fn chunks_may_have_any_type_or_none() {
     let app = App::start().await;
@@ -257,7 +258,7 @@ async fn an_empty_chunk_changes_nothing() {
 }
 
 #[tokio::test]
-async fn the_empty_blob_may_come_in_chunks() {
+async fn the_empty_blob_can_be_pushed_in_chunks() {
     let app = App::start().await;
     let repository = app.repository("empty-blob");
     let digest = sha256(b"");

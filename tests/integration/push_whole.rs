@@ -7,26 +7,26 @@ use tokio::net::TcpStream;
 use crate::support::exchange::{created, with_query};
 use crate::support::{App, Reply, bytes, sha256, sha512};
 
-/// Sizes around everything that is decided by size: kept in its entry, one object, several parts.
+/// Sizes around all limits: inline, one object, several parts.
 const SIZES: [usize; 6] = [0, 1, 64 * 1024, 64 * 1024 + 1, 16 * 1024 * 1024, 16 * 1024 * 1024 + 1];
 
-/// The ways to push a blob in one body.
+/// The flows that push a blob in one body.
 #[derive(Clone, Copy, Debug)]
 enum Way {
-    /// POST with the digest, the body has a length.
+    /// POST with the digest and a `Content-Length`.
     Post,
-    /// POST with the digest, the body is streamed.
+    /// POST with the digest, with chunked encoding.
     PostStreamed,
-    /// POST, then PUT with a length.
+    /// POST, then PUT with a `Content-Length`.
     Put,
-    /// POST, then PUT, streamed.
+    /// POST, then PUT with chunked encoding.
     PutStreamed,
 }
 
 impl Way {
     const ALL: [Self; 4] = [Self::Post, Self::PostStreamed, Self::Put, Self::PutStreamed];
 
-    /// Pushes. `query` carries the digest or digests.
+    /// Pushes a blob. `query` has the digest or digests.
     async fn push(self, app: &App, repository: &str, query: &str, content: &[u8]) -> Reply {
         let start = format!("/v2/{repository}/blobs/uploads/");
         let (method, path) = match self {
@@ -46,7 +46,7 @@ impl Way {
 }
 
 #[tokio::test]
-async fn every_way_stores_every_size() {
+async fn every_flow_stores_every_size() {
     let app = App::start().await;
     for (index, way) in Way::ALL.into_iter().enumerate() {
         let repository = app.repository("whole");
@@ -60,9 +60,9 @@ async fn every_way_stores_every_size() {
     }
 }
 
-/// Requirement 3: a digest in SHA-512 need not be announced.
+/// A SHA-512 digest need not be announced.
 #[tokio::test]
-async fn sha512_announced_or_not() {
+async fn a_sha512_digest_need_not_be_announced() {
     let app = App::start().await;
     let repository = app.repository("sha512");
     for size in [0, 10, 100_000, 17 * 1024 * 1024] {
@@ -81,7 +81,7 @@ async fn sha512_announced_or_not() {
 }
 
 #[tokio::test]
-async fn an_announced_algorithm_does_not_bind() {
+async fn an_announced_algorithm_is_not_binding() {
     let app = App::start().await;
     let repository = app.repository("announced");
     for size in [10, 100_000, 17 * 1024 * 1024] {
@@ -94,7 +94,7 @@ async fn an_announced_algorithm_does_not_bind() {
 }
 
 #[tokio::test]
-async fn an_unknown_algorithm_cannot_be_announced() {
+async fn an_unknown_announced_algorithm_is_400() {
     let app = App::start().await;
     let repository = app.repository("unknown-algorithm");
     for algorithm in ["md5", "blake2b", "SHA512", "", "sha512%20", "sha256+b64"] {
@@ -128,7 +128,7 @@ async fn a_wrong_digest_is_400_and_nothing_is_stored() {
 }
 
 #[tokio::test]
-async fn what_is_no_digest_of_ours_is_400() {
+async fn an_invalid_or_unsupported_digest_is_400() {
     let app = App::start().await;
     let repository = app.repository("no-digest");
     let content = bytes(61, 1_000);
@@ -145,9 +145,9 @@ async fn what_is_no_digest_of_ours_is_400() {
     app.assert_nothing_stored().await;
 }
 
-/// A refusal has to reach a client that is still sending.
+/// The response has to reach a client that is still sending.
 #[tokio::test]
-async fn a_large_body_with_a_malformed_digest_hears_the_answer() {
+async fn a_client_sending_a_large_body_with_a_malformed_digest_receives_the_400() {
     let app = App::start().await;
     let repository = app.repository("large-refused");
     let content = bytes(62, 17 * 1024 * 1024);
@@ -158,7 +158,7 @@ async fn a_large_body_with_a_malformed_digest_hears_the_answer() {
 }
 
 #[tokio::test]
-async fn several_digests_are_all_verified() {
+async fn several_digests_of_a_put_are_all_verified() {
     let app = App::start().await;
     let repository = app.repository("several");
     for size in [20, 100_000, 17 * 1024 * 1024] {
@@ -189,7 +189,7 @@ impl App {
     }
 }
 
-/// Requirement 48 for the single POST: what is in the query is a promise of the client.
+/// A single POST verifies every digest in its query.
 #[tokio::test]
 async fn several_digests_of_a_single_post_are_all_verified() {
     let app = App::start().await;
@@ -206,7 +206,7 @@ async fn several_digests_of_a_single_post_are_all_verified() {
 }
 
 #[tokio::test]
-async fn a_missing_digest_is_400_and_the_client_may_try_again() {
+async fn a_missing_digest_is_400_and_the_put_can_be_repeated() {
     let app = App::start().await;
     let repository = app.repository("retry");
     let content = bytes(80, 1_000);
@@ -219,7 +219,7 @@ async fn a_missing_digest_is_400_and_the_client_may_try_again() {
 }
 
 #[tokio::test]
-async fn a_started_upload_says_where_it_is() {
+async fn a_started_upload_returns_its_location() {
     let app = App::start().await;
     let repository = app.repository("started");
     let mut seen = std::collections::HashSet::new();
@@ -253,7 +253,7 @@ async fn pushing_again_is_201() {
     }
 }
 
-/// Sends a head and some bytes of a body, ends the sending side, and returns the whole answer.
+/// Sends a header and a part of a body, closes the sending side, and returns the whole response.
 async fn raw(app: &App, head: &str, body: &[u8]) -> String {
     let address = app.address.expect("a registry in this process");
     let mut socket = TcpStream::connect(address).await.expect("a connection");
@@ -266,10 +266,10 @@ async fn raw(app: &App, head: &str, body: &[u8]) -> String {
     String::from_utf8_lossy(&answer).into_owned()
 }
 
-/// Requirement 33. A body that is shorter than announced ends with its connection; whether the
-/// answer still gets through is up to TCP, that nothing is stored is up to us.
+/// A body that is shorter than its `Content-Length` ends with its connection. TCP decides whether
+/// the response arrives; the registry must not store anything.
 #[tokio::test]
-async fn a_body_shorter_than_its_length_is_not_a_blob() {
+async fn a_body_shorter_than_its_content_length_stores_nothing() {
     let app = App::start().await;
     if app.leaves_out("a body shorter than its Content-Length") {
         return;
@@ -292,9 +292,10 @@ async fn a_body_shorter_than_its_length_is_not_a_blob() {
     app.assert_nothing_stored().await;
 }
 
-/// The bytes beyond the length are no part of the body, so the digest is of what came before.
+/// Bytes after the `Content-Length` are not part of the body, so the digest covers the bytes
+/// before.
 #[tokio::test]
-async fn a_body_longer_than_its_length_is_cut() {
+async fn a_body_longer_than_its_content_length_is_truncated() {
     let app = App::start().await;
     if app.leaves_out("a body longer than its Content-Length") {
         return;
@@ -305,7 +306,7 @@ async fn a_body_longer_than_its_length_is_cut() {
     let head = format!("POST {path} HTTP/1.1\r\nContent-Length: 5");
     let answer = raw(&app, &head, b"hello world").await;
     let refused = answer.starts_with("HTTP/1.1 400 ") && answer.contains("DIGEST_INVALID");
-    // The connection ends with bytes unread, which may cost the client its answer.
+    // The connection is closed with unread bytes, so the response may be lost.
     assert!(answer.is_empty() || refused, "{answer}");
     app.assert_no_blob(&repository, &digest).await;
 }

@@ -1,23 +1,22 @@
-//! Parts of blobs: distribution-spec "Pulling blobs" (`Range`), RFC 9110 section 14, and `If-Range`
-//! of its section 13.1.5.
+//! Ranges of blobs: distribution-spec "Pulling blobs" (`Range`), RFC 9110 section 14, and
+//! `If-Range` of its section 13.1.5.
 
 use crate::support::{App, bytes, sha256};
 
 const MIB: usize = 1024 * 1024;
 
-/// What a `Range` has to be answered with.
+/// The expected response to a `Range`.
 #[derive(Clone, Copy, Debug)]
 enum Answer {
     /// 206 with the bytes from the first to the last.
     Part(usize, usize),
-    /// 200 with everything.
+    /// 200 with the whole blob.
     Whole,
-    /// 416.
     Nothing,
 }
 use Answer::{Nothing, Part, Whole};
 
-/// A blob that was pushed, and what it is.
+/// A pushed blob and its content.
 struct Pushed {
     app: App,
     path: String,
@@ -75,7 +74,7 @@ impl Pushed {
         };
     }
 
-    /// Everything that does not depend on where the bytes are kept.
+    /// All cases that do not depend on where the blob is stored.
     async fn check_all_forms(&self) {
         let size = self.content.len();
         let last = size - 1;
@@ -93,14 +92,14 @@ impl Pushed {
             ("bytes=-1".to_owned(), Part(last, last)),
             ("bytes=-100".to_owned(), Part(size - 100, last)),
             (format!("bytes=-{size}"), Part(0, last)),
-            // Beyond the end there is what there is.
+            // A range that ends after the end is shortened.
             (format!("bytes=10-{size}"), Part(10, last)),
             (format!("bytes=10-{huge}"), Part(10, last)),
             (format!("bytes=10-{max}"), Part(10, last)),
             (format!("bytes=-{}", size + 1), Part(0, last)),
             (format!("bytes=-{huge}"), Part(0, last)),
             ("bytes=000-001".to_owned(), Part(0, 1)),
-            // Nothing of it exists.
+            // A range that begins after the end.
             (format!("bytes={size}-"), Nothing),
             (format!("bytes={size}-{size}"), Nothing),
             (format!("bytes={}-{}", size + 10, size + 20), Nothing),
@@ -119,7 +118,7 @@ impl Pushed {
 }
 
 #[tokio::test]
-async fn ranges_of_a_blob_inside_its_entry() {
+async fn ranges_of_an_inline_blob() {
     Pushed::of(1_000).await.check_all_forms().await;
 }
 
@@ -148,9 +147,9 @@ async fn ranges_of_a_blob_of_several_parts() {
     blob.check("bytes=500-0", Nothing).await;
 }
 
-/// RFC 9110 14.2: a range in an unknown unit, or that is no range, is as if it were not there.
+/// RFC 9110 14.2: an unknown unit or an invalid range is ignored.
 #[tokio::test]
-async fn what_is_no_range_is_ignored() {
+async fn an_invalid_range_is_ignored() {
     let blob = Pushed::of(1_000).await;
     for range in [
         "bytes",
@@ -172,9 +171,9 @@ async fn what_is_no_range_is_ignored() {
     }
 }
 
-/// Several ranges may be answered with everything, which is what clients cope with.
+/// Several ranges may be answered with the whole content, which clients handle.
 #[tokio::test]
-async fn several_ranges_get_everything() {
+async fn several_ranges_return_the_whole_blob() {
     for size in [1_000, 100_000] {
         let blob = Pushed::of(size).await;
         for range in ["bytes=0-1,3-4", "bytes=0-0, -1", "bytes=-5,0-", "bytes=0-1,5000000-"] {
@@ -184,7 +183,7 @@ async fn several_ranges_get_everything() {
 }
 
 #[tokio::test]
-async fn nothing_of_the_empty_blob_can_be_selected() {
+async fn any_range_of_the_empty_blob_is_416() {
     let blob = Pushed::of(0).await;
     for range in ["bytes=0-", "bytes=0-0", "bytes=0-499", "bytes=-1", "bytes=-0", "bytes=500-0"] {
         blob.check(range, Nothing).await;
@@ -193,7 +192,7 @@ async fn nothing_of_the_empty_blob_can_be_selected() {
 }
 
 #[tokio::test]
-async fn if_range_asks_for_everything_when_the_blob_is_another() {
+async fn if_range_with_another_digest_returns_the_whole_blob() {
     for size in [1_000, 100_000] {
         let blob = Pushed::of(size).await;
         let same = format!("\"{}\"", blob.digest);
@@ -202,7 +201,7 @@ async fn if_range_asks_for_everything_when_the_blob_is_another() {
         blob.check_with("bytes=10-19", &[("if-range", &same)], Part(10, 19)).await;
         blob.check_with("bytes=10-19", &[("if-range", &other)], Whole).await;
         blob.check_with("bytes=10-19", &[("if-range", date)], Whole).await;
-        // Where the range does not count it cannot be out of bounds either.
+        // An ignored range cannot be out of bounds.
         blob.check_with("bytes=500000-", &[("if-range", &other)], Whole).await;
         blob.check_with("bytes=500000-", &[("if-range", &same)], Nothing).await;
         let whole = blob.app.get(&blob.path).header("if-range", &same).send().await;
@@ -211,7 +210,7 @@ async fn if_range_asks_for_everything_when_the_blob_is_another() {
 }
 
 #[tokio::test]
-async fn conditions_come_before_ranges() {
+async fn preconditions_are_evaluated_before_ranges() {
     let blob = Pushed::of(1_000).await;
     let same = format!("\"{}\"", blob.digest);
     let other = format!("\"{}\"", sha256(b"other"));
@@ -235,7 +234,7 @@ async fn head_ignores_ranges() {
 }
 
 #[tokio::test]
-async fn a_range_of_what_is_missing_is_404() {
+async fn a_range_of_a_missing_blob_is_404() {
     let app = App::start().await;
     let repository = app.repository("no-range");
     let path = format!("/v2/{repository}/blobs/{}", sha256(b"never pushed"));

@@ -1,5 +1,5 @@
-//! Delivery by redirect: distribution-spec "Pulling blobs" and its section "API" on redirects; the
-//! bytes come from the store by a presigned URL.
+//! Delivery by redirect: distribution-spec "Pulling blobs" and its section "API" on redirects.
+//! Clients download from the store with a presigned URL.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -13,7 +13,7 @@ use crate::support::{App, Reply, bytes, sha256};
 
 const TTL: Duration = Duration::from_mins(20);
 
-/// A registry that redirects to a memory store, and one stored blob in it.
+/// A registry that redirects to a memory store with one stored blob.
 struct Redirecting {
     app: App,
     repository: String,
@@ -22,7 +22,7 @@ struct Redirecting {
 }
 
 impl Redirecting {
-    /// `None` where the registry under test is not ours to configure.
+    /// `None` if the tests cannot configure the registry.
     async fn start(step: Duration) -> Option<Self> {
         if App::start().await.leaves_out("delivery by redirect") {
             return None;
@@ -49,7 +49,7 @@ impl Redirecting {
     }
 }
 
-/// The moment and the duration in a URL of the memory store, in seconds.
+/// The time and the duration in a URL of the memory store, in seconds.
 fn dated(url: &str) -> (u64, u64) {
     let (_, query) = url.split_once("?dated=").expect("a date");
     let (dated, valid_for) = query.split_once("&valid_for=").expect("a duration");
@@ -62,7 +62,7 @@ fn now() -> u64 {
 }
 
 #[tokio::test]
-async fn a_stored_blob_is_found_at_the_store() {
+async fn a_stored_blob_is_redirected_to_the_store() {
     let step = Duration::from_mins(5);
     let Some(redirecting) = Redirecting::start(step).await else { return };
     let before = now();
@@ -74,15 +74,15 @@ async fn a_stored_blob_is_found_at_the_store() {
     assert_eq!(valid_for, (TTL + step).as_secs());
 }
 
-/// Otherwise no cache between client and store could ever answer.
+/// Otherwise no HTTP cache between client and store could have a hit.
 #[tokio::test]
-async fn the_url_is_stable_within_a_step() {
+async fn a_presigned_url_is_stable_within_a_time_step() {
     let Some(redirecting) = Redirecting::start(Duration::from_mins(5)).await else { return };
     let mut urls = Vec::new();
     for _ in 0..3 {
         urls.push(redirecting.redirected(redirecting.app.get(&redirecting.path).send().await));
     }
-    // A step may have ended between two of them, not between all.
+    // At most one step ends during the test.
     assert!(urls[0] == urls[1] || urls[1] == urls[2], "{urls:?}");
     let Some(short) = Redirecting::start(Duration::from_secs(1)).await else { return };
     let first = short.redirected(short.app.get(&short.path).send().await);
@@ -92,9 +92,9 @@ async fn the_url_is_stable_within_a_step() {
     assert_eq!(first.split_once('?').map(|url| url.0), second.split_once('?').map(|url| url.0));
 }
 
-/// The client repeats its range at the store.
+/// The client sends its range again to the store.
 #[tokio::test]
-async fn ranges_are_redirected_whole() {
+async fn a_range_request_is_redirected_to_the_whole_blob() {
     let Some(redirecting) = Redirecting::start(Duration::from_mins(5)).await else { return };
     for range in ["bytes=0-9", "bytes=-1", "bytes=99999999-"] {
         let get = redirecting.app.get(&redirecting.path).header("range", range);
@@ -102,9 +102,9 @@ async fn ranges_are_redirected_whole() {
     }
 }
 
-/// A URL that is signed for GET refuses HEAD.
+/// A URL that is signed for GET does not allow HEAD.
 #[tokio::test]
-async fn head_is_answered_here() {
+async fn head_is_not_redirected() {
     let Some(redirecting) = Redirecting::start(Duration::from_mins(5)).await else { return };
     let head = redirecting.app.request("HEAD", &redirecting.path).send().await.expect(200);
     let head = head.has("content-length", "100000").says(b"").lacks("location");
@@ -112,7 +112,7 @@ async fn head_is_answered_here() {
 }
 
 #[tokio::test]
-async fn small_blobs_and_manifests_are_answered_here() {
+async fn inline_blobs_and_manifests_are_not_redirected() {
     let Some(redirecting) = Redirecting::start(Duration::from_mins(5)).await else { return };
     let Redirecting { app, repository, .. } = &redirecting;
     for size in [0, 10, 64 * 1024] {
@@ -129,7 +129,7 @@ async fn small_blobs_and_manifests_are_answered_here() {
 }
 
 #[tokio::test]
-async fn conditions_and_visibility_come_first() {
+async fn preconditions_and_authorization_are_checked_before_a_redirect() {
     let Some(redirecting) = Redirecting::start(Duration::from_mins(5)).await else { return };
     let Redirecting { app, digest, path, .. } = &redirecting;
     let get = app.get(path).header("if-none-match", format!("\"{digest}\""));
@@ -140,10 +140,10 @@ async fn conditions_and_visibility_come_first() {
     app.blob(&other, digest).await.expect_error(404, "BLOB_UNKNOWN").lacks("location");
 }
 
-/// Where the store of this run can be reached by clients its URLs are followed; where it cannot
-/// the blob comes from here.
+/// If clients can reach the store of this run, the test follows the URL. Otherwise the registry
+/// serves the blob.
 #[tokio::test]
-async fn the_url_leads_to_the_bytes() {
+async fn the_presigned_url_serves_the_blob() {
     let redirecting = |settings: &mut Settings| settings.blobs.delivery = Delivery::Redirect;
     let app = App::start_with(redirecting).await;
     if app.leaves_out("delivery by redirect") {
@@ -168,10 +168,9 @@ async fn the_url_leads_to_the_bytes() {
     }
 }
 
-/// Who can reach the store is told from who cannot by the address of the client: of the one that a
-/// trusted proxy reports, and of nobody else.
+/// The address of the client decides, as reported by a trusted proxy and by no other peer.
 #[tokio::test]
-async fn only_clients_of_the_named_networks_are_redirected() {
+async fn only_clients_in_redirect_networks_are_redirected() {
     if App::start().await.leaves_out("delivery by network") {
         return;
     }

@@ -12,7 +12,7 @@ async fn referrers(app: &App, repository: &str, subject: &str, query: &str) -> R
     reply.expect(200).with("content-type", OCI_INDEX)
 }
 
-/// Asserts the whole list, in whatever order the descriptors are given.
+/// Asserts the whole list, in any order.
 #[track_caller]
 fn assert_list(reply: &Reply, mut descriptors: Vec<Value>) {
     descriptors.sort_by_key(|descriptor| descriptor["digest"].as_str().map(str::to_owned));
@@ -20,7 +20,7 @@ fn assert_list(reply: &Reply, mut descriptors: Vec<Value>) {
     assert_eq!(reply.json(), expected, "{reply:?}");
 }
 
-/// What the list says of an artifact.
+/// The descriptor of an artifact in the list.
 fn listed(body: &[u8], media_type: &str, artifact_type: &str, annotations: &Value) -> Value {
     let mut descriptor = descriptor(media_type, body);
     descriptor["artifactType"] = json!(artifact_type);
@@ -36,9 +36,10 @@ async fn push(app: &App, repository: &str, media_type: &str, document: &Value) -
     body
 }
 
-/// An image says what it is by `artifactType` or by its config; an index only by `artifactType`.
+/// The artifact type of an image is `artifactType` or the type of its config; that of an index only
+/// `artifactType`.
 #[tokio::test]
-async fn images_and_indexes_about_a_subject() {
+async fn images_and_indexes_with_a_subject_are_listed() {
     let app = App::start().await;
     let repository = app.repository("referrers");
     let (digest, subject) = app.push_small(&repository, "v1", 1).await;
@@ -75,9 +76,9 @@ async fn images_and_indexes_about_a_subject() {
     assert_list(&referrers(&app, &repository, &digest, "").await, expected);
 }
 
-/// `OCI-Subject` on a push by tag, too, and only there where there is a subject.
+/// `OCI-Subject` also on a push by tag, and only with a subject.
 #[tokio::test]
-async fn the_subject_is_confirmed() {
+async fn a_push_returns_the_oci_subject_header() {
     let app = App::start().await;
     let repository = app.repository("confirmed");
     app.push_parts(&repository, 1).await;
@@ -91,7 +92,7 @@ async fn the_subject_is_confirmed() {
 }
 
 #[tokio::test]
-async fn the_filter() {
+async fn the_artifact_type_filter_is_applied() {
     let app = App::start().await;
     let repository = app.repository("filter");
     let (digest, subject) = app.push_small(&repository, "v1", 1).await;
@@ -111,7 +112,7 @@ async fn the_filter() {
         }
         all.push(row);
     }
-    // A plus sign stands for itself in a path and in a query; only forms mean a space by it.
+    // A plus sign is literal in a path and in a query; only in forms it means a space.
     for filter in ["application/a+json", "application%2Fa%2Bjson"] {
         let query = format!("?artifactType={filter}");
         let reply = referrers(&app, &repository, &digest, &query).await;
@@ -128,9 +129,9 @@ async fn the_filter() {
     }
 }
 
-/// The link of a page leads to the next one with the same filter.
+/// The link to the next page has the same filter.
 #[tokio::test]
-async fn pages_keep_the_filter() {
+async fn the_next_link_keeps_the_filter() {
     let app = App::start().await;
     let repository = app.repository("pages");
     let (digest, subject) = app.push_small(&repository, "v1", 1).await;
@@ -177,9 +178,9 @@ async fn pages_keep_the_filter() {
     }
 }
 
-/// Without `n` a page has an end, too.
+/// Without `n`, pages are limited as well.
 #[tokio::test]
-async fn pages_end_where_the_operator_says() {
+async fn page_size_is_limited_by_the_setting() {
     let app = App::start_with(|settings| settings.lists.page_max = 2).await;
     if !app.is_ours() {
         return skip("the longest page is a setting");
@@ -197,9 +198,9 @@ async fn pages_end_where_the_operator_says() {
     second.without("link");
 }
 
-/// A page stays below what clients read of a manifest, 4 MiB.
+/// A page is smaller than the limit of clients for manifests, 4 MiB.
 #[tokio::test]
-async fn pages_are_no_larger_than_manifests() {
+async fn a_page_is_smaller_than_4_mib() {
     let app = App::start().await;
     let repository = app.repository("heavy");
     app.push_blob(&repository, b"{}").await;
@@ -225,9 +226,9 @@ async fn pages_are_no_larger_than_manifests() {
     assert_eq!(found, expected);
 }
 
-/// The subject may come later, or never; and what nobody refers to has no referrers.
+/// The subject may be pushed later or never. A manifest without referrers has an empty list.
 #[tokio::test]
-async fn never_unknown() {
+async fn an_unknown_subject_has_an_empty_list() {
     let app = App::start().await;
     let repository = app.repository("never-unknown");
     for subject in [NOWHERE, &sha512(b"x")] {
@@ -254,7 +255,7 @@ async fn never_unknown() {
 }
 
 #[tokio::test]
-async fn pushed_again_deleted_and_pushed_again() {
+async fn a_referrer_is_listed_again_after_it_is_deleted_and_pushed() {
     let app = App::start().await;
     let repository = app.repository("again");
     let (digest, subject) = app.push_small(&repository, "v1", 1).await;
@@ -265,7 +266,7 @@ async fn pushed_again_deleted_and_pushed_again() {
     push(&app, &repository, OCI_MANIFEST, &document).await;
     app.put_manifest(&repository, "tagged", OCI_MANIFEST, &body).await.expect(201);
     assert_list(&referrers(&app, &repository, &digest, "").await, row(&body));
-    // A tag that goes changes nothing, nor does the subject.
+    // Deleting a tag or the subject changes nothing.
     let path = |reference: &str| format!("/v2/{repository}/manifests/{reference}");
     app.request("DELETE", &path("tagged")).send().await.expect(202);
     app.request("DELETE", &path(&digest)).send().await.expect(202);
@@ -276,9 +277,9 @@ async fn pushed_again_deleted_and_pushed_again() {
     assert_list(&referrers(&app, &repository, &digest, "").await, row(&body));
 }
 
-/// Docker's types have no such field: the key means nothing there.
+/// Docker's types have no such field: the key is ignored.
 #[tokio::test]
-async fn docker_documents_refer_to_nothing() {
+async fn a_subject_in_a_docker_manifest_is_ignored() {
     let app = App::start().await;
     let repository = app.repository("docker");
     app.push_parts(&repository, 1).await;
@@ -295,9 +296,10 @@ async fn docker_documents_refer_to_nothing() {
     }
 }
 
-/// The two digests of one subject are two subjects, and a referrer is listed as it was pushed.
+/// The SHA-256 and SHA-512 digests of a subject are two subjects, and a referrer is listed by the
+/// digest of its push.
 #[tokio::test]
-async fn sha512_on_either_side() {
+async fn subjects_and_referrers_may_use_sha512() {
     let app = App::start().await;
     let repository = app.repository("sha512");
     let (short, subject) = app.push_small(&repository, "v1", 1).await;

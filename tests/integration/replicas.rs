@@ -1,5 +1,5 @@
-//! Three frontends over one store and nothing else in common: each request of a client goes to the
-//! next one, and what one of them was told the others know at once.
+//! Three replicas over one store, without Redis: each request of a client goes to the next replica,
+//! and every replica sees acknowledged writes at once.
 //!
 //! Over a store in memory, or over the bucket of `LONGSHORE_TEST_S3`.
 
@@ -15,7 +15,7 @@ use crate::support::{App, bytes, sha256, store_from_environment};
 
 const MIB: usize = 1024 * 1024;
 
-/// Three frontends that send their parts early.
+/// Three replicas with small parts.
 async fn frontends() -> Vec<App> {
     let store: Arc<dyn ObjectStore> = match store_from_environment().await {
         Some(store) => store,
@@ -39,7 +39,7 @@ async fn put(app: &App, path: &str, manifest: &[u8]) -> u16 {
     put.body(manifest.to_vec()).send().await.status.as_u16()
 }
 
-/// Manifests that differ, over blobs that are there.
+/// Different manifests over existing blobs.
 async fn manifests(app: &App, count: u64) -> Vec<Vec<u8>> {
     let layer = bytes(0, 1_000);
     app.push_blob("a", &layer).await;
@@ -53,7 +53,7 @@ async fn manifests(app: &App, count: u64) -> Vec<Vec<u8>> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_upload_goes_on_wherever_its_next_request_goes() {
+async fn an_upload_continues_at_any_replica() {
     let apps = frontends().await;
     let client = in_turn(&apps);
     for (seed, size, flow) in [
@@ -76,7 +76,7 @@ async fn an_upload_goes_on_wherever_its_next_request_goes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_frontend_says_where_a_session_stands_and_ends() {
+async fn every_replica_returns_the_same_upload_status() {
     let apps = frontends().await;
     let content = bytes(1, 6 * MIB);
     let start = apps[0].request("POST", "/v2/a/blobs/uploads/").send().await.location();
@@ -86,11 +86,11 @@ async fn every_frontend_says_where_a_session_stands_and_ends() {
         let status = app.get(&location).send().await.expect(204);
         assert_eq!(status.header("range"), Some(format!("0-{}", 4 * MIB - 1).as_str()));
     }
-    // The last chunk comes with the PUT, at a third one.
+    // The final PUT carries the last chunk, at a third replica.
     let close = format!("{location}?digest={}", sha256(&content));
     let put = apps[2].request("PUT", &close).body(content[4 * MIB..].to_vec());
     put.send().await.expect(201);
-    // Said again, it is still so, everywhere.
+    // A repeated request gets the same response, at every replica.
     for app in &apps {
         app.request("PUT", &close).send().await.expect(201);
         app.get(&location).send().await.expect_error(404, "BLOB_UPLOAD_UNKNOWN");
@@ -108,7 +108,7 @@ async fn every_frontend_says_where_a_session_stands_and_ends() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_two_writers_on_one_session_one_wins() {
+async fn one_of_two_writers_at_different_replicas_wins() {
     let apps = frontends().await;
     for (seed, size) in [(1, 100_000), (2, 6 * MIB), (3, 11 * MIB)] {
         let content = bytes(seed, 2 * size);
@@ -144,7 +144,7 @@ async fn of_two_writers_on_one_session_one_wins() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_tag_that_moves_has_moved_everywhere() {
+async fn a_moved_tag_is_seen_by_every_replica() {
     let apps = frontends().await;
     let manifests = manifests(&apps[0], 5).await;
     for round in 0..20 {
@@ -160,7 +160,7 @@ async fn a_tag_that_moves_has_moved_everywhere() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_deleted_is_gone_everywhere() {
+async fn a_deletion_is_seen_by_every_replica() {
     let apps = frontends().await;
     let manifests = manifests(&apps[0], 3).await;
     for (round, manifest) in manifests.iter().enumerate() {
@@ -188,7 +188,7 @@ async fn what_is_deleted_is_gone_everywhere() {
         app.get(&path).send().await.expect(404);
         app.request("HEAD", &path).send().await.expect(404);
     }
-    // It may come back, and then it is back everywhere.
+    // It can be pushed again, and then exists at every replica.
     apps[2].push_blob("a", &bytes(9, 200_000)).await;
     for app in &apps {
         app.get(&path).send().await.expect(200);
@@ -196,7 +196,7 @@ async fn what_is_deleted_is_gone_everywhere() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_many_that_create_a_tag_one_succeeds() {
+async fn one_of_many_conditional_creates_of_a_tag_succeeds() {
     let apps = frontends().await;
     let manifests = manifests(&apps[0], 12).await;
     let mut racing = tokio::task::JoinSet::new();
@@ -218,7 +218,7 @@ async fn of_many_that_create_a_tag_one_succeeds() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn many_pushes_of_one_blob_leave_one() {
+async fn concurrent_pushes_at_every_replica_store_one_copy() {
     let memory = Arc::new(Memory::new());
     let mut apps = Vec::new();
     for _ in 0..3 {

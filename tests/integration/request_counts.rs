@@ -1,9 +1,9 @@
-//! What each operation costs in calls to the store: a contract, because on S3 calls are time and
-//! money, and the easiest thing to lose without noticing.
+//! The number of store requests of each operation. Each request to S3 costs time and money, so the
+//! counts must not grow unnoticed.
 //!
-//! Each operation is measured on a registry that has just started, so nothing is cached, and with
-//! everything that it does after its answer. The numbers are exact: one that changes is either a
-//! regression, or an improvement that belongs into this file and into the contract.
+//! Each operation is measured on a replica that has just started, with an empty cache, and includes
+//! the requests after the response. The numbers are exact: a changed number is a regression, or an
+//! improvement that belongs in this file and in docs/request-costs.md.
 
 mod manifests;
 mod pulls;
@@ -16,7 +16,7 @@ use longshore::store::memory::{Calls, Memory};
 
 use crate::support::App;
 
-/// No calls at all.
+/// No calls.
 const NONE: Calls = Calls {
     read: 0,
     create: 0,
@@ -33,12 +33,12 @@ const NONE: Calls = Calls {
     is_open: 0,
 };
 
-/// A registry that knows nothing yet, over a store that may.
+/// A replica with an empty cache, over a store that may have content.
 async fn cold(memory: &Arc<Memory>) -> App {
     App::over_memory(memory.clone(), Settings::default()).await
 }
 
-/// What an operation costs on a registry that knows nothing yet, what it does later included.
+/// The calls of an operation on a replica with an empty cache, including those after the response.
 async fn cost<T>(memory: &Arc<Memory>, act: impl AsyncFnOnce(&App) -> T) -> (Calls, T) {
     let app = cold(memory).await;
     let before = memory.calls();
@@ -47,7 +47,7 @@ async fn cost<T>(memory: &Arc<Memory>, act: impl AsyncFnOnce(&App) -> T) -> (Cal
     (memory.calls().since(&before), value)
 }
 
-/// Asserts the calls of each kind, and that their sum keeps the contract.
+/// Asserts the calls of each kind, and their sum.
 #[track_caller]
 fn assert_cost(calls: Calls, expected: Calls, contract: u64) {
     assert_eq!(calls, expected);

@@ -1,8 +1,8 @@
-//! What the S3 store makes of a server that misbehaves on the wire: silence, stalls, bodies that
-//! break off, lost answers, answers of something in between that is no S3 server.
+//! The S3 store with a server that misbehaves on the wire: no response, stalls, broken bodies, lost
+//! responses, and responses of something that is not S3.
 //!
-//! The server is scripted, one closure for each connection. No real one can be made to do this at
-//! the right moment.
+//! The server is scripted, one closure for each connection. A real server cannot be made to do this
+//! at the right moment.
 
 mod answers;
 mod stalls;
@@ -20,21 +20,21 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::task::TaskTracker;
 
-/// The time without progress after which a transfer is given up.
+/// The timeout of a transfer without progress.
 const STALL: Duration = Duration::from_secs(2);
-/// The time without an answer after which a request is given up.
+/// The timeout of a request without a response.
 const RESPONSE: Duration = Duration::from_secs(1);
-/// Longer than any of these tests may wait.
+/// The timeout of a test.
 const FOR_EVER: Duration = Duration::from_secs(60);
 
-/// A server that follows a script.
+/// A server that runs a script.
 pub(crate) struct Fake {
     port: u16,
     connections: Arc<AtomicUsize>,
 }
 
 impl Fake {
-    /// Hands each connection, with its number from 0, to the script.
+    /// Passes each connection, with its number from 0, to the script.
     pub(crate) async fn start<F, R>(script: F) -> Self
     where
         F: Fn(usize, TcpStream) -> R + Send + Sync + 'static,
@@ -65,7 +65,7 @@ impl Fake {
         self.counted(&Metrics::default()).await
     }
 
-    /// A store that counts its requests.
+    /// A store with metrics.
     pub(crate) async fn counted(&self, metrics: &Metrics) -> S3 {
         let settings = Settings {
             bucket: "bucket".to_owned(),
@@ -87,7 +87,7 @@ impl Fake {
     }
 }
 
-/// Reads one request whole and returns its head.
+/// Reads a whole request and returns its header.
 pub(crate) async fn request(socket: &mut TcpStream) -> Option<String> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
@@ -112,12 +112,12 @@ fn date(time: SystemTime) -> String {
     httpdate::fmt_http_date(time)
 }
 
-/// Sends this and nothing else; whether the client still listens is its business.
+/// Sends this text, whether or not the client still reads.
 async fn send(socket: &mut TcpStream, text: &str) {
     let _ = socket.write_all(text.as_bytes()).await;
 }
 
-/// Answers and ends the connection. `headers` end with a line break each.
+/// Sends a response and closes the connection. `headers` end with a line break each.
 pub(crate) async fn answer(socket: &mut TcpStream, status: &str, headers: &str, body: &str) {
     let (date, length) = (date(now()), body.len());
     let head = format!(
@@ -151,7 +151,7 @@ fn parts(size: u64) -> [Part; 1] {
     [Part { number: 1, tag: "\"a\"".to_owned(), size }]
 }
 
-/// A deadline so many seconds from now.
+/// A deadline in this many seconds.
 fn within(seconds: u64) -> Deadline {
     Deadline { leased_at: now(), valid_for: Duration::from_secs(seconds) }
 }

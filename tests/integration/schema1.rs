@@ -1,7 +1,7 @@
-//! Manifests of schema 1, and which of five types a client gets (end-3, end-7).
+//! Schema 1 manifests, and content negotiation between the five types (end-3, end-7).
 //!
-//! distribution-spec: "Pulling manifests", "Pushing Manifests". The rest is what Docker's registry
-//! 2.8 does, measured; `tests/conformance/compare_with_distribution` holds the two side by side.
+//! distribution-spec: "Pulling manifests", "Pushing Manifests". The rest is the measured behaviour
+//! of Docker's registry 2.8; `tests/conformance/compare_with_distribution` compares both.
 
 mod legacy;
 mod matrix;
@@ -17,9 +17,9 @@ use crate::support::{App, sha256};
 const SIGNED: &str = "application/vnd.docker.distribution.manifest.v1+prettyjws";
 const UNSIGNED: &str = "application/vnd.docker.distribution.manifest.v1+json";
 
-/// Signed with Docker's libtrust, and what its digest is about.
+/// A document signed with Docker's libtrust, and its payload.
 const DOCUMENT: &str = include_str!("fixtures/schema1/libtrust/es256.json");
-/// The image of which 2.8.2 made this, with the key beside it.
+/// The image from which 2.8.2 made this document, and its key.
 const SCHEMA2: &str = include_str!("fixtures/schema1/registry-2.8.2/schema2.json");
 const CONFIG: &str = include_str!("fixtures/schema1/registry-2.8.2/config.json");
 const SCHEMA1: &str = include_str!("fixtures/schema1/registry-2.8.2/schema1.json");
@@ -31,25 +31,25 @@ const LAYERS: [&[u8]; 3] = [
     include_bytes!("fixtures/schema1/registry-2.8.2/layer-2.tar.gz"),
 ];
 
-/// The blob that stands for no layer at all.
+/// The blob of an empty layer.
 const EMPTY_LAYER: [u8; 32] = [
     31, 139, 8, 0, 0, 9, 110, 136, 0, 255, 98, 24, 5, 163, 96, 20, 140, 88, 0, 8, 0, 0, 255, 255,
     46, 175, 181, 239, 0, 4, 0, 0,
 ];
 
-/// What a document was before it was signed: everything before the signatures, and the brace.
+/// The payload of a document: everything before the signatures, and the closing brace.
 fn payload(document: &str) -> String {
     let end = document.find(",\n   \"signatures\"").expect("it is signed");
     format!("{}\n}}", &document[..end])
 }
 
-/// A registry that takes schema 1 and otherwise keeps the default rules. `None` against a registry
-/// somewhere else, whose settings are not ours.
+/// A registry that accepts schema 1, in OCI mode. `None` against a running registry, which the
+/// tests cannot configure.
 async fn taking() -> Option<App> {
     ours(|manifests| manifests.schema1_push = Some(true)).await
 }
 
-/// A registry like Docker's 2.x.
+/// A registry in Docker mode.
 async fn legacy() -> Option<App> {
     ours(|manifests| {
         manifests.mode = ManifestMode::DockerLegacy;
@@ -76,7 +76,7 @@ impl App {
         put.body(body.into()).send().await
     }
 
-    /// Without any `Accept` header if there are no types.
+    /// Sends no `Accept` header if there are no types.
     async fn get_manifest(
         &self,
         repository: &str,
@@ -88,7 +88,7 @@ impl App {
         get.send().await
     }
 
-    /// Pushes the image of which 2.8.2 made schema 1, and returns its digest.
+    /// Pushes the image from which 2.8.2 made schema 1, and returns its digest.
     async fn push_schema2(&self, repository: &str, tag: &str) -> String {
         self.push_blob(repository, CONFIG.as_bytes()).await;
         for layer in LAYERS {

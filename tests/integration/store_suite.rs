@@ -1,7 +1,7 @@
-//! What every store promises (`longshore::store`, "Guarantees"), asked of each of them.
+//! The guarantees of every store (`longshore::store`, "Guarantees").
 //!
-//! The functions below `check_everything` take any store, so that a decorator can be held to the
-//! same. Names are new in every run: a bucket may be used again.
+//! The functions below `check_everything` accept any store, so that a decorator can be tested as
+//! well. Names are new in every run: a bucket can be used again.
 
 mod conditions;
 mod content;
@@ -22,30 +22,30 @@ use longshore::store::memory::Memory;
 use longshore::store::{ByteStream, Error, Location, ObjectStore, RecordKey};
 use uuid::Uuid;
 
-/// Holds a store to everything it promises.
+/// Checks all guarantees.
 pub(crate) async fn check_everything(store: Arc<dyn ObjectStore>) {
     let others = async {
         conditions::check(&store).await;
         lists::check(&store).await;
         content::check(&store).await;
     };
-    // Waiting for an entry to grow older need not hold up the rest.
+    // Waiting for a record to age runs in parallel with the rest.
     tokio::join!(conditions::ages_grow(store.as_ref()), others);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn memory_keeps_its_promises() {
+async fn memory_keeps_the_guarantees() {
     check_everything(Arc::new(Memory::new())).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn local_keeps_its_promises() {
+async fn local_keeps_the_guarantees() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     check_everything(Arc::new(Local::open(folder.path()).expect("an empty folder opens"))).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn s3_keeps_its_promises() {
+async fn s3_keeps_the_guarantees() {
     match crate::support::store_from_environment().await {
         Some(store) => check_everything(store).await,
         None => writeln!(io::stderr(), "not run against S3: LONGSHORE_TEST_S3 is not set")
@@ -53,7 +53,7 @@ async fn s3_keeps_its_promises() {
     }
 }
 
-/// Bytes that only this seed yields, so that a mix-up shows.
+/// Bytes that depend on the seed, so that a mix-up is detected.
 fn bytes_of(seed: u64, length: usize) -> Bytes {
     let mut bytes = BytesMut::with_capacity(length + 8);
     let mut state = seed.wrapping_mul(2).wrapping_add(1);
@@ -89,7 +89,7 @@ fn unused_location(store: &dyn ObjectStore) -> Location {
     Location::new_unique(store.now())
 }
 
-/// An error of the expected kind, or a failure that says what came instead.
+/// Asserts the kind of an error.
 macro_rules! assert_fails {
     ($outcome:expr, $kind:pat) => {
         match $outcome {

@@ -1,5 +1,5 @@
-//! distribution-spec, "Pushing Manifests with Tags" (end-7b), and conditions on tags (RFC 9110,
-//! section 13), with which clients that do not know each other share one.
+//! distribution-spec, "Pushing Manifests with Tags" (end-7b), and preconditions on tags (RFC 9110,
+//! section 13), with which independent clients share a tag.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -12,8 +12,8 @@ use crate::support::app::OCI_MANIFEST;
 use crate::support::content::{NOWHERE, image, skip, spelled};
 use crate::support::{App, Reply, sha256};
 
-/// Frontends that share one store, of which the first opened it. A registry that is not ours is
-/// asked under its one address.
+/// Replicas that share one store, opened by the first. A running registry is used under its one
+/// address.
 async fn two_frontends() -> [App; 2] {
     let first = App::start().await;
     let second = match &first.store {
@@ -23,7 +23,7 @@ async fn two_frontends() -> [App; 2] {
     [first, second]
 }
 
-/// An image that differs from those of other numbers and needs no other blobs.
+/// An image that differs from those of other numbers and references no blobs but `{}`.
 fn numbered(number: usize) -> Vec<u8> {
     let mut document = image(OCI_MANIFEST, 1);
     document["annotations"] = json!({ "number": number.to_string() });
@@ -44,7 +44,7 @@ async fn push(
 }
 
 #[tokio::test]
-async fn one_push_sets_many_tags() {
+async fn one_push_sets_several_tags() {
     let app = App::start().await;
     let repository = app.repository("many");
     app.push_parts(&repository, 1).await;
@@ -64,9 +64,9 @@ async fn one_push_sets_many_tags() {
     }
 }
 
-/// At least ten, says the specification; all or nothing, we say.
+/// The specification demands at least ten; all or nothing is our rule.
 #[tokio::test]
-async fn too_many_tags_in_one_push() {
+async fn too_many_tags_in_one_push_are_refused() {
     let app = App::start_with(|settings| settings.manifests.tags_per_push_max = 12).await;
     if !app.is_ours() {
         return skip("how many tags one push may set is a setting");
@@ -87,7 +87,7 @@ async fn too_many_tags_in_one_push() {
 }
 
 #[tokio::test]
-async fn tags_that_are_none() {
+async fn invalid_tags_in_a_push_are_refused() {
     let app = App::start().await;
     let repository = app.repository("invalid");
     app.push_parts(&repository, 1).await;
@@ -106,7 +106,7 @@ async fn tags_that_are_none() {
 }
 
 #[tokio::test]
-async fn a_push_under_a_condition() {
+async fn preconditions_of_a_push_are_checked() {
     let app = App::start().await;
     let repository = app.repository("put");
     app.push_parts(&repository, 1).await;
@@ -115,7 +115,7 @@ async fn a_push_under_a_condition() {
     let (of_one, of_two) = (format!("\"{}\"", sha256(&one)), format!("\"{}\"", sha256(&two)));
     let both = format!("{of_two}, {of_one}");
     let bare = sha256(&one);
-    // The tag is absent, points at one, points at two.
+    // The tag is absent, points at one manifest, points at another one.
     let rows = [
         (&two, ("if-match", "*"), 412),
         (&two, ("if-match", &*of_one), 412),
@@ -149,9 +149,9 @@ async fn a_push_under_a_condition() {
     }
 }
 
-/// The condition is about each of the tags.
+/// The precondition applies to each tag.
 #[tokio::test]
-async fn several_tags_under_a_condition() {
+async fn preconditions_apply_to_each_tag_of_a_push() {
     let app = App::start().await;
     let repository = app.repository("several");
     app.push_parts(&repository, 1).await;
@@ -166,7 +166,7 @@ async fn several_tags_under_a_condition() {
 }
 
 #[tokio::test]
-async fn a_deletion_under_a_condition() {
+async fn preconditions_of_a_deletion_are_checked() {
     let app = App::start().await;
     let repository = app.repository("delete");
     app.push_parts(&repository, 1).await;
@@ -194,21 +194,22 @@ async fn a_deletion_under_a_condition() {
     let reply = delete(path.clone(), "if-match", digest.clone()).await;
     reply.expect_envelope(412, &["DENIED"]);
     app.request("DELETE", &path).send().await.expect_envelope(404, &["MANIFEST_UNKNOWN"]);
-    // By digest, if it is there at all.
+    // By digest, if it exists.
     let by_digest = format!("/v2/{repository}/manifests/{digest}");
     delete(by_digest.clone(), "if-match", "*".to_owned()).await.expect(202);
     app.get(&by_digest).send().await.expect(404);
 }
 
-/// Exactly one of a thousand, whichever frontend it asked.
+/// Exactly one of a thousand succeeds, at whichever replica.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_thousand_race_for_one_tag() {
+async fn one_of_a_thousand_conditional_pushes_of_a_tag_succeeds() {
     let frontends = two_frontends().await;
     let repository = frontends[0].repository("race");
     frontends[0].push_parts(&repository, 1).await;
     let path = format!("/v2/{repository}/manifests/winner");
     if let Some(memory) = &frontends[0].memory {
-        // This store is so fast that few would meet: let hundreds see no tag before one is set.
+        // The memory store is so fast that few requests overlap: delay it, so that hundreds of them
+        // see no tag.
         let delay = FaultKind::Delay(Duration::from_millis(500));
         memory.inject(Fault::on(Operation::Create, delay).below("v1/t/").always());
     }
@@ -231,9 +232,9 @@ async fn a_thousand_race_for_one_tag() {
     }
 }
 
-/// Without a condition everybody succeeds, and the last one stays: one of those that were pushed.
+/// Without a precondition every push succeeds, and the tag points at one of the pushed images.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_hundred_set_one_tag() {
+async fn a_hundred_concurrent_pushes_of_a_tag_all_succeed() {
     let frontends = two_frontends().await;
     let repository = frontends[0].repository("last-one");
     frontends[0].push_parts(&repository, 1).await;
@@ -256,16 +257,16 @@ async fn a_hundred_set_one_tag() {
     reply.with("docker-content-digest", &digest);
     let list = frontends[1].get(&format!("/v2/{repository}/tags/list")).send().await.expect(200);
     assert_eq!(list.json()["tags"], json!(["moving"]));
-    // All of them are there by digest.
+    // All of them exist by digest.
     for digest in digests.keys() {
         let path = format!("/v2/{repository}/manifests/{digest}");
         frontends[1].request("HEAD", &path).send().await.expect(200);
     }
 }
 
-/// The same image from everywhere at once, as a build farm does it.
+/// The same image at all replicas concurrently, as a build farm pushes it.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_hundred_push_the_same() {
+async fn a_hundred_concurrent_pushes_of_the_same_image_succeed() {
     let frontends = two_frontends().await;
     let repository = frontends[0].repository("same");
     frontends[0].push_parts(&repository, 1).await;

@@ -9,7 +9,7 @@ async fn list(app: &App, repository: &str, query: &str) -> Reply {
     app.get(&format!("/v2/{repository}/tags/list{query}")).send().await
 }
 
-/// Asserts one page: its tags, and whether another follows.
+/// Asserts one page: its tags, and whether there is a next page.
 #[track_caller]
 fn assert_page(reply: Reply, repository: &str, tags: &[&str], more: bool) {
     let reply = reply.expect(200).with("content-type", "application/json");
@@ -32,7 +32,7 @@ async fn tagged(app: &App, tags: &[&str]) -> String {
 
 /// `-` 2D, `.` 2E, digits 30, capitals 41, `_` 5F, letters 61: neither a locale nor a folded case.
 #[tokio::test]
-async fn tags_are_in_the_order_of_ascii() {
+async fn tags_are_listed_in_ascii_order() {
     let app = App::start().await;
     let pushed = ["b", "a.b", "_x", "a-b", "B", "a", "10", "a_b", "A", "9", "aB", "ab", "1"];
     let repository = tagged(&app, &pushed).await;
@@ -53,9 +53,9 @@ async fn tags_are_in_the_order_of_ascii() {
     }
 }
 
-/// distribution 03210665f: names that begin others went missing.
+/// distribution 03210665f: tags that are prefixes of others were missing.
 #[tokio::test]
-async fn tags_that_begin_each_other() {
+async fn tags_that_are_prefixes_of_each_other_are_listed() {
     let app = App::start().await;
     let pushed = ["0.1", "0.1.2", "0.1.2-rc", "0.1.20", "0.1.2_x", "0.1.3"];
     let repository = tagged(&app, &pushed).await;
@@ -75,7 +75,7 @@ async fn tags_that_begin_each_other() {
 }
 
 #[tokio::test]
-async fn the_number_of_rows() {
+async fn the_parameter_n_limits_the_page() {
     let app = App::start().await;
     let repository = tagged(&app, &["a", "b", "c"]).await;
     let page = |query: &'static str| list(&app, &repository, query);
@@ -84,7 +84,7 @@ async fn the_number_of_rows() {
     assert_page(page("?n=1").await, &repository, &["a"], true);
     assert_page(page("?n=2").await, &repository, &["a", "b"], true);
     assert_page(page("?n=3").await, &repository, &["a", "b", "c"], false);
-    // CVE-2023-2253: a number, however large, is not an allocation.
+    // CVE-2023-2253: a large number must not cause a large allocation.
     for large in ["?n=4", "?n=0003", "?n=2147483647", "?n=99999999999999999999999999"] {
         assert_page(page(large).await, &repository, &["a", "b", "c"], false);
     }
@@ -108,9 +108,9 @@ async fn last_is_exclusive_and_need_not_exist() {
     assert_page(page("?last=%F0%9F%92%A5").await, &repository, &[], false);
 }
 
-/// The page of the registry is the longest, whatever the client asks for.
+/// The setting limits the page, whatever the client asks for.
 #[tokio::test]
-async fn pages_end_where_the_operator_says() {
+async fn page_size_is_limited_by_the_setting() {
     let app = App::start_with(|settings| settings.lists.page_max = 2).await;
     if !app.is_ours() {
         return skip("the longest page is a setting");
@@ -128,7 +128,7 @@ async fn pages_end_where_the_operator_says() {
     }
 }
 
-/// What was deleted leaves no gaps in pages, however much of it there is.
+/// Deleted tags leave no gaps in pages, however many there are.
 #[tokio::test]
 async fn deleted_tags_do_not_shorten_pages() {
     let app = App::start().await;
@@ -146,14 +146,14 @@ async fn deleted_tags_do_not_shorten_pages() {
     assert_page(rest, &repository, &["t20", "t38"], false);
     let exact = list(&app, &repository, "?n=4").await;
     assert_page(exact, &repository, &kept, false);
-    // One that is set again is there again.
+    // A tag that is pushed again is listed again.
     app.push_small(&repository, "t00", 1).await;
     let page = list(&app, &repository, "?n=1").await;
     assert_page(page, &repository, &["t00"], true);
 }
 
 #[tokio::test]
-async fn a_repository_without_tags_is_not_an_unknown_one() {
+async fn a_repository_without_tags_is_not_404() {
     let app = App::start().await;
     let repository = app.repository("empty");
     for query in ["", "?n=1", "?last=x"] {
@@ -164,7 +164,7 @@ async fn a_repository_without_tags_is_not_an_unknown_one() {
     for query in ["", "?n=1", "?last=x", "?n=0"] {
         assert_page(list(&app, &repository, query).await, &repository, &[], false);
     }
-    // A repository below it, or one that it begins, is another one.
+    // A nested repository, or one with the name as a prefix, is another repository.
     for name in [format!("{repository}/x"), format!("{repository}-x"), repository[..4].to_owned()] {
         list(&app, &name, "").await.expect_envelope(404, &["NAME_UNKNOWN"]);
     }
@@ -172,7 +172,7 @@ async fn a_repository_without_tags_is_not_an_unknown_one() {
 
 /// The tags of `a/b` are not among those of `a`.
 #[tokio::test]
-async fn repositories_below_each_other() {
+async fn nested_repositories_have_separate_tags() {
     let app = App::start().await;
     let outer = app.repository("outer");
     let inner = format!("{outer}/inner");

@@ -1,4 +1,4 @@
-//! What the registry tells of itself: metrics, health and the log.
+//! Metrics, health endpoints and the log.
 //!
 //! Covers no section of the distribution-spec, which leaves all of this to implementations.
 
@@ -15,15 +15,15 @@ use longshore::telemetry::metrics::{Definition, Metrics, TABLE};
 /// One line of the exposition.
 #[derive(Clone, Debug)]
 struct Sample {
-    /// Of the metric, without `_bucket`, `_sum` and `_count`.
+    /// The metric, without `_bucket`, `_sum` and `_count`.
     metric: &'static Definition,
-    /// What the line is called.
+    /// The name in the exposition.
     name: String,
     labels: Vec<(String, String)>,
     value: f64,
 }
 
-/// What is exposed of the metrics of Longshore. A line that none of them declares is a failure.
+/// The samples of all metrics of Longshore. Fails for a line that the table does not define.
 #[track_caller]
 fn samples(metrics: &Metrics) -> Vec<Sample> {
     let text = metrics.exposition();
@@ -48,7 +48,7 @@ fn sample(line: &str) -> Sample {
     }
 }
 
-/// The row of the table whose line this is.
+/// The definition of the metric with this sample.
 fn definition(name: &str) -> Option<&'static Definition> {
     let parts = ["", "_bucket", "_sum", "_count"];
     TABLE.iter().find(|row| {
@@ -59,7 +59,7 @@ fn definition(name: &str) -> Option<&'static Definition> {
     })
 }
 
-/// What was counted in the series with these labels, zero if there are none.
+/// The sum of the series with these labels, zero if there are none.
 #[expect(clippy::cast_sign_loss, reason = "counts are whole, and not below zero")]
 fn value(metrics: &Metrics, name: &str, labels: &[(&str, &str)]) -> u64 {
     let has = |sample: &Sample| {

@@ -9,8 +9,8 @@ use super::http_client::CollectorClient;
 use super::tls::Tls;
 use super::variables::{Protocol, TraceSettings};
 
-/// Creates an exporter, inside of a runtime. It does not connect yet. The SDK itself reads endpoint,
-/// headers and compression.
+/// Creates an exporter, inside of a runtime. It does not connect yet. The SDK itself reads
+/// endpoint, headers and compression.
 pub(super) fn exporter(settings: &TraceSettings) -> Result<SpanExporter, String> {
     // Both TLS stacks below use the provider of the process.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();

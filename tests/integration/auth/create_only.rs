@@ -1,4 +1,4 @@
-//! Those who may create and not push: what is there stays as it is.
+//! Callers with `create` and without `push`: they cannot move an existing tag.
 
 use super::{As as _, Guarded, manifest, push, with_passwords};
 use crate::support::app::OCI_INDEX;
@@ -18,11 +18,11 @@ async fn registry() -> Guarded {
 }
 
 #[tokio::test]
-async fn a_tag_is_set_once() {
+async fn a_caller_with_create_cannot_move_a_tag() {
     let app = registry().await;
     for tag in ["v1", "latest"] {
         push(&app, "a", tag, "first").user("creator").send().await.expect(201);
-        // Neither another manifest nor the same again.
+        // Neither with another manifest nor with the same one.
         for seed in ["second", "first"] {
             let again = push(&app, "a", tag, seed).user("creator").send().await;
             again.expect_error(403, "DENIED");
@@ -31,14 +31,14 @@ async fn a_tag_is_set_once() {
         assert_eq!(read.expect(200).body, manifest("first"));
     }
     push(&app, "a", "v1", "second").user("owner").send().await.expect(201);
-    // A tag that was removed can be created.
+    // A deleted tag can be created again.
     app.request("DELETE", "/v2/a/manifests/v1").user("creator").send().await.expect(403);
     app.request("DELETE", "/v2/a/manifests/v1").user("owner").send().await.expect(202);
     push(&app, "a", "v1", "third").user("creator").send().await.expect(201);
 }
 
 #[tokio::test]
-async fn conditions_of_the_client_do_not_help() {
+async fn preconditions_do_not_let_a_create_only_caller_move_a_tag() {
     let app = registry().await;
     push(&app, "a", "v1", "first").user("owner").send().await.expect(201);
     let digest = sha256(&manifest("first"));
@@ -54,7 +54,7 @@ async fn conditions_of_the_client_do_not_help() {
 }
 
 #[tokio::test]
-async fn many_tags_are_set_all_or_none_is_moved() {
+async fn a_push_of_several_tags_is_refused_if_one_exists() {
     let app = registry().await;
     push(&app, "a", "v1", "first").user("owner").send().await.expect(201);
     let digest = sha256(&manifest("second"));
@@ -74,7 +74,7 @@ async fn many_tags_are_set_all_or_none_is_moved() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_those_who_create_one_tag_one_wins() {
+async fn one_of_several_concurrent_creates_of_a_tag_succeeds() {
     let app = registry().await;
     for round in 0..20 {
         let tag = format!("v{round}");
@@ -89,7 +89,7 @@ async fn of_those_who_create_one_tag_one_wins() {
 }
 
 #[tokio::test]
-async fn blobs_are_created() {
+async fn a_create_only_caller_pushes_blobs_and_cannot_delete_them() {
     let app = registry().await;
     let digest = sha256(b"blob");
     for _ in 0..2 {

@@ -5,7 +5,7 @@ use std::process::Command;
 use super::replace;
 
 #[test]
-fn the_rule_that_decides_is_named() {
+fn access_explain_names_the_deciding_rule() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let file = folder.path().join("longshore.toml");
     let text = "access.htpasswd_file = '/absent'\naccess.anonymous = 'pull'\n[[access.rules]]\n\

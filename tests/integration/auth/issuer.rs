@@ -1,4 +1,4 @@
-//! A token server, as far as its tokens go.
+//! A token server that only signs tokens.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -77,7 +77,7 @@ impl Signer {
     }
 }
 
-/// Claims that are good for five minutes. Each access is `name` or `type:name` with its actions.
+/// Claims that are valid for five minutes. Each access is `name` or `type:name` with its actions.
 pub(super) fn claims(user: &str, access: &[(&str, &[&str])]) -> Value {
     let now = now();
     let entry = |(name, actions): &(&str, &[&str])| {
@@ -105,7 +105,7 @@ pub(super) fn jwks(signers: &[&Signer]) -> String {
     json!({ "keys": signers.iter().map(|signer| signer.jwk()).collect::<Vec<_>>() }).to_string()
 }
 
-/// A registry that takes the tokens of these keys, with further settings.
+/// A registry that accepts tokens signed by these keys, with further settings.
 pub(super) async fn with_tokens(keys: &str, text: &str) -> Guarded {
     let folder = tempfile::tempdir().expect("a temporary folder");
     replace(&folder.path().join("keys"), keys);

@@ -4,13 +4,13 @@ use std::time::{Duration, Instant};
 
 use super::{As as _, challenge, noticed, push, with_passwords, write_users};
 
-/// Everybody may pull, and users may push.
+/// Anonymous callers may pull, and users may push.
 const PULL_OR_PUSH: &str = "access.anonymous = 'pull'\naccess.authenticated = 'push'";
 const BASIC: &str = "Basic realm=\"Longshore\"";
 
-/// Docker, podman and crane learn from this answer alone that there is a login.
+/// Only this response tells Docker, podman and crane that there is a login.
 #[tokio::test]
-async fn the_ping_challenges_although_everybody_may_pull() {
+async fn v2_returns_401_even_if_anonymous_pull_is_allowed() {
     let app = with_passwords(&["alice"], PULL_OR_PUSH).await;
     assert_eq!(challenge(&app.get("/v2/").send().await), BASIC);
     app.get("/v2/").user("alice").send().await.expect(200);
@@ -20,7 +20,7 @@ async fn the_ping_challenges_although_everybody_may_pull() {
 }
 
 #[tokio::test]
-async fn no_user_and_no_password_is_nobody() {
+async fn empty_basic_credentials_are_anonymous() {
     let app = with_passwords(&["alice"], PULL_OR_PUSH).await;
     app.get("/v2/a/tags/list").basic("", "").send().await.expect_error(404, "NAME_UNKNOWN");
     assert_eq!(challenge(&app.get("/v2/").basic("", "").send().await), BASIC);
@@ -28,7 +28,7 @@ async fn no_user_and_no_password_is_nobody() {
 
 /// Otherwise a mistyped password would look like a missing image.
 #[tokio::test]
-async fn wrong_credentials_are_refused_even_where_none_are_needed() {
+async fn wrong_credentials_are_refused_even_for_anonymous_access() {
     let app = with_passwords(&["alice"], PULL_OR_PUSH).await;
     for (user, password) in [("alice", "x"), ("bob", "bob-pw"), ("", "x"), ("alice", "")] {
         let reply = app.get("/v2/a/tags/list").basic(user, password).send().await;
@@ -43,14 +43,14 @@ async fn wrong_credentials_are_refused_even_where_none_are_needed() {
 }
 
 #[tokio::test]
-async fn the_file_is_read_again_and_a_broken_one_is_not() {
+async fn a_changed_password_file_is_reloaded_and_an_invalid_one_is_not() {
     let app = with_passwords(&["alice"], "access.authenticated = 'push'").await;
     let file = app.folder.path().join("users");
     app.get("/v2/").user("alice").send().await.expect(200);
     app.get("/v2/").user("bob").send().await.expect(401);
     write_users(&file, &[("alice", "changed".to_owned()), ("bob", "bob-pw".to_owned())]);
     noticed().await;
-    // Although it was remembered as right a moment ago.
+    // Although it was cached as verified a moment ago.
     app.get("/v2/").user("alice").send().await.expect(401);
     app.get("/v2/").basic("alice", "changed").send().await.expect(200);
     app.get("/v2/").user("bob").send().await.expect(200);
@@ -62,9 +62,9 @@ async fn the_file_is_read_again_and_a_broken_one_is_not() {
     app.get("/v2/").user("bob").send().await.expect(401);
 }
 
-/// The whole server, with a cost that hurts: who is logged in goes on, others get their turn.
+/// The whole server, with an expensive hash: cached logins are not delayed, others get their turn.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_flood_of_wrong_passwords_starves_nobody() {
+async fn a_flood_of_wrong_passwords_does_not_delay_other_clients() {
     let text = "server.trusted_proxies = '127.0.0.0/8'\naccess.authenticated = 'push'";
     let app = with_passwords(&["alice"], text).await;
     let hash = |password: &str| bcrypt::hash(password, 9).expect("a hash");
@@ -86,7 +86,7 @@ async fn a_flood_of_wrong_passwords_starves_nobody() {
         let known = app.get("/v2/").header("x-forwarded-for", "192.0.2.1").user("alice");
         known.send().await.expect(200);
         let known = begun.elapsed();
-        // Of a hundred addresses one may share the queue of the flood.
+        // One of a hundred addresses may share the queue of the flood.
         let mut served = 0;
         for last in 1..=4 {
             let request = app.get("/v2/").header("x-forwarded-for", format!("198.51.100.{last}"));
@@ -100,7 +100,7 @@ async fn a_flood_of_wrong_passwords_starves_nobody() {
     assert!(served >= 3, "{served}");
     let with = |status: u16| flood.iter().flatten().filter(|reply| reply.status == status).count();
     assert_eq!(with(401) + with(429), 200);
-    assert!(with(429) > 0, "nobody was sent away");
+    assert!(with(429) > 0, "no login was refused with 429");
     let sent_away = flood.iter().flatten().find(|reply| reply.status == 429).expect("one of them");
     assert_eq!(sent_away.json()["errors"][0]["code"], "TOOMANYREQUESTS");
     assert!(sent_away.header("retry-after").is_some());

@@ -1,4 +1,4 @@
-//! Every endpoint, for everybody who may be allowed part of it: one table, tested whole.
+//! Every endpoint with every permission: one table, tested as a whole.
 
 use jsonwebtoken::Algorithm;
 use longshore::http::Endpoint;
@@ -8,8 +8,8 @@ use super::{As as _, Guarded, challenge, manifest, push, with_passwords};
 use crate::support::http::{Reply, Request};
 use crate::support::sha256;
 
-/// What an endpoint needs, as the specification of the rules has it: written down here a second
-/// time, so that the program does not judge itself.
+/// The access that an endpoint needs. Independent of the program, so that the program is not
+/// compared with itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Need {
     Enter,
@@ -22,7 +22,8 @@ enum Need {
 const REPOSITORY: &str = "matrix/app";
 const ABSENT_UPLOAD: &str = "01890a5d-ac96-774b-bcce-b302099a8057";
 
-/// One request for each variant, with what it needs and what those are answered who may do it.
+/// One request for each endpoint, with the access that it needs and the status for an allowed
+/// caller.
 fn table() -> Vec<(&'static str, String, Need, u16)> {
     let repository = format!("/v2/{REPOSITORY}");
     let (blob, absent) = (sha256(b"matrix"), sha256(b"absent"));
@@ -54,8 +55,8 @@ fn table() -> Vec<(&'static str, String, Need, u16)> {
     ]
 }
 
-/// The variants of the enum, each with a number: a variant that is added does not compile here, and
-/// one that has no row in the table fails.
+/// The variants of the enum, each with a number: a new variant does not compile here, and a variant
+/// without a row in the table fails.
 fn number(endpoint: &Endpoint) -> usize {
     match endpoint {
         Endpoint::Base => 0,
@@ -81,7 +82,7 @@ fn number(endpoint: &Endpoint) -> usize {
 }
 
 #[test]
-fn the_table_has_every_endpoint() {
+fn the_permission_table_covers_every_endpoint() {
     let mut numbers: Vec<usize> = table()
         .iter()
         .map(|(method, path, ..)| {
@@ -94,7 +95,7 @@ fn the_table_has_every_endpoint() {
     assert_eq!(numbers, (0..=18).collect::<Vec<_>>());
 }
 
-/// Who asks, and what they may do in the repository of the table.
+/// The callers, and their permissions in the repository of the table.
 const CALLERS: [(&str, &[&str], &[Need]); 6] = [
     ("puller", &["pull"], &[Need::Enter, Need::Pull]),
     ("pusher", &["pull", "push"], &[Need::Enter, Need::Pull, Need::Create]),
@@ -104,7 +105,7 @@ const CALLERS: [(&str, &[&str], &[Need]); 6] = [
     ("stranger", &[], &[Need::Enter]),
 ];
 
-/// The registry of the passwords; the stranger may do everything elsewhere.
+/// A registry with passwords. The stranger may do everything in other repositories.
 async fn by_passwords() -> Guarded {
     let rule = |(user, actions, _): &(&str, &[&str], &[Need])| {
         format!(
@@ -124,7 +125,7 @@ async fn by_passwords() -> Guarded {
     with_passwords(&users, &rules).await
 }
 
-/// What the repository holds, pushed anew before every row.
+/// The content of the repository, pushed again before every row.
 async fn fill(app: &Guarded, sign: impl Fn(Request<'_>) -> Request<'_>) {
     let blob = sha256(b"matrix");
     let path = format!("/v2/{REPOSITORY}/blobs/uploads/?digest={blob}");
@@ -151,17 +152,17 @@ async fn ask(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_endpoint_for_everybody_by_password() {
+async fn every_endpoint_follows_the_rules_for_passwords() {
     let app = by_passwords().await;
     for (method, path, need, granted) in table() {
         let asked = (method, path.as_str());
         fill(&app, |request| request.user("owner")).await;
         let basic = "Basic realm=\"Longshore\"";
-        // HEAD has no body to look at.
-        let nobody = ask(&app, asked, |request| request).await;
-        assert_eq!(nobody.status, 401, "{asked:?}");
-        assert_eq!(nobody.header("www-authenticate"), Some(basic), "{asked:?}");
-        for (user, wrong) in [("pusher", "pusher"), ("pusher", ""), ("nobody", "nobody-pw")] {
+        // HEAD has no body to check.
+        let anonymous = ask(&app, asked, |request| request).await;
+        assert_eq!(anonymous.status, 401, "{asked:?}");
+        assert_eq!(anonymous.header("www-authenticate"), Some(basic), "{asked:?}");
+        for (user, wrong) in [("pusher", "pusher"), ("pusher", ""), ("unknown", "unknown-pw")] {
             let reply = ask(&app, asked, |request| request.basic(user, wrong)).await;
             assert_eq!(reply.status, 401, "{asked:?} with a wrong password");
             assert_eq!(reply.header("www-authenticate"), Some(basic), "{asked:?}");
@@ -177,7 +178,7 @@ async fn every_endpoint_for_everybody_by_password() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_endpoint_for_everybody_by_token() {
+async fn every_endpoint_follows_the_rules_for_tokens() {
     let signer = Signer::new(Algorithm::ES256, "a");
     let app = with_tokens(&jwks(&[&signer]), "").await;
     let owner = signer.token("owner", &[(REPOSITORY, &["*"])]);
@@ -193,7 +194,7 @@ async fn every_endpoint_for_everybody_by_token() {
             fill(&app, |request| request.bearer(&owner)).await;
             let token = match actions {
                 ["catalog"] => signer.token(user, &[("registry:catalog", &["*"])]),
-                // The server was asked for the source of the mount and granted nothing of it.
+                // The token server was asked for the source of the mount and granted nothing.
                 [] => signer.token(user, everywhere_else),
                 actions => signer.token(user, &[(REPOSITORY, actions), ("x", &[])]),
             };
@@ -202,16 +203,16 @@ async fn every_endpoint_for_everybody_by_token() {
                 assert_eq!(reply.status.as_u16(), granted, "{user} {asked:?}: {reply:?}");
                 continue;
             }
-            let told = reply.header("www-authenticate").unwrap_or_default();
+            let shown = reply.header("www-authenticate").unwrap_or_default();
             assert_eq!(reply.status.as_u16(), 401, "{user} {asked:?}: {reply:?}");
-            assert!(told.ends_with(",error=\"insufficient_scope\""), "{user} {asked:?}: {told}");
+            assert!(shown.ends_with(",error=\"insufficient_scope\""), "{user} {asked:?}: {shown}");
         }
     }
 }
 
-/// The scopes of a challenge are what a token needs to pass.
+/// A token with the scopes of the challenge is sufficient.
 #[tokio::test]
-async fn challenges_name_the_scopes() {
+async fn a_challenge_names_the_needed_scopes() {
     let signer = Signer::new(Algorithm::ES256, "a");
     let app = with_tokens(&jwks(&[&signer]), "").await;
     let start = "Bearer realm=\"https://tokens.test/token\",service=\"registry.test\"";

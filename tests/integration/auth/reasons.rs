@@ -1,4 +1,4 @@
-//! Why callers were let in or not is counted, and clients hear no more of it than before.
+//! The metrics count the reason of each decision. Clients do not see it.
 
 use jsonwebtoken::Algorithm;
 use serde_json::json;
@@ -9,14 +9,14 @@ use crate::support::App;
 
 const PULL: &[(&str, &[&str])] = &[("a/b", &["pull"])];
 
-/// What is counted of these decisions.
+/// The counter of these decisions.
 #[track_caller]
 fn counted(app: &App, method: &str, result: &str, reason: &str, count: u32) {
     let labels = format!("method=\"{method}\",reason=\"{reason}\",result=\"{result}\"");
     has(app, &format!("longshore_auth_total{{{labels}}} {count}"));
 }
 
-/// What is counted of lookups among what was verified before.
+/// The counter of lookups in the cache of verified credentials.
 #[track_caller]
 fn looked_up(app: &App, cache: &str, result: &str, count: u32) {
     let labels = format!("cache=\"{cache}\",layer=\"local\",result=\"{result}\"");
@@ -32,7 +32,7 @@ fn has(app: &App, line: &str) {
 }
 
 #[tokio::test]
-async fn of_passwords_and_rules() {
+async fn password_and_rule_decisions_are_counted_with_their_reason() {
     let app =
         with_passwords(&["alice"], "access.anonymous = 'pull'\naccess.authenticated = 'pull'")
             .await;
@@ -46,9 +46,9 @@ async fn of_passwords_and_rules() {
     for _ in 0..3 {
         list().basic("alice", "x").send().await.expect(401);
     }
-    list().basic("nobody", "x").send().await.expect(401);
+    list().basic("unknown", "x").send().await.expect(401);
     counted(&app, "basic", "challenged", "wrong_password", 4);
-    // Two of alice's and three of the wrong password, the first of each is not known yet.
+    // Two of alice's and three of the wrong password. The first of each is not cached yet.
     looked_up(&app, "password", "miss", 3);
     looked_up(&app, "password", "hit", 3);
 
@@ -64,7 +64,7 @@ async fn of_passwords_and_rules() {
 }
 
 #[tokio::test]
-async fn of_tokens() {
+async fn token_decisions_are_counted_with_their_reason() {
     let (signer, other) = (Signer::new(Algorithm::ES256, "a"), Signer::new(Algorithm::ES256, "a"));
     let app = with_tokens(&jwks(&[&signer]), "").await;
     let with = |name: &str, value: serde_json::Value| {
@@ -84,18 +84,18 @@ async fn of_tokens() {
     for (token, reason) in [
         ("a.b.c".to_owned(), "token_malformed"),
         (other.token("alice", PULL), "token_signature"),
-        (with("iss", json!("somebody")), "token_issuer"),
+        (with("iss", json!("another")), "token_issuer"),
         (with("aud", json!("something")), "token_audience"),
         (with("exp", json!(now() - 120)), "token_expired"),
         (with("nbf", json!(now() + 120)), "token_not_yet_valid"),
         (signer.token("alice", &[("c", &["pull"])]), "token_scope"),
     ] {
         let reply = list(&token).await;
-        let told = challenge(&reply);
+        let shown = challenge(&reply);
         counted(&app, "bearer", "challenged", reason, 1);
-        // What is wrong with a token is for those who run the registry.
+        // Only the operator sees the reason.
         let error = if reason == "token_scope" { "insufficient_scope" } else { "invalid_token" };
-        assert!(told.ends_with(&format!("error=\"{error}\"")), "{reason}: {told}");
+        assert!(shown.ends_with(&format!("error=\"{error}\"")), "{reason}: {shown}");
         assert!(!String::from_utf8_lossy(&reply.body).contains(reason), "{reply:?}");
     }
     let password = basic_header("alice", "alice-pw");

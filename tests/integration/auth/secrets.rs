@@ -1,4 +1,4 @@
-//! A secret that is put into any field never comes out again.
+//! Secrets never appear in output or in logs, whatever setting contains them.
 
 use std::io::Read as _;
 use std::process::{Command, Stdio};
@@ -7,7 +7,7 @@ use super::{COST, replace};
 
 const CANARY: &str = "canary-7Qz1Yp9w";
 
-/// The keys of all secrets: those that may be given as a file, as the reference says.
+/// The settings that are secrets: the reference lists them as readable from a file.
 fn secrets() -> Vec<String> {
     let reference = longshore::config::reference();
     let (mut section, mut keys) = ("", Vec::new());
@@ -39,7 +39,7 @@ fn said(command: &mut Command) -> String {
 }
 
 #[test]
-fn no_setting_is_shown_by_check() {
+fn check_never_prints_a_secret() {
     let secrets = secrets();
     assert!(secrets.contains(&"store.s3.secret_access_key".to_owned()), "{secrets:?}");
     let folder = tempfile::tempdir().expect("a temporary folder");
@@ -62,7 +62,7 @@ fn no_setting_is_shown_by_check() {
         let said = said(longshore(&["check", "--config", file]).envs(environment));
         assert!(!said.contains("canary-7Q"), "{said}");
     }
-    // A value in the place of a table or of another type is not repeated either.
+    // A value in place of a table, or of a wrong type, is not printed either.
     for key in &secrets {
         replace(&file, &format!("{key} = ['{CANARY}']\n"));
         let said = said(&mut longshore(&["check", "--config", file.to_str().expect("a path")]));
@@ -70,9 +70,9 @@ fn no_setting_is_shown_by_check() {
     }
 }
 
-/// Passwords, hashes and tokens, right and wrong, at the most talkative level of the log.
+/// Valid and invalid passwords, hashes and tokens, with the log at its lowest level.
 #[tokio::test]
-async fn no_credentials_are_logged() {
+async fn credentials_are_never_logged() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let hash = bcrypt::hash(CANARY, COST).expect("a hash");
     let users = folder.path().join("users");

@@ -1,4 +1,4 @@
-//! An upload belongs to whoever began it, in the repository where it was begun.
+//! An upload session belongs to the caller that started it, in its repository.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use super::{As as _, with_passwords};
 use crate::support::sha256;
 
 #[tokio::test]
-async fn nobody_else_can_go_on_with_an_upload() {
+async fn only_the_owner_can_continue_an_upload() {
     let text = "access.anonymous = 'push'\naccess.authenticated = 'push'";
     let app = with_passwords(&["alice", "bob"], text).await;
     let start = app.request("POST", "/v2/a/blobs/uploads/").user("alice").send().await;
@@ -29,7 +29,7 @@ async fn nobody_else_can_go_on_with_an_upload() {
         let request = app.request(method, &elsewhere).user("alice").body(&b""[..]);
         request.send().await.expect_error(404, unknown);
     }
-    // Nor by saying that it is new.
+    // `?new=1` does not help.
     let new = format!("{location}?new=1");
     let stolen = app.request("PATCH", &new).user("bob").body(&b"x"[..]);
     stolen.send().await.expect_error(404, "BLOB_UPLOAD_UNKNOWN");
@@ -37,16 +37,16 @@ async fn nobody_else_can_go_on_with_an_upload() {
     app.request("PUT", &close).user("alice").send().await.expect(201);
 }
 
-/// Authorization is decided when a request begins. A token that was good then is good until the
-/// last byte; the next request needs a new one.
+/// A request is authorized when it begins. A token that is valid then is sufficient until the last
+/// byte; the next request needs a valid one.
 #[tokio::test]
-async fn a_token_may_expire_while_a_chunk_is_on_its_way() {
+async fn a_chunk_completes_after_its_token_has_expired() {
     let signer = Signer::new(Algorithm::ES256, "a");
     let app = with_tokens(&jwks(&[&signer]), "").await;
     let access: &[(&str, &[&str])] = &[("a", &["pull", "push"])];
     let short = {
         let mut claims = claims("alice", access);
-        // With the skew that is allowed: two seconds from now.
+        // With the tolerated clock skew: two seconds from now.
         claims["exp"] = json!(now() - 58);
         signer.sign(&signer.header(), &claims)
     };

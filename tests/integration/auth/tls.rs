@@ -1,4 +1,4 @@
-//! TLS, its certificates, and what proxies say.
+//! TLS certificates, and the forwarded headers of proxies.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -55,7 +55,7 @@ fn request(address: SocketAddr) -> http::Request<Empty<Bytes>> {
 }
 
 #[tokio::test]
-async fn certificates_change_and_connections_stay() {
+async fn a_new_certificate_is_loaded_and_open_connections_stay() {
     let (first, second) = (pair(), pair());
     let folder = tempfile::tempdir().expect("a temporary folder");
     let (certificate, key) = (folder.path().join("tls.crt"), folder.path().join("tls.key"));
@@ -83,7 +83,7 @@ async fn certificates_change_and_connections_stay() {
     drivers.spawn(driver);
     assert_eq!(h2.send_request(request(address)).await.expect("an answer").status(), 200);
 
-    // Half of the pair: the certificate is there already, its key is not.
+    // Only half of the pair: the new certificate without its key.
     replace(&certificate, &second.certificate);
     noticed().await;
     connect(address, &first, b"http/1.1").await.expect("the pair before");
@@ -96,13 +96,13 @@ async fn certificates_change_and_connections_stay() {
         assert_eq!(old.send_request(request(address)).await.expect("an answer").status(), 200);
         assert_eq!(h2.send_request(request(address)).await.expect("an answer").status(), 200);
     }
-    // Plain HTTP gets nowhere.
+    // Plain HTTP is refused.
     app.get("/v2/").try_send().await.expect_err("no answer without TLS");
 }
 
-/// A realm that is a path lies on the address that the client used, which only our proxy can tell.
+/// A relative realm is resolved against the host of the request, as forwarded by a trusted proxy.
 #[tokio::test]
-async fn the_realm_is_on_the_address_that_the_client_used() {
+async fn a_relative_realm_uses_the_host_of_the_request() {
     let signer = Signer::new(jsonwebtoken::Algorithm::ES256, "a");
     for (trusted, scheme) in [("192.0.2.0/24", "http"), ("127.0.0.1", "https")] {
         let folder = tempfile::tempdir().expect("a temporary folder");
@@ -114,9 +114,9 @@ async fn the_realm_is_on_the_address_that_the_client_used() {
         let settings = settings(folder.path(), &text);
         let app = App::over_memory(Arc::new(Memory::new()), settings).await;
         let request = app.get("/v2/").header("host", "registry.test:5000");
-        let told = challenge(&request.header("x-forwarded-proto", "https").send().await);
+        let shown = challenge(&request.header("x-forwarded-proto", "https").send().await);
         let realm = format!("Bearer realm=\"{scheme}://registry.test:5000/auth/token\",");
-        assert!(told.starts_with(&realm), "{told}");
+        assert!(shown.starts_with(&realm), "{shown}");
         let request = app.get("/v2/").header("host", "evil\"x");
         if let Ok(reply) = request.try_send().await {
             assert!(!challenge(&reply).contains("evil"), "{reply:?}");

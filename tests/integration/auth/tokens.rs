@@ -1,4 +1,4 @@
-//! Tokens of a token server: which are taken, and above all which are not.
+//! Tokens of a token server: which are accepted and, above all, which are refused.
 
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use longshore::store::memory::Memory;
@@ -14,18 +14,18 @@ async fn status(app: &App, token: &str) -> u16 {
     app.get("/v2/a/b/tags/list").bearer(token).send().await.status.as_u16()
 }
 
-/// 404: let in, and there is nothing.
+/// 404: the caller is allowed, and the manifest does not exist.
 const LET_IN: u16 = 404;
 
 async fn refused(app: &Guarded, token: &str, what: &str) {
     let reply = app.get("/v2/a/b/tags/list").bearer(token).send().await;
-    let told = challenge(&reply);
+    let shown = challenge(&reply);
     let expected = "scope=\"repository:a/b:pull\",error=\"invalid_token\"";
-    assert!(told.ends_with(expected), "{what}: {told}");
+    assert!(shown.ends_with(expected), "{what}: {shown}");
 }
 
 #[tokio::test]
-async fn three_algorithms_and_every_form_of_a_key() {
+async fn every_algorithm_and_key_format_is_accepted() {
     for algorithm in [Algorithm::RS256, Algorithm::ES256, Algorithm::EdDSA] {
         let (signer, other) = (Signer::new(algorithm, "a"), Signer::new(Algorithm::ES256, "b"));
         let certificates = other.certificate() + &signer.certificate();
@@ -34,14 +34,14 @@ async fn three_algorithms_and_every_form_of_a_key() {
             let app = with_tokens(keys, "").await;
             let good = signer.token("alice", ALL);
             assert_eq!(status(&app, &good).await, LET_IN, "{algorithm:?} {form}");
-            // A second time from memory.
+            // The second time from the cache.
             assert_eq!(status(&app, &good).await, LET_IN, "{algorithm:?} {form}");
             let mut nameless = signer.header();
             nameless.kid = None;
             let nameless = signer.sign(&nameless, &claims("alice", ALL));
             assert_eq!(status(&app, &nameless).await, LET_IN, "{algorithm:?} {form}");
             let stranger = Signer::new(algorithm, "a").token("alice", ALL);
-            refused(&app, &stranger, "a key of somebody else").await;
+            refused(&app, &stranger, "an unknown key").await;
         }
     }
 }
@@ -90,7 +90,7 @@ async fn a_token_cannot_choose_how_it_is_verified() {
         refused(&app, &signer.sign(&critical, &good), "critical").await;
         for algorithm in [Algorithm::RS384, Algorithm::RS512, Algorithm::PS256] {
             let token = signer.sign(&Header::new(algorithm), &good);
-            refused(&app, &token, "an algorithm that nobody allowed").await;
+            refused(&app, &token, "an algorithm that is not allowed").await;
         }
     }
 }
@@ -106,7 +106,7 @@ fn with(header: &Header, name: &str, value: &Value) -> Header {
 }
 
 #[tokio::test]
-async fn an_unknown_name_of_a_key_is_refused_where_keys_have_names() {
+async fn an_unknown_kid_is_refused_if_the_keys_have_kids() {
     let signer = Signer::new(Algorithm::ES256, "a");
     let app = with_tokens(&jwks(&[&signer]), "").await;
     let mut header = signer.header();
@@ -115,7 +115,7 @@ async fn an_unknown_name_of_a_key_is_refused_where_keys_have_names() {
 }
 
 #[tokio::test]
-async fn claims_have_to_be_for_us_and_for_now() {
+async fn issuer_audience_and_times_are_checked() {
     let signer = Signer::new(Algorithm::ES256, "a");
     let app = with_tokens(&jwks(&[&signer]), "").await;
     let now = now();
@@ -167,7 +167,7 @@ async fn claims_have_to_be_for_us_and_for_now() {
 }
 
 #[tokio::test]
-async fn what_is_no_token_is_refused() {
+async fn a_malformed_token_is_refused() {
     let signer = Signer::new(Algorithm::ES256, "a");
     let app = with_tokens(&jwks(&[&signer]), "").await;
     let good = signer.token("alice", ALL);
@@ -191,13 +191,13 @@ async fn what_is_no_token_is_refused() {
         refused(&app, &token, &token[..token.len().min(100)]).await;
     }
     assert_eq!(status(&app, &good).await, LET_IN);
-    // A token is no password.
+    // A token is not a password.
     let reply = app.get("/v2/a/b/tags/list").basic("alice", &good).send().await;
     assert!(challenge(&reply).starts_with("Bearer "));
 }
 
 #[tokio::test]
-async fn what_the_access_list_says() {
+async fn the_access_list_of_a_token_decides() {
     let signer = Signer::new(Algorithm::ES256, "a");
     let app = with_tokens(&jwks(&[&signer]), "").await;
     for (entry, may_pull) in [
@@ -222,26 +222,27 @@ async fn what_the_access_list_says() {
         let token = signer.sign(&signer.header(), &claims);
         let expected = if may_pull { LET_IN } else { 401 };
         assert_eq!(status(&app, &token).await, expected, "{entry}");
-        // Whatever it allows: it is a good token.
+        // Whatever it grants: the token itself is valid.
         app.get("/v2/").bearer(&token).send().await.expect(200);
     }
 }
 
-/// A token server can sign for nobody: that is how anonymous callers pull.
+/// A token server can sign tokens without a user: anonymous callers pull with them.
 #[tokio::test]
-async fn a_token_for_nobody_allows_what_it_says() {
+async fn a_token_without_a_user_grants_its_access_list() {
     let signer = Signer::new(Algorithm::ES256, "a");
     let app = with_tokens(&jwks(&[&signer]), "").await;
     let token = signer.token("", &[("a/b", &["pull"])]);
     app.get("/v2/").bearer(&token).send().await.expect(200);
     assert_eq!(status(&app, &token).await, LET_IN);
-    let told = challenge(&push(&app, "a/b", "v1", "x").bearer(&token).send().await);
-    assert!(told.ends_with("scope=\"repository:a/b:pull,push\",error=\"insufficient_scope\""));
+    let shown = challenge(&push(&app, "a/b", "v1", "x").bearer(&token).send().await);
+    assert!(shown.ends_with("scope=\"repository:a/b:pull,push\",error=\"insufficient_scope\""));
 }
 
-/// Where rules speak of logins, both have to allow it. What rules allow to everybody, they do.
+/// If any rule is about authenticated callers, both the token and a rule must allow the access.
+/// Access for anonymous callers needs neither.
 #[tokio::test]
-async fn rules_and_tokens_together() {
+async fn rules_restrict_tokens() {
     let signer = Signer::new(Algorithm::ES256, "a");
     let rules = "
         [[access.rules]]
@@ -282,9 +283,9 @@ async fn rules_and_tokens_together() {
     }
 }
 
-/// A key that is taken back takes its tokens with it, also those that were remembered.
+/// A removed key ends its tokens, even the cached ones.
 #[tokio::test]
-async fn keys_are_read_again() {
+async fn changed_keys_are_reloaded_and_end_cached_tokens() {
     let (old, new) = (Signer::new(Algorithm::ES256, "a"), Signer::new(Algorithm::EdDSA, "b"));
     let app = with_tokens(&jwks(&[&old]), "").await;
     let tokens = [old.token("alice", ALL), new.token("alice", ALL)];
@@ -299,10 +300,10 @@ async fn keys_are_read_again() {
     assert_eq!(status(&app, &tokens[1]).await, LET_IN);
 }
 
-/// Both ways in at once: one challenge, which leads to the token server, or back to the password
-/// for those who tried one.
+/// Passwords and tokens together: the challenge leads to the token server, or asks for a password
+/// again after a wrong one.
 #[tokio::test]
-async fn passwords_and_tokens_together() {
+async fn passwords_and_tokens_work_side_by_side() {
     let signer = Signer::new(Algorithm::ES256, "a");
     let folder = tempfile::tempdir().expect("a temporary folder");
     super::replace(&folder.path().join("keys"), &jwks(&[&signer]));
@@ -318,11 +319,11 @@ async fn passwords_and_tokens_together() {
     assert_eq!(status(&app, &signer.token("bob", ALL)).await, LET_IN);
     let wrong = app.get("/v2/a/b/tags/list").basic("alice", "x").send().await;
     assert_eq!(challenge(&wrong), "Basic realm=\"Longshore\"");
-    let nobody = challenge(&app.get("/v2/").send().await);
+    let anonymous = challenge(&app.get("/v2/").send().await);
     let address = app.address.expect("an address");
     let expected = format!("Bearer realm=\"http://{address}/token\",service=\"{SERVICE}\"");
-    assert_eq!(nobody, expected);
-    // The same user by either way is the same.
+    assert_eq!(anonymous, expected);
+    // A user with a password and a user with a token are the same caller.
     let started = app.request("POST", "/v2/a/b/blobs/uploads/").user("alice").send().await;
     let patch = app.request("PATCH", &started.location()).user("alice").body(&b"x"[..]);
     let location = patch.send().await.expect(202).location();

@@ -1,4 +1,4 @@
-//! What callers get to see: of what they may not read, nothing.
+//! Callers learn nothing about repositories that they may not read.
 
 use jsonwebtoken::Algorithm;
 
@@ -31,7 +31,7 @@ async fn push_blob(app: &Guarded, repository: &str, content: &'static [u8]) -> S
 }
 
 #[tokio::test]
-async fn the_catalog_shows_what_the_caller_may_pull() {
+async fn the_catalog_lists_only_repositories_that_the_caller_may_pull() {
     let app = registry().await;
     for repository in ["alice/x", "public/x", "secret/x"] {
         push(&app, repository, "v1", "x").user("owner").send().await.expect(201);
@@ -45,7 +45,7 @@ async fn the_catalog_shows_what_the_caller_may_pull() {
 }
 
 #[tokio::test]
-async fn a_mount_needs_to_read_its_source() {
+async fn a_mount_needs_pull_access_to_its_source() {
     let app = registry().await;
     let secret = push_blob(&app, "secret/x", b"secret").await;
     let public = push_blob(&app, "public/x", b"public").await;
@@ -59,7 +59,7 @@ async fn a_mount_needs_to_read_its_source() {
         let reply = app.request("POST", &path).user("alice").send().await;
         assert_eq!(reply.status.as_u16(), expected, "{digest}{from}");
     }
-    // Without a source: only from where she may read.
+    // Without a source: only from repositories that she may read.
     let path = format!("/v2/alice/y/blobs/uploads/?mount={public}");
     app.request("POST", &path).user("alice").send().await.expect(201);
     for method in ["GET", "HEAD"] {
@@ -70,10 +70,10 @@ async fn a_mount_needs_to_read_its_source() {
     }
 }
 
-/// With tokens, too. A token that was made without asking for the source is sent back with both
-/// scopes; one that was refused the source uploads the layer.
+/// The same with tokens. A token that was requested without the source is challenged with both
+/// scopes; a token without access to the source uploads the layer.
 #[tokio::test]
-async fn a_mount_needs_the_source_in_the_token() {
+async fn a_mount_with_a_token_needs_its_source_in_the_scope() {
     let signer = Signer::new(Algorithm::ES256, "a");
     let app = with_tokens(&jwks(&[&signer]), "").await;
     let all: &[&str] = &["pull", "push"];
@@ -94,15 +94,15 @@ async fn a_mount_needs_the_source_in_the_token() {
         assert_eq!(reply.status.as_u16(), expected, "{access:?}");
         if expected == 401 {
             let scopes = "scope=\"repository:target:pull,push repository:source:pull\"";
-            let told = super::challenge(&reply);
-            assert!(told.contains(scopes) && told.ends_with("insufficient_scope\""), "{told}");
+            let shown = super::challenge(&reply);
+            assert!(shown.contains(scopes) && shown.ends_with("insufficient_scope\""), "{shown}");
         }
     }
 }
 
-/// The token server that grants the catalog grants all of it; rules limit it as they do the rest.
+/// A token with the catalog scope lists all repositories. Rules restrict it like any other access.
 #[tokio::test]
-async fn the_catalog_of_a_token() {
+async fn a_token_with_the_catalog_scope_lists_every_repository() {
     let signer = Signer::new(Algorithm::ES256, "a");
     let limited = "
         [[access.rules]]
@@ -124,9 +124,9 @@ async fn the_catalog_of_a_token() {
     }
 }
 
-/// Status, headers and body: nothing tells whether it exists.
+/// Status, headers and body do not reveal whether the repository exists.
 #[tokio::test]
-async fn what_is_missing_and_what_is_forbidden_look_the_same() {
+async fn missing_and_forbidden_repositories_get_the_same_response() {
     let app = registry().await;
     push(&app, "secret/app", "v1", "x").user("owner").send().await.expect(201);
     let there = push_blob(&app, "secret/app", b"secret").await;
@@ -159,9 +159,9 @@ async fn what_is_missing_and_what_is_forbidden_look_the_same() {
     }
 }
 
-/// The same door under other spellings of its address.
+/// The same endpoint under other spellings of its path.
 #[tokio::test]
-async fn there_is_no_other_way_in() {
+async fn other_spellings_of_a_path_do_not_bypass_authorization() {
     let app = registry().await;
     push(&app, "secret/app", "v1", "x").user("owner").send().await.expect(201);
     for path in [

@@ -1,26 +1,27 @@
-//! The protocol of lists, in every order of its steps: a page is kept under the epoch of its list,
-//! and a write forgets the epoch.
+//! The invalidation protocol of lists, in every order of its steps: a page is cached under the
+//! epoch of its list, and a write deletes the epoch.
 //!
-//! One step is one request to the store or to the cache, and what a reader sends to fill the epoch
-//! may arrive at any later time. The store counts its writes. What must hold: a reader that begins
-//! after a write was acknowledged sees it. A writer that tells the cache nothing breaks that, one
-//! that deletes the page and not the epoch does, and so do epochs that are filled without a token.
+//! One step is one request to the store or to the cache, and a request that fills the epoch may
+//! arrive at any later time. The store counts its writes. Invariant: a reader that begins after a
+//! write was acknowledged sees that write. The invariant fails for writers without invalidation,
+//! for writers that delete the page instead of the epoch, and for epochs that are filled without a
+//! token.
 
 use std::collections::HashSet;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Protocol {
-    /// Writers forget the epoch and its token.
+    /// Writers delete the epoch and its token.
     Epochs,
-    /// Writers say nothing.
+    /// Writers do not invalidate.
     NothingTold,
-    /// Writers delete the page that is there.
+    /// Writers delete the present page.
     PageDeleted,
-    /// As the first, but an epoch is filled whatever happened to the token.
+    /// As the first, but an epoch is filled without checking the token.
     NoToken,
 }
 
-/// Where a process stands. What it must at least see travels with it.
+/// The state of a process, with the oldest version that it may see.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Step {
     WriteStore,
@@ -33,7 +34,7 @@ enum Step {
     Done,
 }
 
-/// On its way to the cache: an epoch, and the token that its sender took.
+/// In flight to the cache: an epoch, and the token of its sender.
 type Filling = Option<(u8, u8)>;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -42,12 +43,12 @@ struct World {
     acknowledged: u8,
     epoch: Option<u8>,
     token: Option<u8>,
-    /// The page of each epoch that there ever was.
+    /// The page of every epoch so far.
     pages: [Option<u8>; 2],
     given: u8,
     filling: [Filling; 4],
     processes: [Step; 4],
-    /// A reader saw less than it had to.
+    /// A reader saw an older version than it must.
     stale: bool,
 }
 
@@ -71,7 +72,7 @@ impl World {
         self.stale |= value < floor;
     }
 
-    /// What is the case after one more step of one process.
+    /// The state after one more step of one process.
     fn after(&self, process: usize, protocol: Protocol) -> Self {
         let mut next = self.clone();
         next.processes[process] = match self.processes[process] {
@@ -97,7 +98,7 @@ impl World {
                 None => Step::TakeToken { floor: self.acknowledged },
             },
             Step::TakeToken { floor } => {
-                // Epochs are random texts: each reader that makes one makes another one.
+                // Epochs are random: each reader that creates one creates a different one.
                 let epoch = self.given;
                 next.given += 1;
                 if self.token.is_none() {
@@ -118,7 +119,7 @@ impl World {
                 Step::FillPage { value: self.store, epoch }
             }
             Step::FillPage { value, epoch } => {
-                // Even without a token of its own: the epoch is enough.
+                // Even without a token: the epoch is sufficient.
                 next.pages[usize::from(epoch)] = Some(value);
                 Step::Done
             }
@@ -127,7 +128,7 @@ impl World {
         next
     }
 
-    /// What a process sent to fill the epoch arrives.
+    /// A request that fills the epoch arrives.
     fn arrived(&self, process: usize, protocol: Protocol) -> Self {
         let mut next = self.clone();
         if let Some((epoch, token)) = next.filling[process].take()
@@ -138,14 +139,14 @@ impl World {
         next
     }
 
-    /// The cache forgets everything at once.
+    /// The cache is flushed.
     fn flushed(&self) -> Self {
         Self { epoch: None, token: None, pages: [None; 2], ..self.clone() }
     }
 }
 
-/// Tries every order, with the cache flushed at any time. Returns how many worlds there are and
-/// whether a reader saw too little in one of them.
+/// Explores every order, with a flush of the cache at any time. Returns the number of states, and
+/// whether a reader saw a version that is too old in one of them.
 fn explore(protocol: Protocol) -> (usize, bool) {
     let (mut seen, mut open) = (HashSet::new(), vec![World::new()]);
     let mut stale = false;
@@ -168,23 +169,23 @@ fn explore(protocol: Protocol) -> (usize, bool) {
 }
 
 #[test]
-fn a_page_under_its_epoch_is_never_too_old() {
+fn pages_with_epochs_are_never_stale() {
     let (worlds, stale) = explore(Protocol::Epochs);
     assert!(!stale);
     assert!(worlds > 2_000, "only {worlds} worlds were tried");
 }
 
 #[test]
-fn a_write_has_to_be_told() {
+fn without_invalidation_pages_are_stale() {
     assert!(explore(Protocol::NothingTold).1);
 }
 
 #[test]
-fn deleting_the_page_is_not_enough() {
+fn deleting_only_the_page_leaves_stale_pages() {
     assert!(explore(Protocol::PageDeleted).1);
 }
 
 #[test]
-fn an_epoch_that_arrives_late_must_not_live_again() {
+fn filling_an_epoch_without_a_token_leaves_stale_pages() {
     assert!(explore(Protocol::NoToken).1);
 }

@@ -1,4 +1,4 @@
-//! Pages of lists: hot ones ask the store nothing, and every write to a row is seen at once.
+//! Pages of lists: cached pages need no request to the store, and every write is seen at once.
 //!
 //! Covers distribution-spec "Listing Tags" (end-8) and "Listing Referrers" (end-12).
 
@@ -35,7 +35,7 @@ async fn delete(app: &App, name: &str, reference: &str) {
     app.request("DELETE", &path).send().await.expect(202);
 }
 
-/// A manifest that names another one as its subject.
+/// A manifest with another one as its subject.
 fn referrer(subject: &str, number: usize) -> Vec<u8> {
     let mut referrer: Value =
         serde_json::from_slice(&image_manifest(b"{}", &[b"{}"])).expect("JSON");
@@ -44,7 +44,7 @@ fn referrer(subject: &str, number: usize) -> Vec<u8> {
     serde_json::to_vec(&referrer).expect("JSON")
 }
 
-/// Expects that an answer comes without a call to the store.
+/// Asserts that a request needs no call to the store.
 async fn free<T>(memory: &Memory, ask: impl Future<Output = T>) -> T {
     let before = memory.calls();
     let answer = ask.await;
@@ -53,8 +53,8 @@ async fn free<T>(memory: &Memory, ask: impl Future<Output = T>) -> T {
     answer
 }
 
-/// Changes each list through one registry and reads it through both: once from the store, and then
-/// from the cache.
+/// Changes each list at one replica and reads it at both: first from the store, then from the
+/// cache.
 async fn seen_at_once(memory: &Memory, writer: &App, reader: &App) {
     let (subject, manifest) = writer.push_image("a", "v0", 1).await;
     writer.push_blob("a", b"{}").await;
@@ -83,7 +83,7 @@ async fn seen_at_once(memory: &Memory, writer: &App, reader: &App) {
         delete(writer, "a", &sha256(&referrer(&subject, round))).await;
         assert_eq!(referrers(reader, &named).await, round - 1, "a referrer less");
     }
-    // A manifest takes its tags with it.
+    // Deleting a manifest deletes its tags.
     delete(writer, "a", &subject).await;
     assert!(tags(reader, list).await.is_empty());
 
@@ -95,24 +95,24 @@ async fn seen_at_once(memory: &Memory, writer: &App, reader: &App) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_one_process_alone() {
+async fn lists_of_one_process_are_cached_and_never_stale() {
     let memory = Arc::new(Memory::new());
     let app = App::over(memory.clone(), Settings::default()).await;
     seen_at_once(&memory, &app, &app).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_several_processes() {
+async fn lists_of_several_processes_are_cached_and_never_stale() {
     let Some(redis) = redis_server::start(&[]).await else { return };
     let memory = Arc::new(Memory::new());
     let (one, other) = (frontend(&memory, &redis).await, frontend(&memory, &redis).await);
     seen_at_once(&memory, &one, &other).await;
 }
 
-/// A page that a write overtakes is not kept: the listing was answered before the write, and the
-/// entries of its rows are read so slowly that the page is whole only after it.
+/// The listing runs before the write, and the records of its rows are read so slowly that the page
+/// is complete only after the write.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_page_that_a_write_overtakes_is_not_kept() {
+async fn a_page_that_changes_while_it_is_read_is_not_cached() {
     let alone = Arc::new(Memory::new());
     let app = Arc::new(App::over(alone.clone(), Settings::default()).await);
     overtaken(&alone, &app, &app).await;
@@ -148,14 +148,14 @@ async fn overtaken(memory: &Arc<Memory>, writer: &Arc<App>, reader: &Arc<App>) {
         for app in [reader, writer] {
             assert_eq!(referrers(app, &path).await, round + 1, "round {round}");
         }
-        // The next page is cold again.
+        // The next page is not cached.
         push(0).await;
     }
 }
 
-/// Many write and many read at once, and when all is quiet every list is what the store says.
+/// Many clients write and read concurrently. Afterwards every list equals that of the store.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_storm_leaves_nothing_old() {
+async fn no_list_is_stale_after_concurrent_reads_and_writes() {
     let Some(redis) = redis_server::start(&[]).await else { return };
     let memory = Arc::new(Memory::new());
     let apps = [
@@ -192,9 +192,9 @@ async fn a_storm_leaves_nothing_old() {
     }
 }
 
-/// The rule of tags: whoever wants no lag at all reads the store each time.
+/// With `cache.strict_tags`, every list is read from the store.
 #[tokio::test(flavor = "multi_thread")]
-async fn strict_lists_ask_the_store() {
+async fn strict_tags_read_each_list_from_the_store() {
     let memory = Arc::new(Memory::new());
     let mut settings = Settings::default();
     settings.cache.strict_tags = true;
@@ -207,10 +207,10 @@ async fn strict_lists_ask_the_store() {
     }
 }
 
-/// A page of a repository with a hundred thousand tags is one listing, and the first one is then
-/// none. Later ones are not kept, whatever their cursor is.
+/// A page of a repository with 100,000 tags costs one listing, and then none for the first page.
+/// Later pages are not cached, whatever their cursor.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_hundred_thousand_tags() {
+async fn a_page_of_a_hundred_thousand_tags_costs_one_listing() {
     use longshore::oci::{RepositoryName, Tag};
     use longshore::store::{RecordKey, RecordStore as _};
 

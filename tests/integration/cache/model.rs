@@ -1,8 +1,8 @@
-//! The protocol between a store, a cache, writers and readers, in every order of their steps.
+//! The protocol between the store, the cache, writers and readers, in every order of their steps.
 //!
-//! One step is one request to the store or to the cache. Every order of the steps of two writers
-//! and two readers is tried. What must hold when all is quiet: the cache holds nothing, or what the
-//! store holds. Two protocols that look right fail; the one in use does not.
+//! One step is one request to the store or to the cache. The model explores every order of the
+//! steps of two writers and two readers. Invariant at the end: the cache holds nothing, or the
+//! value of the store. Two plausible protocols violate it; the implemented one does not.
 
 use std::collections::HashSet;
 
@@ -12,11 +12,11 @@ enum Protocol {
     DeleteAfterWrite,
     /// Writers write the value through; readers fill with SET NX.
     WriteThrough,
-    /// Readers fill only with a live token; writers delete value and token.
+    /// Readers fill only with a valid token; writers delete value and token.
     Tokens,
 }
 
-/// Where a process stands. What a reader has read travels with it.
+/// The state of a process, with the value that a reader has read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Step {
     WriteStore(u8),
@@ -44,7 +44,7 @@ impl World {
         Self { store: 0, value: None, token: None, tokens_given: 0, flushes_left, processes }
     }
 
-    /// What is the case after one more step of one process.
+    /// The state after one more step of one process.
     fn after(&self, process: usize, protocol: Protocol) -> Self {
         let mut next = self.clone();
         next.processes[process] = match self.processes[process] {
@@ -68,7 +68,7 @@ impl World {
                     next.token = Some(next.tokens_given);
                     Step::ReadStore { token: next.token }
                 } else {
-                    // Another reader fills: this one only reads.
+                    // Another reader fills the value: this one only reads.
                     Step::ReadStore { token: None }
                 }
             }
@@ -96,7 +96,8 @@ impl World {
     }
 }
 
-/// Tries every order. Returns how many worlds there are and one that is stale for ever, if any.
+/// Explores every order. Returns the number of states, and a state that stays stale, if there is
+/// one.
 fn explore(protocol: Protocol, flushes: u8) -> (usize, Option<World>) {
     let mut seen = HashSet::new();
     let mut open = vec![World::new(flushes)];
@@ -122,7 +123,7 @@ fn explore(protocol: Protocol, flushes: u8) -> (usize, Option<World>) {
 }
 
 #[test]
-fn tokens_are_never_stale_when_all_is_quiet() {
+fn fill_tokens_never_leave_a_stale_value() {
     for flushes in [0, 2] {
         let (worlds, stale) = explore(Protocol::Tokens, flushes);
         assert_eq!(stale, None, "{flushes} flushes");
@@ -131,11 +132,11 @@ fn tokens_are_never_stale_when_all_is_quiet() {
 }
 
 #[test]
-fn deleting_after_the_write_is_not_enough() {
+fn deleting_after_the_write_leaves_stale_values() {
     assert!(explore(Protocol::DeleteAfterWrite, 0).1.is_some());
 }
 
 #[test]
-fn writing_through_is_not_enough() {
+fn writing_through_leaves_stale_values() {
     assert!(explore(Protocol::WriteThrough, 0).1.is_some());
 }

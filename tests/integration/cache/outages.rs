@@ -1,4 +1,5 @@
-//! Redis is away, slow, full or forgetful, and nobody notices but the store.
+//! Redis is down, slow, full or loses its data: requests still succeed, with more requests to the
+//! store.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,8 +10,7 @@ use super::redis_server::{self, free_port};
 use super::{frontend, frontend_at, tag};
 use crate::support::App;
 
-/// Pushes, moves and deletes through two frontends, and expects what a registry without any cache
-/// would answer.
+/// Pushes, moves and deletes at two replicas, with the responses of a registry without a cache.
 async fn everything_works(apps: [&App; 2], name: &str) {
     for round in 0..6u64 {
         let (writer, reader) = (apps[round as usize % 2], apps[(round as usize + 1) % 2]);
@@ -25,7 +25,7 @@ async fn everything_works(apps: [&App; 2], name: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn down_at_the_start() {
+async fn requests_succeed_if_redis_is_down_at_the_start() {
     let memory = Arc::new(Memory::new());
     let url = format!("redis://127.0.0.1:{}", free_port());
     let (one, other) = (frontend_at(&memory, &url).await, frontend_at(&memory, &url).await);
@@ -33,7 +33,7 @@ async fn down_at_the_start() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn killed_and_back() {
+async fn requests_succeed_while_redis_is_killed_and_restarted() {
     let Some(mut redis) = redis_server::start(&[]).await else { return };
     let memory = Arc::new(Memory::new());
     let (one, other) = (frontend(&memory, &redis).await, frontend(&memory, &redis).await);
@@ -46,10 +46,10 @@ async fn killed_and_back() {
     assert_ne!(redis.command(&["DBSIZE"]), "0", "it is used again");
 }
 
-/// A Redis that takes requests and never answers. What was written meanwhile is not forgotten: when
-/// it is back, with all it knew, nobody reads the old value.
+/// Redis accepts requests and never responds. Writes in that time are invalidated later: after
+/// Redis resumes with its old data, no reader gets an old value.
 #[tokio::test(flavor = "multi_thread")]
-async fn stopped_and_back_with_old_values() {
+async fn a_paused_redis_serves_no_old_value_when_it_resumes() {
     let Some(redis) = redis_server::start(&[]).await else { return };
     let memory = Arc::new(Memory::new());
     let (one, other) = (frontend(&memory, &redis).await, frontend(&memory, &redis).await);
@@ -61,7 +61,7 @@ async fn stopped_and_back_with_old_values() {
     assert_eq!(tag(&other, "a", "latest").await.as_ref(), Some(&new), "the store knows");
     redis.signal("CONT");
 
-    // The writer owes Redis a deletion, and pays it although nobody asks the writer for anything.
+    // The writer retries the invalidation in the background, without another request.
     tokio::time::sleep(Duration::from_millis(2_500)).await;
     assert_eq!(tag(&other, "a", "latest").await.as_ref(), Some(&new));
     assert_eq!(tag(&one, "a", "latest").await.as_ref(), Some(&new));
@@ -69,7 +69,7 @@ async fn stopped_and_back_with_old_values() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn full_and_not_evicting() {
+async fn requests_succeed_if_redis_is_full() {
     let full = ["--maxmemory", "2mb", "--maxmemory-policy", "noeviction"];
     let Some(redis) = redis_server::start(&full).await else { return };
     let large = "x".repeat(100_000);
@@ -83,7 +83,7 @@ async fn full_and_not_evicting() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn flushed_all_the_time() {
+async fn requests_succeed_while_redis_is_flushed() {
     let Some(redis) = redis_server::start(&[]).await else { return };
     let memory = Arc::new(Memory::new());
     let (one, other) = (frontend(&memory, &redis).await, frontend(&memory, &redis).await);
@@ -100,7 +100,7 @@ async fn flushed_all_the_time() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_wrong_password() {
+async fn requests_succeed_with_a_wrong_redis_password() {
     let Some(redis) = redis_server::start(&["--requirepass", "right"]).await else { return };
     let memory = Arc::new(Memory::new());
     let url = redis.url().replace("redis://", "redis://:wrong@");
@@ -112,10 +112,10 @@ async fn a_wrong_password() {
     assert_eq!(tag(&app, "b", "v1").await, Some(digest));
 }
 
-/// Only deletions are refused, and everything else is answered, so the breaker never opens by
-/// itself. What could not be deleted is not believed either.
+/// Redis refuses only deletions, so the circuit breaker never opens by itself. A value that cannot
+/// be deleted is not served either.
 #[tokio::test(flavor = "multi_thread")]
-async fn deletions_are_refused() {
+async fn values_are_not_served_if_redis_refuses_to_delete_them() {
     let Some(redis) = redis_server::start(&[]).await else { return };
     let memory = Arc::new(Memory::new());
     let (one, other) = (frontend(&memory, &redis).await, frontend(&memory, &redis).await);
@@ -137,7 +137,7 @@ async fn deletions_are_refused() {
     assert_eq!(redis.command(&["ACL", "SETUSER", "default", "+del"]), "OK");
     let began = tokio::time::Instant::now();
     while tag(&other, "a", "latest").await.as_ref() != Some(&new) {
-        assert!(began.elapsed() < Duration::from_secs(20), "nobody pays what is owed");
+        assert!(began.elapsed() < Duration::from_secs(20), "the invalidation was not retried");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }

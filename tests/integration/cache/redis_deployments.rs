@@ -1,5 +1,5 @@
-//! Redis as it is run for others: behind sentinels, as a cluster, and with TLS. In each the
-//! registry is a user with a password, who may do what docs/production.md says and nothing else.
+//! Managed Redis deployments: sentinels, clusters and TLS. In each, the registry logs in as a user
+//! with only the permissions that docs/production.md lists.
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -19,11 +19,11 @@ use super::tag;
 use crate::support::App;
 use crate::support::process::Process;
 
-/// How long something may take that takes a moment on a machine that is not busy.
+/// A generous timeout for a busy machine.
 const PATIENCE: Duration = Duration::from_secs(45);
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// The user of the registry, and what else it needs where there is more than one server.
+/// The user of the registry, with the further permissions for deployments of several servers.
 fn with_user(further: &[&str]) -> Vec<String> {
     let user = ["--user", "longshore", "on", ">secret", "~longshore:*"];
     let cache = ["+get", "+set", "+del", "+evalsha", "+script|load"];
@@ -47,7 +47,7 @@ async fn until(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
-/// Reads through one frontend, then through the other, until that does not ask the store.
+/// Reads at one replica, then at the other, until the other one needs no request to the store.
 async fn is_used(memory: &Memory, apps: [&App; 2], name: &str) {
     let (digest, _) = apps[0].push_image(name, "v1", 1).await;
     let began = Instant::now();
@@ -63,7 +63,7 @@ async fn is_used(memory: &Memory, apps: [&App; 2], name: &str) {
     }
 }
 
-/// Every answer is right, whatever is going on.
+/// Asserts that every response is correct, whatever happens to Redis.
 async fn works_meanwhile(apps: [&App; 2], name: &str) {
     for round in 0..4u64 {
         let (digest, _) = apps[round as usize % 2].push_image(name, "latest", round * 10).await;
@@ -84,7 +84,7 @@ fn run(program: &str, words: &[&str]) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_cluster_that_loses_a_node() {
+async fn a_redis_cluster_that_loses_a_node_keeps_working() {
     let mut nodes: Vec<RedisServer> = Vec::new();
     for _ in 0..3 {
         let bus = free_port().to_string();
@@ -122,7 +122,7 @@ async fn a_cluster_that_loses_a_node() {
     }
 }
 
-/// A process that ends with this value.
+/// A process that is killed when this value is dropped.
 struct Ended(Child);
 
 impl Drop for Ended {
@@ -132,7 +132,7 @@ impl Drop for Ended {
     }
 }
 
-/// Sentinels that watch a primary, know its password and have none themselves.
+/// Sentinels that watch a primary with a password and have none themselves.
 fn sentinels(folder: &Path, primary: &RedisServer) -> (Vec<Ended>, Vec<String>) {
     let mut sentinels = Vec::new();
     let mut ports = Vec::new();
@@ -157,7 +157,7 @@ fn sentinels(folder: &Path, primary: &RedisServer) -> (Vec<Ended>, Vec<String>) 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn sentinels_that_choose_another_primary() {
+async fn a_sentinel_failover_is_followed() {
     let user = with_user(&["+role"]);
     let mut words = vec!["--requirepass", "internal", "--masterauth", "internal"];
     words.extend(user.iter().map(String::as_str));
@@ -169,7 +169,7 @@ async fn sentinels_that_choose_another_primary() {
     until("the replica is not connected", || role().contains("connected")).await;
     let folder = TempDir::new().expect("a folder");
     let (_sentinels, ports) = sentinels(folder.path(), &primary);
-    // Each has to know the replica and the other two, or none could choose another primary.
+    // Each sentinel must know the replica and the other two before it can elect another primary.
     let ready = |port: &String| {
         let asked = ["-p", port, "SENTINEL", "MASTER", "main"];
         let said = Command::new("redis-cli").args(asked).output().expect("redis-cli runs").stdout;
@@ -193,7 +193,7 @@ async fn sentinels_that_choose_another_primary() {
     assert!(role().starts_with("master"), "it is another one");
 }
 
-/// `ca.pem`, and `leaf.pem` with `leaf.key` for who is called 127.0.0.1.
+/// `ca.pem`, and `leaf.pem` with `leaf.key` for the name 127.0.0.1.
 fn certificates(folder: &Path) {
     let at = |name: &str| folder.join(name).to_string_lossy().into_owned();
     std::fs::write(at("names"), "subjectAltName=IP:127.0.0.1\n").expect("a file");
@@ -208,7 +208,7 @@ fn certificates(folder: &Path) {
     openssl(&[&["x509", "-req", "-in", &asked], &by, &["-extfile", &names, "-out", &leaf]]);
 }
 
-/// A port that leads to another one, to which every new connection takes a while.
+/// A proxy that delays every new connection.
 async fn slow_way_to(port: String) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
@@ -227,7 +227,7 @@ async fn slow_way_to(port: String) -> u16 {
     address.port()
 }
 
-/// What is signed by an authority that no machine knows, and the password of the registry.
+/// A certificate of a private authority, and the password of the registry.
 struct Secured(TempDir);
 
 impl Secured {
@@ -242,7 +242,7 @@ impl Secured {
         self.0.path().join(name).to_string_lossy().into_owned()
     }
 
-    /// How a server is told to speak TLS: settings and their values.
+    /// The TLS settings of a server and their values.
     fn tls(&self) -> Vec<[String; 2]> {
         let files =
             [("cert-file", "leaf.pem"), ("key-file", "leaf.key"), ("ca-cert-file", "ca.pem")];
@@ -251,7 +251,7 @@ impl Secured {
         files.into_iter().chain([clients]).collect()
     }
 
-    /// A server that speaks nothing else.
+    /// A server that accepts only TLS.
     async fn redis(&self, words: &[&str], further: &[&str]) -> Option<RedisServer> {
         let mut all: Vec<String> = Vec::new();
         for [setting, value] in self.tls() {
@@ -271,8 +271,8 @@ impl Secured {
         redis.command(&[&admin, words].concat())
     }
 
-    /// A process over a folder, where nothing but Redis is reached by TLS. It is one, because whom
-    /// it trusts is said by a variable.
+    /// A registry process over a local folder, so that only Redis uses TLS. It is a process of its
+    /// own because an environment variable sets the trusted authorities.
     fn registry(&self, folder: &str, url: &str, further: &[(&str, &str)]) -> Process {
         let password = self.at("password");
         let variables = [
@@ -284,8 +284,8 @@ impl Secured {
         Process::serve(&self.at(folder), &[&variables, further].concat())
     }
 
-    /// Asks a registry that trusts the authority for what is not there, until Redis knows of it:
-    /// that is written like everything else, with the script.
+    /// Requests missing content from a registry that trusts the authority, until Redis has cached
+    /// the absence: that write uses the script like every other.
     async fn is_used(&self, redis: &RedisServer, url: &str, further: &[(&str, &str)]) {
         let ca = self.at("ca.pem");
         let trusting = [&[("SSL_CERT_FILE", ca.as_str())], further].concat();
@@ -304,9 +304,9 @@ impl Secured {
     }
 }
 
-/// With the timeout that is the default, connecting takes longer than a request may wait.
+/// With the default timeout, connecting takes longer than a request may wait.
 #[tokio::test(flavor = "multi_thread")]
-async fn tls_with_an_authority_of_our_own() {
+async fn redis_over_tls_with_a_private_authority() {
     let secured = Secured::new();
     let Some(redis) = secured.redis(&[], &[]).await else { return };
     let url = format!("rediss://127.0.0.1:{}", slow_way_to(redis.port()).await);
@@ -317,12 +317,12 @@ async fn tls_with_an_authority_of_our_own() {
         sleep(PAUSE).await;
     }
     assert!(stranger.log().contains("Redis is away"), "{}", stranger.log());
-    assert_eq!(secured.asked(&redis, &["DBSIZE"]), "0", "a certificate that nobody knows");
+    assert_eq!(secured.asked(&redis, &["DBSIZE"]), "0", "a certificate of an unknown authority");
     secured.is_used(&redis, &url, &[]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn tls_to_a_cluster() {
+async fn a_redis_cluster_over_tls() {
     let secured = Secured::new();
     let bus = free_port().to_string();
     let words = ["--cluster-enabled", "yes", "--tls-cluster", "yes", "--cluster-port", &bus];
@@ -332,9 +332,9 @@ async fn tls_to_a_cluster() {
     secured.is_used(&redis, &url, &[("LONGSHORE_CACHE_REDIS_TOPOLOGY", "cluster")]).await;
 }
 
-/// The sentinel has a password of its own, which stands in its URL.
+/// The sentinel has its own password, in its URL.
 #[tokio::test(flavor = "multi_thread")]
-async fn tls_to_sentinels_and_behind_them() {
+async fn sentinels_and_their_primary_over_tls() {
     let secured = Secured::new();
     let Some(redis) = secured.redis(&[], &["+role"]).await else { return };
     let (file, port) = (secured.at("sentinel.conf"), free_port());

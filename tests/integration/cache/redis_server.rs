@@ -1,4 +1,4 @@
-//! A Redis of a test's own.
+//! A Redis server for one test.
 
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-/// A running Redis. It ends with this value.
+/// A running Redis. It is killed when this value is dropped.
 pub(super) struct RedisServer {
     child: Option<Child>,
     port: u16,
@@ -14,7 +14,7 @@ pub(super) struct RedisServer {
     arguments: Vec<String>,
 }
 
-/// Starts a Redis, or says why the test cannot run.
+/// Starts Redis, or explains why the test cannot run.
 pub(super) async fn start(arguments: &[&str]) -> Option<RedisServer> {
     let known = Command::new("redis-server").arg("--version").stdout(Stdio::null()).status();
     if known.is_err() {
@@ -33,7 +33,7 @@ pub(super) async fn start(arguments: &[&str]) -> Option<RedisServer> {
     Some(server)
 }
 
-/// A port on which nothing listens.
+/// An unused port.
 pub(super) fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     listener.local_addr().expect("an address").port()
@@ -48,8 +48,8 @@ impl RedisServer {
         self.port.to_string()
     }
 
-    /// Starts it again after it was killed, on the same port and with nothing in it. With a
-    /// certificate it speaks nothing but TLS.
+    /// Restarts it after it was killed, on the same port and empty. With a certificate it accepts
+    /// only TLS.
     pub(super) async fn run(&mut self) {
         let secure = self.arguments.iter().any(|argument| argument == "--tls-cert-file");
         let port = self.port();
@@ -80,14 +80,14 @@ impl RedisServer {
         }
     }
 
-    /// Sends it a signal, by name.
+    /// Sends a signal, by name.
     pub(super) fn signal(&self, name: &str) {
         let id = self.child.as_ref().expect("a running server").id().to_string();
         let sent = Command::new("kill").arg(format!("-{name}")).arg(id).status();
         assert!(sent.expect("kill runs").success());
     }
 
-    /// Runs a command in it.
+    /// Runs a Redis command.
     pub(super) fn command(&self, words: &[&str]) -> String {
         let output = Command::new("redis-cli")
             .args(["-p", &self.port.to_string()])

@@ -1,4 +1,4 @@
-//! Several frontends share what they look up, and each sees at once what another one wrote.
+//! Several replicas share a cache, and each sees the writes of the others at once.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use super::{frontend, tag};
 use crate::support::{bytes, sha256};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_one_looked_up_costs_the_other_nothing() {
+async fn a_value_read_by_one_replica_is_cached_for_the_other() {
     let Some(redis) = redis_server::start(&[]).await else { return };
     let memory = Arc::new(Memory::new());
     let (one, other) = (frontend(&memory, &redis).await, frontend(&memory, &redis).await);
@@ -31,7 +31,7 @@ async fn what_one_looked_up_costs_the_other_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_write_of_one_is_seen_by_the_other_at_once() {
+async fn a_write_of_one_replica_is_seen_by_the_other_at_once() {
     let Some(redis) = redis_server::start(&[]).await else { return };
     let memory = Arc::new(Memory::new());
     let apps = [frontend(&memory, &redis).await, frontend(&memory, &redis).await];
@@ -53,9 +53,10 @@ async fn a_write_of_one_is_seen_by_the_other_at_once() {
     }
 }
 
-/// CVE-2026-35172: a blob that was deleted in one repository came back when another one was read.
+/// CVE-2026-35172: a blob that was deleted in one repository reappeared when another repository was
+/// read.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_blob_that_is_deleted_here_is_not_found_through_another_repository() {
+async fn a_deleted_blob_is_not_found_through_another_repository() {
     let Some(redis) = redis_server::start(&[]).await else { return };
     let memory = Arc::new(Memory::new());
     let (one, other) = (frontend(&memory, &redis).await, frontend(&memory, &redis).await);
@@ -73,9 +74,9 @@ async fn a_blob_that_is_deleted_here_is_not_found_through_another_repository() {
     }
 }
 
-/// That nothing is there is remembered for a second, and a push makes it forgotten at once.
+/// Absence is cached for a second, and a push invalidates it at once.
 #[tokio::test(flavor = "multi_thread")]
-async fn absence_ends_with_a_push() {
+async fn a_push_invalidates_a_cached_absence() {
     let Some(redis) = redis_server::start(&[]).await else { return };
     let memory = Arc::new(Memory::new());
     let (one, other) = (frontend(&memory, &redis).await, frontend(&memory, &redis).await);
@@ -87,9 +88,10 @@ async fn absence_ends_with_a_push() {
     }
 }
 
-/// A storm on one cold tag is one read of the tag and one of the manifest, with or without Redis.
+/// Concurrent reads of one uncached tag are one read of the tag and one of the manifest, with or
+/// without Redis.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_storm_on_a_cold_tag_is_one_read() {
+async fn concurrent_reads_of_an_uncached_tag_are_one_read_of_the_store() {
     let Some(redis) = redis_server::start(&[]).await else { return };
     let memory = Arc::new(Memory::new());
     let (digest, _) = frontend(&memory, &redis).await.push_image("a", "v1", 1).await;

@@ -1,5 +1,5 @@
-//! Each kind of call fails in each way, at each of the moments of a whole push and pull; then many
-//! fail at random, from seeds that a failure names.
+//! Each kind of call fails in each way, at each step of a whole push and pull. Then many calls fail
+//! at random, with seeds that a failed test prints.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use crate::support::app::{OCI_MANIFEST, image_manifest};
 use crate::support::persistent::{Flow, Persistent};
 use crate::support::{App, bytes, sha256};
 
-/// Small parts, so that a few hundred kilobytes are a large blob.
+/// Small parts: a few hundred kilobytes are a large blob.
 const PART_BYTES: u64 = 64 * 1024;
 
 const OPERATIONS: [Operation; 11] = [
@@ -36,7 +36,7 @@ const KINDS: [FaultKind; 4] = [
     FaultKind::TruncateBody(100),
 ];
 
-/// A registry with small parts over a store that takes them.
+/// A registry with small parts over a store that accepts them.
 async fn small_parts() -> (Arc<Memory>, App) {
     let memory = Arc::new(Memory::new().with_part_bytes_min(PART_BYTES));
     let mut settings = Settings::default();
@@ -46,7 +46,7 @@ async fn small_parts() -> (Arc<Memory>, App) {
     (memory, app)
 }
 
-/// What was pushed: every path with the bytes that must lie there.
+/// The pushed content: every path with its expected bytes.
 #[derive(Debug, Default)]
 struct Pushed {
     contents: Vec<(String, Vec<u8>)>,
@@ -67,7 +67,7 @@ impl Pushed {
     }
 }
 
-/// A push of an image in every flow, with a blob that is there already, a mount and a referrer.
+/// Pushes an image in every flow, with an existing blob, a mount and a referrer.
 async fn push_everything(client: &Persistent, seed: u64) -> Pushed {
     let mut pushed = Pushed::default();
     let config = bytes(seed, 2_000);
@@ -95,14 +95,14 @@ async fn push_everything(client: &Persistent, seed: u64) -> Pushed {
     let referrer = serde_json::to_vec(&referrer).expect("JSON");
     pushed.manifest(client, "a", "signature", &referrer).await;
 
-    // These lie where the blob will be before the last request.
+    // This data is written to the location of the blob before the last request.
     pushed.blob(client, "b", &layers[2], Flow::Patch).await;
     pushed.blob(client, "b", &bytes(seed + 4, 40_000), Flow::Patch).await;
     pushed.blob(client, "b", &bytes(seed + 5, 170_000), Flow::Pieces(50_000)).await;
     pushed
 }
 
-/// Everything that was acknowledged is there, and the lists know it.
+/// Asserts that all acknowledged content exists and is listed.
 async fn pull_everything(client: &Persistent, pushed: &Pushed) {
     for (path, content) in &pushed.contents {
         assert!(client.pull(path).await == *content, "{path} has changed");
@@ -128,14 +128,14 @@ async fn delete_everything(client: &Persistent, pushed: &Pushed) {
         let before = client.troubles.lock().expect("no panic").len();
         let status = client.ask("DELETE", &path, &[], &[]).await.status.as_u16();
         let troubled = client.troubles.lock().expect("no panic").len() > before;
-        // What was deleted by tag, or twice, or by a request whose answer was lost, is gone.
+        // Content that was deleted by tag, twice, or by a request whose response was lost, is gone.
         let again = path.contains("/manifests/");
         assert!(status == 202 || status == 404 && (again || troubled), "{status} {path}");
         assert_eq!(client.ask("GET", &path, &[], &[]).await.status.as_u16(), 404, "{path}");
     }
 }
 
-/// Locations of bytes that no living entry names.
+/// Locations of data that no live record names.
 fn unnamed(memory: &Memory) -> Vec<(String, u64)> {
     let mut named = BTreeSet::new();
     for (_, body) in memory.records() {
@@ -150,15 +150,16 @@ fn unnamed(memory: &Memory) -> Vec<(String, u64)> {
     objects
 }
 
-/// Bytes that nothing names are the outcome of exactly these:
+/// Orphaned data is the outcome of exactly these cases:
 ///
-/// 1. *Written whole, then not published.* A blob below a part is written at once, and no session
-///    names its location: if the write, the pointer or the link after it fails, the client begins
-///    again at another location.
-/// 2. *The loser's own.* Bytes of content that was there already are removed after the answer; if
-///    that fails nobody tries again.
+/// 1. *Written, then not committed.* A blob smaller than a part is written at once, and no session
+///   names its location: if the write, the pointer or the link after it fails, the client starts
+///   again at another location.
+/// 2. *The duplicate.* The registry deletes the duplicate of existing content after the response,
+///   and does not retry if that fails.
 ///
-/// The collector finds both by their age in the key, `d/<day>/`. A single fault leaves one at most.
+/// The collector can find both by their age in the key, `d/<day>/`. A single fault leaves one
+/// object at most.
 fn assert_leftovers(memory: &Memory, fault: Option<(Operation, FaultKind)>, case: &str) {
     let left = unnamed(memory);
     let explained = match fault {
@@ -184,7 +185,7 @@ async fn run(inject: impl FnOnce(&Memory), seed: u64) -> (Arc<Memory>, Persisten
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_faults_nothing_is_left_and_nothing_is_tried_twice() {
+async fn without_faults_nothing_is_orphaned_and_nothing_is_retried() {
     let (memory, client) = run(|_| {}, 1).await;
     assert_eq!(*client.troubles.lock().expect("no panic"), Vec::<String>::new());
     assert_eq!(unnamed(&memory), []);
@@ -192,7 +193,7 @@ async fn without_faults_nothing_is_left_and_nothing_is_tried_twice() {
     assert_eq!(memory.data_objects().len(), 5);
 }
 
-/// Whether this kind of fault does something to this operation that no other kind does.
+/// Whether this kind of fault has a different effect on this operation than every other kind.
 fn differs(operation: Operation, kind: FaultKind) -> bool {
     match kind {
         FaultKind::TruncateBody(_) => {
@@ -206,7 +207,7 @@ fn differs(operation: Operation, kind: FaultKind) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_call_may_fail_once_in_each_way() {
+async fn pushes_and_pulls_survive_each_single_fault() {
     let (mut cases, mut troubled) = (0, 0);
     for operation in OPERATIONS {
         for kind in KINDS.into_iter().filter(|kind| differs(operation, *kind)) {
@@ -235,7 +236,7 @@ async fn each_call_may_fail_once_in_each_way() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn many_calls_may_fail() {
+async fn pushes_and_pulls_survive_many_random_faults() {
     let mut left = 0;
     for seed in 1..=40 {
         let inject = |memory: &Memory| {
@@ -249,14 +250,14 @@ async fn many_calls_may_fail() {
         left += unnamed(&memory).len();
         println!("seed {seed}: {troubles} troubles, {} unnamed", unnamed(&memory).len());
         assert!(troubles > 0, "seed {seed}: no fault struck");
-        // Each is the outcome of a fault that the client saw, or of a removal that failed.
+        // Each is the outcome of a fault that the client saw, or of a deletion that failed.
         assert!(unnamed(&memory).len() <= troubles + 2, "seed {seed}: {:?}", unnamed(&memory));
     }
     println!("{left} unnamed in all");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn deletes_may_fail_too() {
+async fn deletes_survive_faults() {
     for seed in 1..=20 {
         let (memory, app) = small_parts().await;
         let client = Persistent::new([app.client.clone()]);

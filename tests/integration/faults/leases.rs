@@ -1,8 +1,8 @@
-//! A frontend that stalls between looking and writing: what it writes then is refused by the store,
-//! because what it relied on may have been collected meanwhile. And what keeps old content alive:
-//! asking for it, and pushing what names it.
+//! A replica that stalls between its read and its write: the store refuses the write, because the
+//! content may have been collected meanwhile. And the requests that keep old content alive: a HEAD
+//! of a blob, and a push that names it.
 //!
-//! The stall is a call that takes its time while the clock of the store jumps.
+//! The stall is a slow call during which the clock of the store jumps.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,12 +16,12 @@ use longshore::store::memory::{Fault, FaultKind, Memory, Operation};
 use crate::support::app::{OCI_MANIFEST, image_manifest};
 use crate::support::{App, Reply, bytes, sha256};
 
-/// Half of the default grace, and a little.
+/// A little more than half of the default grace period.
 const PAST_HALF_LIFE: Duration = Duration::from_secs(24 * 3600 + 60);
 /// More than the default write deadline.
 const STALL: Duration = Duration::from_secs(301);
 
-/// A clock that a test moves.
+/// A clock that the test sets.
 #[derive(Clone, Debug)]
 struct Hands(Arc<AtomicU64>);
 
@@ -42,7 +42,7 @@ struct Scene {
     manifest: Vec<u8>,
 }
 
-/// A registry with an image whose manifest is not pushed yet.
+/// A registry with the blobs of an image whose manifest is not pushed yet.
 async fn scene() -> Scene {
     let hands = Hands(Arc::new(AtomicU64::new(1_800_000_000)));
     let clock = hands.clone();
@@ -61,7 +61,7 @@ impl Scene {
         put.header("content-type", OCI_MANIFEST).body(self.manifest.clone()).send().await
     }
 
-    /// Carries out a request that stalls in a call below this prefix while the clock jumps.
+    /// Sends a request that stalls in a call below this prefix while the clock jumps.
     async fn stalled(
         &self,
         operation: Operation,
@@ -95,7 +95,7 @@ fn digest(content: &[u8]) -> Digest {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_manifest_that_stalls_is_refused_by_the_store() {
+async fn a_manifest_write_after_its_lease_is_refused() {
     for (operation, below) in [
         (Operation::Read, "v1/l/"),
         (Operation::Create, "v1/m/"),
@@ -107,12 +107,12 @@ async fn a_manifest_that_stalls_is_refused_by_the_store() {
         let reply = scene.stalled(operation, below, STALL, scene.push("v1")).await;
         let reply = reply.expect_error(503, "UNAVAILABLE");
         assert!(reply.header("retry-after").is_some(), "{below}: {reply:?}");
-        // What stalled was refused itself, not only what came after it.
+        // The store refused the stalled write itself, not only a later one.
         let refused = if operation == Operation::Read { "v1/m/" } else { below };
         let entries = scene.memory.records();
         assert!(entries.iter().all(|(key, _)| !key.starts_with(refused)), "{below}");
         scene.app.get("/v2/a/manifests/v1").send().await.expect(404);
-        // A stall that is short enough is none.
+        // A short stall is harmless.
         let short = Duration::from_secs(299);
         scene.stalled(operation, below, short, scene.push("v1")).await.expect(201);
         scene.app.get("/v2/a/manifests/v1").send().await.expect(200);
@@ -120,11 +120,11 @@ async fn a_manifest_that_stalls_is_refused_by_the_store() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_tag_relies_on_the_manifest_that_was_written_before_it() {
+async fn a_tag_write_after_the_lease_of_its_manifest_is_refused() {
     let scene = scene().await;
     scene.push("v1").await.expect(201);
-    // Again: the manifest is renewed at once, while looking at the reverse index stalls for days.
-    // Whoever collects untagged manifests may have taken it before the tag is written.
+    // Again: the manifest is touched at once, and reading the reverse index stalls for days. A
+    // collector of untagged manifests may have deleted the manifest before the tag is written.
     let days = Duration::from_secs(3 * 24 * 3600);
     scene.app.request("DELETE", "/v2/a/manifests/v1").send().await.expect(202);
     let reply = scene.stalled(Operation::Read, "v1/x/", days, scene.push("v1")).await;
@@ -133,7 +133,7 @@ async fn a_tag_relies_on_the_manifest_that_was_written_before_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_referrer_that_stalls_is_refused_by_the_store() {
+async fn a_referrer_write_after_its_lease_is_refused() {
     let mut scene = scene().await;
     scene.push("v1").await.expect(201);
     let subject = sha256(&scene.manifest);
@@ -149,17 +149,17 @@ async fn a_referrer_that_stalls_is_refused_by_the_store() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_blob_that_stalls_before_its_link_is_refused_by_the_store() {
+async fn a_link_write_after_the_lease_of_its_blob_is_refused() {
     let scene = scene().await;
     for (content, operation, below) in [
-        // Written at once: the link waits for the pointer.
+        // One object: the link waits for the pointer.
         (bytes(3, 100_000), Operation::Create, "v1/l/b/"),
         (bytes(4, 100_000), Operation::Create, "v1/p/"),
-        // Its bytes are there already: the pointer is looked at.
+        // The blob exists already: the pointer is read.
         (bytes(2, 100_000), Operation::Read, "v1/p/"),
-        // Inside the link.
+        // Inline, in the link.
         (bytes(5, 100), Operation::Create, "v1/l/b/"),
-        // In parts.
+        // In several parts.
         (bytes(6, 6 << 20), Operation::Create, "v1/l/b/"),
     ] {
         let path = format!("/v2/b/blobs/uploads/?digest={}", sha256(&content));
@@ -174,7 +174,7 @@ async fn a_blob_that_stalls_before_its_link_is_refused_by_the_store() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_mount_that_stalls_is_refused_by_the_store() {
+async fn a_mount_after_the_lease_of_its_source_is_refused() {
     let scene = scene().await;
     for content in [bytes(1, 100), bytes(2, 100_000)] {
         let path = format!("/v2/b/blobs/uploads/?mount={}&from=a", sha256(&content));
@@ -188,7 +188,7 @@ async fn a_mount_that_stalls_is_refused_by_the_store() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn asking_for_an_old_blob_renews_its_link() {
+async fn a_head_of_an_old_blob_touches_its_link() {
     let scene = scene().await;
     for content in [bytes(1, 100), bytes(2, 100_000)] {
         let path = format!("/v2/a/blobs/{}", sha256(&content));
@@ -197,7 +197,7 @@ async fn asking_for_an_old_blob_renews_its_link() {
         scene.app.request("HEAD", &path).send().await.expect(200);
         assert_eq!(scene.memory.calls().since(&before).total(), 1, "a young link is only read");
         scene.hands.advance(PAST_HALF_LIFE);
-        // Pulling does not need it tomorrow.
+        // A GET does not touch the link.
         assert!(scene.app.get(&path).send().await.expect(200).body == content);
         assert_eq!(scene.age(&link), Some(PAST_HALF_LIFE));
         scene.app.request("HEAD", &path).send().await.expect(200);
@@ -208,14 +208,14 @@ async fn asking_for_an_old_blob_renews_its_link() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn pushing_a_manifest_renews_what_it_names() {
+async fn pushing_a_manifest_touches_the_blobs_that_it_names() {
     let scene = scene().await;
     scene.hands.advance(PAST_HALF_LIFE);
     scene.push("v1").await.expect(201);
     for content in [bytes(1, 100), bytes(2, 100_000)] {
         assert_eq!(scene.age(&scene.link(&content)), Some(Duration::ZERO));
     }
-    // The children of an index, too.
+    // Also the children of an index.
     let index = serde_json::json!({
         "schemaVersion": 2,
         "mediaType": crate::support::app::OCI_INDEX,
@@ -235,7 +235,7 @@ async fn pushing_a_manifest_renews_what_it_names() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn pushing_or_mounting_an_old_blob_renews_its_pointer() {
+async fn pushing_or_mounting_an_old_blob_touches_its_pointer() {
     let scene = scene().await;
     let content = bytes(2, 100_000);
     let pointer = RecordKey::Pointer(digest(&content));

@@ -1,5 +1,5 @@
-//! An outage of the whole store, and credentials that stop working: every endpoint says 503, and
-//! nothing says that content does not exist.
+//! An outage of the whole store, or refused credentials: every endpoint is 503, and no response
+//! says that content does not exist.
 
 use std::sync::Arc;
 
@@ -54,34 +54,34 @@ async fn everything_is_503(kind: FaultKind) {
             assert_eq!(reply.json()["errors"][0]["code"], "UNAVAILABLE", "{method} {path}");
         }
     }
-    // What does not need the store goes on.
+    // Requests that do not need the store succeed.
     app.get("/v2/").send().await.expect(200);
     app.request("POST", "/v2/a/blobs/uploads/").send().await.expect(202);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_outage_is_503_everywhere() {
+async fn every_endpoint_is_503_if_the_store_is_down() {
     everything_is_503(FaultKind::FailBefore).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_store_that_refuses_us_is_503_everywhere() {
+async fn every_endpoint_is_503_if_the_store_refuses_the_credentials() {
     everything_is_503(FaultKind::Refuse).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn lost_answers_are_503_everywhere() {
+async fn every_endpoint_is_503_if_responses_of_the_store_are_lost() {
     everything_is_503(FaultKind::FailAfter(Reported::Unavailable)).await;
 }
 
-/// A push whose every conditional write meets its own first attempt succeeds without any trouble.
+/// A push in which every conditional write conflicts with its own first attempt succeeds.
 #[tokio::test(flavor = "multi_thread")]
-async fn conflicts_with_our_own_first_attempt_are_successes() {
+async fn a_conflict_with_an_own_earlier_attempt_is_a_success() {
     let memory = Arc::new(Memory::new());
     let app = App::over_memory(memory.clone(), Settings::default()).await;
     memory
         .inject(Fault::everywhere(FaultKind::FailAfter(Reported::Conflict)).below("v1/").always());
-    // Of the calls on entries only those with a condition can meet themselves.
+    // Only conditional writes can conflict with themselves.
     memory.heal();
     for operation in
         [longshore::store::memory::Operation::Create, longshore::store::memory::Operation::Replace]

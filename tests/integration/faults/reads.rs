@@ -1,6 +1,5 @@
-//! Reads that break off in the middle of a blob: taken up again where they stopped, a bounded
-//! number
-//! of times, and never ended early as if the blob were whole.
+//! Reads that break in the middle of a blob: the registry resumes them a bounded number of times,
+//! and never ends a body early as if the blob were complete.
 
 use std::sync::Arc;
 
@@ -11,7 +10,7 @@ use tokio::net::TcpStream;
 
 use crate::support::{App, bytes};
 
-/// How often a read is taken up again (`registry::blobs`).
+/// How often the registry resumes a read (`registry::blobs`).
 const RESUMES_MAX: u32 = 4;
 const SIZE: usize = 1_000_000;
 
@@ -28,7 +27,7 @@ fn broken_after(bytes: u64, times: u32) -> Fault {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_broken_read_is_taken_up_again() {
+async fn a_broken_read_of_a_blob_is_resumed() {
     let (memory, app, content, path) = with_a_blob().await;
     for times in 1..=RESUMES_MAX {
         memory.inject(broken_after(100_000, times));
@@ -41,7 +40,7 @@ async fn a_broken_read_is_taken_up_again() {
     memory.inject(broken_after(7, 2));
     let range = app.get(&path).header("range", "bytes=500-1499");
     assert_eq!(range.send().await.expect(206).body, content[500..1500]);
-    // A request that cannot even be opened again counts like one that broke off.
+    // A failed attempt to resume counts like a broken read.
     memory.inject(broken_after(100_000, 1));
     memory.inject(Fault::on(Operation::Get, FaultKind::Delay(std::time::Duration::ZERO)));
     memory.inject(Fault::on(Operation::Get, FaultKind::FailBefore).times(2));
@@ -49,10 +48,10 @@ async fn a_broken_read_is_taken_up_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_read_that_keeps_breaking_cuts_the_connection() {
+async fn a_read_that_keeps_breaking_closes_the_connection() {
     let (memory, app, content, path) = with_a_blob().await;
     memory.inject(broken_after(100_000, RESUMES_MAX + 1));
-    // Cut off or reset, as the timing has it: never a body that ends as if it were whole.
+    // The connection is closed or reset: the body never ends as if it were complete.
     app.get(&path).try_send().await.expect_err("the body is not whole");
 
     memory.heal();
@@ -60,10 +59,10 @@ async fn a_read_that_keeps_breaking_cuts_the_connection() {
     let mut socket = TcpStream::connect(app.address.expect("ours")).await.expect("connected");
     socket.write_all(format!("GET {path} HTTP/1.1\r\nhost: a\r\n\r\n").as_bytes()).await.unwrap();
     let mut received = Vec::new();
-    // It ends, whether by a reset or not, before what the head announced.
+    // It ends before the announced length, with or without a reset.
     let _ = socket.read_to_end(&mut received).await;
     let end = received.windows(4).position(|bytes| bytes == b"\r\n\r\n");
-    // Nothing at all is an honest answer as well.
+    // No response at all is allowed as well.
     let Some(end) = end else { return };
     let (head, body) = received.split_at(end + 4);
     let text = String::from_utf8_lossy(head).to_lowercase();
@@ -78,7 +77,7 @@ async fn a_read_that_cannot_be_opened_is_503() {
     memory.inject(Fault::on(Operation::Get, FaultKind::FailBefore));
     app.get(&path).send().await.expect_error(503, "UNAVAILABLE");
     assert!(app.get(&path).send().await.expect(200).body == content);
-    // Bytes that a living link names and that are gone are damage, not an unknown blob.
+    // Missing data behind an existing link is damage, not an unknown blob.
     let location = memory.data_objects()[0].0.parse().expect("a location");
     longshore::store::BlobStore::delete(memory.as_ref(), &location).await.expect("gone");
     app.get(&path).send().await.expect_error(503, "UNAVAILABLE");

@@ -1,5 +1,5 @@
-//! distribution-spec, "Pushing Manifests" (end-7): what is refused, and what a missing
-//! `Content-Type` is taken for.
+//! distribution-spec, "Pushing Manifests" (end-7): refused manifests, and the type of a manifest
+//! without `Content-Type`.
 
 use serde_json::{Value, json};
 
@@ -10,7 +10,7 @@ use crate::support::{App, sha256, sha512};
 const SCHEMA_1: &str = "application/vnd.docker.distribution.manifest.v1+json";
 const SCHEMA_1_SIGNED: &str = "application/vnd.docker.distribution.manifest.v1+prettyjws";
 
-/// A document with one member more, or with another value for one it has.
+/// A document with a member added, or its value replaced.
 fn with(mut document: Value, key: &str, value: Value) -> Vec<u8> {
     document[key] = value;
     document.to_string().into_bytes()
@@ -21,7 +21,7 @@ fn without(mut document: Value, key: &str) -> Vec<u8> {
     document.to_string().into_bytes()
 }
 
-/// Pushes each document of a table, all of whose blobs exist, and expects the same error for all.
+/// Pushes each document of a table, whose blobs all exist, and expects the same error for all.
 async fn refuse(rows: Vec<(&str, &str, Vec<u8>)>, status: u16, code: &str) {
     let app = App::start().await;
     let repository = app.repository("refused");
@@ -38,9 +38,9 @@ async fn refuse(rows: Vec<(&str, &str, Vec<u8>)>, status: u16, code: &str) {
     }
 }
 
-/// GHSA-qq97-vm5h-rrhg: one reader sees an image, the other an index.
+/// GHSA-qq97-vm5h-rrhg: one reader sees an image, another one an index.
 #[tokio::test]
-async fn documents_of_two_kinds() {
+async fn a_manifest_with_keys_of_two_types_is_refused() {
     let (oci, docker) = (image(OCI_MANIFEST, 1), image(DOCKER_MANIFEST, 1));
     let (oci_index, list) = (index(OCI_INDEX, &[]), index(DOCKER_LIST, &[]));
     let rows = vec![
@@ -59,9 +59,9 @@ async fn documents_of_two_kinds() {
     refuse(rows, 400, "MANIFEST_INVALID").await;
 }
 
-/// CVE-2021-41190: the header says one thing, the document another.
+/// CVE-2021-41190: the header and the document name different types.
 #[tokio::test]
-async fn types_that_contradict_each_other() {
+async fn a_media_type_that_differs_from_the_content_type_is_refused() {
     let mut rows = Vec::new();
     for declared in TYPES {
         for own in TYPES.into_iter().filter(|own| *own != declared) {
@@ -84,9 +84,9 @@ async fn types_that_contradict_each_other() {
     refuse(rows, 400, "MANIFEST_INVALID").await;
 }
 
-/// Two readers of one document must not read two documents.
+/// Every reader must understand a document in the same way.
 #[tokio::test]
-async fn json_that_can_be_read_in_two_ways() {
+async fn ambiguous_json_is_refused() {
     let text = image(OCI_MANIFEST, 1).to_string();
     let twice = |key: &str, value: &str| {
         format!("{{{key}:{value},{}", text.strip_prefix('{').expect("an object")).into_bytes()
@@ -113,7 +113,7 @@ async fn json_that_can_be_read_in_two_ways() {
 }
 
 #[tokio::test]
-async fn documents_that_lack_something() {
+async fn a_manifest_without_a_required_field_is_refused() {
     let oci = || image(OCI_MANIFEST, 1);
     let list = |child: Value| spelled(&index(OCI_INDEX, &[child]));
     let mut rows = Vec::new();
@@ -144,15 +144,15 @@ async fn documents_that_lack_something() {
 }
 
 #[tokio::test]
-async fn unknown_types() {
+async fn unknown_types_are_refused() {
     let rows = ["text/plain", "application/vnd.oci.image.config.v1+json", "*/*", "garbage"]
         .map(|media_type| ("unknown", media_type, spelled(&image(OCI_MANIFEST, 1))));
     refuse(rows.into(), 400, "MANIFEST_INVALID").await;
 }
 
-/// Of kinds that this registry knows and does not keep.
+/// Types that this registry knows and does not support.
 #[tokio::test]
-async fn unsupported_types() {
+async fn unsupported_types_are_refused() {
     let schema1 =
         json!({ "schemaVersion": 1, "name": "x", "tag": "y", "fsLayers": [], "history": [] });
     let withdrawn = "application/vnd.oci.artifact.manifest.v1+json";
@@ -164,14 +164,14 @@ async fn unsupported_types() {
         ("artifact", withdrawn, spelled(&artifact)),
     ];
     refuse(rows, 400, "UNSUPPORTED").await;
-    // One that says it is something else is not taken at its word.
+    // The `mediaType` of a document cannot make it acceptable.
     let rows = vec![("as schema 2", DOCKER_MANIFEST, spelled(&schema1))];
     refuse(rows, 400, "MANIFEST_INVALID").await;
 }
 
-/// Nobody loses a manifest because of `curl -T`.
+/// `curl -T` sends such a type.
 #[tokio::test]
-async fn a_content_type_that_says_nothing_is_looked_for_in_the_document() {
+async fn a_missing_or_generic_content_type_is_taken_from_the_document() {
     let app = App::start().await;
     let repository = app.repository("sniffed");
     app.push_parts(&repository, 1).await;
@@ -207,7 +207,7 @@ async fn a_content_type_that_says_nothing_is_looked_for_in_the_document() {
 }
 
 #[tokio::test]
-async fn bytes_of_another_digest() {
+async fn a_wrong_digest_is_refused_with_digest_invalid() {
     let app = App::start().await;
     let repository = app.repository("digest");
     app.push_parts(&repository, 1).await;

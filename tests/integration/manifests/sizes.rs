@@ -1,5 +1,5 @@
-//! distribution-spec, "Pushing Manifests" (end-7): "registries SHOULD accept a manifest of 4 MB",
-//! and what is larger than this registry takes is 413 (CVE-2017-11468).
+//! distribution-spec, "Pushing Manifests" (end-7): "registries SHOULD accept a manifest of 4 MB". A
+//! larger one is 413 (CVE-2017-11468).
 
 use crate::support::app::OCI_MANIFEST;
 use crate::support::content::{image, skip};
@@ -29,7 +29,7 @@ async fn push(app: &App, repository: &str, body: &[u8], chunked: bool) -> Reply 
 }
 
 #[tokio::test]
-async fn four_megabytes_pass() {
+async fn a_manifest_of_4_mb_is_accepted() {
     let app = App::start().await;
     let repository = app.repository("large");
     app.push_parts(&repository, 1).await;
@@ -45,7 +45,7 @@ async fn four_megabytes_pass() {
 }
 
 #[tokio::test]
-async fn more_than_four_mebibytes_do_not() {
+async fn a_manifest_over_4_mib_is_413() {
     let app = App::start().await;
     let repository = app.repository("too-large");
     app.push_parts(&repository, 1).await;
@@ -60,7 +60,7 @@ async fn more_than_four_mebibytes_do_not() {
 }
 
 #[tokio::test]
-async fn the_limit_is_a_setting() {
+async fn the_manifest_limit_is_configurable() {
     let app = App::start_with(|settings| settings.manifests.bytes_max = 2_000).await;
     if !app.is_ours() {
         return skip("the largest manifest is a setting");

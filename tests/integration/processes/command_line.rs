@@ -1,9 +1,9 @@
-//! What the program says to an operator, before it serves and instead of it.
+//! Messages of the commands, and of a start that fails.
 
 use crate::support::process::{Process, run};
 
 #[test]
-fn an_open_address_has_to_be_asked_for_by_name() {
+fn a_public_address_without_login_needs_an_explicit_setting() {
     let ended = run(&["serve", "--listen", "0.0.0.0:0", "--store", "memory"], &[]);
     assert_eq!(ended.status.code(), Some(1), "{ended:?}");
     assert!(ended.stderr.contains("--anonymous push"), "{}", ended.stderr);
@@ -28,7 +28,7 @@ fn a_second_process_on_one_folder_is_refused() {
 }
 
 #[test]
-fn check_says_what_was_found_and_leaves_nothing() {
+fn check_reports_the_store_and_leaves_nothing_behind() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let path = folder.path().join("data");
     let path = path.to_str().expect("text");
@@ -42,7 +42,7 @@ fn check_says_what_was_found_and_leaves_nothing() {
 }
 
 #[test]
-fn everything_wrong_is_said_at_once() {
+fn all_configuration_errors_are_reported_at_once() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let file = folder.path().join("longshore.toml");
     let text = "[uploads]\npart_bytes = \"much\"\nunknown = 1\n\n[lists]\npage_max = -1\n";
@@ -68,7 +68,7 @@ fn everything_wrong_is_said_at_once() {
 }
 
 #[test]
-fn a_bucket_that_cannot_be_reached_is_said_so() {
+fn an_unreachable_bucket_is_reported() {
     let variables = [
         ("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:1"),
         ("AWS_REGION", "us-east-1"),

@@ -1,20 +1,20 @@
-//! The identity of a pod: a token from a file becomes credentials at STS, and these sign what goes
-//! to S3 (AWS, `AssumeRoleWithWebIdentity` and "IAM roles for service accounts").
+//! Web identity: a token from a file is exchanged for credentials at STS, and these sign the
+//! requests to S3 (AWS, `AssumeRoleWithWebIdentity` and "IAM roles for service accounts").
 
 use std::sync::{Arc, Mutex};
 
 use crate::s3_transport::{Fake, answer, request};
 use crate::support::process::run;
 
-/// What STS answers.
+/// The response of STS.
 const ASSUMED: &str = "<AssumeRoleWithWebIdentityResponse \
     xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\"><AssumeRoleWithWebIdentityResult>\
     <Credentials><AccessKeyId>KEYOFSTS</AccessKeyId><SecretAccessKey>SECRETOFSTS</SecretAccessKey>\
     <SessionToken>TOKENOFSTS</SessionToken><Expiration>2999-01-01T00:00:00Z</Expiration>\
     </Credentials></AssumeRoleWithWebIdentityResult></AssumeRoleWithWebIdentityResponse>";
 
-/// STS and S3 at one address, and the heads of what they were asked. S3 refuses everything: what
-/// matters is who asks.
+/// STS and S3 at one address, and the headers of their requests. S3 refuses everything: only the
+/// credentials matter.
 async fn cloud() -> (Fake, Arc<Mutex<Vec<String>>>) {
     let heads = Arc::new(Mutex::new(Vec::new()));
     let heard = heads.clone();
@@ -33,7 +33,7 @@ async fn cloud() -> (Fake, Arc<Mutex<Vec<String>>>) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_a_pod_becomes_credentials() {
+async fn the_web_identity_of_a_pod_is_exchanged_for_credentials() {
     let (cloud, heads) = cloud().await;
     let folder = tempfile::tempdir().expect("a temporary folder");
     let token = folder.path().join("token");
@@ -47,7 +47,7 @@ async fn of_a_pod_becomes_credentials() {
         ("AWS_ENDPOINT_URL_STS", &url),
         ("AWS_ENDPOINT_URL_S3", &url),
         ("AWS_REGION", "eu-central-1"),
-        // Those of whoever runs the tests come first, if there are any.
+        // Remove the credentials of the environment, which would be used first.
         ("AWS_ACCESS_KEY_ID", ""),
         ("AWS_SECRET_ACCESS_KEY", ""),
         ("AWS_SESSION_TOKEN", ""),

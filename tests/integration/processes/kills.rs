@@ -1,4 +1,5 @@
-//! `kill -9` at the worst moments. What was acknowledged is there afterwards, and uploads go on.
+//! `kill -9` at the worst moments. Acknowledged content exists afterwards, and uploads can be
+//! resumed.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,8 +17,8 @@ use crate::support::{bytes, sha256};
 
 const MIB: usize = 1024 * 1024;
 
-/// Begins an upload at the first process, kills it in the middle of a chunk with several parts, and
-/// ends the upload at whatever `next` starts.
+/// Starts an upload at the first process, kills it in the middle of a chunk of several parts, and
+/// finishes the upload at the process that `next` starts.
 async fn killed_in_the_middle(first: Process, next: impl FnOnce() -> Process) {
     let content = bytes(1, 40 * MIB);
     let client = first.client();
@@ -32,7 +33,7 @@ async fn killed_in_the_middle(first: Process, next: impl FnOnce() -> Process) {
         tokio::time::sleep(Duration::from_millis(30)).await;
         chunk
     });
-    // Sync, because a body has to be.
+    // A body must be `Sync`.
     let slowly = sync(slowly);
     let range = format!("{acknowledged}-{}", content.len() - 1);
     let doomed = client.request("PATCH", &location).header("content-range", range).stream(slowly);
@@ -60,7 +61,7 @@ async fn killed_in_the_middle(first: Process, next: impl FnOnce() -> Process) {
     assert!(client.request("GET", &blob).send().await.expect(200).body == content);
 }
 
-/// A stream that is made by a task of its own.
+/// A stream that is fed by its own task.
 fn sync(
     stream: impl futures_util::Stream<Item = Bytes> + Send + 'static,
 ) -> impl futures_util::Stream<Item = Bytes> + Send + Sync + 'static {
@@ -79,21 +80,21 @@ fn sync(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_upload_to_a_folder_goes_on_after_a_restart() {
+async fn an_upload_to_a_folder_continues_after_a_restart() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let first = Process::folder(folder.path(), &[SMALL_PARTS]);
     killed_in_the_middle(first, || Process::folder(folder.path(), &[SMALL_PARTS])).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_upload_to_a_bucket_goes_on_at_another_process() {
+async fn an_upload_to_a_bucket_continues_at_another_process() {
     let Some(store) = bucket("an upload that another process goes on with") else { return };
     let first = Process::serve(&store, &[SMALL_PARTS]);
     let second = Process::serve(&store, &[SMALL_PARTS]);
     killed_in_the_middle(first, || second).await;
 }
 
-/// Pushes images without end, and returns what was acknowledged.
+/// Pushes images until it fails, and returns the acknowledged ones.
 async fn push_images(client: Arc<Persistent>, name: String, ends: Arc<AtomicBool>) -> Vec<String> {
     let mut acknowledged = Vec::new();
     let mut seed = u64::from(name.as_bytes()[0]) * 1_000_000;
@@ -112,7 +113,7 @@ async fn push_images(client: Arc<Persistent>, name: String, ends: Arc<AtomicBool
     acknowledged
 }
 
-/// Pulls an image and compares every digest.
+/// Pulls an image and verifies every digest.
 async fn pull_image(client: &Client, name: &str, path: &str) {
     let manifest = client.request("GET", path).send().await.expect(200);
     let json = manifest.json();
@@ -124,7 +125,7 @@ async fn pull_image(client: &Client, name: &str, path: &str) {
     }
 }
 
-/// Kills the process that serves, again and again, while clients push.
+/// Kills the serving process again and again while clients push.
 async fn killed_again_and_again(kills: u64, serve: impl Fn() -> Process) {
     let mut process = serve();
     let client = Persistent::new([process.client()]).pausing(Duration::from_millis(100));
@@ -164,13 +165,13 @@ async fn killed_again_and_again(kills: u64, serve: impl Fn() -> Process) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_folder_acknowledged_survives_twenty_kills() {
+async fn acknowledged_pushes_to_a_folder_survive_twenty_kills() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     killed_again_and_again(20, || Process::folder(folder.path(), &[SMALL_PARTS])).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_bucket_acknowledged_survives_kills() {
+async fn acknowledged_pushes_to_a_bucket_survive_kills() {
     let Some(store) = bucket("pushes that survive kills") else { return };
     killed_again_and_again(10, || Process::serve(&store, &[SMALL_PARTS])).await;
 }

@@ -1,4 +1,4 @@
-//! SIGTERM: what is in flight ends well, nothing new begins, and the process ends in time.
+//! SIGTERM: requests in flight complete, new ones are refused, and the process exits in time.
 
 use std::time::{Duration, Instant};
 
@@ -8,7 +8,7 @@ use tokio::net::TcpStream;
 use crate::support::process::Process;
 use crate::support::sha256;
 
-/// Begins a PATCH whose body is not whole yet.
+/// Starts a PATCH and sends only a part of its body.
 async fn begun(process: &Process) -> (TcpStream, String) {
     let client = process.client();
     let start = client.request("POST", "/v2/a/blobs/uploads/").send().await.expect(202);
@@ -21,7 +21,7 @@ async fn begun(process: &Process) -> (TcpStream, String) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_request_in_flight_ends_before_the_process_does() {
+async fn shutdown_waits_for_a_request_in_flight() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let mut process = Process::folder(folder.path(), &[]);
     let (mut socket, location) = begun(&process).await;
@@ -44,7 +44,7 @@ async fn a_request_in_flight_ends_before_the_process_does() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_request_that_does_not_end_does_not_keep_the_process() {
+async fn shutdown_ends_in_time_with_a_stalled_request() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let variables = [("LONGSHORE_SERVER_DRAIN_TIMEOUT", "1s")];
     let mut process = Process::folder(folder.path(), &variables);
@@ -57,10 +57,10 @@ async fn a_request_that_does_not_end_does_not_keep_the_process() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn connections_that_wait_do_not_keep_the_process() {
+async fn shutdown_closes_idle_connections() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let mut process = Process::folder(folder.path(), &[]);
-    // One that was used and is kept, and one that never was.
+    // One used keep-alive connection, and one that was never used.
     let client = process.client();
     client.request("GET", "/v2/").send().await.expect(200);
     let _unused = TcpStream::connect(process.address).await.expect("connected");

@@ -1,5 +1,5 @@
-//! Traces, as a collector receives them over HTTP. `tests/deploy/traces/run` asks a real one, and
-//! looks at what is below a request.
+//! Traces, as a collector receives them over HTTP. `tests/deploy/traces/run` uses a real collector,
+//! and checks the spans below a request.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -21,7 +21,7 @@ use crate::support::process::Process;
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const CALLER: &str = "b7ad6b7169203331";
 
-/// Takes what is sent to it.
+/// A collector that keeps what it receives.
 struct Collector {
     address: SocketAddr,
     received: Arc<Mutex<Vec<Span>>>,
@@ -43,7 +43,7 @@ impl Collector {
         Self { address, received }
     }
 
-    /// A registry that sends to it, but for what else the variables say.
+    /// A registry that sends traces to it, with further variables.
     fn registry(&self, variables: &[(&str, &str)]) -> Process {
         let endpoint = format!("http://{}", self.address);
         let mut all = vec![("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint.as_str())];
@@ -51,7 +51,7 @@ impl Collector {
         Process::serve("memory", &all)
     }
 
-    /// The spans of requests, after the process has sent the last of them and ended.
+    /// The spans of requests. Stops the process first, so that all of them are sent.
     async fn requests(&self, mut process: Process) -> Vec<Span> {
         process.terminate();
         assert_eq!(process.ended().await.code(), Some(0), "{}", process.log());
@@ -82,7 +82,7 @@ fn parent(sampled: bool) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_request_is_a_span_of_its_callers_trace() {
+async fn a_request_continues_the_trace_of_its_caller() {
     let collector = Collector::start().await;
     let process = collector.registry(&[]);
     let client = process.client();
@@ -112,15 +112,15 @@ async fn a_request_is_a_span_of_its_callers_trace() {
     assert!(!format!("{span:?}").to_lowercase().contains("secret"), "{span:?}");
 }
 
-/// Whoever has a line of the log finds the trace, and the other way round.
+/// A log line and its trace can be found from each other.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_log_names_the_trace_of_a_request() {
+async fn the_log_has_the_trace_id_of_a_request() {
     let collector = Collector::start().await;
     let process = collector.registry(&[("LONGSHORE_LOG_FORMAT", "json")]);
     let client = process.client();
     client.request("GET", "/v2/").header("traceparent", parent(true)).send().await.expect(200);
     client.request("GET", "/v2/_catalog").send().await.expect(200);
-    // This one is recorded nowhere, so its name would lead nowhere.
+    // A trace that is not sampled has no trace id in the log.
     let unsampled = client.request("GET", "/v3/").header("traceparent", parent(false));
     unsampled.send().await.expect(404);
     let begun = Instant::now();
@@ -148,9 +148,9 @@ async fn the_log_names_the_trace_of_a_request() {
     assert_eq!((requests.len(), named("/v3/")), (3, None), "{requests:?}");
 }
 
-/// What clients send freely must not become names, of which there would be any number.
+/// Text from clients must not become span names: their number would be unbounded.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_no_endpoint_has_a_name_without_its_path() {
+async fn the_span_of_an_unknown_path_does_not_contain_the_path() {
     let collector = Collector::start().await;
     let process = collector.registry(&[]);
     let client = process.client();
@@ -163,7 +163,7 @@ async fn what_is_no_endpoint_has_a_name_without_its_path() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_caller_who_is_not_sampled_is_believed() {
+async fn an_unsampled_caller_is_not_traced() {
     let collector = Collector::start().await;
     let process = collector.registry(&[]);
     let client = process.client();
@@ -175,7 +175,7 @@ async fn a_caller_who_is_not_sampled_is_believed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_caller_who_makes_no_sense_or_is_not_to_be_believed_begins_a_trace() {
+async fn an_invalid_or_untrusted_traceparent_starts_a_new_trace() {
     let collector = Collector::start().await;
     for (variables, sent) in [
         (&[][..], "00-nonsense-b7ad6b7169203331-01".to_owned()),
@@ -192,7 +192,7 @@ async fn a_caller_who_makes_no_sense_or_is_not_to_be_believed_begins_a_trace() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn traces_can_be_thinned_out_and_turned_off() {
+async fn traces_can_be_sampled_and_disabled() {
     let collector = Collector::start().await;
     for variables in [
         [("OTEL_SDK_DISABLED", "true")],
@@ -207,7 +207,7 @@ async fn traces_can_be_thinned_out_and_turned_off() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_mistake_in_the_variables_costs_the_traces_and_not_the_registry() {
+async fn invalid_trace_variables_do_not_stop_the_registry() {
     for (name, value, said) in [
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://no host", "traces are disabled"),
         ("OTEL_TRACES_EXPORTER", "zipkin", "OTEL_TRACES_EXPORTER=zipkin is invalid"),

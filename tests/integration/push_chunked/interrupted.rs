@@ -1,4 +1,4 @@
-//! Clients that go away in the middle and come back: distribution-spec "Resuming an upload".
+//! Clients that disconnect in the middle and resume: distribution-spec "Resuming an upload".
 
 use std::time::Duration;
 
@@ -7,14 +7,14 @@ use crate::support::{App, Request, bytes, sha256};
 
 const MIB: usize = 1024 * 1024;
 
-/// Sends what there is of a request and breaks off. The client may still hear that it did.
+/// Sends this part of a request and disconnects. The client may still receive a response.
 async fn goes_away_in(request: Request<'_>, sent: &[u8]) {
     if let Ok(reply) = request.broken_after(sent).try_send().await {
         reply.expect_error(400, "BLOB_UPLOAD_INVALID");
     }
 }
 
-/// Waits until the session has taken in what a client left behind.
+/// Waits until the session has stored the data of an interrupted request.
 async fn resumed_at(app: &App, location: &str, at_least: u64) -> usize {
     for _ in 0..200 {
         let offset = app.get(location).send().await.expect(204).offset();
@@ -26,7 +26,7 @@ async fn resumed_at(app: &App, location: &str, at_least: u64) -> usize {
     panic!("nothing of the interrupted chunk was kept")
 }
 
-/// Goes away after each of these numbers of bytes, asks where it stands, and goes on from there.
+/// Disconnects after each of these numbers of bytes, asks for the offset, and continues from there.
 async fn goes_away(seed: u64, total: usize, breaks: &[usize], with_ranges: bool) {
     let app = App::start().await;
     let repository = app.repository("away");
@@ -52,20 +52,20 @@ async fn goes_away(seed: u64, total: usize, breaks: &[usize], with_ranges: bool)
 }
 
 #[tokio::test]
-async fn in_a_small_chunk() {
+async fn an_interrupted_small_chunk_can_be_resumed() {
     goes_away(400, 10_000, &[3_000, 1, 2_000], false).await;
     goes_away(401, 10_000, &[3_000, 1, 2_000], true).await;
 }
 
 #[tokio::test]
-async fn in_a_chunk_of_several_parts() {
+async fn an_interrupted_chunk_of_several_parts_can_be_resumed() {
     goes_away(402, 45 * MIB, &[20 * MIB, 3 * MIB, 17 * MIB], false).await;
     goes_away(403, 45 * MIB, &[20 * MIB, 3 * MIB, 17 * MIB], true).await;
 }
 
-/// Whoever goes away in the last request repeats it whole.
+/// A client that disconnects in the final PUT repeats it as a whole.
 #[tokio::test]
-async fn in_the_final_put() {
+async fn an_interrupted_final_put_can_be_repeated() {
     for (seed, total, sent) in [(404, 10_000, 5_000), (405, 40 * MIB, 18 * MIB)] {
         let app = App::start().await;
         let repository = app.repository("away-put");
@@ -83,9 +83,9 @@ async fn in_the_final_put() {
     }
 }
 
-/// With a range the server knows where the bytes belong, and keeps what it has of them.
+/// With a range, the server knows the position of the data and keeps it.
 #[tokio::test]
-async fn in_the_final_put_with_a_range() {
+async fn an_interrupted_final_put_with_a_range_can_be_resumed() {
     let app = App::start().await;
     let repository = app.repository("away-range");
     let content = bytes(406, 30 * MIB);
@@ -101,9 +101,9 @@ async fn in_the_final_put_with_a_range() {
     app.assert_blob(&repository, &digest, &content).await;
 }
 
-/// A body that is whole in one request leaves nothing when it breaks off.
+/// A blob in a single request stores nothing if it breaks.
 #[tokio::test]
-async fn in_a_single_request() {
+async fn an_interrupted_single_request_stores_nothing() {
     let app = App::start().await;
     let repository = app.repository("away-whole");
     for (seed, total, sent) in [(407, 10_000, 5_000), (408, 40 * MIB, 20 * MIB)] {
@@ -117,7 +117,7 @@ async fn in_a_single_request() {
             app.settled().await;
             app.assert_no_blob(&repository, &digest).await;
         }
-        // The session of the PUT goes on, from its beginning.
+        // The session of the PUT continues, from its beginning.
         created(app.close(&start, &digest, &content).await, &repository, &digest);
         app.assert_blob(&repository, &digest, &content).await;
     }

@@ -1,4 +1,4 @@
-//! Several requests on one session at once: one wins, the others hear where it stands.
+//! Concurrent requests on one session: one wins, the others get 416 with the current offset.
 
 use futures_util::future::join_all;
 
@@ -7,7 +7,7 @@ use crate::support::{App, Reply, bytes, sha256, sha512};
 
 const MIB: usize = 1024 * 1024;
 
-/// The digest of the one content that got in. The others were told so.
+/// The digest of the content that was accepted. Asserts that the others were refused.
 #[track_caller]
 fn winner(replies: Vec<Reply>, contents: &[Vec<u8>]) -> &[u8] {
     let mut winner = None;
@@ -23,11 +23,11 @@ fn winner(replies: Vec<Reply>, contents: &[Vec<u8>]) -> &[u8] {
             status => panic!("{status}: {reply:?}"),
         }
     }
-    winner.expect("somebody wins")
+    winner.expect("one request wins")
 }
 
 #[tokio::test]
-async fn two_first_chunks_for_one_place() {
+async fn one_of_two_concurrent_first_chunks_wins() {
     for size in [500, 100_000, 17 * MIB] {
         let app = App::start().await;
         let repository = app.repository("first");
@@ -49,7 +49,7 @@ async fn two_first_chunks_for_one_place() {
 }
 
 #[tokio::test]
-async fn later_chunks_for_one_place() {
+async fn one_of_several_concurrent_later_chunks_wins() {
     for size in [500, 17 * MIB] {
         let app = App::start().await;
         let repository = app.repository("later");
@@ -67,8 +67,8 @@ async fn later_chunks_for_one_place() {
     }
 }
 
-/// One writer of the same blob, who knows nothing of the others: asks where the session stands,
-/// sends the next chunk, and believes the answer.
+/// A writer of the same blob that does not know of the others: asks for the offset, sends the next
+/// chunk, and trusts the response.
 async fn writer(app: &App, location: &str, content: &[u8], sizes: &[usize]) {
     let (mut offset, mut turn) = (0, 0);
     while offset < content.len() {
@@ -118,18 +118,18 @@ async fn writers(seed: u64, total: usize, sizes: [&[usize]; 3]) {
 }
 
 #[tokio::test]
-async fn several_writers_of_small_chunks() {
+async fn concurrent_writers_of_small_chunks_complete_the_blob() {
     writers(520, 20_000, [&[700], &[1_000, 3], &[251]]).await;
 }
 
 #[tokio::test]
-async fn several_writers_of_large_chunks() {
+async fn concurrent_writers_of_large_chunks_complete_the_blob() {
     writers(521, 40 * MIB, [&[7 * MIB], &[3 * MIB, 18 * MIB], &[6 * MIB, 1_000]]).await;
 }
 
-/// Streams have no place of their own: those that are accepted follow one another whole.
+/// Chunks without a range are appended: accepted ones follow one another completely.
 #[tokio::test]
-async fn streams_never_mix() {
+async fn concurrent_chunks_without_a_range_do_not_mix() {
     let app = App::start().await;
     let repository = app.repository("streams");
     let pieces: Vec<Vec<u8>> = (b'a'..=b'f').map(|letter| vec![letter; 5_000]).collect();
@@ -147,7 +147,7 @@ async fn streams_never_mix() {
     }
     accepted.sort();
     let content: Vec<u8> = accepted.iter().flat_map(|(_, piece)| piece.iter().copied()).collect();
-    assert!(!content.is_empty(), "somebody wins");
+    assert!(!content.is_empty(), "one request wins");
     app.get(&location).send().await.expect(204).stands_at(content.len());
     let digest = sha256(&content);
     created(app.close(&location, &digest, b"").await, &repository, &digest);
@@ -155,7 +155,7 @@ async fn streams_never_mix() {
 }
 
 #[tokio::test]
-async fn several_final_puts() {
+async fn concurrent_final_puts_store_one_blob() {
     for size in [500, 100_000, 17 * MIB] {
         let app = App::start().await;
         let repository = app.repository("finals");
@@ -172,7 +172,7 @@ async fn several_final_puts() {
                 status => panic!("{status}: {reply:?}"),
             }
         }
-        assert!(succeeded >= 1, "somebody wins");
+        assert!(succeeded >= 1, "one request wins");
         created(app.close(&location, &digest, &content[100..]).await, &repository, &digest);
         app.assert_blob(&repository, &digest, &content).await;
         app.settled().await;
@@ -183,9 +183,9 @@ async fn several_final_puts() {
     }
 }
 
-/// Either the chunk is in and the session goes on, or the session is gone: nothing in between.
+/// Either the chunk is stored and the session continues, or the session is gone.
 #[tokio::test]
-async fn a_cancel_and_a_chunk() {
+async fn a_chunk_concurrent_with_a_cancel_is_stored_or_404() {
     for size in [500, 17 * MIB] {
         let app = App::start().await;
         let repository = app.repository("cancel");
@@ -198,7 +198,7 @@ async fn a_cancel_and_a_chunk() {
         );
         let (patched, cancelled) = (patched.status.as_u16(), cancelled.status.as_u16());
         assert!(matches!(patched, 202 | 404), "{patched}");
-        // 503 tells the client to come back: the chunk was first.
+        // 503 asks the client to retry: the chunk was first.
         assert!(matches!(cancelled, 204 | 503), "{cancelled}");
         let status = app.get(&location).send().await;
         if cancelled == 204 {
@@ -211,10 +211,10 @@ async fn a_cancel_and_a_chunk() {
     }
 }
 
-/// Both name the right digest, one of them a wrong one beside it that only reading the bytes back
-/// can refute. Whatever each hears, what is published has its bytes.
+/// Both name the right digest, and one of them names a wrong one as well, which the server can
+/// refute only by reading the data back. The published blob is always correct.
 #[tokio::test]
-async fn a_final_put_that_is_right_and_one_that_is_not() {
+async fn a_final_put_concurrent_with_a_wrong_one_stores_the_right_blob() {
     for seed in 550..554 {
         let app = App::start().await;
         let (repository, other) = (app.repository("verdict"), app.repository("later"));
@@ -234,7 +234,7 @@ async fn a_final_put_that_is_right_and_one_that_is_not() {
         } else {
             app.assert_no_blob(&repository, &right).await;
         }
-        // Whoever pushes the same content now may be given the bytes that are there.
+        // A client that pushes the same content now may get a duplicate of the existing blob.
         app.push_blob(&other, &content).await;
         app.settled().await;
         app.assert_blob(&other, &right, &content).await;

@@ -1,13 +1,13 @@
-//! What becomes of a session: it ends by a blob, by a digest that does not fit, or by its client.
+//! The end of a session: by commit, by a wrong digest, or by cancel.
 
 use crate::support::exchange::{created, with_query};
 use crate::support::{App, bytes, sha256, sha512};
 use longshore::oci::UploadId;
 
-/// Asserts that nothing can be done with a location any more.
+/// Asserts that a location is no longer valid.
 ///
-/// The location of a start (`?new=1`) is not asked to close with a whole body: nothing is read of a
-/// session for that, so the blob is simply accepted, as by a single POST.
+/// Not tested for the first location (`?new=1`): a PUT of the whole body does not read the session,
+/// so the blob is accepted as by a single POST.
 async fn assert_gone(app: &App, location: &str) {
     for method in ["GET", "DELETE"] {
         let reply = app.request(method, location).send().await;
@@ -30,7 +30,7 @@ async fn assert_gone(app: &App, location: &str) {
 }
 
 #[tokio::test]
-async fn a_session_that_never_was_is_404() {
+async fn an_unknown_session_is_404() {
     let app = App::start().await;
     let repository = app.repository("never");
     let unknown = UploadId::random().to_string();
@@ -78,7 +78,7 @@ async fn a_finished_session_is_404() {
     }
 }
 
-/// Requirement 53: knowing the name of a session is not enough.
+/// The identifier of a session is valid only in its repository.
 #[tokio::test]
 async fn a_session_of_another_repository_is_404() {
     let app = App::start().await;
@@ -98,7 +98,7 @@ async fn a_session_of_another_repository_is_404() {
     app.assert_no_blob(&theirs, &digest).await;
 }
 
-/// A response may get lost: whoever repeats the last request hears that it succeeded.
+/// A response may get lost: a client that repeats the final request gets success again.
 #[tokio::test]
 async fn the_final_put_may_be_repeated() {
     let app = App::start().await;
@@ -120,7 +120,7 @@ async fn the_final_put_may_be_repeated() {
     }
 }
 
-/// Requirement 35: what a wrong digest ends is gone, and so are its bytes.
+/// A wrong digest ends the session and deletes its data.
 #[tokio::test]
 async fn a_wrong_digest_ends_the_session() {
     for size in [3, 100_000, 17 * 1024 * 1024] {
@@ -135,7 +135,7 @@ async fn a_wrong_digest_ends_the_session() {
                 reply.expect_error(400, "DIGEST_INVALID").lacks("location");
                 app.settled().await;
                 assert_gone(&app, &location).await;
-                // The very same request, as a client repeats it.
+                // The same request again, as a client repeats it.
                 let reply = app.close(&location, &wrong, b"").await;
                 reply.expect_error(404, "BLOB_UPLOAD_UNKNOWN");
                 app.assert_no_blob(&repository, &wrong).await;
@@ -146,9 +146,9 @@ async fn a_wrong_digest_ends_the_session() {
     }
 }
 
-/// Requirement 47: what is wrong with the request and not with the content ends nothing.
+/// An invalid request does not end the session; wrong content does.
 #[tokio::test]
-async fn a_digest_that_is_missing_or_malformed_may_be_corrected() {
+async fn a_missing_or_malformed_digest_can_be_corrected() {
     let app = App::start().await;
     let repository = app.repository("corrected");
     let content = bytes(304, 1_000);
@@ -165,7 +165,7 @@ async fn a_digest_that_is_missing_or_malformed_may_be_corrected() {
 }
 
 #[tokio::test]
-async fn other_methods_are_405_with_what_is_allowed() {
+async fn other_methods_are_405_with_an_allow_header() {
     let app = App::start().await;
     let repository = app.repository("methods");
     let location = app.start_upload(&repository, "").await;
@@ -180,7 +180,7 @@ async fn other_methods_are_405_with_what_is_allowed() {
 
 /// HEAD of a location is GET without a body, and neither has one.
 #[tokio::test]
-async fn the_status_may_be_asked_by_head() {
+async fn head_returns_the_upload_status() {
     let app = App::start().await;
     let repository = app.repository("head");
     let start = app.start_upload(&repository, "").await;

@@ -1,5 +1,5 @@
-//! A chunk that is probably the whole blob lies where the blob will be; these are the sessions that
-//! turn out otherwise.
+//! Single-object uploads: a first chunk that is probably the whole blob is written to the location
+//! of the blob. These sessions turn out otherwise.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::support::{App, bytes, sha256, sha512};
 
 const MIB: usize = 1024 * 1024;
 
-/// Asserts that the store has the bytes of the one blob and nothing beside them.
+/// Asserts that the store has the data of this blob and no other object.
 async fn assert_kept_once(app: &App, size: usize) {
     app.settled().await;
     if let Some(memory) = &app.memory {
@@ -21,22 +21,22 @@ async fn assert_kept_once(app: &App, size: usize) {
     }
 }
 
-/// An upload whose first request, without a place, brought these bytes. Returns where it goes on.
+/// An upload whose first request, without a range, sent this data. Returns the next location.
 async fn begun(app: &App, repository: &str, bytes: &[u8]) -> String {
     let start = app.start_upload(repository, "").await;
     app.patch(&start, bytes).await.expect(202).location()
 }
 
-/// Ends an upload with these last bytes, after which the blob is there.
+/// Finishes an upload with this last data, and asserts that the blob exists.
 async fn publish(app: &App, repository: &str, location: &str, content: &[u8], last: &[u8]) {
     let digest = sha256(content);
     created(app.close(location, &digest, last).await, repository, &digest);
     app.assert_blob(repository, &digest, content).await;
 }
 
-/// Requirement 31: chunks that say nothing of their place follow one another.
+/// Chunks without a range are appended.
 #[tokio::test]
-async fn more_may_follow() {
+async fn more_chunks_can_follow() {
     for first in [100_000, 6 * MIB, 12 * MIB] {
         for second in [1, 3 * MIB, 17 * MIB] {
             let app = App::start().await;
@@ -63,9 +63,9 @@ async fn more_may_follow() {
     }
 }
 
-/// The first location stays good for a client that never looks at the next one.
+/// The first location stays valid for a client that ignores the next one.
 #[tokio::test]
-async fn the_first_location_may_be_used_again() {
+async fn the_first_location_is_valid_for_every_chunk() {
     let app = App::start().await;
     let repository = app.repository("first");
     let content = bytes(601, 300_000);
@@ -78,7 +78,7 @@ async fn the_first_location_may_be_used_again() {
 }
 
 #[tokio::test]
-async fn a_chunk_without_bytes_changes_nothing() {
+async fn an_empty_chunk_changes_nothing() {
     let app = App::start().await;
     let repository = app.repository("nothing");
     let content = bytes(602, 200_000);
@@ -88,9 +88,9 @@ async fn a_chunk_without_bytes_changes_nothing() {
     assert_kept_once(&app, content.len()).await;
 }
 
-/// Requirement 35: the digest may use an algorithm that nobody announced.
+/// The digest may use an algorithm that was not announced.
 #[tokio::test]
-async fn a_digest_that_was_not_announced() {
+async fn a_digest_algorithm_that_was_not_announced_is_accepted() {
     for size in [100_000, 7 * MIB] {
         let app = App::start().await;
         let repository = app.repository("other");
@@ -104,7 +104,7 @@ async fn a_digest_that_was_not_announced() {
 }
 
 #[tokio::test]
-async fn what_is_there_already_is_kept_once() {
+async fn pushing_an_existing_blob_again_stores_one_copy() {
     let app = App::start().await;
     let repository = app.repository("twice");
     let content = bytes(604, 2 * MIB);
@@ -116,10 +116,10 @@ async fn what_is_there_already_is_kept_once() {
     assert_kept_once(&app, content.len()).await;
 }
 
-/// Of several ends of one session at most one is right, and none takes the bytes away from another:
-/// what was acknowledged is there, and can be pushed again in any case.
+/// At most one of several ends of a session succeeds, and none deletes the data of another:
+/// acknowledged content exists, and can be pushed again.
 #[tokio::test(flavor = "multi_thread")]
-async fn several_ends_at_once() {
+async fn concurrent_ends_of_a_session_are_consistent() {
     for seed in 0..30 {
         let app = App::start().await;
         let repository = app.repository("ends");
@@ -148,13 +148,15 @@ async fn several_ends_at_once() {
     }
 }
 
-/// What was acknowledged stays so when the request that took it back fails in the middle.
+/// Acknowledged data stays after a request that reads it back fails in the middle.
 #[tokio::test]
-async fn what_is_taken_back_is_not_lost() {
+async fn acknowledged_data_survives_a_failure_while_it_is_read_back() {
     for (first, second) in [(100_000, 8 * MIB), (100_000, 17 * MIB), (9 * MIB, MIB), (9 * MIB, 1)] {
         let app = App::start().await;
         let Some(memory) = &app.memory else {
-            println!("not run: what_is_taken_back_is_not_lost needs the store in memory");
+            println!(
+                "not run: acknowledged_data_survives_a_failure_while_it_is_read_back needs the store in memory"
+            );
             return;
         };
         let repository = app.repository("back");
@@ -171,9 +173,9 @@ async fn what_is_taken_back_is_not_lost() {
     }
 }
 
-/// Two requests take the same bytes back and add to them: one of them wins.
+/// Several requests read the same data back and append to it: one of them wins.
 #[tokio::test(flavor = "multi_thread")]
-async fn several_additions_at_once() {
+async fn one_of_several_concurrent_next_chunks_wins() {
     for first in [100_000, 9 * MIB] {
         let app = App::start().await;
         let repository = app.repository("additions");
@@ -190,10 +192,10 @@ async fn several_additions_at_once() {
     }
 }
 
-/// A request that read the session before it was committed, and changes it after it has ended, must
-/// not take the bytes of the blob for its own.
+/// A request that read the session before the commit, and changes it afterwards, must not delete
+/// the data of the blob.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_late_end_takes_nothing_away() {
+async fn a_late_cancel_does_not_delete_the_committed_blob() {
     let content = bytes(640, 150_000);
     let digest = sha256(&content);
     let longer = [&content[..], b"more"].concat();
@@ -204,7 +206,9 @@ async fn a_late_end_takes_nothing_away() {
     ] {
         let app = App::start().await;
         let Some(memory) = &app.memory else {
-            println!("not run: a_late_end_takes_nothing_away needs the store in memory");
+            println!(
+                "not run: a_late_cancel_does_not_delete_the_committed_blob needs the store in memory"
+            );
             return;
         };
         let repository = app.repository("late");

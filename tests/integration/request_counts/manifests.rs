@@ -1,4 +1,4 @@
-//! The cost of pushing and removing manifests.
+//! Pushing and deleting manifests.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use super::{NONE, assert_cost, cold, cost};
 use crate::support::app::{OCI_MANIFEST, image_manifest};
 use crate::support::{App, bytes, sha256};
 
-/// An image of a config and two layers whose blobs are there.
+/// An image of a config and two layers whose blobs exist.
 async fn image(app: &App) -> Vec<u8> {
     let config = b"{\"a\":1}".to_vec();
     let layers = [bytes(1, 200_000), bytes(2, 200_000)];
@@ -25,15 +25,16 @@ async fn put(app: &App, reference: &str, manifest: &[u8]) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn pushed_by_tag_with_three_blobs() {
+async fn pushing_a_manifest_with_three_blobs_by_tag() {
     let memory = Arc::new(Memory::new());
     let manifest = image(&cold(&memory).await).await;
     let (calls, ()) = cost(&memory, async |app| put(app, "v1", &manifest).await).await;
-    // Three leases; manifest, reverse index, catalog marker, tag; and the renewal that ends a push.
+    // Three leases; manifest, reverse index, catalog marker, tag; and the touch at the end of a
+    // push.
     assert_cost(calls, Calls { read: 3, create: 4, replace: 1, ..NONE }, 8);
 
-    // Again, on a process that does not know the repository: every create is a conflict and a read,
-    // the manifest is renewed and the tag replaced.
+    // Again, on a replica that does not know the repository: every create is a conflict and a read,
+    // the manifest is touched and the tag replaced.
     let (calls, ()) = cost(&memory, async |app| put(app, "v1", &manifest).await).await;
     assert_cost(calls, Calls { read: 7, create: 4, replace: 3, ..NONE }, 14);
 
@@ -41,7 +42,7 @@ async fn pushed_by_tag_with_three_blobs() {
     let (calls, ()) = cost(&memory, async |app| put(app, "v2", &manifest).await).await;
     assert_cost(calls, Calls { read: 5, create: 4, replace: 2, ..NONE }, 11);
 
-    // A process that knows the repository saves the marker.
+    // A replica that knows the repository does not write the marker.
     let app = cold(&memory).await;
     put(&app, "v3", &manifest).await;
     let before = memory.calls();
@@ -51,7 +52,7 @@ async fn pushed_by_tag_with_three_blobs() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn pushed_by_digest() {
+async fn pushing_a_manifest_by_digest() {
     let memory = Arc::new(Memory::new());
     let manifest = image(&cold(&memory).await).await;
     let digest = sha256(&manifest);
@@ -60,7 +61,7 @@ async fn pushed_by_digest() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn removed() {
+async fn deleting_tags_manifests_and_blobs() {
     let memory = Arc::new(Memory::new());
     let manifest = image(&cold(&memory).await).await;
     let app = cold(&memory).await;
@@ -73,7 +74,7 @@ async fn removed() {
     };
     let calls = deleted("/v2/a/manifests/v1".to_owned()).await;
     assert_cost(calls, Calls { read: 1, replace: 1, ..NONE }, 2);
-    // The manifest, its three tags (one is gone already), the manifest itself.
+    // The manifest, its three tags (one is deleted already), the manifest itself.
     let calls = deleted(format!("/v2/a/manifests/{}", sha256(&manifest))).await;
     assert_cost(calls, Calls { read: 4, list: 1, replace: 3, ..NONE }, 8);
     let calls = deleted(format!("/v2/a/blobs/{}", sha256(&bytes(1, 200_000)))).await;

@@ -1,4 +1,4 @@
-//! The cost of pulling, listing and starting.
+//! Pulling, listing and starting.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ async fn asked(memory: &Arc<Memory>, method: &str, path: &str) -> (Calls, Reply)
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn blobs() {
+async fn pulling_blobs() {
     let memory = Arc::new(Memory::new());
     let (small, large) = (bytes(1, 2048), bytes(2, 1024 * 1024));
     let app = cold(&memory).await;
@@ -27,7 +27,7 @@ async fn blobs() {
     let (calls, reply) = asked(&memory, "GET", &inline).await;
     assert_cost(calls, one_read, 1);
     assert!(reply.body == small);
-    // The one entry, and the bytes themselves.
+    // The record, and the blob data.
     let (calls, reply) = asked(&memory, "GET", &stored).await;
     assert_cost(calls, Calls { get: 1, ..one_read }, 2);
     assert!(reply.body == large);
@@ -40,7 +40,7 @@ async fn blobs() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn manifests() {
+async fn pulling_manifests() {
     let memory = Arc::new(Memory::new());
     let (digest, manifest) = cold(&memory).await.push_image("a", "v1", 1).await;
     for method in ["HEAD", "GET"] {
@@ -53,7 +53,7 @@ async fn manifests() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn pages_of_lists() {
+async fn listing_tags_and_repositories() {
     let memory = Arc::new(Memory::new());
     let app = cold(&memory).await;
     let (_, manifest) = app.push_image("a", "v0", 1).await;
@@ -77,7 +77,7 @@ async fn pages_of_lists() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn referrers() {
+async fn listing_referrers() {
     let memory = Arc::new(Memory::new());
     let app = cold(&memory).await;
     let (subject, manifest) = app.push_image("a", "v1", 1).await;
@@ -98,12 +98,12 @@ async fn referrers() {
         referrer["annotations"] = serde_json::json!({ "name": name });
         put.body(serde_json::to_vec(&referrer).expect("JSON")).send().await.expect(201);
     }
-    // The descriptors lie in the entries, one each.
+    // Each record contains a descriptor.
     assert_cost(empty(&path).await, Calls { list: 1, read: 3, ..NONE }, 4);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_probe_of_a_start_does_not_grow_with_the_store() {
+async fn the_start_up_check_does_not_grow_with_the_store() {
     let memory = Arc::new(Memory::new());
     let expected = Calls { create: 3, replace: 3, put: 1, get: 1, ..NONE };
     let before = memory.calls();

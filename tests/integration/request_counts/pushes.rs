@@ -1,5 +1,5 @@
-//! The cost of pushing blobs. No push reads the bytes of a blob or copies one: that the counts name
-//! no `get` says so each time, and the store has no copy to call.
+//! Pushing blobs. No push reads blob data or copies it: `get_bytes` is zero in every count, and the
+//! store has no copy.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use crate::support::{App, bytes, sha256};
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
 
-/// The flow of docker: POST, one PATCH, PUT.
+/// The flow of Docker: POST, one PATCH, PUT.
 async fn push_in_three(app: &App, repository: &str, content: &[u8]) {
     let path = format!("/v2/{repository}/blobs/uploads/");
     let location = app.request("POST", &path).send().await.expect(202).location();
@@ -27,16 +27,16 @@ async fn push_in_three(app: &App, repository: &str, content: &[u8]) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_small_blob_in_three_requests() {
+async fn pushing_a_small_blob_in_three_requests() {
     let memory = Arc::new(Memory::new());
     let content = bytes(1, 2 * KIB);
     let (calls, ()) = cost(&memory, async |app| push_in_three(app, "a", &content).await).await;
-    // Session, link, pointer; the session is read once and ends.
+    // Session, link, pointer; the session is read once and deleted.
     assert_cost(calls, Calls { create: 3, read: 1, replace: 1, ..NONE }, 5);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_small_blob_in_one_body() {
+async fn pushing_a_small_blob_in_one_body() {
     let memory = Arc::new(Memory::new());
     let content = bytes(2, 2 * KIB);
     let (calls, _) = cost(&memory, async |app| app.push_blob("a", &content).await).await;
@@ -51,16 +51,16 @@ async fn a_small_blob_in_one_body() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_blob_below_a_part_in_one_body() {
+async fn pushing_a_blob_below_a_part_in_one_body() {
     let memory = Arc::new(Memory::new());
     let content = bytes(4, 3 * MIB);
     let (calls, _) = cost(&memory, async |app| app.push_blob("a", &content).await).await;
     assert_cost(calls, Calls { put: 1, create: 2, ..NONE }, 3);
 }
 
-/// What fits into one part is written once, and never read.
+/// A blob smaller than a part is written once, and never read.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_blob_below_a_part_in_three_requests() {
+async fn pushing_a_blob_below_a_part_in_three_requests() {
     for size in [65 * KIB, 3 * MIB, 15 * MIB] {
         let memory = Arc::new(Memory::new());
         let store = Arc::new(Metered::over(memory.clone()));
@@ -72,7 +72,7 @@ async fn a_blob_below_a_part_in_three_requests() {
         push_in_three(&app, "a", &content).await;
         app.settled().await;
         let calls = memory.calls().since(&before);
-        // Session, pointer and link; committing and end of the session.
+        // Session, pointer and link; commit and deletion of the session.
         let expected = Calls { put: 1, create: 3, read: 1, replace: 2, ..NONE };
         assert_cost(calls, expected, 7);
         let beside = store.sent() - sent - size as u64;
@@ -81,18 +81,18 @@ async fn a_blob_below_a_part_in_three_requests() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn twenty_mebibytes_in_three_requests() {
+async fn pushing_twenty_mebibytes_in_three_requests() {
     let memory = Arc::new(Memory::new());
     let content = bytes(5, 20 * MIB);
     let (calls, ()) = cost(&memory, async |app| push_in_three(app, "a", &content).await).await;
-    // Claim, tail, committing and end of the session; two parts; pointer and link.
+    // Reserved part numbers, tail, commit and deletion of the session; two parts; pointer and link.
     let expected =
         Calls { start: 1, put_part: 2, complete: 1, create: 3, read: 1, replace: 3, ..NONE };
     assert_cost(calls, expected, 11);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_gibibyte_in_three_requests() {
+async fn pushing_a_gibibyte_in_three_requests() {
     let parts = 64;
     let memory = Arc::new(Memory::new().with_part_bytes_min(0));
     let store = Arc::new(Metered::over(memory.clone()).forgetting_parts());
@@ -116,7 +116,7 @@ async fn a_gibibyte_in_three_requests() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_blob_that_is_there_already_is_kept_once() {
+async fn pushing_an_existing_blob_keeps_one_copy() {
     let memory = Arc::new(Memory::new());
     let content = bytes(7, 20 * MIB);
     cold(&memory).await.push_blob("a", &content).await;
@@ -124,7 +124,7 @@ async fn a_blob_that_is_there_already_is_kept_once() {
     assert_eq!(kept.len(), 1);
 
     let (calls, ()) = cost(&memory, async |app| push_in_three(app, "a", &content).await).await;
-    // The conflicts at pointer and link are each followed by one read; our own bytes go.
+    // Each conflict at pointer and link causes one read; the duplicate is deleted.
     let expected = Calls {
         start: 1,
         put_part: 2,
@@ -161,7 +161,7 @@ async fn a_blob_that_is_there_already_is_kept_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_mount_copies_nothing() {
+async fn a_mount_copies_no_data() {
     let memory = Arc::new(Memory::new());
     let stored = cold(&memory).await.push_blob("a", &bytes(9, MIB)).await;
     let inline = cold(&memory).await.push_blob("a", &bytes(10, KIB)).await;
@@ -173,14 +173,14 @@ async fn a_mount_copies_nothing() {
     let expected = Calls { read: 2, create: 1, ..NONE };
     assert_cost(mount("b", format!("mount={stored}&from=a")).await, expected, 3);
     assert_cost(mount("c", format!("mount={stored}")).await, expected, 3);
-    // The pointer beside an inline link is a hint, which is tried again.
+    // The pointer beside an inline link is a hint, which is written again.
     let expected = Calls { read: 2, create: 2, ..NONE };
     assert_cost(mount("b", format!("mount={inline}&from=a")).await, expected, 4);
     assert_eq!(memory.data_objects().len(), 1);
 }
 
-/// The tail of each chunk that is too short for a part (5 MiB) is kept in the session, so that the
-/// offset is durable: small chunks are sent to the store more than once.
+/// The session stores the tail of each chunk that is smaller than a part (5 MiB), so that the
+/// offset is durable: the data of small chunks is written more than once.
 async fn sent_per_byte(total: usize, chunk: usize) -> f64 {
     let store = Arc::new(Metered::over(Arc::new(Memory::new())));
     let app = App::frontend(store.clone(), Settings::default()).await;
@@ -202,15 +202,15 @@ async fn sent_per_byte(total: usize, chunk: usize) -> f64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn small_chunks_are_sent_a_bounded_number_of_times() {
-    // Of each five: four tails, the last of them once more in the claim, and the part:
-    // (1 + 2 + 3 + 4 + 4 + 5) / 5.
+async fn small_chunks_are_written_a_bounded_number_of_times() {
+    // Of each five chunks: four tails, the last of them once more with the reserved part numbers,
+    // and the part: (1 + 2 + 3 + 4 + 4 + 5) / 5.
     let ratio = sent_per_byte(20 * MIB, MIB).await;
     assert!((3.8..3.81).contains(&ratio), "{ratio}");
-    // A chunk that is a part by itself is sent once.
+    // A chunk that is a part is written once.
     let ratio = sent_per_byte(20 * MIB, 5 * MIB).await;
     assert!((1.0..1.01).contains(&ratio), "{ratio}");
-    // The worst that clients do: 80 chunks to a part, so half a part on average for each.
+    // The worst case of real clients: 80 chunks per part, so half a part on average for each.
     let ratio = sent_per_byte(5 * MIB, 64 * KIB).await;
     assert!(ratio < 42.0, "{ratio}");
 }

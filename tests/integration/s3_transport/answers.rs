@@ -1,12 +1,12 @@
-//! Answers that are not what they seem.
+//! Responses that must not be taken at face value.
 
 use longshore::store::{BlobStore, Error, Prefix, RecordStore};
 
 use super::{Fake, answer, date, error, key, location, now, parts, request, send, upload, within};
 
-/// A proxy in between that does not know the bucket must not make content unknown.
+/// A proxy that does not know the bucket must not make content unknown.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_404_of_something_else_is_an_outage() {
+async fn a_404_that_is_not_from_s3_is_an_outage() {
     for (headers, body) in [("Content-Type: text/html\r\n", "<html>nginx</html>"), ("", "")] {
         let fake = Fake::start(move |_, mut socket| async move {
             request(&mut socket).await;
@@ -27,7 +27,7 @@ async fn a_404_of_something_else_is_an_outage() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_captive_portal_is_not_a_store() {
+async fn a_response_of_a_captive_portal_is_an_outage() {
     let fake = Fake::start(|_, mut socket| async move {
         request(&mut socket).await;
         answer(&mut socket, "200 OK", "", "<html>captive portal</html>").await;
@@ -42,7 +42,7 @@ async fn a_captive_portal_is_not_a_store() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_completion_that_fails_with_200_has_failed() {
+async fn a_completion_with_status_200_and_an_error_body_fails() {
     let fake = Fake::start(|_, mut socket| async move {
         let head = request(&mut socket).await.unwrap_or_default();
         if head.starts_with("POST") {
@@ -57,10 +57,10 @@ async fn a_completion_that_fails_with_200_has_failed() {
     assert!(matches!(completed, Err(Error::Unavailable(_))), "{completed:?}");
 }
 
-/// The first answer is lost, the second attempt finds no upload any more: what lies at the location
-/// decides, by its size.
+/// The response is lost, and the second attempt finds no upload: the size of the object at the
+/// location decides.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_completion_whose_answer_is_lost_is_found() {
+async fn a_completion_whose_response_is_lost_is_recognized() {
     let fake = Fake::start(|number, mut socket| async move {
         let head = request(&mut socket).await.unwrap_or_default();
         if number == 0 {
@@ -84,7 +84,7 @@ async fn a_completion_whose_answer_is_lost_is_found() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn failures_are_tried_again_and_absence_is_not() {
+async fn errors_are_retried_and_404_is_not() {
     let fake = Fake::start(|number, mut socket| async move {
         request(&mut socket).await;
         match number {
@@ -100,7 +100,7 @@ async fn failures_are_tried_again_and_absence_is_not() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn connections_are_used_again() {
+async fn connections_are_reused() {
     let fake = Fake::start(|_, mut socket| async move {
         while request(&mut socket).await.is_some() {
             let written = date(now() - std::time::Duration::from_secs(100));

@@ -1,4 +1,4 @@
-//! Silence and stalls: given up in time, while what is slow but moves is left alone.
+//! Stalls time out, while slow transfers that make progress continue.
 
 use std::time::{Duration, Instant};
 
@@ -22,7 +22,7 @@ async fn collect(mut stream: ByteStream) -> (usize, Option<Error>) {
     (read, None)
 }
 
-/// The head of an entry or of bytes of 100, and the first five of them.
+/// The header of a record or object of 100 bytes, and its first five bytes.
 fn beginning() -> String {
     let date = date(now());
     format!(
@@ -32,7 +32,7 @@ fn beginning() -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_download_that_breaks_off_or_stalls_is_no_whole() {
+async fn a_download_that_breaks_or_stalls_is_an_error() {
     for stalls in [false, true] {
         let fake = Fake::start(move |_, mut socket| async move {
             request(&mut socket).await;
@@ -53,7 +53,7 @@ async fn a_download_that_breaks_off_or_stalls_is_no_whole() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_entry_or_a_list_that_stalls_is_given_up() {
+async fn a_stalled_record_or_list_times_out() {
     let fake = Fake::start(|_, mut socket| async move {
         request(&mut socket).await;
         send(&mut socket, &beginning()).await;
@@ -81,7 +81,7 @@ async fn an_entry_or_a_list_that_stalls_is_given_up() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_reader_that_pauses_is_not_a_store_that_stalls() {
+async fn a_paused_reader_does_not_cause_a_timeout() {
     const SIZE: usize = 30_000_000;
     let fake = Fake::start(|_, mut socket| async move {
         request(&mut socket).await;
@@ -104,7 +104,7 @@ async fn a_reader_that_pauses_is_not_a_store_that_stalls() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn silence_is_given_up() {
+async fn a_request_without_a_response_times_out() {
     let fake = Fake::start(|_, mut socket| async move {
         request(&mut socket).await;
         tokio::time::sleep(FOR_EVER).await;
@@ -125,7 +125,7 @@ async fn silence_is_given_up() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_does_not_read_is_given_up() {
+async fn an_upload_that_the_server_does_not_read_times_out() {
     let fake = Fake::start(|_, socket| async move {
         tokio::time::sleep(FOR_EVER).await;
         drop(socket);
@@ -140,7 +140,7 @@ async fn a_server_that_does_not_read_is_given_up() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_upload_that_is_slow_but_moves_is_left_alone() {
+async fn a_slow_upload_that_makes_progress_continues() {
     const SIZE: usize = 8 << 20;
     let fake = Fake::start(|_, mut socket| async move {
         let mut head = Vec::new();

@@ -1,4 +1,4 @@
-//! Conditional writes with a deadline, whose answers are lost, late or refused.
+//! Conditional writes with a deadline, whose responses are lost, late or errors.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use tokio::io::AsyncReadExt as _;
 use super::{Fake, answer, date, error, key, now, request, send, within};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_lost_answer_is_asked_for_again() {
+async fn a_write_whose_response_is_lost_is_retried() {
     let fake = Fake::start(|number, mut socket| async move {
         request(&mut socket).await;
         match number {
@@ -25,9 +25,10 @@ async fn a_lost_answer_is_asked_for_again() {
     assert_eq!(fake.connections(), 3);
 }
 
-/// An attempt whose answer was lost may have been in time, so its late repetition says nothing.
+/// An attempt whose response was lost may have succeeded, so the expiry of its repetition proves
+/// nothing.
 #[tokio::test(flavor = "multi_thread")]
-async fn expired_is_only_said_where_it_is_certain() {
+async fn a_write_is_expired_only_if_no_attempt_can_have_succeeded() {
     let fake = Fake::start(|number, mut socket| async move {
         request(&mut socket).await;
         if number > 0 {
@@ -44,7 +45,7 @@ async fn expired_is_only_said_where_it_is_certain() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_clock_past_the_deadline_explains_a_refusal_without_words() {
+async fn a_403_after_the_deadline_by_the_store_clock_is_expired() {
     let fake = Fake::start(|_, mut socket| async move {
         request(&mut socket).await;
         let later = date(now() + Duration::from_secs(3_600));
@@ -58,7 +59,7 @@ async fn a_clock_past_the_deadline_explains_a_refusal_without_words() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_is_tried_again_after_its_deadline() {
+async fn a_write_is_not_retried_after_its_deadline() {
     let fake = Fake::start(|_, mut socket| async move {
         request(&mut socket).await;
         answer(&mut socket, "503 Slow Down", "", &error("SlowDown")).await;
@@ -76,7 +77,7 @@ async fn nothing_is_tried_again_after_its_deadline() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_race_that_the_store_reports_is_a_conflict() {
+async fn a_409_of_the_store_is_a_conflict() {
     let fake = Fake::start(|_, mut socket| async move {
         request(&mut socket).await;
         answer(&mut socket, "409 Conflict", "", &error("ConditionalRequestConflict")).await;
@@ -89,9 +90,9 @@ async fn a_race_that_the_store_reports_is_a_conflict() {
     }
 }
 
-/// The store refuses the condition, does not read the body, and closes: no answer gets through.
+/// The store refuses the condition without reading the body, and closes: no response arrives.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_refusal_that_cannot_be_heard_is_asked_for() {
+async fn a_refusal_without_a_response_is_found_by_a_head() {
     let fake = Fake::start(|_, mut socket| async move {
         let mut start = [0; 4];
         if socket.read_exact(&mut start).await.is_ok() && &start == b"HEAD" {
@@ -110,7 +111,7 @@ async fn a_refusal_that_cannot_be_heard_is_asked_for() {
         assert!(matches!(created, Err(Error::Conflict)), "{created:?}");
         let stale = replace("\"before\"", &body, deadline).await;
         assert!(matches!(stale, Err(Error::Conflict)), "{stale:?}");
-        // Nothing speaks against these writes, so what failed is the store.
+        // The condition holds for these writes, so the store has failed.
         let current = replace("\"now\"", &body, deadline).await;
         assert!(matches!(current, Err(Error::Unavailable(_))), "{current:?}");
         let small = replace("\"before\"", &body.slice(..1_000), deadline).await;

@@ -1,4 +1,4 @@
-//! Mode `docker-legacy`: clients that know nothing newer get what Docker's registry 2.x gave them.
+//! Mode `docker-legacy`: old clients get the same manifests as from Docker's registry 2.x.
 
 use std::time::Duration;
 
@@ -8,9 +8,9 @@ use longshore::store::memory::{Fault, FaultKind, Operation};
 use super::*;
 
 #[tokio::test]
-async fn schema_2_becomes_schema_1_as_docker_made_it() {
+async fn schema_2_is_converted_to_schema_1_as_docker_does() {
     let Some(app) = legacy().await else { return };
-    // The name and the tag are part of what is signed.
+    // Name and tag are part of the signed payload.
     let repository = "fixtures/converted";
     let stored = app.push_schema2(repository, "v1").await;
     let path = format!("/v2/{repository}/blobs/{}", sha256(&EMPTY_LAYER));
@@ -22,26 +22,26 @@ async fn schema_2_becomes_schema_1_as_docker_made_it() {
     let text = str::from_utf8(&got.body).expect("text");
     assert_eq!(payload(text), payload(SCHEMA1));
     let signed = Signed::parse(got.body.clone()).expect("it can be verified");
-    // Everything that it names is here, the empty layer as well.
+    // All its layers exist, the empty layer as well.
     for layer in signed.manifest().blobs() {
         let path = format!("/v2/{repository}/blobs/{}", layer.digest);
         app.get(&path).send().await.expect(200);
     }
     assert_eq!(app.get(&path).send().await.expect(200).body, EMPTY_LAYER.as_slice());
-    // What is stored has not changed, and the client's own copy is recognised.
+    // The stored manifest is unchanged, and `If-None-Match` works.
     let direct = app.get_manifest(repository, &stored, &[]).await.expect(200);
     assert_eq!(direct.body, SCHEMA2);
     let path = format!("/v2/{repository}/manifests/v1");
     app.get(&path).header("if-none-match", format!("\"{digest}\"")).send().await.expect(304);
     app.get(&path).header("if-none-match", format!("\"{stored}\"")).send().await.expect(200);
-    // It can be pushed back.
+    // The result can be pushed.
     app.put_document(repository, "back", SIGNED, got.body.clone()).await.expect(201);
     let back = app.get_manifest(repository, &digest, &[]).await.expect(200);
     assert_eq!(back.body, got.body);
 }
 
 #[tokio::test]
-async fn an_image_that_has_no_form_in_schema_1() {
+async fn an_image_that_cannot_be_converted_to_schema_1_is_400() {
     let Some(app) = legacy().await else { return };
     let repository = app.repository("unfit");
     let config = b"{\"architecture\":\"amd64\",\"rootfs\":{\"type\":\"layers\",\"diff_ids\":[]}}";
@@ -65,7 +65,7 @@ async fn an_image_that_has_no_form_in_schema_1() {
 }
 
 #[tokio::test]
-async fn a_config_that_is_too_large_to_convert() {
+async fn a_config_that_is_too_large_is_not_converted() {
     let Some(app) = legacy().await else { return };
     let repository = app.repository("bound");
     let config = vec![b' '; 4 * 1024 * 1024 + 1];
@@ -81,7 +81,7 @@ async fn a_config_that_is_too_large_to_convert() {
 }
 
 #[tokio::test]
-async fn a_list_stands_for_its_image_of_linux_and_amd64() {
+async fn a_list_is_served_as_its_linux_amd64_image() {
     for app in [legacy().await, taking().await] {
         let Some(app) = app else { return };
         let repository = app.repository("list");
@@ -99,7 +99,7 @@ async fn a_list_stands_for_its_image_of_linux_and_amd64() {
         app.put_document(&repository, "none", DOCKER_LIST, none).await.expect(201);
         let got = app.get_manifest(&repository, "none", &[DOCKER_MANIFEST]).await;
         got.expect_error(404, "MANIFEST_UNKNOWN");
-        // A child of another type is served as it is: nothing older exists of it.
+        // A child of another type is served unchanged: it cannot be converted.
         let oci = list(DOCKER_LIST, &[descriptor(OCI_MANIFEST, &image, Some("amd64"))]);
         app.put_document(&repository, "oci", DOCKER_LIST, oci).await.expect(201);
         let got = app.get_manifest(&repository, "oci", &[DOCKER_MANIFEST]).await.expect(200);
@@ -123,7 +123,7 @@ async fn the_image_of_a_list_is_converted_too() {
 }
 
 #[tokio::test]
-async fn a_key_is_made_where_there_is_none() {
+async fn a_signing_key_is_generated_if_none_is_configured() {
     let Some(app) = ours(|manifests| manifests.mode = ManifestMode::DockerLegacy).await else {
         return;
     };
@@ -134,14 +134,14 @@ async fn a_key_is_made_where_there_is_none() {
 }
 
 #[tokio::test]
-async fn a_store_that_fails_is_no_missing_layer() {
+async fn a_failing_store_is_503_and_not_a_missing_layer() {
     let memory = std::sync::Arc::new(longshore::store::memory::Memory::new());
     let mut settings = longshore::config::Settings::default();
     settings.manifests.mode = ManifestMode::DockerLegacy;
     let app = App::over_memory(memory.clone(), settings).await;
     let repository = app.repository("away");
     app.push_schema2(&repository, "v1").await;
-    // The blobs cannot be read: the config first, then the empty layer.
+    // The store fails to read the config, then the empty layer.
     for spared in [0, 1] {
         memory.inject(
             Fault::on(Operation::Read, FaultKind::Delay(Duration::ZERO))

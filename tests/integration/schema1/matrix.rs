@@ -1,10 +1,10 @@
-//! The matrix: fifteen `Accept` headers, five types, by tag and by digest, for each mode.
+//! Fifteen `Accept` headers, five types, by tag and by digest, for each mode.
 
 use std::fmt::Write as _;
 
 use super::*;
 
-/// What a request may say. Several entries are several headers, or one list.
+/// The `Accept` header of a request. Several entries are several headers, or one list.
 const ACCEPTS: [(&str, &[&str]); 15] = [
     ("none", &[]),
     ("*/*", &["*/*"]),
@@ -27,7 +27,7 @@ const ACCEPTS: [(&str, &[&str]); 15] = [
     ("all six", &[UNSIGNED, SIGNED, DOCKER_MANIFEST, DOCKER_LIST, OCI_MANIFEST, OCI_INDEX]),
 ];
 
-/// Each type that is stored, and the tag it has.
+/// Each stored type, and its tag.
 const STORED: [&str; 5] = ["S1", "S2", "ML", "OM", "OI"];
 
 const OCI: &str = "
@@ -75,11 +75,12 @@ fn code(media_type: &str) -> &str {
         DOCKER_LIST => "ML",
         OCI_MANIFEST => "OM",
         OCI_INDEX => "OI",
-        other => panic!("nobody stored {other}"),
+        other => panic!("unexpected manifest {other}"),
     }
 }
 
-/// One of each type, under its code as a tag. Returns their digests in the same order.
+/// Pushes one manifest of each type with its code as the tag. Returns their digests in the same
+/// order.
 async fn store_all(app: &App, repository: &str) -> Vec<String> {
     app.push_blob(repository, &EMPTY_LAYER).await;
     app.put_document(repository, "S1", SIGNED, DOCUMENT).await.expect(201);
@@ -97,7 +98,7 @@ async fn store_all(app: &App, repository: &str) -> Vec<String> {
     digests
 }
 
-/// The answer as the table shows it, after a look at everything about it that must be true.
+/// The response in the notation of the table, after checks of its headers and body.
 async fn cell(app: &App, repository: &str, reference: &str, accept: &[&str]) -> String {
     let got = app.get_manifest(repository, reference, accept).await;
     let path = format!("/v2/{repository}/manifests/{reference}");
@@ -147,13 +148,13 @@ async fn table(app: &App) -> String {
 }
 
 #[tokio::test]
-async fn by_the_rules_of_the_specification() {
+async fn every_type_with_every_accept_header_in_oci_mode() {
     let Some(app) = taking().await else { return };
     assert_eq!(table(&app).await, OCI);
 }
 
 #[tokio::test]
-async fn by_the_rules_of_docker() {
+async fn every_type_with_every_accept_header_in_docker_mode() {
     let Some(app) = legacy().await else { return };
     assert_eq!(table(&app).await, DOCKER_LEGACY);
 }

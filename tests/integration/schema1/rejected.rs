@@ -1,9 +1,9 @@
-//! What is refused, and with which code.
+//! Refused documents, and their error codes.
 
 use super::*;
 use crate::support::bytes;
 
-/// A document with the first of these texts in place of the second, pushed and refused.
+/// Pushes a document in which the first text is replaced by the second, and asserts the refusal.
 async fn refused(app: &App, document: &str, status: u16, code: &str) {
     let repository = app.repository("refused");
     app.push_blob(&repository, &EMPTY_LAYER).await;
@@ -17,7 +17,7 @@ async fn refused(app: &App, document: &str, status: u16, code: &str) {
 }
 
 #[tokio::test]
-async fn documents_that_cannot_be_trusted() {
+async fn documents_with_wrong_signatures_are_refused() {
     let Some(app) = taking().await else { return };
     let unverified = [
         DOCUMENT.replacen("amd64", "arm64", 1),
@@ -51,14 +51,14 @@ async fn documents_that_cannot_be_trusted() {
 }
 
 #[tokio::test]
-async fn a_document_that_is_too_large() {
+async fn a_document_that_is_too_large_is_refused() {
     let Some(app) = taking().await else { return };
     let limit = 4 * 1024 * 1024;
     let repository = app.repository("large");
     let padded = DOCUMENT.replacen('{', &format!("{{{}", " ".repeat(limit)), 1);
     let put = app.put_document(&repository, "v1", SIGNED, padded).await;
     put.expect_error(413, "MANIFEST_INVALID");
-    // As large as it may be, and every byte of it is signed: so the signature is of something else.
+    // A document of the maximum size: only its signature is wrong.
     let padded = DOCUMENT.replacen('{', &format!("{{{}", " ".repeat(limit - DOCUMENT.len())), 1);
     assert_eq!(padded.len(), limit);
     let put = app.put_document(&repository, "v1", SIGNED, padded).await;
@@ -66,7 +66,7 @@ async fn a_document_that_is_too_large() {
 }
 
 #[tokio::test]
-async fn layers_that_are_missing() {
+async fn missing_layers_are_named() {
     let Some(app) = taking().await else { return };
     let repository = app.repository("missing");
     let put = app.put_document(&repository, "v1", SIGNED, SCHEMA1).await;
@@ -82,7 +82,7 @@ async fn layers_that_are_missing() {
 }
 
 #[tokio::test]
-async fn what_the_other_types_refuse() {
+async fn the_checks_of_other_types_stay_in_force() {
     let Some(app) = taking().await else { return };
     let repository = app.repository("table");
     app.push_schema2(&repository, "v1").await;
@@ -126,7 +126,7 @@ async fn what_the_other_types_refuse() {
         assert_eq!(put.status.as_u16(), 400, "{media_type} {body}: {put:?}");
         put.expect_error(400, code);
     }
-    // An OCI document need not say its type, and a layer that is elsewhere need not be here.
+    // An OCI document needs no `mediaType`, and an external layer may be missing.
     app.put_document(&repository, "good", OCI_MANIFEST, without(&image, "mediaType"))
         .await
         .expect(201);

@@ -1,9 +1,9 @@
-//! Five types: each pushed, kept to the byte, and pulled by whoever asks for it.
+//! Five types: each is pushed, stored byte for byte, and pulled by a client that accepts it.
 
 use super::*;
 use crate::support::sha512;
 
-/// A body of each type over what is in the repository, and what its digest is about.
+/// A body of each type with the content of the repository, and its payload.
 async fn one_of_each(app: &App, repository: &str) -> Vec<(&'static str, String, String)> {
     app.push_blob(repository, &EMPTY_LAYER).await;
     app.push_schema2(repository, "child").await;
@@ -30,7 +30,7 @@ async fn one_of_each(app: &App, repository: &str) -> Vec<(&'static str, String, 
 }
 
 #[tokio::test]
-async fn each_is_kept_as_it_came() {
+async fn each_type_is_served_byte_for_byte() {
     let Some(app) = taking().await else { return };
     let repository = app.repository("each");
     for (number, (media_type, about, body)) in
@@ -57,7 +57,7 @@ async fn each_is_kept_as_it_came() {
 }
 
 #[tokio::test]
-async fn a_signed_document_is_known_by_its_payload() {
+async fn the_digest_of_a_signed_document_is_that_of_its_payload() {
     let Some(app) = taking().await else { return };
     let repository = app.repository("payload");
     app.push_blob(&repository, &EMPTY_LAYER).await;
@@ -70,7 +70,7 @@ async fn a_signed_document_is_known_by_its_payload() {
     let path = format!("/v2/{repository}/manifests/{payload}");
     let get = app.get(&path).header("if-none-match", format!("\"{payload}\""));
     get.send().await.expect(304);
-    // The same payload with another signature is the same manifest; the last one pushed is served.
+    // The same payload with another signature is the same manifest. The last push is served.
     let other = include_str!("../fixtures/schema1/libtrust/rs256.json");
     app.put_document(&repository, &payload, SIGNED, other).await.expect(201);
     assert_eq!(app.get_manifest(&repository, &payload, &[]).await.expect(200).body, other);
@@ -79,7 +79,7 @@ async fn a_signed_document_is_known_by_its_payload() {
 }
 
 #[tokio::test]
-async fn every_declared_type_of_a_document_is_understood() {
+async fn every_content_type_of_a_document_is_accepted() {
     let Some(app) = taking().await else { return };
     let repository = app.repository("declared");
     app.push_blob(&repository, &EMPTY_LAYER).await;
@@ -101,7 +101,7 @@ async fn every_declared_type_of_a_document_is_understood() {
 }
 
 #[tokio::test]
-async fn pushing_has_to_be_switched_on_and_pulling_never() {
+async fn pushing_needs_a_setting_and_pulling_does_not() {
     let store = std::sync::Arc::new(longshore::store::memory::Memory::new());
     let with = |push| {
         let mut settings = longshore::config::Settings::default();
@@ -149,7 +149,7 @@ async fn only_oci_documents_have_subjects() {
             refer.push(sha256(body.as_bytes()));
         }
     }
-    // A document of schema 1 may say what it likes, too.
+    // The same key in a schema 1 document is ignored.
     app.push_blob(&repository, &EMPTY_LAYER).await;
     app.put_document(&repository, "s1", SIGNED, DOCUMENT).await.expect(201);
     let path = format!("/v2/{repository}/referrers/{subject}");

@@ -1,4 +1,4 @@
-//! Entries: guarantees 1 to 5 and 9.
+//! Records: guarantees 1 to 5 and 9.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 
 use super::{assert_fails, bytes_of, unused_key};
 
-/// How many writers race for one entry.
+/// Concurrent writers of one record.
 const RACERS: u64 = 32;
 
 pub(super) async fn check(store: &Arc<dyn ObjectStore>) {
@@ -84,7 +84,7 @@ async fn one_of_many_replaces(store: &Arc<dyn ObjectStore>) {
     }
 }
 
-/// Has many writers write under one condition, and checks that the one who was told so won.
+/// Runs many writers with one condition, and checks that only the acknowledged one wrote.
 async fn race(
     store: &Arc<dyn ObjectStore>,
     key: &RecordKey,
@@ -118,7 +118,7 @@ async fn race(
     version
 }
 
-/// Counts up from many sides. Whoever reads after a write was acknowledged sees it or a later one.
+/// Increments concurrently. A read after an acknowledged write sees that write or a later one.
 async fn no_update_is_lost(store: &Arc<dyn ObjectStore>) {
     const TASKS: u64 = 8;
     const EACH: u64 = 8;
@@ -171,7 +171,7 @@ async fn deadlines_are_enforced(store: &dyn ObjectStore) {
     assert_eq!(store.read(&key).await.expect("read").body, "second");
 }
 
-/// Two clocks that tell whole seconds may be a second apart, hence the slack.
+/// Two clocks with a resolution of a second may differ by a second.
 pub(super) async fn ages_grow(store: &dyn ObjectStore) {
     let key = unused_key();
     let age = async || store.read(&key).await.expect("read").age.as_secs();

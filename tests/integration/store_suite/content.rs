@@ -1,4 +1,4 @@
-//! Bytes: guarantees 7 and 9.
+//! Blob data: guarantees 7 and 9.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 
 use super::{assert_fails, bytes_of, collect, get, unused_location};
 
-/// The least size of a part that is not the last.
+/// The minimum size of a part, except for the last one.
 const PART_BYTES: usize = 5 * 1024 * 1024;
 
 pub(super) async fn check(store: &Arc<dyn ObjectStore>) {
@@ -31,7 +31,7 @@ async fn an_upload_is_open_until_it_ends(store: &dyn ObjectStore) {
     let (kept, given_up) = (unused_location(store), unused_location(store));
     let id = store.start(&kept).await.expect("started");
     let other = store.start(&given_up).await.expect("started");
-    let is_open = async |location, id| store.is_open(location, id).await.expect("told");
+    let is_open = async |location, id| store.is_open(location, id).await.expect("a response");
     assert!(is_open(&kept, &id).await && is_open(&given_up, &other).await, "without parts");
     let part = store.put_part(&kept, &id, 1, bytes_of(9, 100)).await.expect("sent");
     store.put_part(&given_up, &other, 1, bytes_of(9, 100)).await.expect("sent");
@@ -55,7 +55,7 @@ async fn bytes_come_back(store: &dyn ObjectStore) {
     }
 }
 
-/// Reads at both ends, around the middle, and around what may be the border of a part.
+/// Reads at both ends, around the middle, and around a probable border of parts.
 async fn ranges_come_back(store: &dyn ObjectStore, location: &Location, bytes: &Bytes) {
     let end = bytes.len();
     let around = [0, 1, end / 2, end.saturating_sub(1), end, PART_BYTES, PART_BYTES + 1];
@@ -139,7 +139,7 @@ async fn parts_become_one_object(store: &Arc<dyn ObjectStore>) {
     }
     ranges_come_back(store.as_ref(), &location, &whole).await;
 
-    // Whatever it answers, what is complete stays.
+    // Whatever the response, a complete object stays.
     drop(store.abort(&location, &id).await);
     assert_eq!(get(store.as_ref(), &location).await.expect("read").len(), whole.len());
     for _ in 0..2 {
@@ -186,7 +186,7 @@ async fn only_listed_parts_count(store: &dyn ObjectStore) {
     put(store, &location, &id, 3, bytes_of(11, PART_BYTES)).await;
     store.complete(&location, &id, &parts).await.expect("completed");
 
-    // A commit that is repeated sends the last part again, and does not learn its tag then.
+    // A repeated commit sends the last part again, with an unknown tag.
     let late = store.put_part(&location, &id, 5, last.clone()).await;
     assert_fails!(late, Error::NotFound);
     let unknown = Part { tag: parts[0].tag.clone(), ..parts[1].clone() };

@@ -1,8 +1,8 @@
-//! Kills a process that writes to a folder, again and again. Whatever it was told is kept must be
-//! there and whole, and whatever it was not told of must be whole or absent.
+//! Kills a process that writes to a local folder, again and again. Acknowledged data must exist and
+//! be whole; other data must be whole or absent.
 //!
-//! The process is this test binary, run for one of its tests. It says on its standard output what
-//! it is about to write and what was acknowledged, a line each.
+//! The process is this test binary, running one of its tests. It prints each write before it starts
+//! and after it was acknowledged.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -21,7 +21,7 @@ use uuid::Uuid;
 
 use super::{bytes_of, get};
 
-/// Where the child finds the folder it is to write to.
+/// The variable with the folder for the child.
 const FOLDER: &str = "LONGSHORE_TEST_CRASH_FOLDER";
 
 const ROUNDS: u32 = 20;
@@ -29,26 +29,26 @@ const WRITERS: u64 = 3;
 const PARTS_MAX: u64 = 3;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_acknowledged_survives_a_kill() {
+async fn acknowledged_writes_survive_a_kill() {
     let folder = tempdir().expect("a temporary folder");
-    let mut told = Told::default();
+    let mut log = ChildLog::default();
     for round in 0..ROUNDS {
         let lifetime = Duration::from_millis(20 + new_seed() % 130);
         let output = live_and_die(folder.path(), lifetime);
-        let new = Told::parse(&output);
+        let new = ChildLog::parse(&output);
         println!("round {round}, {lifetime:?}: {}", new.summary());
         let store = Local::open(folder.path()).expect("the folder opens after a crash");
         new.check(&store).await;
-        told.add(new);
+        log.add(new);
     }
-    println!("in all: {}", told.summary());
-    assert!(told.created.len() > 20 && told.bytes.len() > 20 && told.uploads.len() > 20);
+    println!("in all: {}", log.summary());
+    assert!(log.created.len() > 20 && log.bytes.len() > 20 && log.uploads.len() > 20);
     let store = Local::open(folder.path()).expect("the folder opens");
-    told.check(&store).await;
-    told.check_listing(&store).await;
+    log.check(&store).await;
+    log.check_listing(&store).await;
 }
 
-/// Runs the child for a while after it is ready, kills it, and returns what it said.
+/// Runs the child for a while after it is ready, kills it, and returns its output.
 fn live_and_die(folder: &Path, lifetime: Duration) -> String {
     let (_, name) = module_path!().split_once("::").expect("this is a module of the test binary");
     let mut child = Command::new(std::env::current_exe().expect("a path"))
@@ -68,12 +68,12 @@ fn live_and_die(folder: &Path, lifetime: Duration) -> String {
     child.kill().expect("it can be killed");
     child.wait().expect("it ends");
     let mut text = reader.join().expect("no panic").expect("the output can be read");
-    // A line that was cut off says nothing.
+    // An incomplete line is ignored.
     text.truncate(text.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1));
     String::from_utf8(text).expect("text")
 }
 
-/// A multipart upload, as far as the child got with it.
+/// A multipart upload that the child has started.
 #[derive(Debug, Default)]
 struct Upload {
     id: String,
@@ -81,9 +81,9 @@ struct Upload {
     completed: bool,
 }
 
-/// What a child said. A seed says what the content must be.
+/// The output of a child. A seed determines the expected content.
 #[derive(Debug, Default)]
-struct Told {
+struct ChildLog {
     created: BTreeMap<String, u64>,
     counted: BTreeMap<String, u64>,
     tried: BTreeMap<String, u64>,
@@ -91,39 +91,39 @@ struct Told {
     uploads: BTreeMap<String, Upload>,
 }
 
-impl Told {
+impl ChildLog {
     fn parse(output: &str) -> Self {
-        let mut told = Self::default();
+        let mut log = Self::default();
         for line in output.lines() {
             let words: Vec<&str> = line.split(' ').collect();
             let number = |text: &str| text.parse::<u64>().expect("a number");
             match words.as_slice() {
                 ["created", key, seed] => {
-                    told.created.insert((*key).to_owned(), number(seed));
+                    log.created.insert((*key).to_owned(), number(seed));
                 }
                 ["counted", key, count] => {
-                    told.counted.insert((*key).to_owned(), number(count));
+                    log.counted.insert((*key).to_owned(), number(count));
                 }
                 ["tries", location, seed] => {
-                    told.tried.insert((*location).to_owned(), number(seed));
+                    log.tried.insert((*location).to_owned(), number(seed));
                 }
                 ["bytes", location, seed] => {
-                    told.bytes.insert((*location).to_owned(), number(seed));
+                    log.bytes.insert((*location).to_owned(), number(seed));
                 }
                 ["part", location, id, part, tag, size, seed] => {
-                    let upload = told.uploads.entry((*location).to_owned()).or_default();
+                    let upload = log.uploads.entry((*location).to_owned()).or_default();
                     (*id).clone_into(&mut upload.id);
                     let part = u32::try_from(number(part)).expect("a number of a part");
                     let part = Part { number: part, tag: (*tag).to_owned(), size: number(size) };
                     upload.parts.push((part, number(seed)));
                 }
                 ["completed", location] => {
-                    told.uploads.entry((*location).to_owned()).or_default().completed = true;
+                    log.uploads.entry((*location).to_owned()).or_default().completed = true;
                 }
                 _ => {}
             }
         }
-        told
+        log
     }
 
     fn add(&mut self, new: Self) {
@@ -163,7 +163,7 @@ impl Told {
             let location: Location = location.parse().expect("a location");
             let (parts, seeds): (Vec<Part>, Vec<u64>) = upload.parts.iter().cloned().unzip();
             if !upload.completed {
-                // It goes on where it was, whether or not the child had asked for this.
+                // The upload can be completed, whether or not the child had asked for that.
                 let id = MultipartId(upload.id.clone());
                 store.complete(&location, &id, &parts).await.expect("acknowledged parts are kept");
             }
@@ -187,7 +187,7 @@ impl Told {
         }
     }
 
-    /// What was not acknowledged may be there, but then it is whole, and listed as it is.
+    /// Data that was not acknowledged may exist, but then it is whole and listed.
     async fn check_listing(&self, store: &dyn ObjectStore) {
         let mut listed = 0;
         let prefix = Prefix::Tags(repository());
@@ -208,7 +208,7 @@ impl Told {
     }
 }
 
-/// Up to 60 KB that follow from a seed.
+/// Up to 60 KB of data, derived from a seed.
 fn content(seed: u64) -> bytes::Bytes {
     let length = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) % 60_000;
     bytes_of(seed, usize::try_from(length).expect("it is small"))
@@ -218,7 +218,7 @@ fn repository() -> RepositoryName {
     "crash".parse().expect("a name")
 }
 
-/// Not a test of its own: returns at once unless the test above runs it.
+/// Not a test: returns at once unless the test above runs it.
 #[tokio::test(flavor = "multi_thread")]
 #[expect(clippy::disallowed_methods, reason = "it is how the parent speaks to its child")]
 async fn child_writes_until_it_is_killed() {
@@ -228,7 +228,7 @@ async fn child_writes_until_it_is_killed() {
 
 async fn write_for_ever(folder: OsString) {
     let store: Arc<dyn ObjectStore> = Arc::new(Local::open(folder).expect("the folder opens"));
-    // The harness has begun a line with the name of this test.
+    // The test harness has started a line with the name of this test.
     say("\nready");
     let mut writers = JoinSet::new();
     for writer in 0..WRITERS {
@@ -240,14 +240,14 @@ async fn write_for_ever(folder: OsString) {
     writers.join_all().await;
 }
 
-/// One write, so that a line is never mixed with another.
+/// One write, so that lines are never mixed.
 fn say(line: &str) {
     io::stdout().write_all(format!("{line}\n").as_bytes()).expect("the parent listens");
     io::stdout().flush().expect("the parent listens");
 }
 
 fn new_seed() -> u64 {
-    // The lower half of such an id is random but for its two highest bits.
+    // The lower half of such an id is random except for its two highest bits.
     Uuid::now_v7().as_u64_pair().1 & (u64::MAX >> 2)
 }
 
@@ -274,7 +274,8 @@ async fn count_up(store: Arc<dyn ObjectStore>, writer: u64) {
     loop {
         count += 1;
         let body = count.to_string().into();
-        version = store.replace(&key, &version, body, None).await.expect("nobody else counts");
+        version =
+            store.replace(&key, &version, body, None).await.expect("no other writer increments");
         say(&format!("counted {key} {count}"));
     }
 }
@@ -293,7 +294,7 @@ async fn upload_parts(store: Arc<dyn ObjectStore>) {
         let location = Location::new_unique(store.now());
         let id = store.start(&location).await.expect("started");
         let mut parts = Vec::new();
-        // Now and then only one, which is kept in another way than several.
+        // Sometimes only one part, which is stored in another way than several.
         for number in 1..=u32::try_from(1 + new_seed() % PARTS_MAX).expect("it is small") {
             let seed = new_seed();
             let part = store.put_part(&location, &id, number, content(seed)).await.expect("taken");

@@ -1,4 +1,4 @@
-//! What only the local folder can do: be opened twice, be closed, and be opened again.
+//! Tests of the local store only: it can be opened twice, closed, and opened again.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -36,7 +36,7 @@ async fn a_folder_in_use_is_refused() {
     let store = open(&path);
     let location = unused_location(&store);
     store.put(&location, "kept".into(), None).await.expect("written");
-    // What the first one is writing must not be swept away by the second.
+    // The second one must not delete the temporary files of the first.
     let writing = path.join("incoming").join("being-written");
     fs::write(&writing, "half").expect("written");
 
@@ -52,7 +52,7 @@ async fn a_folder_in_use_is_refused() {
 }
 
 #[tokio::test]
-async fn what_is_not_ours_is_refused() {
+async fn a_folder_with_other_files_is_refused() {
     let folder = tempdir().expect("a temporary folder");
     let file = folder.path().join("file");
     fs::write(&file, "").expect("written");
@@ -75,7 +75,7 @@ async fn what_is_not_ours_is_refused() {
 }
 
 #[tokio::test]
-async fn everything_is_there_after_a_restart() {
+async fn all_data_is_there_after_a_restart() {
     let folder = tempdir().expect("a temporary folder");
     let store = open(folder.path());
     let (key, location, unfinished) =
@@ -106,7 +106,7 @@ async fn everything_is_there_after_a_restart() {
 }
 
 #[tokio::test]
-async fn nothing_is_left_behind() {
+async fn temporary_files_are_removed() {
     let folder = tempdir().expect("a temporary folder");
     let store = open(folder.path());
     let (location, other) = (unused_location(&store), unused_location(&store));
@@ -122,8 +122,8 @@ async fn nothing_is_left_behind() {
 
     store.complete(&location, &id, &parts[..2]).await.expect("completed");
     assert_eq!(files(&folder.path().join("bytes")).len(), 2, "the parts themselves, not a copy");
-    for room in ["parts", "incoming"] {
-        assert_eq!(files(&folder.path().join(room)), [] as [PathBuf; 0]);
+    for subfolder in ["parts", "incoming"] {
+        assert_eq!(files(&folder.path().join(subfolder)), [] as [PathBuf; 0]);
     }
     let late = store.put_part(&location, &id, 4, "late".into()).await;
     assert_fails!(late, Error::NotFound);
@@ -132,9 +132,9 @@ async fn nothing_is_left_behind() {
     assert_eq!(files(&folder.path().join("bytes")), [] as [PathBuf; 0]);
 }
 
-/// An object comes and goes at once, and its parts are moved rather than copied.
+/// An object appears and disappears atomically, and its parts are moved, not copied.
 #[tokio::test(flavor = "multi_thread")]
-async fn nobody_sees_half_an_object() {
+async fn an_object_is_never_visible_in_part() {
     const PARTS: u32 = 300;
     let folder = tempdir().expect("a temporary folder");
     let store = Arc::new(open(folder.path()));
@@ -157,7 +157,8 @@ async fn nobody_sees_half_an_object() {
     watching.join_all().await;
 }
 
-/// Opens an object until it has come and gone. Less than all of it would not have the range.
+/// Opens an object until it has appeared and disappeared. An incomplete object would lack the
+/// range.
 async fn watch(store: Arc<Local>, location: Location, size: u64) {
     let mut seen = false;
     loop {
@@ -175,7 +176,7 @@ fn inodes(path: &Path) -> BTreeSet<u64> {
 }
 
 #[tokio::test]
-async fn a_number_sent_twice_means_what_the_list_says() {
+async fn a_part_sent_twice_has_the_content_that_the_list_selects() {
     let folder = tempdir().expect("a temporary folder");
     let store = open(folder.path());
     let location = unused_location(&store);
@@ -187,7 +188,7 @@ async fn a_number_sent_twice_means_what_the_list_says() {
 }
 
 #[tokio::test]
-async fn names_from_outside_stay_out_of_paths() {
+async fn names_from_clients_are_not_used_in_paths() {
     let folder = tempdir().expect("a temporary folder");
     let store = open(folder.path());
     let location = unused_location(&store);
@@ -206,7 +207,7 @@ async fn names_from_outside_stay_out_of_paths() {
 }
 
 #[tokio::test]
-async fn a_folder_that_went_away_is_an_outage() {
+async fn a_removed_folder_is_an_outage() {
     let folder = tempdir().expect("a temporary folder");
     let path = folder.path().join("store");
     let store = open(&path);
@@ -220,7 +221,7 @@ async fn a_folder_that_went_away_is_an_outage() {
 }
 
 #[tokio::test]
-async fn damage_is_told_from_absence() {
+async fn damaged_data_is_not_reported_as_missing() {
     let folder = tempdir().expect("a temporary folder");
     let store = open(folder.path());
     let location = unused_location(&store);

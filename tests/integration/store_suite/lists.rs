@@ -61,7 +61,7 @@ async fn tags_are_in_byte_order(store: &dyn ObjectStore) {
         assert_eq!(names(&prefix, &rows), tags, "in pages of {limit}");
         assert!(rows.iter().all(|row| row.size == 6), "{rows:?}");
     }
-    // A cursor need not be a key that exists.
+    // A cursor need not be an existing key.
     for after in ["0.1.2", "0.1.1", "0.1.3", "a-", "zz"] {
         let page = store.list(&prefix, Some(after), 1_000).await.expect("listed");
         let rest: Vec<&str> = tags.into_iter().filter(|name| *name > after).collect();
@@ -128,7 +128,7 @@ async fn the_dead_are_listed_with_no_bytes(store: &dyn ObjectStore) {
     assert_eq!(sizes, [6, 0, 18]);
 }
 
-/// One more than fits a page of any store.
+/// One more than the page size of any store.
 async fn many_keys_are_paged(store: &Arc<dyn ObjectStore>) {
     const KEYS: usize = 1_001;
     let repository = unused_repository();

@@ -1,4 +1,4 @@
-//! What only the store in memory can do: tell another time, count, and fail on demand.
+//! Tests of the memory store only: it takes another time, counts calls, and fails on demand.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,10 +11,10 @@ use longshore::store::{BlobStore, Deadline, Error, Part, Prefix, PresignGet, Rec
 use super::{assert_fails, bytes_of, collect, get, unused_key, unused_location, unused_repository};
 
 #[tokio::test]
-async fn time_is_what_the_clock_says() {
+async fn the_store_uses_the_given_clock() {
     let seconds = Arc::new(AtomicU64::new(1_000));
-    let told = Arc::clone(&seconds);
-    let clock = move || UNIX_EPOCH + Duration::from_secs(told.load(Ordering::SeqCst));
+    let shared = Arc::clone(&seconds);
+    let clock = move || UNIX_EPOCH + Duration::from_secs(shared.load(Ordering::SeqCst));
     let store = Memory::with_clock(Arc::new(clock));
     let deadline = Deadline { leased_at: store.now(), valid_for: Duration::from_mins(5) };
 
@@ -49,7 +49,7 @@ async fn calls_are_counted_by_kind() {
 }
 
 #[tokio::test]
-async fn what_is_stored_can_be_looked_at() {
+async fn stored_data_can_be_inspected() {
     let store = Memory::new().with_presign("memory://bucket");
     let key = unused_key();
     assert!(store.record(&key).is_none());
@@ -70,7 +70,7 @@ async fn what_is_stored_can_be_looked_at() {
 }
 
 #[tokio::test]
-async fn mistakes_of_ours_are_refused() {
+async fn wrong_calls_are_refused() {
     let store = Memory::new();
     let location = unused_location(&store);
     let id = store.start(&location).await.expect("started");
@@ -98,7 +98,7 @@ async fn mistakes_of_ours_are_refused() {
 }
 
 #[tokio::test]
-async fn a_lost_request_has_no_effect_and_a_lost_response_has() {
+async fn a_lost_request_has_no_effect_and_a_lost_response_has_one() {
     let store = Memory::new();
     let key = unused_key();
     store.inject(Fault::on(Operation::Create, FaultKind::FailBefore));
@@ -125,7 +125,7 @@ async fn a_lost_request_has_no_effect_and_a_lost_response_has() {
 }
 
 #[tokio::test]
-async fn a_body_breaks_off_where_it_was_told_to() {
+async fn a_body_breaks_at_the_injected_offset() {
     let store = Memory::new();
     let (key, location) = (unused_key(), unused_location(&store));
     let bytes = bytes_of(1, 200_000);
@@ -142,7 +142,7 @@ async fn a_body_breaks_off_where_it_was_told_to() {
 }
 
 #[tokio::test]
-async fn a_delayed_write_meets_its_deadline() {
+async fn a_delayed_write_is_refused_after_its_deadline() {
     let store = Memory::new();
     let delay = Duration::from_millis(120);
     store.inject(Fault::on(Operation::Create, FaultKind::Delay(delay)));
@@ -154,7 +154,7 @@ async fn a_delayed_write_meets_its_deadline() {
 }
 
 #[tokio::test]
-async fn chances_repeat_from_their_seed() {
+async fn random_faults_repeat_from_their_seed() {
     let failures = async |seed| {
         let store = Memory::new();
         store.inject(Fault::everywhere(FaultKind::FailBefore).chance(seed, 300).below("v1/g/"));

@@ -1,4 +1,4 @@
-//! Writes whose connection breaks in the middle of the body: they have no effect.
+//! A write whose connection breaks in the middle of the body has no effect.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,10 +14,10 @@ use tokio_util::task::TaskTracker;
 use super::{bytes_of, unused_key};
 use crate::support::app::{s3_store, variable};
 
-/// What the store gets to see of each connection's requests.
+/// The part of each connection's requests that reaches the store.
 const SEEN_BYTES: usize = 300_000;
 const BODY_BYTES: usize = 1_048_576;
-/// How long a store is given to do the wrong thing after a connection broke.
+/// How long the test waits for a wrong effect after a connection broke.
 const AFTERWARDS: Duration = Duration::from_millis(500);
 
 #[tokio::test(flavor = "multi_thread")]
@@ -59,7 +59,7 @@ async fn a_write_that_breaks_off_has_no_effect() {
     assert_eq!(breaks.load(Ordering::SeqCst), 4, "each of the writes was cut");
 }
 
-/// Passes connections on to `target`, and breaks each when it has sent more than `SEEN_BYTES`.
+/// Forwards connections to `target`, and breaks each after `SEEN_BYTES`.
 async fn cutting_proxy(target: String) -> (String, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
@@ -95,7 +95,7 @@ async fn pass_on(client: TcpStream, target: String, breaks: Arc<AtomicUsize>) {
             }
         }
     };
-    // Whichever ends first ends both, and with them the two connections.
+    // When one direction ends, both connections are closed.
     tokio::select! {
         _ = answers => {}
         _ = requests => {}

@@ -1,4 +1,4 @@
-//! A registry to talk to: in this process over a store of its own, or a running one by its URL.
+//! A registry under test: in this process over its own store, or a running one by its URL.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -19,20 +19,20 @@ use tokio_util::task::TaskTracker;
 use super::http::{Client, Request};
 use super::{bytes, sha256};
 
-/// A registry under test. It ends with this value.
+/// A registry under test. It stops when this value is dropped.
 #[derive(Debug)]
 pub struct App {
     pub client: Client,
-    /// The store, where it is the memory store: to count calls and to inject faults.
+    /// The memory store, if it is one: to count calls and to inject faults.
     pub memory: Option<Arc<Memory>>,
-    /// The store, where the registry runs in this process.
+    /// The store, if the registry runs in this process.
     pub store: Option<Arc<dyn ObjectStore>>,
     pub address: Option<SocketAddr>,
-    /// What the registry counts, where it runs in this process.
+    /// The metrics, if the registry runs in this process.
     pub metrics: Metrics,
-    /// The registry itself, for what no request asks of it.
+    /// The registry itself, for functions that no request calls.
     pub registry: Option<Arc<Registry>>,
-    /// What the registry still has to do; waiting for it makes counts exact.
+    /// The background tasks of the registry: waiting for them makes counts exact.
     tasks: TaskTracker,
     stop: Option<oneshot::Sender<()>>,
     folder: Option<TempDir>,
@@ -43,12 +43,12 @@ pub(crate) fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
-/// Settings for tests: everything is allowed, even what is sparse.
+/// Settings for tests: everything is allowed, even sparse manifests.
 fn settings() -> Settings {
     Settings::default()
 }
 
-/// The bucket of `LONGSHORE_TEST_S3` below a prefix that nothing has used, if it is set.
+/// The bucket of `LONGSHORE_TEST_S3` with an unused prefix, if it is set.
 pub async fn store_from_environment() -> Option<Arc<dyn ObjectStore>> {
     let url = variable("LONGSHORE_TEST_S3")?;
     let url = format!("{}/{}", url.trim_end_matches('/'), UploadId::random());
@@ -59,30 +59,30 @@ pub async fn store_from_environment() -> Option<Arc<dyn ObjectStore>> {
 pub async fn s3_store(url: String, mut flags: Vec<Flag>) -> Arc<dyn ObjectStore> {
     flags.push(Flag { name: "LONGSHORE_TEST_S3", key: "store.url", value: url });
     let mut sources = Sources::from_process(None, flags).expect("a readable environment");
-    // They are ours; the registry refuses variables that it does not know.
+    // The registry refuses variables that it does not know.
     sources.environment.retain(|(name, _)| !name.starts_with("LONGSHORE_TEST_"));
     let settings = config::load(&sources).unwrap_or_else(|errors| panic!("{errors}"));
     app::open_store(&settings, &Metrics::default()).await.expect("the bucket can be opened")
 }
 
-/// A test that fails shows what the registry warned of meanwhile, or a 503 would not say why.
+/// A failed test prints the warnings of the registry, which explain a 503.
 fn show_warnings() {
     static SHOWN: std::sync::Once = std::sync::Once::new();
     SHOWN.call_once(|| {
         let level = tracing_subscriber::filter::LevelFilter::WARN;
-        // Another subscriber would be one that a test has set for itself.
+        // Another subscriber is one that a test has installed.
         let _ = tracing_subscriber::fmt().with_max_level(level).with_test_writer().try_init();
     });
 }
 
 impl App {
-    /// A registry over the store that the environment chooses.
+    /// A registry over the store that the environment selects.
     pub async fn start() -> Self {
         Self::start_with(|_| {}).await
     }
 
-    /// The same with other settings. Only for registries in this process: with `REGISTRY_URL` the
-    /// settings are those of the registry there.
+    /// The same with other settings. Only for registries in this process: a running registry has
+    /// its own settings.
     pub async fn start_with(change: impl FnOnce(&mut Settings)) -> Self {
         show_warnings();
         if let Some(url) = variable("REGISTRY_URL") {
@@ -119,25 +119,25 @@ impl App {
         }
     }
 
-    /// A registry over a memory store of the test's own, whatever the environment says.
+    /// A registry over its own memory store, whatever the environment selects.
     pub async fn over_memory(memory: Arc<Memory>, settings: Settings) -> Self {
         let mut app = Self::frontend(memory.clone(), settings).await;
         app.memory = Some(memory);
         app
     }
 
-    /// One of several registries over one store: it believes nothing that it has not just read.
+    /// One of several replicas over one store: it caches nothing.
     pub async fn frontend(store: Arc<dyn ObjectStore>, mut settings: Settings) -> Self {
         settings.store.url = "s3://shared".parse().expect("the URL of a bucket");
         Self::over(store, settings).await
     }
 
-    /// A registry over any store, which is the only one if the URL of its store says so.
+    /// A registry over any store. It is the only one if the URL of its store says so.
     pub async fn over(store: Arc<dyn ObjectStore>, settings: Settings) -> Self {
         Self::counting(store, settings, Metrics::default()).await
     }
 
-    /// The same, with metrics that the store may know, too.
+    /// The same, with metrics that the store may use as well.
     pub async fn counting(
         store: Arc<dyn ObjectStore>,
         settings: Settings,
@@ -153,7 +153,7 @@ impl App {
         let (stop, stopped) = oneshot::channel::<()>();
         let sockets = app::sockets(&settings, &metrics).expect("good settings");
         let serving = tasks.clone();
-        // The registry ends with the test, not with this function.
+        // The registry stops with the test, not with this function.
         TaskTracker::new().spawn(async move {
             let shutdown = async {
                 let _ = stopped.await;
@@ -174,19 +174,19 @@ impl App {
         }
     }
 
-    /// Whether the registry runs in this process, so that settings and faults can be chosen.
+    /// Whether the registry runs in this process, so that the test can choose settings and faults.
     pub fn is_ours(&self) -> bool {
         self.store.is_some()
     }
 
-    /// Waits until the registry has done what outlives its requests.
+    /// Waits for the background tasks of the registry.
     pub async fn settled(&self) {
         self.tasks.close();
         self.tasks.wait().await;
         self.tasks.reopen();
     }
 
-    /// A repository name that no other test uses, even against a registry that is kept.
+    /// A repository name that no other test uses, even against a running registry.
     pub fn repository(&self, name: &str) -> String {
         format!("it/{name}-{}", &UploadId::random().to_string()[..8])
     }

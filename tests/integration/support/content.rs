@@ -1,4 +1,4 @@
-//! Manifests of every type, and the ways in which the tests push them.
+//! Manifests of every type, and functions that push them.
 
 use std::io::{self, Write as _};
 
@@ -7,13 +7,13 @@ use serde_json::{Value, json};
 use super::app::{DOCKER_LIST, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST};
 use super::{App, Reply, bytes, sha256};
 
-/// The four types that are served.
+/// The four supported types.
 pub const TYPES: [&str; 4] = [OCI_MANIFEST, OCI_INDEX, DOCKER_MANIFEST, DOCKER_LIST];
 
-/// A digest that nothing has.
+/// The digest of no content.
 pub const NOWHERE: &str = "sha256:00000000000000000000000000000000000000000000000000000000000000aa";
 
-/// The reason why a test does not run, for whoever reads the log.
+/// Prints why a test does not run.
 pub fn skip(reason: &str) {
     writeln!(io::stderr(), "not run: {reason}").expect("stderr can be written");
 }
@@ -23,7 +23,7 @@ pub fn descriptor(media_type: &str, content: &[u8]) -> Value {
     json!({ "mediaType": media_type, "digest": sha256(content), "size": content.len() })
 }
 
-/// JSON as nobody would serialize it again, so that only the same bytes have the same digest.
+/// JSON with unusual white space, so that only the same bytes have the same digest.
 pub fn spelled(document: &Value) -> Vec<u8> {
     format!("\n{document:#}\t\n").into_bytes()
 }
@@ -51,7 +51,7 @@ pub fn index(media_type: &str, children: &[Value]) -> Value {
     json!({ "schemaVersion": 2, "mediaType": media_type, "manifests": children })
 }
 
-/// An artifact about a subject: an OCI image of the config `{}` without layers.
+/// An artifact with a subject: an OCI image with the config `{}` and no layers.
 pub fn artifact(artifact_type: &str, subject: &Value, seed: u64) -> Value {
     json!({
         "schemaVersion": 2,
@@ -65,7 +65,7 @@ pub fn artifact(artifact_type: &str, subject: &Value, seed: u64) -> Value {
 }
 
 impl App {
-    /// Pushes a manifest and says what came back.
+    /// Pushes a manifest and returns the response.
     pub async fn put_manifest(
         &self,
         repository: &str,
@@ -78,7 +78,7 @@ impl App {
         put.body(body.to_vec()).send().await
     }
 
-    /// Pushes a small image that is like no other of the same repository, and returns its digest
+    /// Pushes a small image that differs from all others in the repository, and returns its digest
     /// and its bytes.
     pub async fn push_small(
         &self,
@@ -98,8 +98,8 @@ impl App {
         self.push_blob(repository, &bytes(seed, 100)).await;
     }
 
-    /// Pushes a document of a type with all it names: an image, or an index of one image that is
-    /// pushed before it. Returns its bytes.
+    /// Pushes a document of a type with everything that it references: an image, or an index of one
+    /// image. Returns its bytes.
     pub async fn push_type(
         &self,
         repository: &str,

@@ -1,4 +1,4 @@
-//! What the tests of blobs say over and over: the parts of an exchange, and what an answer must be.
+//! Requests that many tests send, and assertions about responses.
 
 use std::io::{self, Write};
 
@@ -6,14 +6,14 @@ use bytes::Bytes;
 
 use super::{App, Reply, Request};
 
-/// A location with one more parameter in its query, which it may have already.
+/// A location with one more query parameter.
 pub fn with_query(location: &str, parameter: &str) -> String {
     let separator = if location.contains('?') { '&' } else { '?' };
     format!("{location}{separator}{parameter}")
 }
 
 impl Reply {
-    /// Asserts that a header is there exactly once, with exactly this value.
+    /// Asserts that a header occurs exactly once, with exactly this value.
     #[track_caller]
     pub fn has(self, name: &str, value: impl AsRef<str>) -> Self {
         let values: Vec<_> = self.headers.get_all(name).iter().collect();
@@ -36,7 +36,7 @@ impl Reply {
         self
     }
 
-    /// Asserts that an upload stands at `offset` bytes, by all the headers that say so.
+    /// Asserts that an upload has `offset` bytes, by all headers of the response.
     #[track_caller]
     pub fn stands_at(self, offset: usize) -> Self {
         let location = self.location();
@@ -45,7 +45,7 @@ impl Reply {
         self.has("range", format!("0-{}", offset.saturating_sub(1))).has("docker-upload-uuid", id)
     }
 
-    /// How many bytes an upload has, by `Range`. Only where it has any: `0-0` is said of none, too.
+    /// The offset of an upload, by `Range`. Only for uploads with data: `0-0` also means none.
     #[track_caller]
     pub fn offset(&self) -> u64 {
         let range = self.header("range").unwrap_or_else(|| panic!("no Range: {self:?}"));
@@ -55,7 +55,7 @@ impl Reply {
 }
 
 impl Request<'_> {
-    /// `Content-Range` of a chunk: where it begins, and that it has `length` bytes.
+    /// `Content-Range` of a chunk of `length` bytes at this offset.
     pub fn chunk_at(self, first: usize, length: usize) -> Self {
         self.header("content-range", format!("{first}-{}", first + length - 1))
     }
@@ -74,7 +74,7 @@ impl App {
         request.body(chunk.to_vec()).send().await
     }
 
-    /// A chunk that says nothing about its place, with a `Content-Length`.
+    /// A chunk without a range, with a `Content-Length`.
     pub async fn patch(&self, location: &str, chunk: &[u8]) -> Reply {
         self.request("PATCH", location).body(chunk.to_vec()).send().await
     }
@@ -105,7 +105,7 @@ impl App {
         head.expect(404).says(b"");
     }
 
-    /// Asserts that nothing was left in the store, where the test can look into it.
+    /// Asserts that the store has no orphaned data, if the test can inspect it.
     pub async fn assert_nothing_stored(&self) {
         self.settled().await;
         if let Some(memory) = &self.memory {
@@ -114,7 +114,7 @@ impl App {
         }
     }
 
-    /// Whether a test that needs settings or a store of its own has to be left out, said aloud.
+    /// Whether to skip a test that needs its own settings or store. Prints the reason.
     pub fn leaves_out(&self, what: &str) -> bool {
         if !self.is_ours() {
             let _ = writeln!(io::stderr(), "left out, REGISTRY_URL is set: {what}");
@@ -123,7 +123,7 @@ impl App {
     }
 }
 
-/// Asserts the answer to a blob that is there now.
+/// Asserts the response of a committed upload.
 #[track_caller]
 pub fn created(reply: Reply, repository: &str, digest: &str) {
     reply

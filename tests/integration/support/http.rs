@@ -1,4 +1,4 @@
-//! A client that sends paths and headers as they are given, without tidying them up.
+//! An HTTP client that sends paths and headers unchanged.
 
 use std::fmt;
 
@@ -21,7 +21,7 @@ pub struct Client {
     pooled: Pooled<HttpConnector, Body>,
 }
 
-/// One request on its way.
+/// A request.
 pub struct Request<'a> {
     client: &'a Client,
     method: Method,
@@ -30,7 +30,7 @@ pub struct Request<'a> {
     body: Body,
 }
 
-/// What came back.
+/// A response.
 #[derive(Clone)]
 pub struct Reply {
     pub status: StatusCode,
@@ -82,7 +82,7 @@ impl Request<'_> {
         self
     }
 
-    /// A body in chunks, with `Transfer-Encoding: chunked`.
+    /// A body with `Transfer-Encoding: chunked`.
     pub fn chunked(mut self, bytes: &[u8], size: usize) -> Self {
         let chunks: Vec<Bytes> = bytes.chunks(size.max(1)).map(Bytes::copy_from_slice).collect();
         let frames = stream::iter(chunks.into_iter().map(|chunk| Ok(Frame::data(chunk))));
@@ -90,7 +90,7 @@ impl Request<'_> {
         self
     }
 
-    /// A body in chunks with a pause after each of them.
+    /// A chunked body with a pause after each chunk.
     pub fn slowly(mut self, chunks: &[&'static [u8]], pause: std::time::Duration) -> Self {
         let chunks = stream::iter(chunks.to_vec()).then(move |chunk| async move {
             tokio::time::sleep(pause).await;
@@ -100,13 +100,13 @@ impl Request<'_> {
         self
     }
 
-    /// A body of unknown length that is made while it is sent.
+    /// A body of unknown length that is generated while it is sent.
     pub fn stream(mut self, chunks: impl Stream<Item = Bytes> + Send + Sync + 'static) -> Self {
         self.body = BodyExt::boxed(StreamBody::new(chunks.map(|chunk| Ok(Frame::data(chunk)))));
         self
     }
 
-    /// A body in chunks that breaks off with an error after the last one.
+    /// A chunked body that breaks with an error after the last chunk.
     pub fn broken_after(mut self, bytes: &[u8]) -> Self {
         let first = Bytes::copy_from_slice(bytes);
         let frames = stream::iter([Ok(Frame::data(first))]).chain(stream::once(async {
@@ -117,7 +117,7 @@ impl Request<'_> {
         self
     }
 
-    /// Sends it. An absolute URL of this registry may stand in place of the path, as in `Location`.
+    /// Sends the request. The path may be an absolute URL of this registry, as in `Location`.
     pub async fn try_send(self) -> Result<Reply, String> {
         let base = &self.client.base;
         let path = self.path.strip_prefix(base.as_str()).unwrap_or(&self.path);
@@ -150,7 +150,7 @@ impl Reply {
         self
     }
 
-    /// Asserts the status and the code of the first error of the envelope.
+    /// Asserts the status and the first error code.
     #[track_caller]
     pub fn expect_error(self, status: u16, code: &str) -> Self {
         let reply = self.expect(status);
@@ -164,7 +164,7 @@ impl Reply {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 
-    /// Asserts an error in its exact shape: status, type, codes in order, and a message with each.
+    /// Asserts an error response: status, type, codes in order, and a message for each.
     #[track_caller]
     pub fn expect_envelope(self, status: u16, codes: &[&str]) -> Self {
         let reply = self.expect(status);
@@ -211,7 +211,7 @@ impl Reply {
         Some(target.unwrap_or_else(|| panic!("a Link of another form: {self:?}")).to_owned())
     }
 
-    /// The headers that describe the content, sorted, without those of the moment.
+    /// The headers about the content, sorted, without those that change with the time.
     pub fn described(&self) -> Vec<(String, String)> {
         let moment = ["date", "transfer-encoding", "x-request-id"];
         let mut described: Vec<(String, String)> = self

@@ -1,6 +1,6 @@
-//! A store that weighs what it is sent, may be slow, and may forget the bytes of parts.
+//! A store that counts the bytes that it receives, may be slow, and may drop the content of parts.
 //!
-//! Forgetting makes uploads of any size testable: what is left of a part is its size.
+//! Dropping makes uploads of any size testable: only the size of a part is kept.
 
 use std::fmt;
 use std::ops::Range;
@@ -44,22 +44,22 @@ impl Metered {
         }
     }
 
-    /// Keeps nothing of a part but its size. The memory store below must take small parts.
+    /// Keeps only the size of a part. The memory store below must accept small parts.
     pub(crate) fn forgetting_parts(self) -> Self {
         Self { forget_parts: true, ..self }
     }
 
-    /// Takes so long for each part.
+    /// Delays each part.
     pub(crate) fn slow_parts(self, part_delay: Duration) -> Self {
         Self { part_delay, ..self }
     }
 
-    /// Bytes in the bodies of all writes so far.
+    /// The bytes in the bodies of all writes so far.
     pub(crate) fn sent(&self) -> u64 {
         self.sent.load(Ordering::SeqCst)
     }
 
-    /// The most bytes of parts that were ever on their way at once.
+    /// The most bytes of parts that were in flight at once.
     pub(crate) fn in_flight_max(&self) -> u64 {
         self.in_flight_max.load(Ordering::SeqCst)
     }
@@ -163,7 +163,7 @@ impl BlobStore for Metered {
         }
         let kept = if self.forget_parts { Bytes::new() } else { bytes.clone() };
         let part = self.memory.put_part(location, id, number, kept).await;
-        // Only now may the bytes be freed, as with a real request.
+        // Frees the bytes only now, as a real request does.
         drop(bytes);
         self.in_flight.fetch_sub(size, Ordering::SeqCst);
         Ok(Part { size, ..part? })

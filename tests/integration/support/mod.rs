@@ -1,4 +1,4 @@
-//! What the tests stand on: a registry to talk to, and a client that says exactly what it is told.
+//! A registry under test, an HTTP client, and content for the tests.
 
 #![expect(unreachable_pub, reason = "in a test binary `pub` only says what the tests may use")]
 
@@ -27,7 +27,7 @@ pub fn sha512(bytes: &[u8]) -> String {
 
 /// Bytes that differ from seed to seed and do not repeat.
 pub fn bytes(seed: u64, length: usize) -> Vec<u8> {
-    // SplitMix64, so that a failure can be repeated from its seed.
+    // SplitMix64: a failure can be repeated with its seed.
     let mut state = seed;
     let mut out = Vec::with_capacity(length + 8);
     while out.len() < length {

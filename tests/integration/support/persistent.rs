@@ -1,10 +1,8 @@
-//! A client that does not give up, as docker and its like do it: what failed with 503 or broke off
-//! is asked again, a chunk that is refused is continued where the session says it stands, and a
-//! session that is gone is begun again.
+//! A client that retries like Docker: it repeats requests that fail with 503 or break, continues a
+//! refused chunk at the offset of the session, and starts a lost session again.
 //!
-//! It takes turns between the frontends it knows, one request each, and holds every answer to what
-//! clients may rely on: no 500 ever, and each 503 says when to come back, in the envelope of the
-//! spec.
+//! It uses its replicas in turn, one request each, and checks every response: never 500, and each
+//! 503 has `Retry-After` and the JSON body of the specification.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,22 +11,22 @@ use std::time::Duration;
 use super::http::Client;
 use super::{Reply, sha256};
 
-/// How often anything is tried before it counts as lost.
+/// How often a request is tried before the test fails.
 const TRIES_MAX: usize = 600;
 
-/// How a blob is sent.
+/// The flow of a push.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Flow {
     /// POST with the digest and the whole body.
     Post,
     /// POST, then PUT with the whole body.
     Put,
-    /// POST, one PATCH without a range, PUT. A PATCH that fails begins again with a POST.
+    /// POST, one PATCH without a range, PUT. A failed PATCH starts again with a POST.
     Patch,
-    /// POST, one PATCH without a range for each so many bytes, PUT. One that fails begins again
+    /// POST, a PATCH without a range for each chunk of this size, PUT. A failed one starts again
     /// with a POST.
     Pieces(usize),
-    /// POST, one PATCH with a range for each so many bytes, PUT.
+    /// POST, a PATCH with a range for each chunk of this size, PUT.
     Chunks(usize),
 }
 
@@ -38,11 +36,11 @@ pub(crate) struct Persistent {
     frontends: Mutex<Vec<Client>>,
     turn: AtomicUsize,
     pause: Duration,
-    /// Statuses of the answers that a client on a good day would not have seen.
+    /// Statuses that a client without faults would not see.
     pub(crate) troubles: Mutex<Vec<String>>,
 }
 
-/// Why a blob has to be begun again.
+/// Why an upload has to start again.
 struct Again;
 
 impl Persistent {
@@ -55,12 +53,12 @@ impl Persistent {
         }
     }
 
-    /// Waits so long after each failure.
+    /// The delay after each failure.
     pub(crate) fn pausing(self, pause: Duration) -> Self {
         Self { pause, ..self }
     }
 
-    /// Talks to these from now on: the old ones have been replaced.
+    /// Replaces the replicas.
     pub(crate) fn talk_to(&self, frontends: impl IntoIterator<Item = Client>) {
         *self.frontends.lock().expect("no panic") = frontends.into_iter().collect();
     }
@@ -75,7 +73,7 @@ impl Persistent {
         self.troubles.lock().expect("no panic").push(what.into());
     }
 
-    /// What a client may rely on whatever happens to the store.
+    /// The guarantees to clients, whatever happens to the store.
     fn hold(said: &str, reply: &Reply) {
         assert_ne!(reply.status.as_u16(), 500, "{said}: {reply:?}");
         if reply.status.as_u16() >= 400 && !said.starts_with("HEAD") {
@@ -88,7 +86,7 @@ impl Persistent {
         }
     }
 
-    /// Asks once. `None` if the answer was 503 or did not arrive.
+    /// Sends a request once. `None` if the response was 503 or did not arrive.
     async fn once(
         &self,
         method: &str,
@@ -116,7 +114,7 @@ impl Persistent {
         None
     }
 
-    /// Asks until there is an answer.
+    /// Sends a request until there is a response.
     pub(crate) async fn ask(
         &self,
         method: &str,
@@ -133,7 +131,7 @@ impl Persistent {
         panic!("{method} {path}: no answer after {TRIES_MAX} tries: {troubles:?}")
     }
 
-    /// Pushes a blob, whatever it takes, and returns its digest.
+    /// Pushes a blob, retries included, and returns its digest.
     pub(crate) async fn push_blob(&self, repository: &str, content: &[u8], flow: Flow) -> String {
         let digest = sha256(content);
         for _ in 0..TRIES_MAX {
@@ -186,7 +184,7 @@ impl Persistent {
         }
     }
 
-    /// Sends the chunks, each until it is there, and returns the last location.
+    /// Sends the chunks, each until it is stored, and returns the last location.
     async fn chunks(
         &self,
         mut location: String,
@@ -232,14 +230,14 @@ impl Persistent {
         self.ask("PUT", path, &headers, manifest).await.expect(201);
     }
 
-    /// Pulls something that is there: asks again after 503, and for the rest after a broken body.
+    /// Pulls existing content: retries after 503, and requests the rest after a broken body.
     pub(crate) async fn pull(&self, path: &str) -> Vec<u8> {
         let reply = self.ask("GET", path, &[], &[]).await;
         reply.expect(200).body.to_vec()
     }
 }
 
-/// Where a session stands. The specification cannot tell one byte from none.
+/// The offset of a session. The protocol cannot tell one byte from none.
 fn offset_of(reply: &Reply) -> usize {
     let range = reply.header("range").unwrap_or_else(|| panic!("no Range: {reply:?}"));
     let last = range.strip_prefix("0-").and_then(|last| last.parse::<usize>().ok());

@@ -1,4 +1,4 @@
-//! The program itself, as a process of its own.
+//! Runs the program as a process.
 
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 
 use super::http::Client;
 
-/// How long a process may take to start or to end.
+/// The timeout for the start and the exit of a process.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A registry that runs until it is told to end, or this value does.
+/// A running registry. It is killed when this value is dropped.
 #[derive(Debug)]
 pub(crate) struct Process {
     child: Child,
@@ -21,18 +21,18 @@ pub(crate) struct Process {
     admin: Arc<Mutex<Option<SocketAddr>>>,
 }
 
-/// What stands in the log before the address of the registry.
+/// The words before the address of the registry in the log.
 const LISTENING: &str = "listening on ";
-/// What stands there before the address of the admin port.
+/// The words before the address of the admin port.
 const ADMIN: &str = "admin port ";
 
-/// The address that follows these words, in a line of text or of JSON.
+/// The address after these words, in a line of text or JSON.
 fn address_after(line: &str, words: &str) -> Option<SocketAddr> {
     let (_, rest) = line.split_once(words)?;
     rest.split([' ', '"']).next()?.parse().ok()
 }
 
-/// How a process ended that was to run for a moment only.
+/// The exit and the output of a command.
 #[derive(Debug)]
 pub(crate) struct Ended {
     pub(crate) status: ExitStatus,
@@ -49,7 +49,7 @@ fn command(arguments: &[&str], variables: &[(&str, &str)]) -> Command {
     command
 }
 
-/// Runs the program to its end.
+/// Runs the program until it exits.
 pub(crate) fn run(arguments: &[&str], variables: &[(&str, &str)]) -> Ended {
     let output = command(arguments, variables).output().expect("the program runs");
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
@@ -57,12 +57,12 @@ pub(crate) fn run(arguments: &[&str], variables: &[(&str, &str)]) -> Ended {
 }
 
 impl Process {
-    /// Serves a store on a port of its own, and returns when it listens.
+    /// Serves a store on an unused port, and returns when it listens.
     pub(crate) fn serve(store: &str, variables: &[(&str, &str)]) -> Self {
         Self::begin(store, variables, LISTENING)
     }
 
-    /// The same, and returns as soon as the admin port listens. There may be nothing else yet.
+    /// The same, but returns as soon as the admin port listens. The registry may not listen yet.
     pub(crate) fn starting(store: &str, variables: &[(&str, &str)]) -> Self {
         Self::begin(store, variables, ADMIN)
     }
@@ -115,7 +115,7 @@ impl Process {
         Client::new(&format!("http://{}", self.address))
     }
 
-    /// Everything it has written so far.
+    /// The output so far.
     pub(crate) fn log(&self) -> String {
         self.log.lock().expect("no panic").clone()
     }
@@ -133,7 +133,7 @@ impl Process {
         assert!(sent.success());
     }
 
-    /// Waits until it has ended by itself.
+    /// Waits until the process has exited.
     pub(crate) async fn ended(&mut self) -> ExitStatus {
         let began = Instant::now();
         loop {

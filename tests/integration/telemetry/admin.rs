@@ -1,4 +1,4 @@
-//! The admin port of the real program: alive, ready, draining.
+//! The admin port of the real program: liveness, readiness, draining.
 
 use std::time::{Duration, Instant};
 
@@ -15,8 +15,8 @@ async fn ready(admin: &Client) -> (u16, String) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_port_serves_what_is_its_own() {
-    // Redis is away from the beginning, and that is nobody's business here.
+async fn each_port_serves_only_its_own_paths() {
+    // Redis is down from the start, which affects neither liveness nor readiness.
     let variables = [ADMIN, ("LONGSHORE_CACHE_REDIS", "redis://127.0.0.1:1")];
     let process = Process::serve("memory", &variables);
     let (client, admin) = (process.client(), process.admin());
@@ -42,36 +42,36 @@ async fn each_port_serves_what_is_its_own() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn readiness_ends_with_sigterm_while_requests_are_served() {
+async fn readiness_is_503_after_sigterm_while_requests_are_served() {
     let variables = [ADMIN, ("LONGSHORE_SERVER_DRAIN_DELAY", "3s")];
     let mut process = Process::serve("memory", &variables);
     let admin = process.admin();
     assert_eq!(ready(&admin).await.0, 200);
     process.terminate();
-    let told = Instant::now();
+    let signalled = Instant::now();
     let (status, reason) = loop {
         let answer = ready(&admin).await;
-        if answer.0 != 200 || told.elapsed() > Duration::from_secs(1) {
+        if answer.0 != 200 || signalled.elapsed() > Duration::from_secs(1) {
             break answer;
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     };
     assert_eq!(status, 503, "{reason}");
     assert!(reason.contains("draining"), "{reason}");
-    // Whoever was sent here a moment ago is served, on a new connection too.
+    // Clients that were routed here a moment ago are served, on new connections too.
     let client = Client::new(&format!("http://{}", process.address));
     let start = client.request("POST", "/v2/a/blobs/uploads/").send().await.expect(202);
     client.request("PATCH", &start.location()).body("bytes").send().await.expect(202);
     admin.request("GET", "/livez").send().await.expect(200);
     assert_eq!(ready(&admin).await.0, 503);
-    assert!(told.elapsed() < Duration::from_secs(3), "too slow to have seen anything");
+    assert!(signalled.elapsed() < Duration::from_secs(3), "too slow to have seen anything");
     assert_eq!(process.ended().await.code(), Some(0), "{}", process.log());
-    assert!(told.elapsed() >= Duration::from_secs(3), "the delay was not kept");
+    assert!(signalled.elapsed() >= Duration::from_secs(3), "the delay was not kept");
 }
 
-/// Alive, and not ready, while the store has not answered yet.
+/// Alive and not ready until the store has responded.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_process_that_starts_is_alive_and_not_ready() {
+async fn a_starting_process_is_alive_and_not_ready() {
     let silent = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let endpoint = format!("http://{}", silent.local_addr().expect("an address"));
     let variables = [
@@ -87,14 +87,14 @@ async fn a_process_that_starts_is_alive_and_not_ready() {
     let (status, reason) = ready(&admin).await;
     assert_eq!(status, 503, "{reason}");
     assert!(reason.contains("starting"), "{reason}");
-    // Nobody waits for a store that is away in order to end.
+    // Shutdown does not wait for an unavailable store.
     process.terminate();
     assert_eq!(process.ended().await.code(), Some(0), "{}", process.log());
     assert!(process.log().contains("before it had started"), "{}", process.log());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_health_check_says_whether_it_is_alive() {
+async fn the_health_command_reports_liveness() {
     let process = Process::serve("memory", &[ADMIN]);
     let admin = process.admin();
     admin.request("GET", "/livez").send().await.expect(200);
@@ -103,10 +103,10 @@ async fn the_health_check_says_whether_it_is_alive() {
     let well = asked(&address);
     assert_eq!(well.status.code(), Some(0), "{}", well.stderr);
     assert_eq!((well.stdout.as_str(), well.stderr.as_str()), ("", ""));
-    // As the image has it: what listens everywhere is found here.
+    // As in the image: a wildcard listen address works.
     let everywhere = address.replace("127.0.0.1", "0.0.0.0");
     assert_eq!(asked(&everywhere).status.code(), Some(0));
-    // Another server that is no admin port: it is not alive in this sense.
+    // Another server that is not an admin port is not alive.
     let other = asked(&process.address.to_string());
     assert_eq!(other.status.code(), Some(1), "{}", other.stderr);
     process.kill();
@@ -135,8 +135,7 @@ fn the_two_addresses_must_differ() {
     assert_eq!(ended.status.code(), Some(0), "{}", ended.stderr);
 }
 
-/// Nobody is kept from the registry by those who hold connections to the admin port, or the other
-/// way round.
+/// Connections to the admin port do not keep clients from the registry, nor the other way round.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_admin_port_answers_while_the_registry_is_full() {
     let process = Process::serve("memory", &[ADMIN, ("LONGSHORE_SERVER_CONNECTIONS_MAX", "1")]);

@@ -1,4 +1,4 @@
-//! The page of metrics is fresh, and the alerts speak of metrics that there are.
+//! The metrics reference is up to date, and alerts use existing metrics.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -14,12 +14,12 @@ fn read(path: &str) -> String {
 }
 
 #[test]
-fn the_page_of_metrics_is_fresh() {
+fn the_metrics_reference_is_up_to_date() {
     let fresh = read("docs/metrics.md") == reference_markdown();
     assert!(fresh, "docs/metrics.md is stale: longshore metrics-reference > docs/metrics.md");
 }
 
-/// Every name of a metric in the expressions of an alert, and the alert.
+/// Every metric in the expressions of an alert, with the alert.
 fn uses(alerts: &str) -> BTreeSet<(String, String)> {
     let (mut alert, mut inside, mut uses) = (String::new(), false, BTreeSet::new());
     for line in alerts.lines() {
@@ -42,7 +42,7 @@ fn uses(alerts: &str) -> BTreeSet<(String, String)> {
 }
 
 #[test]
-fn alerts_and_metrics_name_each_other() {
+fn alerts_and_metrics_refer_to_each_other() {
     let used = uses(&read("deploy/prometheus/alerts.yml"));
     assert!(!used.is_empty());
     let named: BTreeSet<(String, String)> = TABLE
@@ -53,9 +53,9 @@ fn alerts_and_metrics_name_each_other() {
     assert!(difference.is_empty(), "only in the table, or only in the alerts: {difference:?}");
 }
 
-/// What an alert asks a label for is a value that it can have: a misspelled one would never fire.
+/// A label value in an alert exists: with a misspelled one, the alert would never fire.
 #[test]
-fn alerts_ask_for_values_that_there_are() {
+fn alerts_use_existing_label_values() {
     let alerts = read("deploy/prometheus/alerts.yml");
     let compact: String = alerts.split_whitespace().collect();
     let mut asked = 0;

@@ -1,4 +1,4 @@
-//! The names of distribution for what is counted.
+//! Aliases of metrics under the names of distribution.
 
 use std::sync::Arc;
 
@@ -10,12 +10,12 @@ use crate::support::process::Process;
 use crate::support::{App, bytes, sha256};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn requests_are_counted_by_the_names_of_distribution() {
+async fn requests_are_counted_under_the_names_of_distribution() {
     let metrics = Metrics::default();
     let app = App::counting(Arc::new(Memory::new()), Settings::default(), metrics.clone()).await;
     let content = bytes(1, 100_000);
-    // Two routes here are one handler there: these three pushes are one PUT each, and this chunk
-    // is a PATCH.
+    // Two operations here are one handler there: these three pushes are one PUT each, and this
+    // chunk is a PATCH.
     for _ in 0..3 {
         app.push_blob("a", &content).await;
     }
@@ -54,7 +54,7 @@ async fn requests_are_counted_by_the_names_of_distribution() {
     ] {
         assert!(text.lines().any(|known| known == line), "{line}\n{text}");
     }
-    // What is not served is not counted there, and what is ours is all there and unchanged.
+    // Requests for unknown paths have no alias, and the original metrics are unchanged.
     assert!(!text.contains(r#"handler="none""#), "{text}");
     let ours = |text: &str| -> Vec<String> {
         text.lines().filter(|line| line.contains("longshore_http")).map(str::to_owned).collect()
@@ -65,9 +65,9 @@ async fn requests_are_counted_by_the_names_of_distribution() {
     assert!(!plain.contains("registry_http"), "{plain}");
 }
 
-/// They are there for whoever asks for them, and for nobody else: twice the series cost twice.
+/// Aliases double the series, so they need a setting.
 #[tokio::test(flavor = "multi_thread")]
-async fn they_have_to_be_asked_for() {
+async fn aliases_need_a_setting() {
     const ADMIN: (&str, &str) = ("LONGSHORE_ADMIN_LISTEN", "127.0.0.1:0");
     for (aliases, there) in [("false", false), ("true", true)] {
         let process = Process::serve("memory", &[ADMIN, ("LONGSHORE_METRICS_ALIASES", aliases)]);

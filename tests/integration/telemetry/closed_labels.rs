@@ -1,4 +1,4 @@
-//! The number of series does not depend on what clients send.
+//! Clients cannot increase the number of series.
 
 use std::collections::BTreeSet;
 
@@ -12,7 +12,7 @@ use crate::support::App;
 const CANARY: &str = "canary";
 
 #[tokio::test]
-async fn no_value_of_a_label_comes_from_a_request() {
+async fn no_label_value_comes_from_a_request() {
     let metrics = Metrics::default();
     let store = std::sync::Arc::new(Memory::new());
     let app = App::counting(store, Settings::default(), metrics.clone()).await;
@@ -41,7 +41,7 @@ async fn no_value_of_a_label_comes_from_a_request() {
     let mut seen = BTreeSet::new();
     for sample in samples(&metrics) {
         let mut labels = sample.labels.clone();
-        // The bounds of the buckets of a histogram.
+        // The bounds of histogram buckets.
         labels.retain(|(name, _)| name != "le");
         let names: Vec<&str> = labels.iter().map(|(name, _)| name.as_str()).collect();
         let mut declared: Vec<&str> = sample.metric.labels.iter().map(|set| set.name).collect();

@@ -1,5 +1,4 @@
-//! Every metric of the table moves under a small load: one that nobody moves would be a promise
-//! that is not kept.
+//! Every metric in the table changes under a small load.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -21,7 +20,7 @@ use crate::support::{App, bytes, sha256};
 
 const MIB: usize = 1024 * 1024;
 
-/// A registry whose Redis is away, over memory.
+/// A registry over memory whose Redis is down.
 async fn registry(metrics: &Metrics) -> App {
     let mut settings = Settings::default();
     settings.cache.redis = Some("redis://127.0.0.1:1".to_owned());
@@ -31,7 +30,7 @@ async fn registry(metrics: &Metrics) -> App {
     App::counting(Arc::new(Memory::new()), settings, metrics.clone()).await
 }
 
-/// Pushes and pulls, in parts and whole, right and wrong.
+/// Pushes and pulls, in parts and whole, valid and invalid.
 async fn load(app: &App) {
     app.push_image("a", "v1", 1).await;
     let large = bytes(2, 6 * MIB);
@@ -44,8 +43,8 @@ async fn load(app: &App) {
     app.get(&format!("/v2/a/blobs/{digest}")).send().await.expect(200);
 }
 
-/// An upload that stands still in the middle, what is exposed while it does, and another one for
-/// which there is no memory until then.
+/// Stalls an upload, returns the metrics during the stall, and runs another upload that has to wait
+/// for memory.
 async fn while_one_is_uploading(app: &App, metrics: &Metrics) -> Vec<Sample> {
     let start = app.request("POST", "/v2/a/blobs/uploads/").send().await.expect(202).location();
     let (go_on, waiting) = tokio::sync::oneshot::channel::<()>();
@@ -84,15 +83,15 @@ async fn chunked_upload(app: &App) {
     app.request("PATCH", &start).chunked(&bytes(5, MIB), 100_000).send().await.expect(202);
 }
 
-/// A survey of a bucket with an upload that nobody goes on with.
-async fn survey(app: &App) {
+/// A usage scan of a bucket with an abandoned upload.
+async fn usage_scan(app: &App) {
     let start = app.request("POST", "/v2/a/blobs/uploads/").send().await.expect(202).location();
     app.request("PATCH", &start).body(bytes(6, 6 * MIB)).send().await.expect(202);
     let registry = app.registry.clone().expect("it runs here");
     Inventory::new(registry, Duration::ZERO).take().await;
 }
 
-/// Requests to an S3 server that fails first and then has another opinion of an entry.
+/// Requests to an S3 server that fails first and then refuses the condition.
 async fn ask_s3(metrics: &Metrics) {
     let server = Fake::start(|number, mut socket| async move {
         while request(&mut socket).await.is_some() {
@@ -112,13 +111,13 @@ async fn ask_s3(metrics: &Metrics) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_metric_moves() {
+async fn every_metric_changes_under_load() {
     let metrics = Metrics::default();
     let app = registry(&metrics).await;
     let mut seen = while_one_is_uploading(&app, &metrics).await;
     load(&app).await;
     ask_s3(&metrics).await;
-    survey(&app).await;
+    usage_scan(&app).await;
 
     let folder = tempfile::tempdir().expect("a temporary folder");
     let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).expect("a pair");
@@ -140,9 +139,9 @@ async fn every_metric_moves() {
         .collect();
     let still: Vec<&str> =
         TABLE.iter().map(|row| row.name).filter(|name| !moved.contains(name)).collect();
-    assert!(still.is_empty(), "nobody moves {still:?}");
+    assert!(still.is_empty(), "no test changes {still:?}");
 
-    // What goes up comes down again, or it would say for ever that something is going on.
+    // Gauges return to zero when all requests have ended.
     for name in [
         "longshore_http_requests_in_flight",
         "longshore_upload_sessions",
@@ -155,14 +154,14 @@ async fn every_metric_moves() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_try_of_a_request_to_s3_is_counted() {
+async fn each_attempt_of_an_s3_request_is_counted() {
     let metrics = Metrics::default();
     ask_s3(&metrics).await;
     let requests = |outcome| {
         let labels = [("op", "put_object"), ("outcome", outcome)];
         value(&metrics, "longshore_s3_requests_total", &labels)
     };
-    // The entry is read after the conflict to find out whose it is; that is another operation.
+    // The record is read after the conflict to find out who wrote it; that is another operation.
     assert_eq!((requests("5xx"), requests("412")), (1, 1), "{}", metrics.exposition());
     let retries = value(&metrics, "longshore_s3_retries_total", &[("op", "put_object")]);
     let conflicts = value(&metrics, "longshore_s3_cas_conflicts_total", &[("op", "create")]);
@@ -172,7 +171,7 @@ async fn each_try_of_a_request_to_s3_is_counted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn requests_and_uploads_are_counted_as_what_they_were() {
+async fn requests_and_uploads_are_counted_with_their_labels() {
     let metrics = Metrics::default();
     let store = Arc::new(Memory::new());
     let app = App::counting(store, Settings::default(), metrics.clone()).await;
@@ -207,7 +206,7 @@ async fn requests_and_uploads_are_counted_as_what_they_were() {
         let labels = [("mode", mode), ("reason", reason)];
         assert_eq!(value(&metrics, "longshore_blob_serves_total", &labels), 1, "{mode} {reason}");
     }
-    // To the byte: what arrived and what was taken.
+    // Exact sizes: received and sent bytes.
     let of = |name: &str, route| value(&metrics, name, &[("route", route)]);
     assert_eq!(of("longshore_http_request_body_bytes_sum", "end-6"), 200_100);
     assert_eq!(of("longshore_http_response_body_bytes_sum", "end-2"), 100_110);

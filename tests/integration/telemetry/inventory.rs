@@ -1,4 +1,4 @@
-//! The survey of the bucket: its numbers are those of the bucket, and asking for them is a choice.
+//! Usage scans: their numbers are those of the bucket, and they need a setting.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,16 +15,16 @@ use crate::support::{App, bytes, sha256};
 
 const MIB: usize = 1024 * 1024;
 
-/// The survey of a registry in this process, for which an upload is abandoned at once.
+/// The usage scan of a registry in this process, for which an upload is abandoned at once.
 fn inventory(app: &App) -> Option<Inventory> {
     let registry = app.registry.clone();
     if registry.is_none() {
-        println!("skipped: a survey cannot be asked for by HTTP");
+        println!("skipped: a usage scan has no HTTP endpoint");
     }
     Some(Inventory::new(registry?, Duration::ZERO))
 }
 
-/// What is shown of a metric: namespaces and their values, in the order of the names.
+/// The series of a metric: namespaces and values, ordered by name.
 fn shown(app: &App, metric: &str) -> Vec<(String, f64)> {
     let all = samples(&app.metrics).into_iter().filter(|sample| sample.name == metric);
     let mut shown: Vec<_> = all.map(|mut one| (one.labels.remove(0).1, one.value)).collect();
@@ -50,7 +50,7 @@ fn runs(app: &App, result: &str) -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_numbers_are_those_of_the_bucket() {
+async fn the_usage_scan_counts_the_contents_of_the_bucket() {
     let app = App::start_with(|settings| settings.uploads.part_bytes = 5 * MIB as u64).await;
     let Some(mut inventory) = inventory(&app) else { return };
     inventory.take().await;
@@ -74,7 +74,7 @@ async fn the_numbers_are_those_of_the_bucket() {
     let both = 2 * one + 1;
     expect(&app, &[("other", 2, both), ("team", 4, one + 100_000), team_x]);
 
-    // What is left in one repository of a namespace is still there, and then it is not.
+    // One repository of the namespace is deleted, then the other.
     app.request("DELETE", "/v2/team/a/manifests/v2").send().await.expect(202);
     app.request("DELETE", &format!("/v2/team/a/blobs/{large}")).send().await.expect(202);
     inventory.take().await;
@@ -90,7 +90,7 @@ async fn the_numbers_are_those_of_the_bucket() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn uploads_that_nobody_goes_on_with_are_counted_as_long_as_they_cost_room() {
+async fn abandoned_multipart_uploads_are_counted() {
     let app = App::start_with(|settings| settings.uploads.part_bytes = 5 * MIB as u64).await;
     let Some(mut inventory) = inventory(&app) else { return };
     let content = bytes(1, 6 * MIB);
@@ -104,7 +104,7 @@ async fn uploads_that_nobody_goes_on_with_are_counted_as_long_as_they_cost_room(
     app.request("PUT", &close).send().await.expect(201);
     let given_up = upload(content.len()).await;
     upload(content.len()).await;
-    // So few bytes are an object of their own, and there is no multipart upload.
+    // This little data is a single object, without a multipart upload.
     upload(MIB).await;
     app.settled().await;
     inventory.take().await;
@@ -120,7 +120,7 @@ async fn uploads_that_nobody_goes_on_with_are_counted_as_long_as_they_cost_room(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_largest_namespaces_are_shown_and_the_others_as_one() {
+async fn the_largest_namespaces_have_a_series_and_the_others_are_added_up() {
     let app = App::start().await;
     let Some(mut inventory) = inventory(&app) else { return };
     let name = |number: usize| format!("n{number:02}/a");
@@ -146,7 +146,7 @@ async fn the_largest_namespaces_are_shown_and_the_others_as_one() {
     let rest = value(&app.metrics, "longshore_namespace_bytes", &[("namespace", REST)]);
     assert_eq!(rest, 980 + 979 + 978);
 
-    // What is gone is shown no longer, not even as zero, and the next one takes its place.
+    // A deleted namespace has no series, not even zero, and the next one takes its place.
     let delete = async |number: usize| {
         let path = format!("/v2/{}/blobs/{}", name(number), digests[number]);
         app.request("DELETE", &path).send().await.expect(202);
@@ -161,9 +161,9 @@ async fn the_largest_namespaces_are_shown_and_the_others_as_one() {
     assert_eq!(names(&app), expected(3)[1..], "no others are left");
 }
 
-/// More rows than a page has, and some of a namespace on either side of the border.
+/// More rows than a page, with a namespace on both sides of the border.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_survey_reads_page_by_page_and_each_digest_once() {
+async fn a_usage_scan_reads_each_page_and_each_digest_once() {
     let memory = Arc::new(Memory::new());
     let app = App::over_memory(memory.clone(), Settings::default()).await;
     let mut inventory = inventory(&app).expect("it runs here");
@@ -171,7 +171,7 @@ async fn a_survey_reads_page_by_page_and_each_digest_once() {
     let pushes = (0..1300).map(|number| {
         let app = &app;
         let name = names[number / 500];
-        // The second repository has what the first has, and the third one other things.
+        // The second repository has the same content as the first, the third one has other content.
         let seed = if number < 1000 { number % 500 } else { number };
         async move { app.push_blob(name, &bytes(seed as u64, 100)).await }
     });
@@ -192,7 +192,7 @@ async fn a_survey_reads_page_by_page_and_each_digest_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_survey_that_fails_in_the_middle_changes_nothing_but_its_count() {
+async fn a_failed_usage_scan_keeps_the_previous_numbers() {
     let memory = Arc::new(Memory::new());
     let mut settings = Settings::default();
     settings.uploads.part_bytes = 5 * MIB as u64;
@@ -221,7 +221,7 @@ async fn a_survey_that_fails_in_the_middle_changes_nothing_but_its_count() {
     .into_iter()
     .enumerate()
     {
-        // A new one, which knows no sizes: what is known is not read again.
+        // A new scan has no cached sizes; the old scan has, and reads nothing again.
         let mut inventory = self::inventory(&app).expect("it runs here");
         memory.inject(Fault::on(operation, FaultKind::FailBefore).below(below).always());
         inventory.take().await;
@@ -236,12 +236,12 @@ async fn a_survey_that_fails_in_the_middle_changes_nothing_but_its_count() {
     assert_eq!(runs(&app, "done"), 2);
 }
 
-/// The whole program, which surveys when it is told to and the numbers can be seen.
+/// The whole program scans if the setting is set and the admin port is on.
 #[tokio::test(flavor = "multi_thread")]
-async fn there_is_a_survey_only_where_it_was_asked_for() {
+async fn usage_scans_need_a_setting() {
     let asked = ("LONGSHORE_METRICS_INVENTORY", "1m");
     let admin = ("LONGSHORE_ADMIN_LISTEN", "127.0.0.1:0");
-    let mut surveys = Process::serve("memory", &[admin, asked]);
+    let mut scanning = Process::serve("memory", &[admin, asked]);
     let quiet = Process::serve("memory", &[admin]);
     let done = async |process: &Process| {
         let reply = process.admin().request("GET", "/metrics").send().await.expect(200);
@@ -249,13 +249,13 @@ async fn there_is_a_survey_only_where_it_was_asked_for() {
         text.contains("longshore_inventory_runs_total{result=\"done\"} 1")
     };
     let begun = Instant::now();
-    while !done(&surveys).await {
-        // It begins within a tenth of the minute.
-        assert!(begun.elapsed() < Duration::from_secs(20), "there is no survey");
+    while !done(&scanning).await {
+        // The first scan starts within a tenth of the minute.
+        assert!(begun.elapsed() < Duration::from_secs(20), "no usage scan has ended");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     assert!(!done(&quiet).await);
-    // Nothing waits for the next one.
-    surveys.terminate();
-    assert_eq!(surveys.ended().await.code(), Some(0), "{}", surveys.log());
+    // Shutdown does not wait for the next scan.
+    scanning.terminate();
+    assert_eq!(scanning.ended().await.code(), Some(0), "{}", scanning.log());
 }

@@ -1,4 +1,4 @@
-//! The log: one line for each request, one name for it, and no secret.
+//! The log: one line for each request, one identifier for it, and no secret.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::support::{App, bytes, sha256};
 
 const CANARY: &str = "canary-5Kq8";
 
-/// The lines about requests, once there are as many as expected.
+/// The access log, once it has as many lines as expected.
 async fn requests(process: &Process, count: usize) -> Vec<Value> {
     for _ in 0..100 {
         let lines = json(process);
@@ -23,7 +23,7 @@ async fn requests(process: &Process, count: usize) -> Vec<Value> {
     panic!("fewer than {count} requests were logged:\n{}", process.log())
 }
 
-/// Every line of the log is an object of its own.
+/// Every line of the log is a JSON object.
 fn json(process: &Process) -> Vec<Value> {
     let log = process.log();
     let parse = |line: &str| {
@@ -35,7 +35,7 @@ fn json(process: &Process) -> Vec<Value> {
 }
 
 #[tokio::test]
-async fn a_request_keeps_its_name_or_gets_one() {
+async fn a_request_keeps_its_request_id_or_gets_one() {
     let app = App::start().await;
     let sane = "0af7651916cd43dd-8448:eb211c/80319c";
     for path in ["/v2/", "/v2/a/manifests/none", "/nothing"] {
@@ -59,7 +59,7 @@ async fn a_request_keeps_its_name_or_gets_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_request_has_one_line_that_says_all() {
+async fn each_request_has_one_complete_log_line() {
     let process = Process::serve("memory", &[("LONGSHORE_LOG_FORMAT", "json")]);
     let client = process.client();
     let content = bytes(1, 1000);
@@ -92,10 +92,10 @@ async fn each_request_has_one_line_that_says_all() {
     assert!(!process.log().contains(CANARY), "{}", process.log());
 }
 
-/// Bytes that are gone from the folder: the answer is 503, and the log says why, whatever
-/// `log.requests` says.
+/// Data that is missing from the folder: the response is 503, and the log has the cause, whatever
+/// `log.requests` is.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_failure_has_one_line_with_its_cause() {
+async fn a_failure_is_logged_once_with_its_cause() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     for level in ["off", "debug", "info"] {
         let folder = folder.path().join(level);
@@ -140,7 +140,7 @@ fn forget_bytes(folder: &std::path::Path) -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_goes_away_is_logged_too() {
+async fn a_disconnected_client_is_logged() {
     use tokio::io::AsyncWriteExt as _;
     let process = Process::serve("memory", &[("LONGSHORE_LOG_FORMAT", "json")]);
     let client = process.client();
@@ -158,9 +158,9 @@ async fn a_client_that_goes_away_is_logged_too() {
     assert_eq!(gone["received"], 5, "{gone}");
 }
 
-/// At the most talkative level, with a real S3 server: nothing that opens the store is written.
+/// At the lowest level, with a real S3 server: the log contains no credentials for the store.
 #[tokio::test(flavor = "multi_thread")]
-async fn no_signature_is_logged() {
+async fn presigned_signatures_are_never_logged() {
     let Some(bucket) = crate::support::app::variable("LONGSHORE_TEST_S3") else {
         println!("not run without an S3 server: no_signature_is_logged (LONGSHORE_TEST_S3)");
         return;
@@ -183,7 +183,7 @@ async fn no_signature_is_logged() {
     let location = pull.header("authorization", &header).send().await.expect(307).location();
     let (_, signature) = location.split_once("X-Amz-Signature=").expect("a presigned URL");
     let signature = &signature[..64];
-    // The line of a request may come after its answer; none comes after the end.
+    // A request may be logged after its response, but not after the process has exited.
     process.terminate();
     assert!(process.ended().await.success());
     let log = process.log();

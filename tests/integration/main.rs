@@ -1,4 +1,5 @@
-//! The tests: exchanges at the boundary, in one binary.
+//! The integration tests: HTTP exchanges with a registry, in one binary. The list of modules below
+//! says where the test of a feature is.
 //!
 //! By default they run against a registry in this process over the memory store.
 //!
@@ -19,33 +20,71 @@
     reason = "tests say what they leave out, and fail loudly where a program must not"
 )]
 
-mod auth;
-mod cache;
+// Protocol: what clients see.
+
+/// The list of repositories.
 mod catalog;
-mod concurrency;
+/// Deletion of manifests and tags.
 mod delete;
+/// Deletion of blobs.
 mod delete_blobs;
+/// The error envelope, unknown paths and methods.
 mod errors;
-mod faults;
-mod limits;
+/// The five types, what they name, their limits.
 mod manifests;
+/// Mounts of a blob from another repository.
 mod mount;
+/// Grammar of names, tags and digests.
 mod names;
+/// Which manifest a client gets.
 mod negotiation;
-mod processes;
+/// GET and HEAD of a blob.
 mod pull;
+/// Pushes of a blob in chunks: sessions, order, races, resumption.
 mod push_chunked;
+/// Pushes of a blob in one request.
 mod push_whole;
+/// `Range` requests.
 mod ranges;
+/// Redirects to presigned URLs.
 mod redirect;
+/// Manifests that name a subject.
 mod referrers;
-mod replicas;
-mod request_counts;
-mod s3_transport;
+/// Signed Docker schema 1.
 mod schema1;
-mod store_suite;
-mod support;
+/// Several tags in a push, If-Match, If-None-Match.
 mod tag_conditions;
+/// The list of tags and its pages.
 mod tags;
+
+// Stores and faults: what the registry relies on.
+
+/// The read cache with a real Redis: stopped, killed, full.
+mod cache;
+/// Many clients at once.
+mod concurrency;
+/// A store that fails at any call.
+mod faults;
+/// Slow clients, too many uploads, memory.
+mod limits;
+/// Three processes over one store.
+mod replicas;
+/// Requests to the store for each operation.
+mod request_counts;
+/// An S3 server that stalls, cuts off or answers wrongly.
+mod s3_transport;
+/// The guarantees of a store, for each implementation.
+mod store_suite;
+
+// Operations: what the operator sees.
+
+/// Passwords, tokens, rules, TLS.
+mod auth;
+/// The program: start, SIGTERM, kill -9, command line, traces.
+mod processes;
+/// What the tests are written with.
+mod support;
+/// Metrics, health, access log, usage scan.
 mod telemetry;
+/// Rules for the code and the documentation.
 mod tidy;

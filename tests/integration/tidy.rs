@@ -1,6 +1,6 @@
-//! Properties of the code that no compiler checks: which room may use which, how long files are,
-//! that every endpoint of the distribution-spec ("Endpoints") is cited where it is answered and
-//! where it is tested.
+//! Properties of the code that no compiler checks: which module may use which, how long files and
+//! functions are, that every endpoint of the distribution-spec ("Endpoints") is cited where it is
+//! answered and where it is tested.
 
 mod directions;
 mod endpoints;

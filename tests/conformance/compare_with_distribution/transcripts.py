@@ -123,7 +123,7 @@ ACCEPTS = {
 
 
 def transcripts(registry, run):
-    repository = f"differential/{run}"
+    repository = f"compare/{run}"
     document = fixture("libtrust/es256.json")
     config, schema2 = fixture("registry-2.8.2/config.json"), fixture("registry-2.8.2/schema2.json")
     for content in [config, EMPTY_LAYER, *(fixture(f"registry-2.8.2/layer-{n}.tar.gz") for n in range(3))]:
@@ -342,7 +342,7 @@ def main():
     same = len(theirs.answers) - differing - unexplained
     print(f"{len(theirs.answers)} answers: {same} the same, {differing} explained, {unexplained} unexplained")
     failed = unexplained + len(stale)
-    print(f"differential: {same + differing} passed, {failed} failed")
+    print(f"compare: {same + differing} passed, {failed} failed")
     sys.exit(1 if failed else 0)
 
 

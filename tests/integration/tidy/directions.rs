@@ -1,15 +1,15 @@
-//! Which room may use which, and which of them may know a crate.
+//! Which module may use which, and which of them may use a crate.
 
 use std::collections::BTreeSet;
 
 use super::{Source, sources};
 
-/// What each room may use, besides itself. Rooms only look upwards in this table.
+/// What each module may use, besides itself. A module may use only modules above it in this table.
 const MODULES: &[(&str, &[&str])] = &[
     ("oci", &[]),
     ("docker_schema1", &["oci"]),
     ("clock", &[]),
-    // Modules count in what they are handed, and know no more of it than its fields.
+    // Other modules get a `Metrics` and use only its fields.
     ("telemetry", &[]),
     ("reloaded_file", &["telemetry"]),
     ("layout", &["oci"]),
@@ -120,14 +120,14 @@ fn after<'a>(code: &'a str, prefix: &str) -> Vec<&'a str> {
         .collect()
 }
 
-/// The room a file belongs to, and how many `super::` lead from it to the root of the crate.
+/// The module a file belongs to, and how many `super::` lead from it to the root of the crate.
 fn place(path: &str) -> (&str, usize) {
     let inner = path.trim_start_matches("src/").trim_end_matches(".rs");
     let inner = inner.trim_end_matches("/mod");
     (inner.split('/').next().unwrap_or(inner), inner.split('/').count())
 }
 
-/// The rooms that a file names.
+/// The modules that a file names.
 fn uses(source: &Source) -> BTreeSet<String> {
     let code = code(&source.text);
     let (_, depth) = place(&source.path);
@@ -137,15 +137,15 @@ fn uses(source: &Source) -> BTreeSet<String> {
 }
 
 fn faults(source: &Source) -> Vec<String> {
-    let (room, _) = place(&source.path);
+    let (module, _) = place(&source.path);
     let mut faults = Vec::new();
-    if !["main", "lib"].contains(&room) {
-        let Some((_, allowed)) = MODULES.iter().find(|(name, _)| *name == room) else {
-            return vec![format!("{} is in no room of the table", source.path)];
+    if !["main", "lib"].contains(&module) {
+        let Some((_, allowed)) = MODULES.iter().find(|(name, _)| *name == module) else {
+            return vec![format!("{} is in no module of the table", source.path)];
         };
         for used in uses(source) {
-            if used != room && !allowed.contains(&used.as_str()) {
-                faults.push(format!("{}: {room} must not use {used}", source.path));
+            if used != module && !allowed.contains(&used.as_str()) {
+                faults.push(format!("{}: {module} must not use {used}", source.path));
             }
         }
     }
@@ -162,12 +162,12 @@ fn faults(source: &Source) -> Vec<String> {
 }
 
 #[test]
-fn rooms_only_look_upwards() {
+fn modules_use_only_modules_above_them() {
     let faults: Vec<String> = sources("src").iter().flat_map(faults).collect();
     assert!(faults.is_empty(), "{faults:#?}");
 }
 
-/// Every room of the library is in the table, and the table has no circle.
+/// Every module of the library is in the table, and the table has no cycle.
 #[test]
 fn the_table_is_complete() {
     let map = sources("src").into_iter().find(|source| source.path == "src/lib.rs");
@@ -175,10 +175,10 @@ fn the_table_is_complete() {
     let declared = map.lines().filter_map(|line| line.strip_prefix("pub mod "));
     let declared: BTreeSet<&str> = declared.map(|name| name.trim_end_matches(';')).collect();
     assert_eq!(declared, MODULES.iter().map(|(name, _)| *name).collect());
-    for (position, (room, allowed)) in MODULES.iter().enumerate() {
+    for (position, (module, allowed)) in MODULES.iter().enumerate() {
         for used in *allowed {
             let above = MODULES[..position].iter().any(|(name, _)| name == used);
-            assert!(above, "{room} uses {used}, which does not stand above it");
+            assert!(above, "{module} uses {used}, which does not stand above it");
         }
     }
 }

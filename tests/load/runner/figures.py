@@ -391,6 +391,8 @@ PARTS = ("starts", "reads", "pushes", "lists", "memory", "peers")
 
 def run(mode, path, logs, only=None):
     began = time.monotonic()
+    if not only:
+        page.check(path, "figures")
     with Servers(logs) as servers:
         bench = Bench(servers, SIZES[mode])
         for part in only.split(",") if only else PARTS:

@@ -4,6 +4,7 @@ import os
 import platform
 import re
 import subprocess
+import sys
 
 
 def said(command, pattern="(.+)"):
@@ -64,9 +65,22 @@ def tables(bench):
     return lines
 
 
+def markers(name):
+    return f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
+
+
+def check(path, name):
+    """Fails before anything is measured if the page has no place for the table."""
+    with open(path) as file:
+        text = file.read()
+    for marker in markers(name):
+        if marker not in text:
+            sys.exit(f"{path} has no line {marker}")
+
+
 def put(path, name, lines):
     """Replaces what stands between the two markers of this name."""
-    begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
+    begin, end = markers(name)
     with open(path) as file:
         text = file.read()
     before, rest = text.split(begin, 1)

@@ -23,6 +23,8 @@ pub mod auth;
 
 pub mod registry;
 
+pub mod usage;
+
 pub mod http;
 
 pub mod config;

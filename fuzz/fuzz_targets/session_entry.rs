@@ -4,7 +4,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use longshore::registry::uploads::Session;
+use longshore::layout::records::Session;
 
 fuzz_target!(|bytes: &[u8]| {
     let Ok(session) = serde_json::from_slice::<Session>(bytes) else { return };

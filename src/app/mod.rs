@@ -17,11 +17,10 @@ use tracing::Instrument as _;
 use crate::auth::Authorizer;
 use crate::clock::SystemClock;
 use crate::config::{self, Settings, StoreUrl};
-use crate::docker_schema1::{KeyError, SigningKey};
+use crate::docker_schema1::{KeyError, Schema1, SigningKey};
 use crate::http::Api;
 use crate::http::listener::{self, Admin, Readiness};
 use crate::oci::{Algorithm, Digest, Negotiation};
-use crate::registry::usage::Inventory;
 use crate::registry::{self, Caching, Leases, Limits, Policy, Registry};
 use crate::shared_cache::Cache;
 use crate::shared_cache::redis::{Redis, Topology};
@@ -32,6 +31,7 @@ use crate::store::{self, ObjectStore, ProbeReport};
 use crate::telemetry;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::traces::{TraceConfig, Traces};
+use crate::usage::UsageScan;
 
 /// How long the only process of a store believes what it knows. It forgets what it overwrites.
 const ALONE_TTL: Duration = Duration::from_hours(1);
@@ -133,20 +133,18 @@ pub fn registry(
     let policy = Policy {
         sparse_indexes: sparse != config::Sparse::None,
         sparse_images: sparse == config::Sparse::All,
-        negotiation: match settings.manifests.mode {
-            config::ManifestMode::Oci => Negotiation::Oci,
-            config::ManifestMode::DockerLegacy => Negotiation::DockerLegacy,
-        },
-        schema1_push: settings.manifests.takes_schema1(),
     };
+    let (negotiation, key) = match settings.manifests.mode {
+        config::ManifestMode::Oci => (Negotiation::Oci, None),
+        config::ManifestMode::DockerLegacy => {
+            (Negotiation::DockerLegacy, Some(schema1_key(settings)?))
+        }
+    };
+    let schema1 = Schema1 { push: settings.manifests.takes_schema1(), negotiation, key };
     let shared = shared_cache(settings, metrics)?;
     let (caching, limits) = (caching(settings), limits(settings));
-    let terms = registry::Settings { caching, limits, policy, leases };
-    let mut registry = Registry::new(store, shared, terms, metrics.clone(), tasks.clone());
-    if policy.negotiation == Negotiation::DockerLegacy {
-        registry = registry.with_schema1_key(schema1_key(settings)?);
-    }
-    Ok(Arc::new(registry))
+    let registry_settings = registry::Settings { caching, limits, policy, leases, schema1 };
+    Ok(Arc::new(Registry::new(store, shared, registry_settings, metrics, tasks)))
 }
 
 /// The API over a registry, as the settings want it.
@@ -354,9 +352,9 @@ pub async fn serve(
         tracing::warn!("the store lacks something that the registry relies on, see above");
     }
     let tasks = TaskTracker::new();
-    let registry = registry(settings, store, &metrics, &tasks)?;
-    let surveying = survey(settings, &registry);
-    let _stops_surveying = surveying.clone().drop_guard();
+    let registry = registry(settings, store.clone(), &metrics, &tasks)?;
+    let scanning = scan_usage(settings, store, &metrics);
+    let _stops_scanning = scanning.clone().drop_guard();
     let api = api(settings, registry, authorizer, &metrics, &tasks);
     let (listener, address) = listen(settings.server.listen).await?;
     readiness.started();
@@ -365,7 +363,7 @@ pub async fn serve(
     let shutdown = async {
         shutdown.await;
         readiness.draining();
-        surveying.cancel();
+        scanning.cancel();
         let delay = settings.server.drain_delay;
         tracing::info!(seconds = delay.as_secs_f64(), "told to end, not ready any more");
         tokio::time::sleep(delay).await;
@@ -374,16 +372,20 @@ pub async fn serve(
     Ok(())
 }
 
-/// Begins to survey the bucket, if the settings want it and somebody can see what is found.
-fn survey(settings: &Settings, registry: &Arc<Registry>) -> CancellationToken {
-    let surveying = CancellationToken::new();
+/// Starts the usage scan, if it is configured and the metrics can be read.
+fn scan_usage(
+    settings: &Settings,
+    store: Arc<dyn ObjectStore>,
+    metrics: &Metrics,
+) -> CancellationToken {
+    let scanning = CancellationToken::new();
     if let (Some(every), Some(_)) = (settings.metrics.inventory, settings.admin.listen) {
-        let inventory = Inventory::new(registry.clone(), ABANDONED_AFTER);
-        let surveys = surveying.clone().run_until_cancelled_owned(inventory.repeat(every));
+        let scan = UsageScan::new(store, metrics.clone(), ABANDONED_AFTER);
+        let scans = scanning.clone().run_until_cancelled_owned(scan.repeat(every));
         // Nothing waits for it: it only reads.
-        TaskTracker::new().spawn(surveys);
+        TaskTracker::new().spawn(scans);
     }
-    surveying
+    scanning
 }
 
 async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {

@@ -1,4 +1,4 @@
-//! The family tree in a history: each entry may name itself and its parent.
+//! The parents in a history: each entry may name itself and its parent.
 
 use std::collections::{HashMap, HashSet};
 
@@ -7,16 +7,16 @@ use serde::Deserialize;
 use super::{Error, invalid};
 use crate::oci::truncate::truncate;
 
-/// What counts of an entry. The rest is the client's business, and so is an entry that cannot be
-/// read: the Docker registry never looked into them.
+/// The checked fields of an entry. Entries that cannot be parsed are not checked: the Docker
+/// registry never looked into them.
 #[derive(Deserialize)]
 struct Entry {
     id: String,
     parent: Option<String>,
 }
 
-/// Refuses a history whose entries are their own ancestors: a client that walks up from the top
-/// would never arrive.
+/// Refuses a history with an entry that is its own ancestor: a client that follows the parents
+/// would never come to an end.
 pub(super) fn check<'a>(history: impl Iterator<Item = &'a str>) -> Result<(), Error> {
     let mut parents: HashMap<String, Option<String>> = HashMap::new();
     for text in history {

@@ -1,4 +1,4 @@
-//! Lists that end somewhere.
+//! Lists of bounded length.
 
 use std::fmt;
 use std::marker::PhantomData;

@@ -1,8 +1,8 @@
 //! From schema 2 to schema 1, for clients that know nothing newer.
 //!
 //! The result has to be, byte by byte, what the Docker registry 2.x makes of the same image
-//! (`manifest/schema1/config_builder.go`): then its digest is the same, and so are the identifiers
-//! of the layers, whichever of the two a client asks.
+//! (`manifest/schema1/config_builder.go`), so that its digest and the identifiers of its layers are
+//! the same in both registries.
 
 use std::collections::BTreeMap;
 use std::time::SystemTime;
@@ -24,61 +24,44 @@ use crate::oci::digest::{Algorithm, Digest};
 use crate::oci::name::RepositoryName;
 use crate::oci::reference::Tag;
 
-/// An empty tar, compressed: what stands for a layer where a step of the build made none. These
-/// very bytes, because their digest is known to all clients.
+/// An empty tar, compressed: the layer of a step of the build that made none. Clients know the
+/// digest of exactly these bytes.
 const EMPTY_LAYER: [u8; 32] = [
     31, 139, 8, 0, 0, 9, 110, 136, 0, 255, 98, 24, 5, 163, 96, 20, 140, 88, 0, 8, 0, 0, 255, 255,
     46, 175, 181, 239, 0, 4, 0, 0,
 ];
 
-/// The moment that Go writes for none.
+/// How Go writes the zero time.
 const NO_TIME: &str = "0001-01-01T00:00:00Z";
 
-/// The blob that an empty layer refers to.
-pub fn empty_layer() -> Bytes {
-    Bytes::from_static(&EMPTY_LAYER)
-}
-
-/// Its digest, `sha256:a3ed95ca…`.
-pub fn empty_layer_digest() -> Digest {
+pub(super) fn empty_layer_digest() -> Digest {
     Digest::of(Algorithm::Sha256, &EMPTY_LAYER)
 }
 
-/// What an image of schema 2 refers to, in its order.
-#[derive(Clone, Debug)]
-pub struct Source {
-    /// Its config, which has the history.
-    pub config: Digest,
-    layers: Vec<Digest>,
-}
-
-/// A document that was made.
+/// A document that was made out of schema 2.
 #[derive(Clone, Debug)]
 pub struct Converted {
     /// The document, signed.
     pub raw: Bytes,
     /// What its digest is about.
     pub payload: Bytes,
-    /// Whether it refers to the [empty layer](empty_layer).
-    pub has_empty_layer: bool,
+    /// The blob that stands for the layer of a step without one, if there is such a step. The
+    /// repository must have this blob before a client sees the document.
+    pub empty_layer: Option<Bytes>,
 }
 
-impl Source {
-    /// Reads a manifest of schema 2 that is stored, and so has been checked.
-    pub fn read(schema2: &[u8]) -> Result<Self, Error> {
-        #[derive(Deserialize)]
-        struct Schema2 {
-            config: Named,
-            layers: Bounded<Named, DESCRIPTORS_MAX>,
-        }
-        #[derive(Deserialize)]
-        struct Named {
-            digest: Digest,
-        }
-        let manifest: Schema2 = serde_json::from_slice(schema2)?;
-        let layers = manifest.layers.0.into_iter().map(|layer| layer.digest).collect();
-        Ok(Self { config: manifest.config.digest, layers })
+/// The layers of an image of schema 2, which has been checked before.
+fn layers(schema2: &[u8]) -> Result<Vec<Digest>, Error> {
+    #[derive(Deserialize)]
+    struct Schema2 {
+        layers: Bounded<Layer, DESCRIPTORS_MAX>,
     }
+    #[derive(Deserialize)]
+    struct Layer {
+        digest: Digest,
+    }
+    let manifest: Schema2 = serde_json::from_slice(schema2)?;
+    Ok(manifest.layers.0.into_iter().map(|layer| layer.digest).collect())
 }
 
 #[derive(Deserialize)]
@@ -153,9 +136,9 @@ struct Command<'a> {
 }
 
 /// Makes a document of schema 1 out of an image of schema 2 and the config of that image.
-pub fn convert(
+pub(super) fn convert(
     (name, tag): (&RepositoryName, &Tag),
-    source: &Source,
+    schema2: &[u8],
     config: &[u8],
     key: &SigningKey,
     signed_at: SystemTime,
@@ -166,11 +149,12 @@ pub fn convert(
     let steps: Vec<Step> =
         image.history.unwrap_or_default().0.into_iter().map(|ObjectOnly(step)| step).collect();
     let rootfs = image.rootfs.ok_or_else(|| unfit("has no rootfs"))?;
-    let (diff_ids, layers) = (rootfs.diff_ids.unwrap_or_default().0.len(), source.layers.len());
-    if diff_ids != layers {
-        return Err(unfit(format!("has {diff_ids} diff_ids for {layers} layers")));
+    let (diff_ids, layers) = (rootfs.diff_ids.unwrap_or_default().0.len(), layers(schema2)?);
+    if diff_ids != layers.len() {
+        let count = layers.len();
+        return Err(unfit(format!("has {diff_ids} diff_ids for {count} layers")));
     }
-    let blobs = blobs(&steps, &source.layers)?;
+    let blobs = blobs(&steps, &layers)?;
     let base_layer = rootfs.base_layer.unwrap_or_default();
     let mut history = placeholders(&steps, &blobs, &base_layer)?;
     let parent = history.last().map(|(id, _)| id.clone()).unwrap_or_default();
@@ -195,7 +179,7 @@ pub fn convert(
     Ok(Converted {
         raw: Bytes::from(key.sign(&payload, signed_at)),
         payload: Bytes::from(payload),
-        has_empty_layer: steps.iter().any(Step::is_empty),
+        empty_layer: steps.iter().any(Step::is_empty).then(|| Bytes::from_static(&EMPTY_LAYER)),
     })
 }
 

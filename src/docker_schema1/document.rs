@@ -1,4 +1,5 @@
-//! A signed document: taken apart, verified, and checked like any other manifest.
+//! A signed document: split into payload and signatures, verified, and checked like other
+//! manifests.
 
 use bytes::Bytes;
 use serde::Deserialize;
@@ -18,7 +19,7 @@ use crate::oci::media_type::MediaType;
 use crate::oci::name::RepositoryName;
 use crate::oci::truncate::truncate;
 
-/// What the layers of schema 1 are; nothing in a document says so.
+/// The media type of the layers of schema 1, which no document states.
 const LAYER: &str = "application/vnd.docker.container.image.rootfs.diff+x-gtar";
 
 /// Bytes of a name, its host included (distribution, `NameTotalLengthMax`).
@@ -32,10 +33,10 @@ pub struct Signed {
 }
 
 impl Signed {
-    /// Reads a document and verifies it: the form, every signature, and what it refers to.
+    /// Reads a document and verifies its form, every signature, and what it refers to.
     ///
-    /// Whatever a reader could see in the document and not in the payload is refused, because
-    /// only the payload is signed: between the two there is nothing but the signatures.
+    /// Only the payload is signed, so a document that holds anything else beside its signatures is
+    /// refused.
     pub fn parse(raw: Bytes) -> Result<Self, Error> {
         let text = manifest::text(&raw)?;
         let top_level = TopLevel::read(text)?;
@@ -47,7 +48,7 @@ impl Signed {
         Ok(Self { manifest: Manifest::schema1(raw, layers), payload })
     }
 
-    /// What is signed, and what the digest of the manifest is about.
+    /// The signed bytes, which the digest of the manifest is about.
     pub fn payload(&self) -> &Bytes {
         &self.payload
     }
@@ -57,18 +58,18 @@ impl Signed {
         &self.manifest
     }
 
-    /// The same, taken out.
     pub fn into_manifest(self) -> Manifest {
         self.manifest
     }
 }
 
-/// The payload of a document, without a look at its signatures.
-pub fn payload(raw: &[u8]) -> Result<Bytes, Error> {
+/// The payload of a document that was verified when it was pushed.
+pub(super) fn payload(raw: &[u8]) -> Result<Bytes, Error> {
     Ok(split(manifest::text(raw)?)?.0)
 }
 
-/// Refuses what another reader would take for another type of manifest (compare CVE-2021-41190).
+/// Refuses a document that another reader could take for another type of manifest (compare
+/// CVE-2021-41190).
 fn check_kind(top_level: &TopLevel<'_>) -> Result<(), Error> {
     match top_level.schema_version {
         Some(1) => {}
@@ -96,7 +97,7 @@ struct Envelope {
     signatures: Bounded<ObjectOnly<Signature>, SIGNATURES_MAX>,
 }
 
-/// What may follow after the payload.
+/// The only key that may follow after the payload.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct OnlySignatures {
@@ -104,7 +105,7 @@ struct OnlySignatures {
     _signatures: IgnoredAny,
 }
 
-/// What a signature remembers of the payload, so that it can be put together again.
+/// How to reconstruct the payload from the document.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Protected {
@@ -114,7 +115,7 @@ struct Protected {
     crit: Option<IgnoredAny>,
 }
 
-/// Takes a document apart: the payload, and the signatures.
+/// Splits a document into its payload and its signatures.
 fn split(text: &str) -> Result<(Bytes, Vec<Signature>), Error> {
     let envelope: ObjectOnly<Envelope> = serde_json::from_str(text)?;
     let signatures: Vec<Signature> =
@@ -155,7 +156,7 @@ fn format_of(signature: &Signature) -> Result<(u64, String), Error> {
     Ok((protected.format_length, tail))
 }
 
-/// After the part that the payload shares with the document comes `,"signatures":[…]}`.
+/// Checks that only `,"signatures":[…]}` follows after the shared part of payload and document.
 fn check_rest(rest: &str) -> Result<(), Error> {
     let only = rest
         .trim_start_matches(encoding::SPACE)
@@ -189,7 +190,7 @@ struct History {
 }
 
 impl Body {
-    /// Checks what is signed, and returns the layers, each once.
+    /// Checks the payload, and returns the layers, each once.
     fn check(self) -> Result<Vec<Descriptor>, Error> {
         check_name(&self.name)?;
         let layers = self.fs_layers.unwrap_or_default().0;

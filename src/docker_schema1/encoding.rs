@@ -1,4 +1,4 @@
-//! How bytes and JSON are spelled in signed documents: as JOSE and as Go spell them.
+//! How signed documents encode bytes and JSON: as JOSE and as Go do.
 
 use base64::Engine as _;
 use base64::alphabet;
@@ -22,13 +22,13 @@ pub(super) fn encode(bytes: &[u8]) -> String {
     URL_SAFE.encode(bytes)
 }
 
-/// The inverse. `what` says what it is, should it be wrong.
+/// The inverse. `what` names the field in the error.
 pub(super) fn decode(text: &str, what: &str) -> Result<Vec<u8>, Error> {
     URL_SAFE.decode(text).map_err(|error| invalid(format!("{what} is not base64url: {error}")))
 }
 
-/// JSON as Go writes it: some characters are escaped that could mean something in HTML or in
-/// JavaScript. In JSON they can only stand within strings.
+/// JSON as Go writes it: it escapes the characters that are special in HTML or in JavaScript. In
+/// JSON they occur only within strings.
 pub(super) fn escaped_like_go(json: &str) -> String {
     let mut out = String::with_capacity(json.len());
     for c in json.chars() {

@@ -22,7 +22,7 @@ pub(super) struct Signature {
     pub(super) protected: String,
 }
 
-/// Who signed, and how. The key stands in the document itself.
+/// The algorithm and the key, which the document itself contains.
 #[derive(Debug, Deserialize)]
 struct Header {
     alg: String,
@@ -30,7 +30,7 @@ struct Header {
     x5c: Option<Bounded<String, CERTIFICATES_MAX>>,
 }
 
-/// Verifies every signature over the payload. One that does not hold is enough to refuse.
+/// Verifies every signature over the payload. One wrong signature refuses the document.
 pub(super) fn verify(payload: &[u8], signatures: &[Signature]) -> Result<(), Error> {
     let payload = encoding::encode(payload);
     for Signature { header: ObjectOnly(header), value, protected } in signatures {
@@ -43,7 +43,7 @@ pub(super) fn verify(payload: &[u8], signatures: &[Signature]) -> Result<(), Err
 }
 
 impl Header {
-    /// The key that must have signed: that of the first certificate, or the bare one.
+    /// The key that verifies the signature: that of the first certificate, or the bare one.
     fn key(&self) -> Result<PublicKey, Error> {
         let bare = self.jwk.as_ref().map(|ObjectOnly(jwk)| jwk.key()).transpose()?;
         let chain = self.x5c.as_ref().map_or(&[][..], |chain| &chain.0);
@@ -57,10 +57,10 @@ impl Header {
     }
 }
 
-/// The key that a chain of certificates is about, `None` if there is no chain.
+/// The key of the first certificate of a chain, `None` if there is no chain.
 ///
-/// Each certificate must be signed by the next one (RFC 7515, 4.1.6). Whether the last one is to
-/// be trusted, and whether any has expired, is for those to say who rely on it.
+/// Each certificate must be signed by the next one (RFC 7515, 4.1.6). The registry decides neither
+/// whether the last one is trusted nor whether one has expired: that is up to the client.
 fn chained(chain: &[String]) -> Result<Option<PublicKey>, Error> {
     let mut ders = Vec::with_capacity(chain.len());
     for text in chain {

@@ -1,16 +1,18 @@
 //! Docker image manifests of schema 1, the type before schema 2: signed JSON documents.
 //!
 //! A document is JSON with a key `signatures` at its end. Without that key, and with the end that
-//! the signatures remember, it is the *payload*: what is signed, and what the digest is about.
-//! Docker's libtrust made this format ("JSON Web Signature", pretty form); sources: distribution
-//! 2.8, `manifest/schema1`, and docker/libtrust, `jsonsign.go`.
+//! the signatures remember, it is the *payload*: the signatures and the digest are about the
+//! payload. Docker's libtrust made this format ("JSON Web Signature", pretty form); sources:
+//! distribution 2.8, `manifest/schema1`, and docker/libtrust, `jsonsign.go`.
 //!
-//! - [`Signed::parse`] reads a document and verifies every signature in it.
-//! - [`payload`] takes the payload out again, for a document that was verified when it came in.
-//! - [`convert`] makes one out of schema 2 for clients that know nothing newer.
+//! The rest of the program calls two methods of [`Schema1`]:
 //!
-//! Signatures say that a document is whole, not who made it: keys come with the document, and
-//! nobody is trusted more or less for theirs. That is what the Docker registry promised, too.
+//! - [`accept`](Schema1::accept) reads a pushed document and verifies every signature in it.
+//! - [`convert`](Schema1::convert) makes a document out of an image of schema 2, for clients that
+//!   know nothing newer.
+//!
+//! Signatures prove that a document is complete, not who made it: the keys come with the document,
+//! and no key is trusted more than another. The Docker registry promised no more than that.
 
 mod ancestry;
 mod bounded;
@@ -23,16 +25,18 @@ mod signing;
 #[cfg(test)]
 mod tests;
 
+use std::time::SystemTime;
+
 use bytes::Bytes;
 use serde::Deserialize;
 
-pub use conversion::{Converted, Source, convert, empty_layer, empty_layer_digest};
-pub use document::{Signed, payload};
+pub use conversion::Converted;
+pub use document::Signed;
 pub use signing::{KeyError, SigningKey};
 
-use crate::oci::manifest::{self, ManifestError};
-use crate::oci::media_type::MediaType;
+use crate::oci::manifest::{self, MESSAGE_CHARS_MAX, ManifestError as Error, invalid};
 use crate::oci::truncate::truncate_to;
+use crate::oci::{MediaType, Negotiation, RepositoryName, Tag};
 
 /// Entries of a history, and layers as many. Docker stops at 127 layers.
 pub const HISTORY_MAX: usize = 2_000;
@@ -41,63 +45,64 @@ pub const SIGNATURES_MAX: usize = 8;
 /// Certificates of one signature.
 pub const CERTIFICATES_MAX: usize = 8;
 
-/// How many characters the description of a fault may have: it can quote the manifest.
-const MESSAGE_CHARS_MAX: usize = 400;
-
-/// Why some bytes are no document of schema 1 that can be stored, or made.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Error {
-    /// It is not one. The sentence says what is wrong, and where.
-    #[error("{0}")]
-    Invalid(String),
-    /// It is one, but a signature does not hold.
-    #[error("{0}")]
-    Unverified(String),
-    /// It names a repository that cannot exist.
-    #[error("{0}")]
-    Name(String),
+/// Schema 1 as the operator has configured it.
+#[derive(Debug)]
+pub struct Schema1 {
+    /// Whether clients may push schema 1.
+    pub push: bool,
+    /// The rules by which manifests are served, and read where a client declares an unusual type.
+    pub negotiation: Negotiation,
+    /// Signs conversions. Without a key nothing is converted.
+    pub key: Option<SigningKey>,
 }
 
-impl From<serde_json::Error> for Error {
-    fn from(error: serde_json::Error) -> Self {
-        invalid(format!("the manifest is invalid: {error}"))
-    }
-}
-
-impl From<ManifestError> for Error {
-    fn from(error: ManifestError) -> Self {
-        match error {
-            ManifestError::Unsupported(message) | ManifestError::Invalid(message) => {
-                Self::Invalid(message)
-            }
+impl Schema1 {
+    /// Reads a pushed manifest and verifies it. `None` if it is of another type.
+    pub fn accept(
+        &self,
+        raw: &Bytes,
+        declared: Option<&MediaType>,
+    ) -> Result<Option<Signed>, Error> {
+        if !is_schema1(raw, declared, self.negotiation) {
+            return Ok(None);
         }
+        if !self.push {
+            let message = "pushing Docker image manifests of schema 1 is switched off \
+                           (manifests.schema1_push): push schema 2 or an OCI manifest";
+            return Err(Error::Unsupported(message.to_owned()));
+        }
+        Signed::parse(raw.clone()).map(Some)
+    }
+
+    /// Converts an image of schema 2 and its config. `None` without a key.
+    pub fn convert(
+        &self,
+        name: (&RepositoryName, &Tag),
+        schema2: &[u8],
+        config: &[u8],
+        now: SystemTime,
+    ) -> Result<Option<Converted>, Error> {
+        let Some(key) = &self.key else { return Ok(None) };
+        conversion::convert(name, schema2, config, key, now).map(Some)
     }
 }
 
-fn invalid(message: impl AsRef<str>) -> Error {
-    Error::Invalid(truncate_to(message.as_ref(), MESSAGE_CHARS_MAX))
+/// The bytes of a stored manifest that its digest is about: all of them, except in schema 1.
+/// `None` if a document of schema 1 cannot be read.
+pub fn identity(media_type: &MediaType, raw: &Bytes) -> Option<Bytes> {
+    if media_type.is_schema1() { document::payload(raw).ok() } else { Some(raw.clone()) }
 }
 
-fn unverified(message: impl AsRef<str>) -> Error {
-    Error::Unverified(truncate_to(message.as_ref(), MESSAGE_CHARS_MAX))
-}
-
-/// Which types a client may declare for a document that says itself that it is of schema 1.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Declared {
-    /// Its own two types, and those that say no more than "JSON" or "bytes".
-    Known,
-    /// Any but those of the other manifests, as the Docker registry did.
-    Any,
-}
-
-/// Whether the body of a push is meant to be of schema 1.
-pub fn is_meant(raw: &[u8], declared: Option<&MediaType>, rule: Declared) -> bool {
+/// Whether a pushed body claims to be schema 1. By the rules of OCI the client must declare one of
+/// the two types of schema 1 or a generic type ("JSON", "bytes"); the Docker registry also took
+/// every other type that is not that of another manifest.
+fn is_schema1(raw: &[u8], declared: Option<&MediaType>, rules: Negotiation) -> bool {
     match declared {
-        None => claims(raw),
+        None => has_version_1(raw),
         Some(MediaType::DockerSchema1 | MediaType::DockerSchema1Signed) => true,
         Some(other @ MediaType::Other(_)) => {
-            (rule == Declared::Any || manifest::is_generic(other)) && claims(raw)
+            (rules == Negotiation::DockerLegacy || manifest::is_generic(other))
+                && has_version_1(raw)
         }
         Some(
             MediaType::OciManifest
@@ -108,7 +113,7 @@ pub fn is_meant(raw: &[u8], declared: Option<&MediaType>, rule: Declared) -> boo
     }
 }
 
-fn claims(raw: &[u8]) -> bool {
+fn has_version_1(raw: &[u8]) -> bool {
     #[derive(Deserialize)]
     struct Claim {
         #[serde(rename = "schemaVersion")]
@@ -117,8 +122,6 @@ fn claims(raw: &[u8]) -> bool {
     serde_json::from_slice::<Claim>(raw).is_ok_and(|claim| claim.schema_version == 1)
 }
 
-/// The bytes of a stored manifest that its digest is about: all of them, except in schema 1.
-/// `None` if a document of schema 1 cannot be read.
-pub fn identity(media_type: &MediaType, raw: &Bytes) -> Option<Bytes> {
-    if media_type.is_schema1() { payload(raw).ok() } else { Some(raw.clone()) }
+fn unverified(message: impl AsRef<str>) -> Error {
+    Error::Unverified(truncate_to(message.as_ref(), MESSAGE_CHARS_MAX))
 }

@@ -1,4 +1,4 @@
-//! The key with which the registry signs what it converts.
+//! The key with which the registry signs converted documents.
 
 use std::fmt;
 use std::time::SystemTime;
@@ -15,7 +15,7 @@ use time::format_description::well_known::Rfc3339;
 use super::encoding::{self, SPACE};
 use super::public_key::PublicKey;
 
-/// How far Go indents, per level.
+/// The indentation of libtrust.
 pub(super) const INDENT: &str = "   ";
 
 /// A private key on the curve P-256.
@@ -24,7 +24,6 @@ pub struct SigningKey {
     public: PublicKey,
 }
 
-/// Why some text is no key to sign with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "it is not a private key on the curve P-256 in PEM (openssl ecparam -name prime256v1 \
@@ -50,11 +49,11 @@ impl SigningKey {
         Ok(Self::of(pair))
     }
 
-    /// Makes a key that nobody has had before.
+    /// Makes a random key.
     ///
     /// # Panics
     ///
-    /// When the operating system has no randomness, without which nothing here can work.
+    /// When the operating system has no randomness.
     pub fn generate() -> Self {
         let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING);
         Self::of(pair.expect("the operating system provides randomness"))
@@ -70,7 +69,7 @@ impl SigningKey {
         self.public.id()
     }
 
-    /// A payload that ends like every one we make, `\n}`, with a signature inside.
+    /// Puts a signature into a payload that ends with `\n}`, as all converted ones do.
     pub(super) fn sign(&self, payload: &str, signed_at: SystemTime) -> String {
         let head = payload.trim_end_matches(SPACE).trim_end_matches('}').trim_end_matches(SPACE);
         let tail = &payload[head.len()..];
@@ -111,7 +110,7 @@ impl SigningKey {
     }
 }
 
-/// A signature, its keys in the order of libtrust.
+/// A signature, with its keys in the order that libtrust writes.
 #[derive(Serialize)]
 struct Signature {
     header: Header,

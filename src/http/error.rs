@@ -15,7 +15,6 @@ use super::endpoint::RouteError;
 use super::headers::value;
 use super::layers::access_log::chain;
 use crate::auth::Denied;
-use crate::docker_schema1 as schema1;
 use crate::oci::{DigestError, ErrorCode, ManifestError, ReferenceError};
 use crate::registry;
 
@@ -155,17 +154,12 @@ impl From<registry::Error> for Error {
             Registry::TooLarge(_) => {
                 Self::new(StatusCode::PAYLOAD_TOO_LARGE, ErrorCode::SizeInvalid, message)
             }
-            Registry::Manifest(ManifestError::Unsupported(_)) => {
-                Self::unsupported(StatusCode::BAD_REQUEST, message)
-            }
-            Registry::Manifest(ManifestError::Invalid(_)) => {
-                Self::new(StatusCode::BAD_REQUEST, ErrorCode::ManifestInvalid, message)
-            }
-            Registry::Schema1(error) => {
+            Registry::Manifest(error) => {
                 let code = match error {
-                    schema1::Error::Invalid(_) => ErrorCode::ManifestInvalid,
-                    schema1::Error::Unverified(_) => ErrorCode::ManifestUnverified,
-                    schema1::Error::Name(_) => ErrorCode::NameInvalid,
+                    ManifestError::Unsupported(_) => ErrorCode::Unsupported,
+                    ManifestError::Invalid(_) => ErrorCode::ManifestInvalid,
+                    ManifestError::Unverified(_) => ErrorCode::ManifestUnverified,
+                    ManifestError::Name(_) => ErrorCode::NameInvalid,
                 };
                 Self::new(StatusCode::BAD_REQUEST, code, message)
             }

@@ -25,7 +25,7 @@ mod negotiation;
 mod error_code;
 
 pub(crate) mod array_as_object;
-mod serde_from_str;
+pub(crate) mod serde_from_str;
 pub(crate) mod truncate;
 
 pub use accept::Accept;

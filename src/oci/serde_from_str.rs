@@ -8,7 +8,7 @@ use serde::Deserializer;
 use serde::de::{Error, Visitor};
 
 /// Parses a string, without a copy if the format can lend the text.
-pub(super) fn parsed<'de, T, D>(deserializer: D) -> Result<T, D::Error>
+pub(crate) fn parsed<'de, T, D>(deserializer: D) -> Result<T, D::Error>
 where
     T: FromStr,
     T::Err: fmt::Display,
@@ -52,4 +52,4 @@ macro_rules! serde_as_text {
     )+};
 }
 
-pub(super) use serde_as_text;
+pub(crate) use serde_as_text;

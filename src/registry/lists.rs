@@ -1,13 +1,11 @@
-//! Lists: a page of rows in the order of their names, from the cache or from the store.
+//! Pages of ordered lists, and how they are read from the store.
 
 use std::fmt::Display;
 use std::str::FromStr;
-use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{Error, LIST_ROWS_MAX, Registry};
-use crate::store::{self, Prefix, RecordStore};
+use crate::store::{self, LIST_ROWS_MAX, Prefix, RecordStore};
 
 /// A page of an ordered list.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,21 +16,20 @@ pub struct Page<T> {
     pub more: bool,
 }
 
-/// How a row is read from the rest of its key below the prefix of the list.
+/// Parses a row from the rest of its key below the prefix of the list.
 pub(super) type Row<T> = fn(&str) -> Option<T>;
 
 /// A page that can be cached.
-pub(super) trait Kept: Sized {
-    /// The page as it is cached.
-    fn write_down(&self) -> Result<Bytes, store::Error>;
+pub(super) trait CachedPage: Sized {
+    fn encode(&self) -> Result<Bytes, store::Error>;
 
-    /// The page that was cached so. `None` if it was not: another release may have written it.
-    fn read_back(text: &Bytes) -> Option<Self>;
+    /// `None` if another release encoded the page in another way.
+    fn decode(text: &Bytes) -> Option<Self>;
 }
 
-/// Whether more follow, and the rows, which contain no newline.
-impl<T: Display + FromStr> Kept for Page<T> {
-    fn write_down(&self) -> Result<Bytes, store::Error> {
+/// The first line says whether more rows follow; each other line is a row.
+impl<T: Display + FromStr> CachedPage for Page<T> {
+    fn encode(&self) -> Result<Bytes, store::Error> {
         let mut text = String::from(if self.more { "more" } else { "end" });
         for row in &self.rows {
             text.push('\n');
@@ -41,7 +38,7 @@ impl<T: Display + FromStr> Kept for Page<T> {
         Ok(text.into())
     }
 
-    fn read_back(text: &Bytes) -> Option<Self> {
+    fn decode(text: &Bytes) -> Option<Self> {
         let mut lines = str::from_utf8(text).ok()?.split('\n');
         let more = match lines.next()? {
             "more" => true,
@@ -53,9 +50,9 @@ impl<T: Display + FromStr> Kept for Page<T> {
     }
 }
 
-/// As much of a cursor as can be the beginning of a key. A client may page after any text, and some
-/// stores refuse to list after one that no key could have (`..`, an empty component); what lies
-/// between the two is left out when the rows are read.
+/// The longest beginning of a cursor that can begin a key. A client may page after any text, and
+/// some stores refuse to list after a text that no key can have (`..`, an empty component). The
+/// rows between this beginning and the cursor are skipped when they are read.
 fn listable(cursor: &str) -> &str {
     let mut begins = true;
     let end = cursor.bytes().position(|byte| {
@@ -70,9 +67,9 @@ fn listable(cursor: &str) -> &str {
     &cursor[..end.unwrap_or(cursor.len())]
 }
 
-/// Walks a listing until the page is full, leaving out what is dead. One listing request for a
-/// page, as long as dead rows do not fill it.
-pub(super) async fn walk<T>(
+/// Reads a page from the store, without tombstones. Costs one request, unless there are so many
+/// tombstones that one listing does not fill the page.
+pub(super) async fn read_page<T>(
     store: &dyn RecordStore,
     list: &Prefix,
     last: &str,
@@ -94,7 +91,7 @@ pub(super) async fn walk<T>(
             if rest <= last {
                 continue;
             }
-            // A key that is none of ours does not hide the others.
+            // A foreign key in the bucket must not hide the rows after it.
             let Some(parsed) = row(rest).filter(|_| found.size > 0) else { continue };
             if page.rows.len() == count {
                 page.more = true;
@@ -110,25 +107,5 @@ pub(super) async fn walk<T>(
             return Ok(page);
         }
         limit = LIST_ROWS_MAX;
-    }
-}
-
-impl Registry {
-    /// The rows of a list after `last`, at most `count` of them.
-    pub(super) async fn page<T>(
-        &self,
-        list: Prefix,
-        last: &str,
-        count: usize,
-        row: Row<T>,
-    ) -> Result<Page<T>, Error>
-    where
-        T: Display + FromStr + Send + 'static,
-    {
-        let load = |store: Arc<dyn RecordStore>| {
-            let (list, last) = (list.clone(), last.to_owned());
-            async move { walk(store.as_ref(), &list, &last, count, row).await }
-        };
-        self.read_cache.page(list.clone(), last, count, load).await
     }
 }

@@ -1,83 +1,50 @@
-//! Manifests: pushed with everything that names them, resolved, and deleted with their tags.
+//! Manifests: pushed with all records that name them, resolved, and deleted with their tags.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
-use super::lists::walk;
-use super::read_cache::CachedRecord;
-use super::record::{self, Ensured, Seen, Written};
-use super::referrers::Referrer;
-pub use super::tags::TagCondition;
-use super::tags::TagTarget;
-use super::{Error, LIST_ROWS_MAX, Registry, concurrently};
-use crate::docker_schema1 as schema1;
+use super::Error;
+use super::blobs::Blobs;
+use super::concurrently::concurrently;
+use super::content::StoredManifest;
+use super::lease::Leases;
+use super::lists::read_page;
+use super::read_cache::ReadCache;
+use super::record::{self, Current, Written};
+use super::repositories::Repositories;
+use super::schema1;
+use super::settings::Policy;
+use super::tags::{TagCondition, Tags};
+use crate::docker_schema1::Schema1;
+use crate::layout::records::{self, Marker, Referrer};
 use crate::oci::{
-    Accept, Answer, AnyDigest, Digest, Manifest, MediaType, Reference, RepositoryName, Tag,
+    Accept, Algorithm, Answer, AnyDigest, Digest, Manifest, MediaType, Reference, RepositoryName,
+    Tag,
 };
-use crate::store::{self, Deadline, Prefix, RecordKey, Version};
+use crate::store::{Deadline, LIST_ROWS_MAX, Prefix, RecordKey, RecordStore, Version};
 
-/// The entry `m/`: the header before the exact bytes of a manifest.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-struct Header {
-    media_type: String,
-    /// Blobs and manifests that it names, so that collecting needs no parsing.
-    references: Vec<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    subject: Option<Digest>,
-    /// Names this life of the manifest: kept as long as it is pushed again, another one when it was
-    /// deleted in between.
-    #[serde(default)]
-    life: String,
-}
-
-/// A manifest that was alive when it was written or read.
+/// The manifest of a push after its record was written or found.
 #[derive(Debug)]
-struct Alive {
-    life: String,
+struct WrittenManifest {
+    generation: String,
     version: Version,
 }
 
-/// A manifest as it is served.
-#[derive(Clone, Debug)]
-pub struct StoredManifest {
-    /// The digest it was found by: the one in the request, or the one that the tag names.
-    pub digest: Digest,
-    /// The type it was pushed with.
-    pub media_type: MediaType,
-    /// The bytes as they were pushed.
-    pub bytes: Bytes,
-    /// The digest in quotation marks. Answers share it instead of writing it anew each time.
-    quoted_digest: Bytes,
+/// The attempt of a push that sets the tags.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Attempt {
+    First,
+    /// The manifest was deleted during an earlier attempt.
+    Repeated,
 }
 
-impl StoredManifest {
-    /// A manifest that is found by this digest.
-    pub fn new(digest: Digest, media_type: MediaType, bytes: Bytes) -> Self {
-        let quoted_digest = Bytes::from(format!("\"{digest}\""));
-        Self { digest, media_type, bytes, quoted_digest }
-    }
-
-    /// The digest as text, in quotation marks.
-    pub fn quoted_digest(&self) -> Bytes {
-        self.quoted_digest.clone()
-    }
-
-    /// The digest as text.
-    pub fn digest_text(&self) -> Bytes {
-        self.quoted_digest.slice(1..self.quoted_digest.len() - 1)
-    }
-}
-
-/// A manifest on its way in.
+/// A manifest that is pushed.
 #[derive(Debug)]
 pub struct Push<'a> {
-    /// The repository.
     pub name: &'a RepositoryName,
-    /// The manifest, validated.
     pub manifest: &'a Manifest,
-    /// Its digest.
     pub digest: Digest,
     /// The tags to set.
     pub tags: &'a [Tag],
@@ -85,53 +52,71 @@ pub struct Push<'a> {
     pub condition: &'a TagCondition,
 }
 
-/// What a push did.
+/// The result of a push.
 #[derive(Clone, Debug)]
 pub struct Pushed {
     /// The subject whose referrers include the manifest now.
     pub subject: Option<Digest>,
 }
 
-/// What the entry of a manifest says. What is served under a digest has it, whatever happened to
-/// the bucket or to the cache.
-pub(super) fn cached_manifest(
-    name: &RepositoryName,
-    digest: &Digest,
-    body: &Bytes,
-) -> Result<StoredManifest, store::Error> {
-    let (header, bytes) = record::decode::<Header>(body).map_err(Error::into_store)?;
-    let Ok(media_type) = header.media_type.parse();
-    let identity = schema1::identity(&media_type, &bytes);
-    if identity.is_none_or(|identity| Digest::of(digest.algorithm(), &identity) != *digest) {
-        tracing::error!(%name, %digest, "a stored manifest does not match its digest");
-        return Err(store::Error::Damaged(format!("the manifest {digest} of {name}")));
-    }
-    Ok(StoredManifest::new(*digest, media_type, bytes))
+/// The manifests of all repositories.
+#[derive(Debug)]
+pub struct Manifests {
+    pub(super) records: Arc<dyn RecordStore>,
+    pub(super) read_cache: ReadCache,
+    pub(super) leases: Leases,
+    pub(super) blobs: Blobs,
+    pub(super) tags: Tags,
+    pub(super) repositories: Arc<Repositories>,
+    pub(super) policy: Policy,
+    pub(super) schema1: Schema1,
 }
 
-impl Registry {
-    /// Resolves a tag. At most one read of the store.
-    async fn resolve(&self, name: &RepositoryName, tag: &Tag) -> Result<Digest, Error> {
-        match self.read_cache.read(RecordKey::Tag(name.clone(), tag.clone())).await? {
-            CachedRecord::Tag(target) => Ok(target.digest),
-            _ => Err(Error::ManifestUnknown),
+impl Manifests {
+    fn records(&self) -> &dyn RecordStore {
+        self.records.as_ref()
+    }
+
+    /// Checks the body of a push. `declared` is its `Content-Type`. Returns the manifest and its
+    /// digest, which must be that of the reference, if it is a digest.
+    pub fn accept(
+        &self,
+        raw: Bytes,
+        declared: Option<&MediaType>,
+        reference: &Reference,
+    ) -> Result<(Manifest, Digest), Error> {
+        let digest_of = |bytes: &[u8]| match reference {
+            Reference::Tag(_) => Ok(Digest::of(Algorithm::Sha256, bytes)),
+            Reference::Digest(expected) => {
+                let actual = Digest::of(expected.algorithm(), bytes);
+                if actual == *expected {
+                    return Ok(actual);
+                }
+                let (expected, actual) = (Box::new(*expected), Box::new(actual));
+                Err(Error::DigestMismatch { expected, actual })
+            }
+        };
+        if let Some(signed) = self.schema1.accept(&raw, declared)? {
+            let digest = digest_of(signed.payload())?;
+            return Ok((signed.into_manifest(), digest));
         }
+        let digest = digest_of(&raw)?;
+        Ok((Manifest::parse(raw, declared)?, digest))
     }
 
     /// Finds a manifest: by tag at most two reads of the store, by digest one.
-    pub async fn manifest(
+    pub async fn get(
         &self,
         name: &RepositoryName,
         reference: &Reference,
     ) -> Result<Arc<StoredManifest>, Error> {
         let digest = match reference {
             Reference::Digest(digest) => *digest,
-            Reference::Tag(tag) => self.resolve(name, tag).await?,
+            Reference::Tag(tag) => {
+                self.read_cache.tag(name, tag).await?.ok_or(Error::ManifestUnknown)?.digest
+            }
         };
-        match self.read_cache.read(RecordKey::Manifest(name.clone(), digest)).await? {
-            CachedRecord::Manifest(manifest) => Ok(manifest),
-            _ => Err(Error::ManifestUnknown),
-        }
+        self.read_cache.manifest(name, &digest).await?.ok_or(Error::ManifestUnknown)
     }
 
     /// Finds the manifest to serve to a client that accepts these types, by the rules of
@@ -142,88 +127,100 @@ impl Registry {
         reference: &Reference,
         accept: &Accept,
     ) -> Result<Arc<StoredManifest>, Error> {
-        let stored = self.manifest(name, reference).await?;
-        let negotiation = self.policy.negotiation;
-        let Reference::Tag(tag) = reference else {
-            return match negotiation.answer(&stored.media_type, false, accept) {
-                Answer::NotAcceptable => Err(Error::not_acceptable(&stored.media_type)),
-                Answer::Stored | Answer::Child | Answer::Schema1 => Ok(stored),
-            };
-        };
-        match negotiation.answer(&stored.media_type, true, accept) {
-            Answer::Stored => Ok(stored),
-            Answer::NotAcceptable => Err(Error::not_acceptable(&stored.media_type)),
-            Answer::Schema1 => self.converted(name, tag, &stored).await,
-            Answer::Child => {
+        let stored = self.get(name, reference).await?;
+        let negotiation = self.schema1.negotiation;
+        match (negotiation.answer(&stored.media_type, reference, accept), reference) {
+            (Answer::NotAcceptable, _) => {
+                Err(Error::NotAcceptable { stored: stored.media_type.to_string() })
+            }
+            (Answer::Schema1, Reference::Tag(tag)) => self.convert(name, tag, &stored).await,
+            (Answer::Child, Reference::Tag(tag)) => {
                 let child = default_child(&stored).ok_or(Error::ManifestUnknown)?;
-                let child = self.manifest(name, &Reference::Digest(child)).await?;
+                let child = self.get(name, &Reference::Digest(child)).await?;
                 match negotiation.child(&child.media_type, accept) {
-                    Answer::Schema1 => self.converted(name, tag, &child).await,
+                    Answer::Schema1 => self.convert(name, tag, &child).await,
                     Answer::Stored | Answer::Child | Answer::NotAcceptable => Ok(child),
                 }
+            }
+            (Answer::Stored, _) | (Answer::Child | Answer::Schema1, Reference::Digest(_)) => {
+                Ok(stored)
             }
         }
     }
 
-    /// Accepts a manifest: leases what it names, writes it with what finds it, then sets the tags.
+    async fn convert(
+        &self,
+        name: &RepositoryName,
+        tag: &Tag,
+        image: &Arc<StoredManifest>,
+    ) -> Result<Arc<StoredManifest>, Error> {
+        let now = self.records.now();
+        schema1::convert(&self.schema1, &self.blobs, (name, tag), image, now).await
+    }
+
+    /// Stores a manifest: leases the content that it names, writes its record and the records that
+    /// name it, then sets the tags.
     ///
-    /// A deletion of the same manifest may run at the same time and remove what was written last,
-    /// or not see it. So the push ends with a renewal of the manifest: where that succeeds, no
-    /// deletion was completed meanwhile, and one that is under way has to begin again and finds
-    /// everything. Where it does not, the manifest was deleted, and the push is done over.
-    pub async fn put_manifest(&self, push: &Push<'_>) -> Result<Pushed, Error> {
-        let leased_at = record::moment(self.store());
-        let (leased, seen_tags) =
-            tokio::join!(self.lease_references(push), self.look_at_tags(push));
+    /// A deletion of the same manifest may run at the same time, and delete what was written last
+    /// or not see it. So the push ends with touching the manifest. If that succeeds, no deletion
+    /// was completed meanwhile, and one that still runs has to begin again and finds all records.
+    /// If the manifest was deleted, the push is repeated.
+    pub async fn put(&self, push: &Push<'_>) -> Result<Pushed, Error> {
+        let leased_at = self.records.now();
+        let (leased, tags) = tokio::join!(self.lease_references(push), self.read_tags(push));
         leased?;
-        let mut seen_tags = seen_tags?;
+        let mut tags = tags?;
         let deadline = self.leases.deadline(leased_at);
-        for attempt in 0..record::ATTEMPTS_MAX {
-            // Before the manifest is written: the tags rely on it being young.
-            let written_at = record::moment(self.store());
-            let (alive, found, marked) = tokio::join!(
+        let mut attempt = Attempt::First;
+        for _ in 0..record::ATTEMPTS_MAX {
+            // Taken before the manifest is written: the tags rely on the manifest being young.
+            let written_at = self.records.now();
+            let (written, indexed, added) = tokio::join!(
                 self.write_manifest(push, deadline),
-                self.write_tags_of(push, deadline),
-                self.mark(push.name, deadline),
+                self.write_tag_indexes(push, deadline),
+                self.repositories.add(push.name, deadline),
             );
-            let alive = alive?;
-            found?;
-            marked?;
+            let written = written?;
+            indexed?;
+            added?;
             let subject = self.write_referrer(push, deadline).await?;
-            let deadline = self.leases.deadline(written_at);
-            let seen = std::mem::take(&mut seen_tags);
-            self.set_tags(push, seen, attempt > 0, deadline).await?;
+            let tags_deadline = self.leases.deadline(written_at);
+            self.set_tags(push, std::mem::take(&mut tags), attempt, tags_deadline).await?;
             let named = subject.is_some() || !push.tags.is_empty();
-            if !named || self.outlived(push, alive).await? {
+            if !named || self.still_current(push, written).await? {
                 return Ok(Pushed { subject });
             }
+            attempt = Attempt::Repeated;
         }
         Err(record::contended())
     }
 
-    /// Points the tags at the manifest. When the push is done over, what a tag holds by then was
-    /// written after us: only a tag that is gone is set again.
+    /// Points the tags at the manifest. When a push is repeated, every tag that exists was written
+    /// after our first attempt, so only a missing tag is set again.
     async fn set_tags(
         &self,
         push: &Push<'_>,
-        seen: Vec<Seen>,
-        over: bool,
+        current: Vec<Current>,
+        attempt: Attempt,
         deadline: Deadline,
     ) -> Result<(), Error> {
-        let target = TagTarget {
+        let target = records::Tag {
             digest: push.digest,
             media_type: push.manifest.media_type().to_string(),
             size: push.manifest.raw().len() as u64,
             unconditional: *push.condition == TagCondition::None,
         };
-        let condition = if over { &TagCondition::Absent } else { push.condition };
-        let mut seen = seen.into_iter();
+        let condition = match attempt {
+            Attempt::First => push.condition,
+            Attempt::Repeated => &TagCondition::Absent,
+        };
+        let mut current = current.into_iter();
         let set = |tag| {
-            let seen = seen.next();
-            let set = self.set_tag(push.name, tag, &target, condition, seen, deadline);
+            let current = current.next();
+            let set = self.tags.set(push.name, tag, &target, condition, current, deadline);
             async move {
                 match set.await {
-                    Err(Error::PreconditionFailed) if over => Ok(()),
+                    Err(Error::PreconditionFailed) if attempt == Attempt::Repeated => Ok(()),
                     outcome => outcome,
                 }
             }
@@ -232,31 +229,32 @@ impl Registry {
         Ok(())
     }
 
-    /// Takes a lease on everything that the manifest names; says all that is missing.
+    /// Takes a lease on the records of all content that the manifest names, and reports all that
+    /// are missing.
     async fn lease_references(&self, push: &Push<'_>) -> Result<(), Error> {
-        let mut keys: Vec<(Digest, RecordKey)> = Vec::new();
-        for blob in push.manifest.blobs() {
-            if let AnyDigest::Known(digest) = &blob.digest {
-                keys.push((*digest, RecordKey::Link(push.name.clone(), *digest)));
-            }
-        }
-        for child in push.manifest.children() {
-            if let AnyDigest::Known(digest) = &child.digest {
-                keys.push((*digest, RecordKey::Manifest(push.name.clone(), *digest)));
-            }
-        }
-        keys.sort_by_key(|(digest, _)| *digest);
+        let known = |digest: &AnyDigest| match digest {
+            AnyDigest::Known(digest) => Some(*digest),
+            AnyDigest::Other(_) => None,
+        };
+        let blobs = push.manifest.blobs().iter().filter_map(|blob| {
+            let digest = known(&blob.digest)?;
+            let key = RecordKey::Link(push.name.clone(), digest);
+            Some((digest, key, self.policy.sparse_images))
+        });
+        let children = push.manifest.children().iter().filter_map(|child| {
+            let digest = known(&child.digest)?;
+            let key = RecordKey::Manifest(push.name.clone(), digest);
+            Some((digest, key, self.policy.sparse_indexes))
+        });
+        let mut keys: Vec<_> = blobs.chain(children).collect();
+        keys.sort_by_key(|(digest, ..)| *digest);
         keys.dedup_by(|a, b| a.1 == b.1);
-        let lease = |(digest, key): (Digest, RecordKey)| async move {
-            let leased = match record::look(self.store(), &key).await? {
-                Seen::Absent | Seen::Dead(_) => None,
-                Seen::Alive(entry) => {
-                    record::lease(self.store(), &self.leases, &key, entry).await?
+        let lease = |(digest, key, sparse): (Digest, RecordKey, bool)| async move {
+            let leased = match record::read(self.records(), &key).await? {
+                Current::Absent | Current::Tombstone(_) => None,
+                Current::Live(record) => {
+                    record::lease(self.records(), &self.leases, &key, record).await?
                 }
-            };
-            let sparse = match key {
-                RecordKey::Manifest(..) => self.policy.sparse_indexes,
-                _ => self.policy.sparse_images,
             };
             Ok::<_, Error>((leased.is_none() && !sparse).then_some(digest))
         };
@@ -266,91 +264,94 @@ impl Registry {
     }
 
     /// Reads the tags that will be set, and refuses early what cannot succeed. Without a condition
-    /// nothing is read: most tags are new.
-    async fn look_at_tags(&self, push: &Push<'_>) -> Result<Vec<Seen>, Error> {
+    /// it reads nothing: most tags are new.
+    async fn read_tags(&self, push: &Push<'_>) -> Result<Vec<Current>, Error> {
         if *push.condition == TagCondition::None {
             return Ok(Vec::new());
         }
-        let look = |tag: &Tag| {
-            let key = RecordKey::Tag(push.name.clone(), tag.clone());
-            async move { record::look(self.store(), &key).await }
-        };
-        let seen = concurrently(push.tags.iter().map(look).collect()).await?;
-        for tag in &seen {
-            let current = match tag {
-                Seen::Absent | Seen::Dead(_) => None,
-                Seen::Alive(entry) => Some(record::decode::<TagTarget>(&entry.body)?.0.digest),
-            };
-            if !push.condition.holds(current.as_ref()) {
+        let read = |tag| self.tags.read(push.name, tag);
+        let tags = concurrently(push.tags.iter().map(read).collect()).await?;
+        for tag in &tags {
+            if !push.condition.holds_of(tag)? {
                 return Err(Error::PreconditionFailed);
             }
         }
-        Ok(seen)
+        Ok(tags)
     }
 
-    /// Writes the manifest. One that is there already is always renewed: a deletion that read it
-    /// before then fails and starts again, and cannot take the tags of this push with it.
-    async fn write_manifest(&self, push: &Push<'_>, deadline: Deadline) -> Result<Alive, Error> {
+    /// Writes the manifest. An existing one is always touched: a deletion that has read it before
+    /// then fails and begins again, and cannot delete the tags of this push.
+    async fn write_manifest(
+        &self,
+        push: &Push<'_>,
+        deadline: Deadline,
+    ) -> Result<WrittenManifest, Error> {
         let key = RecordKey::Manifest(push.name.clone(), push.digest);
-        let mut life = record::nonce();
-        let mut seen = Seen::Absent;
+        let mut generation = records::nonce();
+        let mut current = Current::Absent;
         for _ in 0..record::ATTEMPTS_MAX {
-            let body = body(push, &life);
-            let lost =
-                match record::write_over(self.store(), &key, &seen, &body, Some(deadline)).await? {
-                    Written::Ours(version) => return Ok(Alive { life, version }),
-                    Written::Lost(lost) => lost,
-                };
-            if let Seen::Alive(entry) = &lost {
-                let found = record::decode::<Header>(&entry.body)?.0.life;
-                if matches!(seen, Seen::Alive(_)) && found == life {
-                    // Another push has renewed it since we looked, which is as good.
-                    return Ok(Alive { life, version: entry.version.clone() });
+            let body = body(push, &generation);
+            let written =
+                record::upsert(self.records(), &key, &current, &body, Some(deadline)).await?;
+            let now = match written {
+                Written::Ours(version) => return Ok(WrittenManifest { generation, version }),
+                Written::Lost(now) => now,
+            };
+            if let Current::Live(record) = &now {
+                let found = records::decode::<records::Manifest>(&record.body)?.0.generation;
+                if matches!(current, Current::Live(_)) && found == generation {
+                    // Another push has touched it since we read it, which is as good.
+                    let version = record.version.clone();
+                    return Ok(WrittenManifest { generation, version });
                 }
-                life = found;
+                generation = found;
             } else {
-                life = record::nonce();
+                generation = records::nonce();
             }
-            seen = lost;
+            current = now;
         }
         Err(record::contended())
     }
 
-    /// Renews the manifest after everything that names it was written. `false` if it was deleted
-    /// since it was seen alive.
-    async fn outlived(&self, push: &Push<'_>, alive: Alive) -> Result<bool, Error> {
+    /// Touches the manifest after all records that name it were written. `false` if it was deleted
+    /// since [`Self::write_manifest`].
+    async fn still_current(
+        &self,
+        push: &Push<'_>,
+        written: WrittenManifest,
+    ) -> Result<bool, Error> {
         let key = RecordKey::Manifest(push.name.clone(), push.digest);
-        let Alive { life, mut version } = alive;
-        for renewed_by_another in [false, true] {
-            let body = body(push, &life);
-            match record::replace(self.store(), &key, &version, &body, None).await? {
+        let WrittenManifest { generation, mut version } = written;
+        for touched_by_another in [false, true] {
+            let body = body(push, &generation);
+            match record::replace(self.records(), &key, &version, &body, None).await? {
                 Written::Ours(_) => return Ok(true),
-                Written::Lost(Seen::Alive(entry)) => {
-                    if record::decode::<Header>(&entry.body)?.0.life != life {
+                Written::Lost(Current::Live(record)) => {
+                    let found = records::decode::<records::Manifest>(&record.body)?.0.generation;
+                    if found != generation {
                         return Ok(false);
                     }
-                    // The first one may have been renewed before our last write, this one was not.
-                    if renewed_by_another {
+                    // The first touch by another push may have happened before our last write; the
+                    // second one happened after it.
+                    if touched_by_another {
                         return Ok(true);
                     }
-                    version = entry.version;
+                    version = record.version;
                 }
-                Written::Lost(Seen::Absent | Seen::Dead(_)) => return Ok(false),
+                Written::Lost(Current::Absent | Current::Tombstone(_)) => return Ok(false),
             }
         }
         Ok(true)
     }
 
-    /// Says which tags point at the manifest, before they do.
-    async fn write_tags_of(&self, push: &Push<'_>, deadline: Deadline) -> Result<(), Error> {
+    /// Records which tags point at the manifest, before they do.
+    async fn write_tag_indexes(&self, push: &Push<'_>, deadline: Deadline) -> Result<(), Error> {
         let write = |tag: &Tag| {
             let key = RecordKey::TagIndex(push.name.clone(), push.digest, tag.clone());
-            let body = record::encode(&serde_json::Map::new(), &[]);
-            let deadline = Some(deadline);
-            async move { record::ensure(self.store(), &self.leases, &key, &body, deadline).await }
+            async move { self.create_or_lease(&key, &Marker {}, deadline).await }
         };
-        let written: Vec<Ensured> = concurrently(push.tags.iter().map(write).collect()).await?;
-        tracing::trace!(tags = written.len(), "reverse index written");
+        concurrently(push.tags.iter().map(write).collect()).await?;
+        tracing::trace!(tags = push.tags.len(), "tag indexes written");
         Ok(())
     }
 
@@ -373,33 +374,41 @@ impl Registry {
         if let Some(annotations) = push.manifest.annotations() {
             descriptor["annotations"] = serde_json::json!(annotations);
         }
-        let body = record::encode(&Referrer { descriptor }, &[]);
-        record::ensure(self.store(), &self.leases, &key, &body, Some(deadline)).await?;
+        self.create_or_lease(&key, &Referrer { descriptor }, deadline).await?;
         Ok(Some(subject))
     }
 
-    /// Removes a manifest, every tag that points at it, and its place among the referrers.
-    ///
-    /// The tags go first, the manifest last and only if nobody has pushed it since it was read:
-    /// otherwise everything is read again. So an acknowledged push is either whole or gone whole.
-    pub async fn delete_manifest(
+    async fn create_or_lease(
         &self,
-        name: &RepositoryName,
-        digest: &Digest,
+        key: &RecordKey,
+        header: &impl Serialize,
+        deadline: Deadline,
     ) -> Result<(), Error> {
+        let (body, deadline) = (records::encode(header, &[]), Some(deadline));
+        record::create_or_lease(self.records(), &self.leases, key, &body, deadline).await?;
+        Ok(())
+    }
+
+    /// Deletes a manifest, every tag that points at it, and its record among the referrers.
+    ///
+    /// The tags are deleted first. The manifest is deleted last, and only if no push has touched it
+    /// since it was read; otherwise the deletion begins again. So the records of an acknowledged
+    /// push either all stay or are all deleted.
+    pub async fn delete(&self, name: &RepositoryName, digest: &Digest) -> Result<(), Error> {
         let key = RecordKey::Manifest(name.clone(), *digest);
         for _ in 0..record::ATTEMPTS_MAX {
-            let Some(record) = record::read::<Header>(self.store(), &key).await? else {
-                return Err(Error::ManifestUnknown);
-            };
-            self.delete_tags_of(name, digest).await?;
-            if let Some(subject) = record.header.subject {
+            let manifest = record::load::<records::Manifest>(self.records(), &key).await?;
+            let manifest = manifest.ok_or(Error::ManifestUnknown)?;
+            let tags = self.tags_of(name, digest).await?;
+            let delete = |tag| self.tags.delete_pointing_at(name, tag, digest);
+            concurrently(tags.iter().map(delete).collect()).await?;
+            if let Some(subject) = manifest.header.subject {
                 let referrer = RecordKey::Referrer(name.clone(), subject, *digest);
-                let seen = record::look(self.store(), &referrer).await?;
-                record::kill(self.store(), &referrer, seen, |_| Ok(true)).await?;
+                let current = record::read(self.records(), &referrer).await?;
+                record::delete(self.records(), &referrer, current, |_| Ok(true)).await?;
             }
-            let version = &record.entry.version;
-            match record::replace(self.store(), &key, version, &Bytes::new(), None).await? {
+            let version = &manifest.record.version;
+            match record::replace(self.records(), &key, version, &Bytes::new(), None).await? {
                 Written::Ours(_) => return Ok(()),
                 Written::Lost(_) => {}
             }
@@ -407,15 +416,14 @@ impl Registry {
         Err(record::contended())
     }
 
-    /// The tags that point, or once pointed, at a manifest.
+    /// The tags that point, or once pointed, at a manifest. Reads the store, never the cache.
     async fn tags_of(&self, name: &RepositoryName, digest: &Digest) -> Result<Vec<Tag>, Error> {
         let prefix = Prefix::TagIndexes(name.clone(), *digest);
         let mut tags: Vec<Tag> = Vec::new();
         loop {
-            // A deletion reads the store, never the cache.
             let last = tags.last().map(ToString::to_string).unwrap_or_default();
             let row = |rest: &str| rest.parse::<Tag>().ok();
-            let page = walk(self.store(), &prefix, &last, LIST_ROWS_MAX, row).await?;
+            let page = read_page(self.records(), &prefix, &last, LIST_ROWS_MAX, row).await?;
             let more = page.more && !page.rows.is_empty();
             tags.extend(page.rows);
             if !more {
@@ -423,39 +431,22 @@ impl Registry {
             }
         }
     }
-
-    async fn delete_tags_of(&self, name: &RepositoryName, digest: &Digest) -> Result<(), Error> {
-        let tags = self.tags_of(name, digest).await?;
-        let mut deletions = Vec::with_capacity(tags.len());
-        for tag in &tags {
-            let key = RecordKey::Tag(name.clone(), tag.clone());
-            deletions.push(async move {
-                let seen = record::look(self.store(), &key).await?;
-                record::kill(self.store(), &key, seen, |entry| {
-                    Ok(record::decode::<TagTarget>(&entry.body)?.0.digest == *digest)
-                })
-                .await
-            });
-        }
-        concurrently(deletions).await?;
-        Ok(())
-    }
 }
 
-/// The entry of a manifest, with a nonce of its own.
-fn body(push: &Push<'_>, life: &str) -> Bytes {
+/// The record of the pushed manifest, with a new nonce.
+fn body(push: &Push<'_>, generation: &str) -> Bytes {
     let manifest = push.manifest;
     let references = manifest.blobs().iter().chain(manifest.children());
-    let header = Header {
+    let header = records::Manifest {
         media_type: manifest.media_type().to_string(),
         references: references.map(|descriptor| descriptor.digest.to_string()).collect(),
         subject: known_subject(manifest),
-        life: life.to_owned(),
+        generation: generation.to_owned(),
     };
-    record::encode(&header, manifest.raw())
+    records::encode(&header, manifest.raw())
 }
 
-/// The image of a list that clients got which did not know lists.
+/// The `linux/amd64` image of a list, which clients that did not know lists got.
 fn default_child(list: &StoredManifest) -> Option<Digest> {
     let list = Manifest::parse(list.bytes.clone(), Some(&list.media_type)).ok()?;
     let child = list.children().iter().find(|child| {

@@ -1,24 +1,25 @@
-//! Referrers: one entry for each manifest that names a subject.
+//! Referrers: one record for each manifest that names a subject.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::lists::{Kept, walk};
+use super::Error;
+use super::concurrently::concurrently;
+use super::lists::{CachedPage, Page, read_page};
+use super::read_cache::ReadCache;
 use super::record;
-use super::{Error, Page, Registry, concurrently};
+use crate::layout::records::Referrer;
 use crate::oci::{Digest, RepositoryName};
 use crate::store::{self, Prefix, RecordKey, RecordStore};
 
-/// The entry `r/`: the descriptor of a referrer, as the list shows it.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct Referrer {
-    pub(super) descriptor: serde_json::Value,
-}
+/// Bytes of descriptors on one page: clients read a list as they read a manifest, up to 4 MiB
+/// (distribution-spec, "Listing Referrers").
+const PAGE_BYTES_MAX: usize = 3 * 1024 * 1024;
 
 /// A page of the referrers of a subject.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ReferrersPage {
     /// Descriptors, in the order of their digests.
     pub descriptors: Vec<serde_json::Value>,
@@ -26,74 +27,27 @@ pub struct ReferrersPage {
     pub next: Option<String>,
 }
 
-/// Bytes of descriptors on one page: clients read a list as they read a manifest, up to 4 MiB
-/// (distribution-spec, "Listing Referrers").
-const PAGE_BYTES_MAX: usize = 3 * 1024 * 1024;
-
-fn cursor(referrer: &Digest) -> String {
-    format!("{}-{}", referrer.algorithm(), referrer.hex())
-}
-
-/// A page before it is filtered, as it is cached.
-#[derive(Serialize, Deserialize)]
-struct Unfiltered {
-    descriptors: Vec<serde_json::Value>,
-    next: Option<String>,
-}
-
-impl Kept for Unfiltered {
-    fn write_down(&self) -> Result<Bytes, store::Error> {
+impl CachedPage for ReferrersPage {
+    fn encode(&self) -> Result<Bytes, store::Error> {
         let text = serde_json::to_vec(self);
         text.map(Bytes::from)
             .map_err(|error| store::Error::Damaged(format!("a page of referrers: {error}")))
     }
 
-    fn read_back(text: &Bytes) -> Option<Self> {
+    fn decode(text: &Bytes) -> Option<Self> {
         serde_json::from_slice(text).ok()
     }
 }
 
-/// Lists the referrers and reads the entry of each of them.
-async fn load(
-    store: &dyn RecordStore,
-    name: &RepositoryName,
-    subject: &Digest,
-    last: &str,
-    count: usize,
-) -> Result<Unfiltered, Error> {
-    let list = Prefix::Referrers(name.clone(), *subject);
-    let row = |rest: &str| {
-        let (algorithm, hex) = rest.split_once('-')?;
-        format!("{algorithm}:{hex}").parse::<Digest>().ok()
-    };
-    let Page { rows, more } = walk(store, &list, last, count, row).await?;
-    let mut next = rows.last().filter(|_| more).map(cursor);
-    let keys = rows.clone();
-    let read = |referrer: Digest| async move {
-        let key = RecordKey::Referrer(name.clone(), *subject, referrer);
-        record::read::<Referrer>(store, &key).await
-    };
-    let found = concurrently(rows.into_iter().map(read).collect()).await?;
-    let mut descriptors = Vec::with_capacity(found.len());
-    let mut last_read = None;
-    let mut bytes = 0;
-    for (referrer, record) in keys.iter().zip(found) {
-        // One that was removed since the listing is simply not there any more.
-        let Some(record) = record else { continue };
-        bytes += record.entry.body.len();
-        if bytes > PAGE_BYTES_MAX && !descriptors.is_empty() {
-            next = last_read;
-            break;
-        }
-        last_read = Some(cursor(referrer));
-        descriptors.push(record.header.descriptor);
-    }
-    Ok(Unfiltered { descriptors, next })
+/// The manifests that name a subject.
+#[derive(Debug)]
+pub struct Referrers {
+    pub(super) read_cache: ReadCache,
 }
 
-impl Registry {
+impl Referrers {
     /// The referrers of a subject after `last`, at most `count` of them before filtering.
-    pub async fn referrers(
+    pub async fn list(
         &self,
         name: &RepositoryName,
         subject: &Digest,
@@ -106,7 +60,7 @@ impl Registry {
         let read = |store: Arc<dyn RecordStore>| {
             let (name, subject, last) = (name.clone(), *subject, last.to_owned());
             async move {
-                let page = load(store.as_ref(), &name, &subject, &last, count).await;
+                let page = read_descriptors(store.as_ref(), &name, &subject, &last, count).await;
                 page.map_err(Error::into_store)
             }
         };
@@ -115,9 +69,50 @@ impl Registry {
                 descriptor.get("artifactType").and_then(serde_json::Value::as_str) == Some(wanted)
             })
         };
-        let page = self.read_cache.page(list, last, count, read).await?;
-        let Unfiltered { mut descriptors, next } = page;
-        descriptors.retain(wanted);
-        Ok(ReferrersPage { descriptors, next })
+        let mut page: ReferrersPage = self.read_cache.page(list, last, count, read).await?;
+        page.descriptors.retain(wanted);
+        Ok(page)
     }
+}
+
+fn cursor(referrer: &Digest) -> String {
+    format!("{}-{}", referrer.algorithm(), referrer.hex())
+}
+
+/// Lists the referrers and reads the record of each of them.
+async fn read_descriptors(
+    store: &dyn RecordStore,
+    name: &RepositoryName,
+    subject: &Digest,
+    last: &str,
+    count: usize,
+) -> Result<ReferrersPage, Error> {
+    let list = Prefix::Referrers(name.clone(), *subject);
+    let row = |rest: &str| {
+        let (algorithm, hex) = rest.split_once('-')?;
+        format!("{algorithm}:{hex}").parse::<Digest>().ok()
+    };
+    let Page { rows, more } = read_page(store, &list, last, count, row).await?;
+    let mut next = rows.last().filter(|_| more).map(cursor);
+    let keys = rows.clone();
+    let read = |referrer: Digest| async move {
+        let key = RecordKey::Referrer(name.clone(), *subject, referrer);
+        record::load::<Referrer>(store, &key).await
+    };
+    let found = concurrently(rows.into_iter().map(read).collect()).await?;
+    let mut descriptors = Vec::with_capacity(found.len());
+    let mut last_read = None;
+    let mut bytes = 0;
+    for (referrer, record) in keys.iter().zip(found) {
+        // The referrer was deleted after the listing.
+        let Some(record) = record else { continue };
+        bytes += record.record.body.len();
+        if bytes > PAGE_BYTES_MAX && !descriptors.is_empty() {
+            next = last_read;
+            break;
+        }
+        last_read = Some(cursor(referrer));
+        descriptors.push(record.header.descriptor);
+    }
+    Ok(ReferrersPage { descriptors, next })
 }

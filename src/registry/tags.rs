@@ -1,23 +1,15 @@
-//! Tags: listed in pages, set and removed by compare-and-swap.
+//! Tags: listed in pages, set and deleted by compare-and-swap.
 
-use bytes::Bytes;
-use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
-use super::record::{self, Seen, Written};
-use super::{Error, Page, Registry};
+use super::Error;
+use super::lists::Page;
+use super::read_cache::ReadCache;
+use super::record::{self, Current, Written};
+use super::repositories::Repositories;
+use crate::layout::records;
 use crate::oci::{Digest, RepositoryName, Tag};
-use crate::store::{self, Deadline, Prefix, RecordKey};
-
-/// The entry `t/`: what a tag points at.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct TagTarget {
-    pub(super) digest: Digest,
-    pub(super) media_type: String,
-    pub(super) size: u64,
-    /// Written whatever the tag was before.
-    #[serde(default)]
-    pub(super) unconditional: bool,
-}
+use crate::store::{Deadline, Prefix, RecordKey, RecordStore};
 
 /// What must be true of a tag for a change to happen (RFC 9110, sections 13.1.1 and 13.1.2).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,110 +38,137 @@ impl TagCondition {
             }
         }
     }
-}
 
-/// What the entry of a tag says.
-pub(super) fn cached_tag(body: &Bytes) -> Result<TagTarget, store::Error> {
-    record::decode(body).map(|(target, _)| target).map_err(Error::into_store)
-}
-
-fn points_at(seen: &Seen) -> Result<Option<Digest>, Error> {
-    match seen {
-        Seen::Absent | Seen::Dead(_) => Ok(None),
-        Seen::Alive(entry) => {
-            let (target, _) = record::decode::<TagTarget>(&entry.body)?;
-            Ok(Some(target.digest))
-        }
+    /// Whether the condition holds of what was read of a tag.
+    pub(super) fn holds_of(&self, current: &Current) -> Result<bool, Error> {
+        let tag = current.header::<records::Tag>()?;
+        Ok(self.holds(tag.map(|tag| tag.digest).as_ref()))
     }
 }
 
-/// Whether what is there now was written without a condition.
-fn was_overwritten(now: &Seen) -> Result<bool, Error> {
-    match now {
-        Seen::Absent | Seen::Dead(_) => Ok(false),
-        Seen::Alive(entry) => Ok(record::decode::<TagTarget>(&entry.body)?.0.unconditional),
-    }
+/// The tags of all repositories.
+#[derive(Clone, Debug)]
+pub struct Tags {
+    records: Arc<dyn RecordStore>,
+    read_cache: ReadCache,
+    repositories: Arc<Repositories>,
 }
 
-impl Registry {
+impl Tags {
+    pub(super) fn new(read_cache: &ReadCache, repositories: &Arc<Repositories>) -> Self {
+        let (records, read_cache) = (read_cache.records(), read_cache.clone());
+        Self { records, read_cache, repositories: repositories.clone() }
+    }
+
     /// The tags of a repository after `last`, at most `count` of them.
-    pub async fn tags(
+    pub async fn list(
         &self,
         name: &RepositoryName,
         last: Option<&str>,
         count: usize,
     ) -> Result<Page<Tag>, Error> {
-        let list = Prefix::Tags(name.clone());
-        let page =
-            self.page(list, last.unwrap_or_default(), count, |rest| rest.parse().ok()).await?;
-        if page.rows.is_empty() && !page.more {
-            let marker = RecordKey::Repository(name.clone());
-            let known = record::look(self.store(), &marker).await?;
-            if !matches!(known, Seen::Alive(_)) {
-                return Err(Error::NameUnknown);
-            }
+        let (list, last) = (Prefix::Tags(name.clone()), last.unwrap_or_default());
+        let page = self.read_cache.rows(list, last, count, |rest| rest.parse().ok()).await?;
+        if page.rows.is_empty() && !page.more && !self.repositories.exists(name).await? {
+            return Err(Error::NameUnknown);
         }
         Ok(page)
     }
 
-    /// Points a tag at a manifest that is there. `seen` is what this request read of the tag; if it
-    /// has not looked, the tag is taken for new until the store says otherwise.
+    /// Reads a tag from the store, for a write that follows.
+    pub(super) async fn read(&self, name: &RepositoryName, tag: &Tag) -> Result<Current, Error> {
+        let key = RecordKey::Tag(name.clone(), tag.clone());
+        record::read(self.records.as_ref(), &key).await
+    }
+
+    /// Points a tag at a manifest of the repository. `current` is what this request has read of the
+    /// tag; without it, the tag is expected to be new until the store reports a conflict.
     ///
-    /// A tag is a register. A write without a condition that loses the race against another such
-    /// write was overwritten at once: the other one happened after we had read, so before we
-    /// answer, and nobody can tell the difference. It needs no second attempt. What else may have
-    /// won (a deletion, a write with a condition) decided by the old value, and would have decided
-    /// otherwise after ours: against that, ours is tried again.
-    pub(super) async fn set_tag(
+    /// A tag is a register. If a write without a condition loses the race against another such
+    /// write, it needs no second attempt: the other write happened between our read and our
+    /// response, so the client cannot tell this from ours being overwritten at once. A deletion or
+    /// a write with a condition depended on the old value, and would have had another outcome after
+    /// our write. If we lose against one of these, we try again.
+    pub(super) async fn set(
         &self,
         name: &RepositoryName,
         tag: &Tag,
-        target: &TagTarget,
+        target: &records::Tag,
         condition: &TagCondition,
-        seen: Option<Seen>,
+        current: Option<Current>,
         deadline: Deadline,
     ) -> Result<(), Error> {
         let key = RecordKey::Tag(name.clone(), tag.clone());
-        let body = record::encode(target, &[]);
-        let mut looked = seen.is_some();
-        let mut seen = seen.unwrap_or(Seen::Absent);
+        let body = records::encode(target, &[]);
+        let mut was_read = current.is_some();
+        let mut current = current.unwrap_or(Current::Absent);
         for _ in 0..record::ATTEMPTS_MAX {
-            if !condition.holds(points_at(&seen)?.as_ref()) {
+            if !condition.holds_of(&current)? {
                 return Err(Error::PreconditionFailed);
             }
-            match record::write_over(self.store(), &key, &seen, &body, Some(deadline)).await? {
+            let store = self.records.as_ref();
+            match record::upsert(store, &key, &current, &body, Some(deadline)).await? {
                 Written::Ours(_) => return Ok(()),
-                Written::Lost(now) if looked && target.unconditional && was_overwritten(&now)? => {
-                    return Ok(());
+                Written::Lost(now) => {
+                    let winner = now.header::<records::Tag>()?;
+                    if was_read
+                        && target.unconditional
+                        && winner.is_some_and(|tag| tag.unconditional)
+                    {
+                        return Ok(());
+                    }
+                    current = now;
                 }
-                Written::Lost(now) => seen = now,
             }
-            looked = true;
+            was_read = true;
         }
         Err(record::contended())
     }
 
-    /// Removes a tag. The manifest stays.
-    pub async fn delete_tag(
+    /// Deletes a tag. The manifest stays.
+    pub async fn delete(
         &self,
         name: &RepositoryName,
         tag: &Tag,
         condition: &TagCondition,
     ) -> Result<(), Error> {
-        let key = RecordKey::Tag(name.clone(), tag.clone());
-        let seen = record::look(self.store(), &key).await?;
-        if !matches!(seen, Seen::Alive(_)) {
+        let current = self.read(name, tag).await?;
+        if !matches!(current, Current::Live(_)) {
             let unmet = *condition != TagCondition::None && !condition.holds(None);
             return Err(if unmet { Error::PreconditionFailed } else { Error::ManifestUnknown });
         }
-        let killed = record::kill(self.store(), &key, seen, |entry| {
-            let (target, _) = record::decode::<TagTarget>(&entry.body)?;
-            if condition.holds(Some(&target.digest)) {
-                Ok(true)
-            } else {
-                Err(Error::PreconditionFailed)
-            }
-        });
-        if killed.await? { Ok(()) } else { Err(Error::ManifestUnknown) }
+        let matches = |digest: &Digest| {
+            if condition.holds(Some(digest)) { Ok(true) } else { Err(Error::PreconditionFailed) }
+        };
+        if self.delete_if(name, tag, current, matches).await? {
+            Ok(())
+        } else {
+            Err(Error::ManifestUnknown)
+        }
+    }
+
+    /// Deletes a tag that points at this manifest.
+    pub(super) async fn delete_pointing_at(
+        &self,
+        name: &RepositoryName,
+        tag: &Tag,
+        digest: &Digest,
+    ) -> Result<bool, Error> {
+        let current = self.read(name, tag).await?;
+        self.delete_if(name, tag, current, |target| Ok(target == digest)).await
+    }
+
+    async fn delete_if(
+        &self,
+        name: &RepositoryName,
+        tag: &Tag,
+        current: Current,
+        matches: impl Fn(&Digest) -> Result<bool, Error>,
+    ) -> Result<bool, Error> {
+        let key = RecordKey::Tag(name.clone(), tag.clone());
+        record::delete(self.records.as_ref(), &key, current, |record| {
+            matches(&records::decode::<records::Tag>(&record.body)?.0.digest)
+        })
+        .await
     }
 }

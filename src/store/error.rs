@@ -1,5 +1,7 @@
 //! What can go wrong between us and the store, by what the caller does about it.
 
+use crate::layout::records::DecodeError;
+
 /// A failure of the object store.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -25,4 +27,10 @@ pub enum Error {
     /// What is stored is not what was written.
     #[error("stored data is damaged: {0}")]
     Damaged(String),
+}
+
+impl From<DecodeError> for Error {
+    fn from(error: DecodeError) -> Self {
+        Self::Damaged(error.to_string())
+    }
 }

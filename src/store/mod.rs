@@ -74,6 +74,9 @@ pub struct ListedKey {
     pub size: u64,
 }
 
+/// Rows of a listing, at most (S3's own bound).
+pub const LIST_ROWS_MAX: usize = 1_000;
+
 /// A page of a listing.
 #[derive(Clone, Debug, Default)]
 pub struct Listing {

@@ -7,8 +7,8 @@ mod alerts;
 mod aliases;
 mod closed_labels;
 mod every_metric;
-mod inventory;
 mod log;
+mod usage;
 
 use longshore::telemetry::metrics::{Definition, Metrics, TABLE};
 

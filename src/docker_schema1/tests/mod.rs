@@ -6,6 +6,7 @@ mod verified;
 use bytes::Bytes;
 use serde_json::Value;
 
+use super::conversion::empty_layer_digest;
 use super::*;
 
 macro_rules! fixture {

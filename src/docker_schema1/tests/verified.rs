@@ -102,24 +102,24 @@ fn keys_in_other_forms() {
 }
 
 #[test]
-fn what_is_meant_by_a_push() {
+fn what_a_push_claims_to_be() {
     let document = libtrust!("es256").as_bytes();
-    let meant = |declared: Option<&str>, rule| {
+    let claims = |declared: Option<&str>, rule| {
         let declared = declared.map(|text| {
             let Ok(media_type) = text.parse::<MediaType>();
             media_type
         });
-        is_meant(document, declared.as_ref(), rule)
+        is_schema1(document, declared.as_ref(), rule)
     };
-    for rule in [Declared::Known, Declared::Any] {
-        assert!(meant(None, rule));
-        assert!(meant(Some("application/json; charset=utf-8"), rule));
-        assert!(meant(Some("application/vnd.docker.distribution.manifest.v1+json"), rule));
-        assert!(meant(Some("application/vnd.docker.distribution.manifest.v1+prettyjws"), rule));
-        assert!(!meant(Some("application/vnd.oci.image.manifest.v1+json"), rule));
+    for rule in [Negotiation::Oci, Negotiation::DockerLegacy] {
+        assert!(claims(None, rule));
+        assert!(claims(Some("application/json; charset=utf-8"), rule));
+        assert!(claims(Some("application/vnd.docker.distribution.manifest.v1+json"), rule));
+        assert!(claims(Some("application/vnd.docker.distribution.manifest.v1+prettyjws"), rule));
+        assert!(!claims(Some("application/vnd.oci.image.manifest.v1+json"), rule));
     }
-    assert!(!meant(Some("text/plain"), Declared::Known));
-    assert!(meant(Some("text/plain"), Declared::Any));
-    assert!(!is_meant(b"{\"schemaVersion\":2}", None, Declared::Any));
-    assert!(!is_meant(b"{\"schemaVersion\":1", None, Declared::Any));
+    assert!(!claims(Some("text/plain"), Negotiation::Oci));
+    assert!(claims(Some("text/plain"), Negotiation::DockerLegacy));
+    assert!(!is_schema1(b"{\"schemaVersion\":2}", None, Negotiation::DockerLegacy));
+    assert!(!is_schema1(b"{\"schemaVersion\":1", None, Negotiation::DockerLegacy));
 }

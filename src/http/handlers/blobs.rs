@@ -24,7 +24,7 @@ pub(in crate::http) async fn get(
     name: &RepositoryName,
     digest: &Digest,
 ) -> Result<Response, Error> {
-    let blob = cx.api.registry.blob(name, digest).await?;
+    let blob = cx.api.registry.blobs.get(name, digest).await?;
     if let Some(answer) = conditional(cx, &blob)? {
         return Ok(answer);
     }
@@ -40,7 +40,7 @@ pub(in crate::http) async fn get(
         Selection::Part(range) => (StatusCode::PARTIAL_CONTENT, range),
         Selection::Unsatisfiable => return Err(unsatisfiable(&blob)),
     };
-    let bytes = cx.api.registry.open(&blob, Some(range.clone())).await?;
+    let bytes = cx.api.registry.blobs.open(&blob, Some(range.clone())).await?;
     let mode = match status {
         StatusCode::PARTIAL_CONTENT => ServeMode::Range,
         _ => ServeMode::Proxy,
@@ -69,7 +69,7 @@ pub(in crate::http) async fn head(
     name: &RepositoryName,
     digest: &Digest,
 ) -> Result<Response, Error> {
-    let blob = cx.api.registry.blob_for_push(name, digest).await?;
+    let blob = cx.api.registry.blobs.get_for_push(name, digest).await?;
     if let Some(answer) = conditional(cx, &blob)? {
         return Ok(answer);
     }
@@ -89,7 +89,7 @@ pub(in crate::http) async fn delete(
         let message = "deleting blobs is switched off (blobs.delete)";
         return Err(Error::not_allowed("GET, HEAD", message));
     }
-    cx.api.registry.delete_blob(name, digest).await?;
+    cx.api.registry.blobs.delete(name, digest).await?;
     Ok(accepted())
 }
 
@@ -145,7 +145,7 @@ async fn signed_url(cx: &Context, blob: &Blob) -> Result<Option<String>, Error> 
     let now = cx.api.clock.now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let dated = SystemTime::UNIX_EPOCH + Duration::from_secs(now - now % step);
     let valid_for = cx.api.settings.redirect_ttl + Duration::from_secs(step);
-    Ok(cx.api.registry.redirect(blob, dated, valid_for).await?)
+    Ok(cx.api.registry.blobs.redirect_url(blob, dated, valid_for).await?)
 }
 
 fn redirect(blob: &Blob, url: &str) -> Response {

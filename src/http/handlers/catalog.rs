@@ -18,7 +18,7 @@ pub(in crate::http) async fn list(cx: &Context) -> Result<Response, Error> {
     }
     let query = Query::of(&cx.uri);
     let count = page::count(cx, &query)?;
-    let page = cx.api.registry.repositories(query.one("last"), count).await?;
+    let page = cx.api.registry.repositories.list(query.one("last"), count).await?;
     let next = page
         .rows
         .last()

@@ -2,7 +2,6 @@
 
 use axum::body::Body;
 use axum::response::Response;
-use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, ETAG, LOCATION, VARY};
 use http::{HeaderValue, Method, StatusCode};
 
@@ -15,7 +14,7 @@ use crate::http::headers::{
 };
 use crate::http::query::{Query, encoded};
 use crate::http::{Context, Error};
-use crate::oci::{Algorithm, Digest, ErrorCode, Manifest, Reference, RepositoryName, Tag};
+use crate::oci::{ErrorCode, Reference, RepositoryName, Tag};
 use crate::registry::{self, Push, StoredManifest, TagCondition};
 
 /// Pulling manifests — end-3, `GET` and `HEAD /v2/<name>/manifests/<reference>`.
@@ -25,7 +24,7 @@ pub(in crate::http) async fn get(
     reference: &Reference,
 ) -> Result<Response, Error> {
     let accept = headers::accept(&cx.headers);
-    let manifest = cx.api.registry.negotiate(name, reference, &accept).await?;
+    let manifest = cx.api.registry.manifests.negotiate(name, reference, &accept).await?;
     match headers::precondition(&cx.headers, &manifest.digest) {
         Precondition::Holds => {}
         Precondition::NotModified => {
@@ -68,10 +67,12 @@ pub(in crate::http) async fn put(
     let tags = tags(cx, reference)?;
     let limit = cx.api.registry.limits().manifest_bytes_max;
     let raw = body.whole(limit).await?;
-    let (manifest, digest) = received(cx, reference, raw)?;
+    let declared = headers::content_type(&cx.headers);
+    let manifests = &cx.api.registry.manifests;
+    let (manifest, digest) = manifests.accept(raw, declared.as_ref(), reference)?;
     let (condition, imposed) = condition(cx, name)?;
     let push = Push { name, manifest: &manifest, digest, tags: &tags, condition: &condition };
-    let pushed = cx.api.registry.put_manifest(&push).await.map_err(|error| match error {
+    let pushed = manifests.put(&push).await.map_err(|error| match error {
         registry::Error::PreconditionFailed if imposed => only_create(),
         other => other.into(),
     })?;
@@ -111,34 +112,6 @@ fn condition(cx: &Context, name: &RepositoryName) -> Result<(TagCondition, bool)
 
 fn only_create() -> Error {
     Error::forbidden("the caller may create tags, but not move one that is there")
-}
-
-/// The manifest of a push, and the digest that it goes by.
-fn received(cx: &Context, reference: &Reference, raw: Bytes) -> Result<(Manifest, Digest), Error> {
-    let declared = headers::content_type(&cx.headers);
-    if let Some(signed) = cx.api.registry.read_schema1(&raw, declared.as_ref())? {
-        let digest = identified(reference, signed.payload())?;
-        return Ok((signed.into_manifest(), digest));
-    }
-    let digest = identified(reference, &raw)?;
-    let manifest = Manifest::parse(raw, declared.as_ref()).map_err(registry::Error::Manifest)?;
-    Ok((manifest, digest))
-}
-
-/// The digest of what was pushed, which must be the one in the path, if there is one.
-fn identified(reference: &Reference, bytes: &[u8]) -> Result<Digest, Error> {
-    match reference {
-        Reference::Tag(_) => Ok(Digest::of(Algorithm::Sha256, bytes)),
-        Reference::Digest(expected) => {
-            let actual = Digest::of(expected.algorithm(), bytes);
-            if actual != *expected {
-                let message = format!("the manifest hashes to {actual}");
-                let status = StatusCode::BAD_REQUEST;
-                return Err(Error::new(status, ErrorCode::DigestInvalid, message));
-            }
-            Ok(actual)
-        }
-    }
 }
 
 /// The tags that a push sets: the one in its path, or those in its query.
@@ -183,14 +156,14 @@ pub(in crate::http) async fn delete(
     }
     let condition = tag_condition(&cx.headers);
     match reference {
-        Reference::Tag(tag) => cx.api.registry.delete_tag(name, tag, &condition).await?,
+        Reference::Tag(tag) => cx.api.registry.tags.delete(name, tag, &condition).await?,
         Reference::Digest(digest) => {
             if !matches!(condition, TagCondition::None | TagCondition::Present)
                 && condition != TagCondition::PointsAt(vec![*digest])
             {
                 return Err(registry::Error::PreconditionFailed.into());
             }
-            cx.api.registry.delete_manifest(name, digest).await?;
+            cx.api.registry.manifests.delete(name, digest).await?;
         }
     }
     Ok(accepted())

@@ -24,7 +24,7 @@ pub(in crate::http) async fn list(
     let count = page::count(cx, &query)?.min(REFERRERS_PAGE_MAX);
     let filter = query.one("artifactType").filter(|filter| !filter.is_empty());
     let last = query.one("last");
-    let page = cx.api.registry.referrers(name, subject, filter, last, count).await?;
+    let page = cx.api.registry.referrers.list(name, subject, filter, last, count).await?;
     let next = page.next.map(|last| {
         let mut next = format!("/v2/{name}/referrers/{subject}?n={count}&last={}", encoded(&last));
         if let Some(filter) = filter {

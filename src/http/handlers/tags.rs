@@ -12,7 +12,7 @@ use crate::oci::{RepositoryName, Tag};
 pub(in crate::http) async fn list(cx: &Context, name: &RepositoryName) -> Result<Response, Error> {
     let query = Query::of(&cx.uri);
     let count = page::count(cx, &query)?;
-    let page = cx.api.registry.tags(name, query.one("last"), count).await?;
+    let page = cx.api.registry.tags.list(name, query.one("last"), count).await?;
     let next = page
         .rows
         .last()

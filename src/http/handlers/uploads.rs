@@ -36,7 +36,7 @@ pub(in crate::http) async fn start(
     }
     let digests = digests(&query)?;
     if !digests.is_empty() {
-        let blob = cx.api.registry.put_blob(name, &digests, chunk(None, body)).await?;
+        let blob = cx.api.registry.uploads.put_blob(name, &digests, chunk(None, body)).await?;
         return Ok(created(name, &blob));
     }
     let algorithm = query.one(DIGEST_ALGORITHM).map(str::parse::<Algorithm>).transpose();
@@ -68,7 +68,7 @@ async fn mount(
         None if query.one("from").is_none() => MountSource::Any,
         Some(_) | None => return Ok(None),
     };
-    Ok(cx.api.registry.mount(name, &source, &digest, &|name| cx.may_pull(name)).await?)
+    Ok(cx.api.registry.blobs.mount(name, &source, &digest, &|name| cx.may_pull(name)).await?)
 }
 
 /// Pushing a blob in chunks — end-5, `PATCH <location>`.
@@ -80,7 +80,7 @@ pub(in crate::http) async fn patch(
 ) -> Result<Response, Error> {
     let upload = address(cx, name, id);
     let range = range(cx, body)?;
-    let appended = cx.api.registry.append(&upload, chunk(range, body)).await;
+    let appended = cx.api.registry.uploads.append(&upload, chunk(range, body)).await;
     let offset = appended.map_err(|error| in_session(error, &upload))?;
     let mut response = accepted();
     position(response.headers_mut(), &upload.begun(), offset);
@@ -101,7 +101,7 @@ pub(in crate::http) async fn put(
         let message = "a digest has to close the upload";
         return Err(Error::new(StatusCode::BAD_REQUEST, ErrorCode::DigestInvalid, message));
     }
-    let finished = cx.api.registry.finish(&upload, chunk(range, body), &digests).await;
+    let finished = cx.api.registry.uploads.finish(&upload, chunk(range, body), &digests).await;
     let blob = finished.map_err(|error| in_session(error, &upload))?;
     // What an earlier request has finished was not read again.
     body.read_on().await;
@@ -115,7 +115,7 @@ pub(in crate::http) async fn status(
     id: UploadId,
 ) -> Result<Response, Error> {
     let upload = address(cx, name, id);
-    let offset = cx.api.registry.upload_offset(&upload).await?;
+    let offset = cx.api.registry.uploads.upload_offset(&upload).await?;
     let mut response = no_content();
     let upload = if offset > 0 { upload.begun() } else { upload };
     position(response.headers_mut(), &upload, offset);
@@ -129,7 +129,7 @@ pub(in crate::http) async fn cancel(
     id: UploadId,
 ) -> Result<Response, Error> {
     let upload = address(cx, name, id);
-    cx.api.registry.cancel(&upload).await?;
+    cx.api.registry.uploads.cancel(&upload).await?;
     let mut response = no_content();
     response.headers_mut().insert(DOCKER_UPLOAD_UUID, value(&id.to_string()));
     Ok(response)

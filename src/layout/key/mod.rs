@@ -24,6 +24,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use crate::oci::serde_from_str::serde_as_text;
 use crate::oci::{Algorithm, Digest, RepositoryName, Tag, UploadId};
 
 /// The version of the layout; part of every key.
@@ -257,6 +258,8 @@ impl FromStr for Location {
         }
     }
 }
+
+serde_as_text!(Location);
 
 #[cfg(test)]
 mod tests;

@@ -17,7 +17,7 @@ use super::media_type::MediaType;
 use super::truncate::{truncate, truncate_to};
 
 /// How long an error message may be, in characters: it can quote the manifest.
-const MESSAGE_CHARS_MAX: usize = 400;
+pub(crate) const MESSAGE_CHARS_MAX: usize = 400;
 
 /// A type that release candidates of image-spec 1.1 had and the release dropped.
 const ARTIFACT_MANIFEST: &str = "application/vnd.oci.artifact.manifest.v1+json";
@@ -47,6 +47,12 @@ pub enum ManifestError {
     /// Not a valid manifest of its type.
     #[error("{0}")]
     Invalid(String),
+    /// It is schema 1, and a signature does not fit.
+    #[error("{0}")]
+    Unverified(String),
+    /// It is schema 1, and names a repository that cannot exist.
+    #[error("{0}")]
+    Name(String),
 }
 
 impl Manifest {
@@ -295,7 +301,7 @@ fn missing(key: &str, what: &str) -> ManifestError {
     invalid(format!("the manifest has no {key}: it must be {what}"))
 }
 
-fn invalid(message: impl AsRef<str>) -> ManifestError {
+pub(crate) fn invalid(message: impl AsRef<str>) -> ManifestError {
     ManifestError::Invalid(truncate_to(message.as_ref(), MESSAGE_CHARS_MAX))
 }
 

@@ -5,6 +5,7 @@ mod tests;
 
 use super::accept::Accept;
 use super::media_type::MediaType;
+use super::reference::Reference;
 
 /// The rules for serving manifests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,7 +40,8 @@ impl Negotiation {
     ///   that asks for a tag and names schema 2 but no list gets the `linux/amd64` image of a list.
     /// - `DockerLegacy`: only the exact name of a type counts, as in 2.x. A client that does not
     ///   name schema 2 gets schema 1; one that does not name lists gets an image of the list.
-    pub fn answer(self, stored: &MediaType, by_tag: bool, accept: &Accept) -> Answer {
+    pub fn answer(self, stored: &MediaType, reference: &Reference, accept: &Accept) -> Answer {
+        let by_tag = matches!(reference, Reference::Tag(_));
         let named = accept.names(stored);
         let taken = named || (self == Self::Oci && accept.is_unrestricted());
         match stored {

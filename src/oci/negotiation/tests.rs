@@ -1,5 +1,10 @@
 use super::*;
 use crate::oci::accept::Accept;
+use crate::oci::{Algorithm, Digest};
+
+fn tag() -> Reference {
+    Reference::Tag("v1".parse().expect("a tag"))
+}
 
 const TYPES: [MediaType; 6] = [
     MediaType::OciManifest,
@@ -28,12 +33,13 @@ fn accepts() -> impl Iterator<Item = Accept> {
 
 #[test]
 fn a_manifest_asked_for_by_digest_is_never_replaced() {
+    let digest = Reference::Digest(Digest::of(Algorithm::Sha256, b""));
     for (negotiation, stored) in [Negotiation::Oci, Negotiation::DockerLegacy]
         .into_iter()
         .flat_map(|negotiation| TYPES.map(|stored| (negotiation, stored)))
     {
         for accept in accepts() {
-            let answer = negotiation.answer(&stored, false, &accept);
+            let answer = negotiation.answer(&stored, &digest, &accept);
             let refused = answer == Answer::NotAcceptable && stored.is_oci();
             assert!(refused || answer == Answer::Stored, "{negotiation:?} {stored} {accept:?}");
         }
@@ -45,7 +51,7 @@ fn a_named_type_is_served_as_stored() {
     for accept in accepts() {
         for stored in TYPES.iter().filter(|stored| accept.names(stored)) {
             for negotiation in [Negotiation::Oci, Negotiation::DockerLegacy] {
-                assert_eq!(negotiation.answer(stored, true, &accept), Answer::Stored);
+                assert_eq!(negotiation.answer(stored, &tag(), &accept), Answer::Stored);
                 assert_eq!(negotiation.child(stored, &accept), Answer::Stored);
             }
         }
@@ -56,7 +62,7 @@ fn a_named_type_is_served_as_stored() {
 fn oci_mode_converts_nothing_to_schema1() {
     for accept in accepts() {
         for stored in &TYPES {
-            assert_ne!(Negotiation::Oci.answer(stored, true, &accept), Answer::Schema1);
+            assert_ne!(Negotiation::Oci.answer(stored, &tag(), &accept), Answer::Schema1);
             assert_eq!(Negotiation::Oci.child(stored, &accept), Answer::Stored);
         }
     }
@@ -66,9 +72,9 @@ fn oci_mode_converts_nothing_to_schema1() {
 fn a_wildcard_accepts_everything_in_oci_mode_and_nothing_in_docker_mode() {
     let accept = accepting(&["*/*"]);
     for stored in &TYPES {
-        assert_eq!(Negotiation::Oci.answer(stored, true, &accept), Answer::Stored);
+        assert_eq!(Negotiation::Oci.answer(stored, &tag(), &accept), Answer::Stored);
     }
-    let legacy = |stored| Negotiation::DockerLegacy.answer(&stored, true, &accept);
+    let legacy = |stored| Negotiation::DockerLegacy.answer(&stored, &tag(), &accept);
     assert_eq!(legacy(MediaType::DockerManifest), Answer::Schema1);
     assert_eq!(legacy(MediaType::DockerManifestList), Answer::Child);
     assert_eq!(legacy(MediaType::OciIndex), Answer::NotAcceptable);

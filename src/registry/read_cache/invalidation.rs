@@ -1,4 +1,4 @@
-//! The record store as the registry writes through it: no write bypasses the cache.
+//! The records of the store, with every write followed by an invalidation of the cache.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -7,19 +7,19 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::future::join_all;
 
-use super::Inner;
+use super::layers::Layers;
 use crate::shared_cache::Key;
 use crate::store::{self, Deadline, Listing, Prefix, Record, RecordKey, RecordStore, Version};
 
-/// What is known of an entry and of the list that it is a row of: a write to it makes both wrong.
-/// A write that only changes a row clears its list, too. Whether there was a row before, only the
-/// answer of the store could tell, and that may be lost.
-fn outdated(key: &RecordKey) -> (Option<Key>, Option<Key>) {
-    let fact = || Some(Key::Entry(key.clone()));
+/// The cache keys that a write to a record makes obsolete: its own, and that of the list in which
+/// it is a row. A write that only changes a row invalidates the list, too: only the response of the
+/// store could tell whether the row was there before, and that response may be lost.
+fn obsolete(key: &RecordKey) -> (Option<Key>, Option<Key>) {
+    let record = || Some(Key::Entry(key.clone()));
     let list = |list| Some(Key::Epoch(list));
     match key {
-        RecordKey::Tag(name, _) => (fact(), list(Prefix::Tags(name.clone()))),
-        RecordKey::Manifest(..) | RecordKey::Link(..) => (fact(), None),
+        RecordKey::Tag(name, _) => (record(), list(Prefix::Tags(name.clone()))),
+        RecordKey::Manifest(..) | RecordKey::Link(..) => (record(), None),
         RecordKey::Referrer(name, subject, _) => {
             (None, list(Prefix::Referrers(name.clone(), *subject)))
         }
@@ -31,30 +31,29 @@ fn outdated(key: &RecordKey) -> (Option<Key>, Option<Key>) {
     }
 }
 
-/// The record store, with every write made known to the cache.
 pub(super) struct InvalidatingStore {
-    pub(super) inner: Arc<Inner>,
+    pub(super) layers: Arc<Layers>,
 }
 
 impl std::fmt::Debug for InvalidatingStore {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.inner.store.fmt(f)
+        self.layers.store.fmt(f)
     }
 }
 
 impl InvalidatingStore {
-    /// Whatever the store answered: a write that seems to have failed may have happened.
-    async fn wrote(&self, key: &RecordKey) {
-        let (fact, list) = outdated(key);
-        let forgotten = fact.into_iter().chain(list).map(|key| self.inner.forget(key));
-        join_all(forgotten).await;
+    /// Called even if a write failed: it may have reached the store.
+    async fn invalidate(&self, key: &RecordKey) {
+        let (record, list) = obsolete(key);
+        let keys = record.into_iter().chain(list);
+        join_all(keys.map(|key| self.layers.invalidate(key))).await;
     }
 }
 
 #[async_trait]
 impl RecordStore for InvalidatingStore {
     async fn read(&self, key: &RecordKey) -> Result<Record, store::Error> {
-        self.inner.store.read(key).await
+        self.layers.store.read(key).await
     }
 
     async fn create(
@@ -63,8 +62,8 @@ impl RecordStore for InvalidatingStore {
         body: Bytes,
         deadline: Option<Deadline>,
     ) -> Result<Version, store::Error> {
-        let created = self.inner.store.create(key, body, deadline).await;
-        self.wrote(key).await;
+        let created = self.layers.store.create(key, body, deadline).await;
+        self.invalidate(key).await;
         created
     }
 
@@ -75,8 +74,8 @@ impl RecordStore for InvalidatingStore {
         body: Bytes,
         deadline: Option<Deadline>,
     ) -> Result<Version, store::Error> {
-        let replaced = self.inner.store.replace(key, expected, body, deadline).await;
-        self.wrote(key).await;
+        let replaced = self.layers.store.replace(key, expected, body, deadline).await;
+        self.invalidate(key).await;
         replaced
     }
 
@@ -86,10 +85,10 @@ impl RecordStore for InvalidatingStore {
         after: Option<&str>,
         limit: usize,
     ) -> Result<Listing, store::Error> {
-        self.inner.store.list(prefix, after, limit).await
+        self.layers.store.list(prefix, after, limit).await
     }
 
     fn now(&self) -> SystemTime {
-        self.inner.store.now()
+        self.layers.store.now()
     }
 }

@@ -1,130 +1,84 @@
-//! Entries: the four verbs that are ever applied to one, and their encoding.
+//! Operations on records: read, create, replace, touch, lease and delete.
 //!
-//! An entry is *created*, *renewed* (rewritten with a new nonce), *replaced* and *killed* (replaced
-//! by nothing). Its body is one line of JSON, which carries the layout version and a nonce beside
-//! its own fields, and after the newline a payload of raw bytes.
-//!
-//! The nonce makes every rewrite change the version, and lets a writer whose response was lost
-//! recognise its own write: a conflict with a body equal to ours is a success.
+//! *Touching* a record rewrites it with a new nonce, which changes its version and resets its age.
+//! *Deleting* replaces it with a tombstone. Each write is conditional. A conflict with a record
+//! whose bytes are ours is a success: our first attempt arrived, and its response was lost.
 
-use std::time::SystemTime;
-
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 use tracing::Instrument as _;
 use tracing::field::Empty;
 
 use super::Error;
 use super::lease::Leases;
-use crate::store::{self, Deadline, RecordKey, RecordStore, Version};
+use crate::layout::records::{decode, with_new_nonce};
+use crate::store::{self, Deadline, Record, RecordKey, RecordStore, Version};
 
-/// Version of the entry encoding.
-const ENCODING: u32 = 1;
-/// How often a change is retried when others keep winning, before the client is told to come back.
+/// How often a change is retried when other writers keep winning, before the client gets 503.
 pub(super) const ATTEMPTS_MAX: u32 = 32;
 
-#[derive(Serialize, Deserialize)]
-struct Line<H> {
-    v: u32,
-    nonce: String,
-    #[serde(flatten)]
-    header: H,
-}
-
-/// An entry that is alive, decoded.
+/// A record that is not a tombstone, decoded.
 #[derive(Debug)]
-pub(super) struct Record<H> {
+pub(super) struct Decoded<H> {
     pub(super) header: H,
     pub(super) payload: Bytes,
-    pub(super) entry: store::Record,
+    pub(super) record: Record,
 }
 
 /// What a key holds.
 #[derive(Debug)]
-pub(super) enum Seen {
-    /// Never created.
+pub(super) enum Current {
+    /// The record was never created.
     Absent,
-    /// Killed; may be brought back by replacing this version.
-    Dead(Version),
-    /// There, with a body.
-    Alive(store::Record),
+    /// The record was deleted. Replacing this version creates it again.
+    Tombstone(Version),
+    Live(Record),
 }
 
-/// How a conditional write ended.
-#[derive(Debug)]
-pub(super) enum Written {
-    /// It is ours.
-    Ours(Version),
-    /// Another writer was first; this is what is there now.
-    Lost(Seen),
-}
-
-/// A text that nothing else has.
-pub(super) fn nonce() -> String {
-    let mut nonce = [0u8; 12];
-    // Without randomness nothing here can work; the operating system always has some.
-    getrandom::fill(&mut nonce).expect("the operating system provides randomness");
-    hex::encode(nonce)
-}
-
-/// The body of an entry, with a nonce of its own.
-pub(super) fn encode<H: Serialize>(header: &H, payload: &[u8]) -> Bytes {
-    let line = Line { v: ENCODING, nonce: nonce(), header };
-    let line = serde_json::to_vec(&line).expect("headers are plain data with string keys");
-    let mut body = BytesMut::with_capacity(line.len() + 1 + payload.len());
-    body.put_slice(&line);
-    body.put_u8(b'\n');
-    body.put_slice(payload);
-    body.freeze()
-}
-
-/// Reads the body of an entry that is alive.
-pub(super) fn decode<H: DeserializeOwned>(body: &Bytes) -> Result<(H, Bytes), Error> {
-    let damaged = |what: String| Error::Unavailable(store::Error::Damaged(what));
-    let end = body
-        .iter()
-        .position(|byte| *byte == b'\n')
-        .ok_or_else(|| damaged("an entry without a header line".to_owned()))?;
-    let line: Line<H> = serde_json::from_slice(&body[..end])
-        .map_err(|error| damaged(format!("the header of an entry: {error}")))?;
-    if line.v != ENCODING {
-        return Err(damaged(format!("an entry of encoding {}, this program knows 1", line.v)));
-    }
-    Ok((line.header, body.slice(end + 1..)))
-}
-
-/// The same content with another nonce.
-fn renewed(body: &Bytes) -> Result<Bytes, Error> {
-    let (header, payload) = decode::<serde_json::Map<String, serde_json::Value>>(body)?;
-    Ok(encode(&header, &payload))
-}
-
-/// Looks at a key.
-pub(super) async fn look(store: &dyn RecordStore, key: &RecordKey) -> Result<Seen, Error> {
-    match store.read(key).await {
-        Ok(entry) if entry.body.is_empty() => Ok(Seen::Dead(entry.version)),
-        Ok(entry) => Ok(Seen::Alive(entry)),
-        Err(store::Error::NotFound) => Ok(Seen::Absent),
-        Err(error) => Err(error.into()),
-    }
-}
-
-/// Reads and decodes an entry, `None` if it is absent or dead.
-pub(super) async fn read<H: DeserializeOwned>(
-    store: &dyn RecordStore,
-    key: &RecordKey,
-) -> Result<Option<Record<H>>, Error> {
-    match look(store, key).await? {
-        Seen::Absent | Seen::Dead(_) => Ok(None),
-        Seen::Alive(entry) => {
-            let (header, payload) = decode(&entry.body)?;
-            Ok(Some(Record { header, payload, entry }))
+impl Current {
+    /// The header of the record, `None` if there is no live record.
+    pub(super) fn header<H: DeserializeOwned>(&self) -> Result<Option<H>, Error> {
+        match self {
+            Self::Absent | Self::Tombstone(_) => Ok(None),
+            Self::Live(record) => Ok(Some(decode(&record.body)?.0)),
         }
     }
 }
 
-/// Creates an entry.
+/// The outcome of a conditional write.
+#[derive(Debug)]
+pub(super) enum Written {
+    /// Our write took effect.
+    Ours(Version),
+    /// Another writer was first; this is what the key holds now.
+    Lost(Current),
+}
+
+/// Reads a key.
+pub(super) async fn read(store: &dyn RecordStore, key: &RecordKey) -> Result<Current, Error> {
+    match store.read(key).await {
+        Ok(record) if record.body.is_empty() => Ok(Current::Tombstone(record.version)),
+        Ok(record) => Ok(Current::Live(record)),
+        Err(store::Error::NotFound) => Ok(Current::Absent),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Reads and decodes a record, `None` if there is no live one.
+pub(super) async fn load<H: DeserializeOwned>(
+    store: &dyn RecordStore,
+    key: &RecordKey,
+) -> Result<Option<Decoded<H>>, Error> {
+    match read(store, key).await? {
+        Current::Absent | Current::Tombstone(_) => Ok(None),
+        Current::Live(record) => {
+            let (header, payload) = decode(&record.body)?;
+            Ok(Some(Decoded { header, payload, record }))
+        }
+    }
+}
+
+/// Creates a record.
 pub(super) async fn create(
     store: &dyn RecordStore,
     key: &RecordKey,
@@ -132,10 +86,10 @@ pub(super) async fn create(
     deadline: Option<Deadline>,
 ) -> Result<Written, Error> {
     let write = store.create(key, body.clone(), deadline);
-    settle("entry.create", store, key, body, write).await
+    resolve_conflict("record.create", store, key, body, write).await
 }
 
-/// Replaces one version of an entry; with an empty body this kills it.
+/// Replaces one version of a record; an empty body leaves a tombstone.
 pub(super) async fn replace(
     store: &dyn RecordStore,
     key: &RecordKey,
@@ -144,23 +98,23 @@ pub(super) async fn replace(
     deadline: Option<Deadline>,
 ) -> Result<Written, Error> {
     let write = store.replace(key, expected, body.clone(), deadline);
-    settle("entry.replace", store, key, body, write).await
+    resolve_conflict("record.replace", store, key, body, write).await
 }
 
-/// How killing one version of an entry ended.
+/// The outcome of deleting one version of a record.
 #[derive(Debug)]
 pub(super) enum Ended {
-    /// This call killed it, and nobody has changed it before.
+    /// This call deleted exactly that version.
     Here,
-    /// It is dead. Whether this call killed it, or another one that had first made something else
-    /// of it, cannot be told: a response may have been lost.
-    Somehow,
-    /// It is another version, and alive.
+    /// The record is deleted. Either this call did it and its response was lost, or another writer
+    /// did it, perhaps after changing the record.
+    Unknown,
+    /// The record has another version and is live.
     Not,
 }
 
-/// Kills one version of an entry.
-pub(super) async fn end(
+/// Deletes one version of a record.
+pub(super) async fn delete_version(
     store: &dyn RecordStore,
     key: &RecordKey,
     version: &Version,
@@ -171,17 +125,17 @@ pub(super) async fn end(
         certain = written.is_ok();
         written
     };
-    let written = settle("entry.replace", store, key, &nothing, write).await?;
+    let written = resolve_conflict("record.replace", store, key, &nothing, write).await?;
     Ok(match written {
         Written::Ours(_) if certain => Ended::Here,
-        Written::Ours(_) | Written::Lost(Seen::Dead(_)) => Ended::Somehow,
-        Written::Lost(_) => Ended::Not,
+        Written::Ours(_) | Written::Lost(Current::Tombstone(_)) => Ended::Unknown,
+        Written::Lost(Current::Absent | Current::Live(_)) => Ended::Not,
     })
 }
 
-/// Sends a write that happens if its condition holds, and finds out whether it is ours. A step of
-/// its own in a trace.
-async fn settle(
+/// Sends a conditional write. If it meets a conflict, reads the key to find out whether the
+/// conflict is with our own write. Has a span of its own.
+async fn resolve_conflict(
     verb: &'static str,
     store: &dyn RecordStore,
     key: &RecordKey,
@@ -190,28 +144,26 @@ async fn settle(
 ) -> Result<Written, Error> {
     let span = tracing::info_span!(
         target: "traces",
-        "entry",
+        "record",
         otel.name = verb,
         otel.status_code = Empty,
-        entry.key = %key,
+        record.key = %key,
         outcome = Empty,
     );
-    let settling = async {
+    let writing = async {
         match write.await {
             Ok(version) => Ok(Written::Ours(version)),
             Err(store::Error::Conflict) => after_conflict(store, key, body).await,
             Err(error) => Err(error.into()),
         }
     };
-    let written = settling.instrument(span.clone()).await;
-    span.record(
-        "outcome",
-        match &written {
-            Ok(Written::Ours(_)) => "ours",
-            Ok(Written::Lost(_)) => "lost",
-            Err(_) => "error",
-        },
-    );
+    let written = writing.instrument(span.clone()).await;
+    let outcome = match &written {
+        Ok(Written::Ours(_)) => "ours",
+        Ok(Written::Lost(_)) => "lost",
+        Err(_) => "error",
+    };
+    span.record("outcome", outcome);
     if written.is_err() {
         span.record("otel.status_code", "ERROR");
     }
@@ -223,127 +175,121 @@ async fn after_conflict(
     key: &RecordKey,
     body: &Bytes,
 ) -> Result<Written, Error> {
-    match look(store, key).await? {
-        // Our own first attempt, whose response was lost. Nobody else knows our nonce.
-        Seen::Alive(entry) if entry.body == *body => Ok(Written::Ours(entry.version)),
-        // Killing is idempotent: whoever did it, it is dead.
-        Seen::Dead(version) if body.is_empty() => Ok(Written::Ours(version)),
-        seen => Ok(Written::Lost(seen)),
+    match read(store, key).await? {
+        // Our own first attempt, whose response was lost. No other writer knows our nonce.
+        Current::Live(record) if record.body == *body => Ok(Written::Ours(record.version)),
+        // Deleting is idempotent, whichever request did it.
+        Current::Tombstone(version) if body.is_empty() => Ok(Written::Ours(version)),
+        current => Ok(Written::Lost(current)),
     }
 }
 
-/// Writes over what was seen, whatever it was.
-pub(super) async fn write_over(
+/// Writes a record over what was read, whatever that was.
+pub(super) async fn upsert(
     store: &dyn RecordStore,
     key: &RecordKey,
-    seen: &Seen,
+    current: &Current,
     body: &Bytes,
     deadline: Option<Deadline>,
 ) -> Result<Written, Error> {
-    match seen {
-        Seen::Absent => create(store, key, body, deadline).await,
-        Seen::Dead(version) => replace(store, key, version, body, deadline).await,
-        Seen::Alive(entry) => replace(store, key, &entry.version, body, deadline).await,
+    match current {
+        Current::Absent => create(store, key, body, deadline).await,
+        Current::Tombstone(version) => replace(store, key, version, body, deadline).await,
+        Current::Live(record) => replace(store, key, &record.version, body, deadline).await,
     }
 }
 
-/// Makes sure that an entry is alive: creates it, brings it back, or takes a lease on the one that
-/// is there. Returns what is there then.
-pub(super) async fn ensure(
+/// The outcome of [`create_or_lease`].
+#[derive(Debug)]
+pub(super) enum CreatedOrLeased {
+    /// Our body is there.
+    Created,
+    /// Another body was there already, and is leased now.
+    Leased(Record),
+}
+
+/// Creates a record, or takes a lease on the one that is there.
+pub(super) async fn create_or_lease(
     store: &dyn RecordStore,
     leases: &Leases,
     key: &RecordKey,
     body: &Bytes,
     deadline: Option<Deadline>,
-) -> Result<Ensured, Error> {
-    let mut seen = Seen::Absent;
+) -> Result<CreatedOrLeased, Error> {
+    let mut current = Current::Absent;
     for _ in 0..ATTEMPTS_MAX {
-        if let Seen::Alive(entry) = seen {
-            match lease(store, leases, key, entry).await? {
-                Some(entry) => return Ok(Ensured::Found(entry)),
-                None => seen = look(store, key).await?,
+        if let Current::Live(record) = current {
+            match lease(store, leases, key, record).await? {
+                Some(record) => return Ok(CreatedOrLeased::Leased(record)),
+                None => current = read(store, key).await?,
             }
             continue;
         }
-        match write_over(store, key, &seen, body, deadline).await? {
-            Written::Ours(_) => return Ok(Ensured::Written),
-            Written::Lost(now) => seen = now,
+        match upsert(store, key, &current, body, deadline).await? {
+            Written::Ours(_) => return Ok(CreatedOrLeased::Created),
+            Written::Lost(now) => current = now,
         }
     }
     Err(contended())
 }
 
-/// What [`ensure`] found.
-#[derive(Debug)]
-pub(super) enum Ensured {
-    /// Our body is there.
-    Written,
-    /// Another body was there already, and may now be relied on.
-    Found(store::Record),
-}
-
-/// Takes a lease on an entry: it may be relied on until its deadline, or it is `None` because it
-/// died meanwhile. An entry younger than the half-life needs no write.
+/// Takes a lease on a record: the caller may rely on it until the deadline of the lease. `None` if
+/// the record was deleted meanwhile. A record younger than the half-life needs no write.
 pub(super) async fn lease(
     store: &dyn RecordStore,
     leases: &Leases,
     key: &RecordKey,
-    mut entry: store::Record,
-) -> Result<Option<store::Record>, Error> {
+    mut record: Record,
+) -> Result<Option<Record>, Error> {
     for _ in 0..ATTEMPTS_MAX {
-        if entry.age < leases.half_life() {
-            return Ok(Some(entry));
+        if record.age < leases.half_life() {
+            return Ok(Some(record));
         }
-        match renew(store, key, &entry).await? {
+        match touch(store, key, &record).await? {
             Written::Ours(version) => {
-                entry.version = version;
-                entry.age = std::time::Duration::ZERO;
-                return Ok(Some(entry));
+                record.version = version;
+                record.age = std::time::Duration::ZERO;
+                return Ok(Some(record));
             }
-            Written::Lost(Seen::Alive(now)) => entry = now,
-            Written::Lost(Seen::Absent | Seen::Dead(_)) => return Ok(None),
+            Written::Lost(Current::Live(now)) => record = now,
+            Written::Lost(Current::Absent | Current::Tombstone(_)) => return Ok(None),
         }
     }
     Err(contended())
 }
 
-/// Rewrites an entry with a new nonce.
-pub(super) async fn renew(
+/// Rewrites a record with a new nonce.
+pub(super) async fn touch(
     store: &dyn RecordStore,
     key: &RecordKey,
-    entry: &store::Record,
+    record: &Record,
 ) -> Result<Written, Error> {
-    replace(store, key, &entry.version, &renewed(&entry.body)?, None).await
+    replace(store, key, &record.version, &with_new_nonce(&record.body)?, None).await
 }
 
-/// Kills an entry if it is alive and `condemned` says so. Returns whether it was killed.
-pub(super) async fn kill(
+/// Deletes a record if it is live and `matches`. Returns whether this call deleted it.
+pub(super) async fn delete(
     store: &dyn RecordStore,
     key: &RecordKey,
-    mut seen: Seen,
-    condemned: impl Fn(&store::Record) -> Result<bool, Error>,
+    mut current: Current,
+    matches: impl Fn(&Record) -> Result<bool, Error>,
 ) -> Result<bool, Error> {
     for _ in 0..ATTEMPTS_MAX {
-        let Seen::Alive(entry) = seen else { return Ok(false) };
-        if !condemned(&entry)? {
+        let Current::Live(record) = current else { return Ok(false) };
+        if !matches(&record)? {
             return Ok(false);
         }
-        match replace(store, key, &entry.version, &Bytes::new(), None).await? {
+        match replace(store, key, &record.version, &Bytes::new(), None).await? {
             Written::Ours(_) => return Ok(true),
-            Written::Lost(now) => seen = now,
+            Written::Lost(now) => current = now,
         }
     }
     Err(contended())
 }
 
-/// Others kept winning.
+/// The error after [`ATTEMPTS_MAX`] lost attempts.
 pub(super) fn contended() -> Error {
-    Error::Busy("many writers change one entry at once".to_owned())
-}
-
-/// When a request began to rely on what it read, for the deadline of what it writes.
-pub(super) fn moment(store: &dyn RecordStore) -> SystemTime {
-    store.now()
+    Error::Busy("many writers change one record at once".to_owned())
 }
 
 #[cfg(test)]

@@ -1,11 +1,12 @@
-//! The verbs over the memory store, whose clock and faults are ours.
+//! The operations over the memory store, with a clock and faults of the test.
 
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
 use super::*;
+use crate::layout::records::encode;
 use crate::oci::UploadId;
 use crate::store::memory::{Fault, FaultKind, Memory, Operation, Reported};
 
@@ -34,7 +35,7 @@ impl Setting {
     }
 
     fn body(&self) -> Option<Bytes> {
-        self.store.record(&self.key).map(|entry| entry.body)
+        self.store.record(&self.key).map(|record| record.body)
     }
 
     async fn created(&self, body: &Bytes) -> Version {
@@ -44,17 +45,18 @@ impl Setting {
         }
     }
 
-    async fn seen(&self) -> Seen {
-        look(&self.store, &self.key).await.expect("the store answers")
+    async fn current(&self) -> Current {
+        read(&self.store, &self.key).await.expect("the store answers")
     }
 
-    async fn kill(&self) -> bool {
-        let seen = self.seen().await;
-        kill(&self.store, &self.key, seen, |_| Ok(true)).await.expect("the store answers")
+    async fn delete(&self) -> bool {
+        let current = self.current().await;
+        delete(&self.store, &self.key, current, |_| Ok(true)).await.expect("the store answers")
     }
 
-    async fn ensure(&self, body: &Bytes) -> Ensured {
-        ensure(&self.store, &self.leases, &self.key, body, None).await.expect("the store answers")
+    async fn create_or_lease(&self, body: &Bytes) -> CreatedOrLeased {
+        let done = create_or_lease(&self.store, &self.leases, &self.key, body, None).await;
+        done.expect("the store answers")
     }
 
     fn lose(&self, operation: Operation, reported: Reported) {
@@ -63,35 +65,35 @@ impl Setting {
 }
 
 fn header_of(body: &Bytes) -> Value {
-    decode::<Value>(body).expect("an entry of ours").0
+    decode::<Value>(body).expect("a record of ours").0
 }
 
 #[test]
 fn what_is_encoded_is_decoded() {
     for payload in [&b""[..], b"\n", b"{}\n{}", &[0, 255]] {
         let body = encode(&json!({ "a": 1, "b": "x\ny" }), payload);
-        let (header, kept) = decode::<Value>(&body).expect("an entry of ours");
+        let (header, kept) = decode::<Value>(&body).expect("a record of ours");
         assert_eq!((header["a"].clone(), &kept[..]), (json!(1), payload));
         assert_eq!(header["b"], "x\ny");
     }
 }
 
-/// Equal content never makes an equal entry: a rewrite always changes the version.
+/// Equal content never makes an equal record: a rewrite always changes the version.
 #[test]
 fn nonces_differ() {
     let header = json!({ "a": 1 });
     assert_ne!(encode(&header, b"x"), encode(&header, b"x"));
     let body = encode(&header, b"x");
-    let again = renewed(&body).expect("an entry of ours");
+    let again = with_new_nonce(&body).expect("a record of ours");
     assert_ne!(again, body);
-    assert_eq!(decode::<Value>(&again).expect("an entry of ours").1, "x");
+    assert_eq!(decode::<Value>(&again).expect("a record of ours").1, "x");
     assert_eq!(header_of(&again)["a"], 1);
 }
 
 #[test]
-fn what_is_no_entry_is_an_outage() {
+fn damaged_records_are_an_outage() {
     for body in ["", "\n", "{}\n", "no JSON\n", "{\"v\":1}", "{\"v\":2,\"nonce\":\"x\"}\n"] {
-        match decode::<Value>(&Bytes::from_static(body.as_bytes())) {
+        match decode::<Value>(&Bytes::from_static(body.as_bytes())).map_err(Error::from) {
             Err(Error::Unavailable(store::Error::Damaged(_))) => {}
             other => panic!("{body}: {other:?}"),
         }
@@ -104,8 +106,8 @@ async fn one_creator_wins() {
     let (first, second) = (encode(&json!({ "n": 1 }), b""), encode(&json!({ "n": 2 }), b""));
     let version = setting.created(&first).await;
     match create(&setting.store, &setting.key, &second, None).await {
-        Ok(Written::Lost(Seen::Alive(entry))) => {
-            assert_eq!((entry.body, entry.version), (first.clone(), version));
+        Ok(Written::Lost(Current::Live(record))) => {
+            assert_eq!((record.body, record.version), (first.clone(), version));
         }
         other => panic!("{other:?}"),
     }
@@ -126,11 +128,11 @@ async fn a_conflict_with_ourselves_is_a_success() {
     }
     assert_eq!(setting.body(), Some(second));
     setting.lose(Operation::Replace, Reported::Conflict);
-    assert!(setting.kill().await);
+    assert!(setting.delete().await);
     assert_eq!(setting.body(), Some(Bytes::new()));
 }
 
-/// Where even the second answer is lost, the caller hears so; doing it again succeeds.
+/// If the second response is lost, too, the caller gets an error; repeating the call succeeds.
 #[tokio::test]
 async fn a_lost_response_is_an_outage_and_can_be_repeated() {
     let setting = setting();
@@ -141,123 +143,127 @@ async fn a_lost_response_is_an_outage_and_can_be_repeated() {
         other => panic!("{other:?}"),
     }
     setting.created(&body).await;
-    // An outage is never a missing entry.
+    // An outage is never an absent record.
     setting.store.inject(Fault::on(Operation::Read, FaultKind::FailBefore));
-    assert!(matches!(look(&setting.store, &setting.key).await, Err(Error::Unavailable(_))));
-    assert!(matches!(setting.seen().await, Seen::Alive(_)));
+    assert!(matches!(read(&setting.store, &setting.key).await, Err(Error::Unavailable(_))));
+    assert!(matches!(setting.current().await, Current::Live(_)));
 }
 
 #[tokio::test]
-async fn killing_is_idempotent() {
+async fn deleting_is_idempotent() {
     let setting = setting();
-    assert!(!setting.kill().await, "what never was cannot be killed");
+    assert!(!setting.delete().await, "a record that never existed cannot be deleted");
     let version = setting.created(&encode(&json!({}), b"")).await;
-    assert!(setting.kill().await);
-    assert!(!setting.kill().await);
-    assert!(matches!(setting.seen().await, Seen::Dead(_)));
-    // By somebody who read it before it died, too.
+    assert!(setting.delete().await);
+    assert!(!setting.delete().await);
+    assert!(matches!(setting.current().await, Current::Tombstone(_)));
+    // By a writer that read it before it was deleted, too.
     match replace(&setting.store, &setting.key, &version, &Bytes::new(), None).await {
         Ok(Written::Ours(_)) => {}
         other => panic!("{other:?}"),
     }
-    let read = read::<Value>(&setting.store, &setting.key).await.expect("the store answers");
+    let read = load::<Value>(&setting.store, &setting.key).await.expect("the store answers");
     assert!(read.is_none());
 }
 
-/// The condemnation is of what is there, not of what was seen before.
+/// The predicate sees what is there now, not what was read before.
 #[tokio::test]
-async fn killing_looks_again() {
+async fn deleting_reads_again() {
     let setting = setting();
     let version = setting.created(&encode(&json!({ "n": 1 }), b"")).await;
-    let seen = setting.seen().await;
+    let current = setting.current().await;
     let other = encode(&json!({ "n": 2 }), b"");
     replace(&setting.store, &setting.key, &version, &other, None).await.expect("a replacement");
-    let condemned = |entry: &store::Record| Ok(header_of(&entry.body)["n"] == 1);
-    let killed = kill(&setting.store, &setting.key, seen, condemned).await;
-    assert!(!killed.expect("the store answers"));
+    let matches = |record: &Record| Ok(header_of(&record.body)["n"] == 1);
+    let deleted = delete(&setting.store, &setting.key, current, matches).await;
+    assert!(!deleted.expect("the store answers"));
     assert_eq!(setting.body(), Some(other));
 }
 
 #[tokio::test]
-async fn ensuring_creates_finds_and_revives() {
+async fn create_or_lease_creates_leases_and_creates_again() {
     let setting = setting();
     let (one, two) = (encode(&json!({ "n": 1 }), b""), encode(&json!({ "n": 2 }), b""));
-    assert!(matches!(setting.ensure(&one).await, Ensured::Written));
-    match setting.ensure(&two).await {
-        Ensured::Found(entry) => assert_eq!(entry.body, one),
-        Ensured::Written => panic!("it was there"),
+    assert!(matches!(setting.create_or_lease(&one).await, CreatedOrLeased::Created));
+    match setting.create_or_lease(&two).await {
+        CreatedOrLeased::Leased(record) => assert_eq!(record.body, one),
+        CreatedOrLeased::Created => panic!("it was there"),
     }
-    assert!(setting.kill().await);
-    assert!(matches!(setting.ensure(&two).await, Ensured::Written));
+    assert!(setting.delete().await);
+    assert!(matches!(setting.create_or_lease(&two).await, CreatedOrLeased::Created));
     assert_eq!(setting.body(), Some(two));
 }
 
-/// Three creators at once: all end with one entry that is alive.
+/// The response to the creation is lost: repeating it ends with one live record.
 #[tokio::test]
-async fn ensuring_through_lost_responses() {
+async fn create_or_lease_through_lost_responses() {
     for reported in [Reported::Conflict, Reported::Unavailable] {
         let setting = setting();
         let body = encode(&json!({}), b"");
         setting.lose(Operation::Create, reported);
-        let ensured = ensure(&setting.store, &setting.leases, &setting.key, &body, None).await;
+        let done =
+            create_or_lease(&setting.store, &setting.leases, &setting.key, &body, None).await;
         match reported {
-            Reported::Conflict => assert!(matches!(ensured, Ok(Ensured::Written))),
-            Reported::Unavailable => assert!(matches!(ensured, Err(Error::Unavailable(_)))),
+            Reported::Conflict => assert!(matches!(done, Ok(CreatedOrLeased::Created))),
+            Reported::Unavailable => assert!(matches!(done, Err(Error::Unavailable(_)))),
         }
         assert_eq!(setting.body(), Some(body.clone()));
-        assert!(matches!(setting.ensure(&body).await, Ensured::Written | Ensured::Found(_)));
+        assert!(matches!(
+            setting.create_or_lease(&body).await,
+            CreatedOrLeased::Created | CreatedOrLeased::Leased(_)
+        ));
     }
 }
 
-/// A lease on a young entry costs nothing; on an old one it is a rewrite.
+/// A lease on a young record costs nothing; on an old one it is a rewrite.
 #[tokio::test]
-async fn a_lease_renews_what_is_old() {
+async fn a_lease_touches_an_old_record() {
     let setting = setting();
     let body = encode(&json!({ "n": 1 }), b"payload");
     let version = setting.created(&body).await;
     let second = Duration::from_secs(1);
-    for (time, renews) in
+    for (time, touches) in
         [(DAY.saturating_sub(second), false), (second, true), (DAY, true), (second, false)]
     {
         setting.pass(time);
-        let Seen::Alive(entry) = setting.seen().await else { panic!("it is alive") };
-        let (before, calls) = (entry.version.clone(), setting.store.calls());
-        let leased = lease(&setting.store, &setting.leases, &setting.key, entry).await;
-        let leased = leased.expect("the store answers").expect("it is alive");
-        assert_eq!(leased.version != before, renews);
+        let Current::Live(record) = setting.current().await else { panic!("it is live") };
+        let (before, calls) = (record.version.clone(), setting.store.calls());
+        let leased = lease(&setting.store, &setting.leases, &setting.key, record).await;
+        let leased = leased.expect("the store answers").expect("it is live");
+        assert_eq!(leased.version != before, touches);
         let calls = setting.store.calls().since(&calls);
-        assert_eq!((calls.total(), calls.replace), (u64::from(renews), u64::from(renews)));
+        assert_eq!((calls.total(), calls.replace), (u64::from(touches), u64::from(touches)));
         assert!(leased.age < setting.leases.half_life());
     }
     let now = setting.store.record(&setting.key).expect("it is there");
     assert_ne!(now.version, version);
-    let (header, payload) = decode::<Value>(&now.body).expect("an entry of ours");
+    let (header, payload) = decode::<Value>(&now.body).expect("a record of ours");
     assert_eq!((header["n"].clone(), &payload[..]), (json!(1), &b"payload"[..]));
 }
 
-/// Between reading and renewing it was killed, or renewed by another.
+/// Between reading and touching it was deleted, or touched by another writer.
 #[tokio::test]
-async fn a_lease_on_what_has_changed() {
+async fn a_lease_on_a_changed_record() {
     let setting = setting();
     setting.created(&encode(&json!({}), b"")).await;
     setting.pass(DAY);
-    let Seen::Alive(old) = setting.seen().await else { panic!("it is alive") };
-    assert!(matches!(renew(&setting.store, &setting.key, &old).await, Ok(Written::Ours(_))));
+    let Current::Live(old) = setting.current().await else { panic!("it is live") };
+    assert!(matches!(touch(&setting.store, &setting.key, &old).await, Ok(Written::Ours(_))));
     let leased = lease(&setting.store, &setting.leases, &setting.key, old.clone()).await;
-    let leased = leased.expect("the store answers").expect("it is alive");
+    let leased = leased.expect("the store answers").expect("it is live");
     assert_ne!(leased.version, old.version);
     setting.pass(DAY);
-    let Seen::Alive(old) = setting.seen().await else { panic!("it is alive") };
-    assert!(setting.kill().await);
+    let Current::Live(old) = setting.current().await else { panic!("it is live") };
+    assert!(setting.delete().await);
     let leased = lease(&setting.store, &setting.leases, &setting.key, old).await;
     assert!(leased.expect("the store answers").is_none());
 }
 
-/// A write on the strength of a lease that is too old has no effect.
+/// A write that relies on a lease that is too old has no effect.
 #[tokio::test]
 async fn a_deadline_that_has_passed() {
     let setting = setting();
-    let deadline = setting.leases.deadline(moment(&setting.store));
+    let deadline = setting.leases.deadline(setting.store.now());
     setting.pass(Duration::from_secs(61));
     let body = encode(&json!({}), b"");
     match create(&setting.store, &setting.key, &body, Some(deadline)).await {
@@ -267,20 +273,20 @@ async fn a_deadline_that_has_passed() {
     assert_eq!(setting.body(), None);
 }
 
-/// Somebody is always faster: the client is told to come back.
+/// Another writer is always faster: the client gets 503.
 #[tokio::test]
 async fn attempts_have_an_end() {
     let setting = setting();
     setting.created(&encode(&json!({}), b"")).await;
-    let seen = setting.seen().await;
-    let rivals = |entry: &store::Record| {
-        // The condemnation itself is the rival: it rewrites the entry before each attempt.
-        let rewritten = renew(&setting.store, &setting.key, entry);
+    let current = setting.current().await;
+    let rivals = |record: &Record| {
+        // The predicate itself is the rival: it rewrites the record before each attempt.
+        let rewritten = touch(&setting.store, &setting.key, record);
         let written = futures_util::FutureExt::now_or_never(rewritten);
         assert!(matches!(written, Some(Ok(Written::Ours(_)))));
         Ok(true)
     };
-    let killed = kill(&setting.store, &setting.key, seen, rivals).await;
-    assert!(matches!(killed, Err(Error::Busy(_))));
+    let deleted = delete(&setting.store, &setting.key, current, rivals).await;
+    assert!(matches!(deleted, Err(Error::Busy(_))));
     assert_eq!(setting.store.calls().replace, u64::from(2 * ATTEMPTS_MAX));
 }

@@ -10,11 +10,12 @@ use tracing::Instrument as _;
 use super::parts;
 use super::session::Hashes;
 use super::writer::{Stop, UploadWriter};
-use super::{Chunk, UploadAddress, delete, receiving};
+use super::{Chunk, UploadAddress, Uploads, delete, receiving};
 use crate::oci::Digest;
+use crate::registry::Error;
 use crate::registry::blobs::Published;
+use crate::registry::content::Blob;
 use crate::registry::record::{self, Ended};
-use crate::registry::{Blob, Error, Registry};
 use crate::store::{self, Location, Part, RecordKey, RecordStore, Version};
 
 fn mismatch(expected: Digest, actual: Digest) -> Error {
@@ -39,7 +40,7 @@ fn compare(receiver: &UploadWriter<'_>, digests: &[Digest]) -> Result<(), Error>
     Ok(())
 }
 
-impl Registry {
+impl Uploads {
     /// Receives the last chunk and commits.
     pub(super) async fn finish_once(
         &self,
@@ -82,11 +83,11 @@ impl Registry {
             return Err(mismatch.into());
         }
         let committing = tracing::info_span!(target: "traces", "upload.commit");
-        if let Some(location) = receiver.staged()? {
+        if let Some(location) = receiver.staged() {
             let publishing = self.commit_staged(receiver, location, digests);
             return Ok(publishing.instrument(committing).await?);
         }
-        if receiver.session.target.is_none() {
+        if receiver.session.multipart.is_none() {
             return Ok(self.commit_small(receiver, digests).instrument(committing).await?);
         }
         self.commit_parts(receiver, digests).instrument(committing).await
@@ -98,18 +99,18 @@ impl Registry {
         receiver: &mut UploadWriter<'_>,
         digests: &[Digest],
     ) -> Result<Blob, Error> {
-        let leased_at = record::moment(self.store());
+        let leased_at = self.records.now();
         let name = &receiver.upload().repository;
         let bytes = receiver.buffer.split().freeze();
         let size = bytes.len() as u64;
         let digest = &digests[0];
         let published = if bytes.len() <= self.limits.inline_bytes_max {
-            let (blob, commit) = self.link_inline(name, digest, &bytes, leased_at).await?;
+            let (blob, commit) = self.blobs.link_inline(name, digest, &bytes, leased_at).await?;
             self.metrics.upload_commits.inc((commit,));
-            Published { blob, surplus: None }
+            Published { blob, duplicate: None }
         } else {
             let location = receiver.put_whole(bytes).await?;
-            self.publish(name, digest, size, location).await?
+            self.blobs.publish(name, digest, size, location).await?
         };
         Ok(self.end_later(receiver, published))
     }
@@ -143,7 +144,7 @@ impl Registry {
         digests: &[Digest],
     ) -> Result<Blob, Error> {
         let committing = tracing::info_span!(target: "traces", "upload.commit", resumed = true);
-        if let Some(location) = receiver.staged()? {
+        if let Some(location) = receiver.staged() {
             let publishing = self.resume_staged(&mut receiver, location, &digests[0]);
             return publishing.instrument(committing).await;
         }
@@ -158,14 +159,14 @@ impl Registry {
         digests: &[Digest],
     ) -> Result<Blob, Error> {
         let upload = receiver.upload();
-        let (location, multipart) = receiver.target()?;
+        let (location, multipart) = receiver.target();
         let mut parts = receiver.session.store_parts();
         let mut completed = Ok(());
         if !tail.is_empty() {
             // Whoever repeats this sends the same bytes under the same number.
             let (number, size) = (receiver.session.part_next, tail.len() as u64);
             let target = (&location, &multipart);
-            match parts::send(self.blobs.as_ref(), &self.metrics, target, number, tail).await {
+            match parts::send(self.data.as_ref(), &self.metrics, target, number, tail).await {
                 Ok(part) => parts.push(part),
                 // Completed before, by a request that did not come further. Completing it again
                 // finds the bytes whatever tag is named; one that is in shape is named.
@@ -177,7 +178,7 @@ impl Registry {
             }
         }
         if completed.is_ok() {
-            completed = self.blobs.complete(&location, &multipart, &parts).await;
+            completed = self.data.complete(&location, &multipart, &parts).await;
         }
         match completed {
             Ok(()) => {}
@@ -202,7 +203,7 @@ impl Registry {
             }
         }
         let size = receiver.session.offset;
-        let published = self.publish(&upload.repository, &digests[0], size, location).await?;
+        let published = self.blobs.publish(&upload.repository, &digests[0], size, location).await?;
         Ok(self.end_later(receiver, published))
     }
 
@@ -215,14 +216,14 @@ impl Registry {
         expected: &Digest,
     ) -> Result<(), Error> {
         let mut hashes = Hashes::new(&[expected.algorithm()]);
-        let mut bytes = self.blobs.get(location, Some(0..size)).await?;
+        let mut bytes = self.data.get(location, Some(0..size)).await?;
         while let Some(chunk) = bytes.next().await {
             hashes.update(&chunk?);
         }
         match hashes.digest(expected.algorithm()) {
             Some(actual) if actual == *expected => Ok(()),
             Some(actual) => {
-                self.blobs.delete(location).await?;
+                self.data.delete(location).await?;
                 Err(mismatch(*expected, actual))
             }
             None => Err(Error::UploadUnknown),
@@ -231,10 +232,10 @@ impl Registry {
 
     /// Ends a session whose content is not what the client said it is.
     async fn discard(&self, receiver: &mut UploadWriter<'_>) {
-        if let Ok(Some((location, multipart))) = receiver.session.multipart() {
+        if let Some((location, multipart)) = receiver.session.multipart() {
             self.abort_later(location, multipart);
         }
-        let staged = receiver.carried.take().or(receiver.session.staged().ok().flatten());
+        let staged = receiver.carried.take().or(receiver.session.single_object.clone());
         if let Some(version) = receiver.version.take()
             && self.end_session(receiver.upload(), version).await
             && let Some(location) = staged
@@ -251,11 +252,11 @@ impl Registry {
     /// The blob is there; that its session ends, and that bytes go which nobody needs, does not
     /// have to be waited for.
     pub(super) fn end_later(&self, receiver: &mut UploadWriter<'_>, published: Published) -> Blob {
-        let Published { blob, surplus } = published;
-        let (records, blobs) = (self.records.clone(), self.blobs.clone());
+        let Published { blob, duplicate } = published;
+        let (records, data) = (self.records.clone(), self.data.clone());
         let key = receiver.key();
         let (version, carried) = (receiver.version.take(), receiver.carried.take());
-        if version.is_none() && surplus.is_none() {
+        if version.is_none() && duplicate.is_none() {
             return blob;
         }
         let ending = async move {
@@ -265,8 +266,8 @@ impl Registry {
             };
             // A session that is still there, or that another request has committed, may have given
             // a name to what this one took out of it.
-            for location in surplus.into_iter().chain(carried.filter(|_| ended)) {
-                delete(blobs.as_ref(), &location).await;
+            for location in duplicate.into_iter().chain(carried.filter(|_| ended)) {
+                delete(data.as_ref(), &location).await;
             }
         };
         self.tasks.spawn(ending.in_current_span());
@@ -275,7 +276,7 @@ impl Registry {
 }
 
 async fn end(store: &dyn RecordStore, key: &RecordKey, version: &Version) -> bool {
-    match record::end(store, key, version).await {
+    match record::delete_version(store, key, version).await {
         Ok(ended) => matches!(ended, Ended::Here),
         Err(error) => {
             tracing::debug!(%key, %error, "an ended session remains until it is collected");

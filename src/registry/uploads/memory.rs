@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::buffer_pool::{Buffer, BufferPool};
-use crate::registry::{Error, Limits};
+use crate::registry::Error;
+use crate::registry::settings::Limits;
 use crate::telemetry::metrics::Metrics;
 
 /// The unit in which the budget is counted, in bytes.
@@ -19,7 +20,7 @@ const UNIT_BYTES: usize = 1024;
 
 /// The process-wide bounds of uploads.
 #[derive(Debug)]
-pub(in crate::registry) struct UploadMemory {
+pub(super) struct UploadMemory {
     units: Arc<Semaphore>,
     units_max: usize,
     uploads: Arc<Semaphore>,
@@ -69,7 +70,7 @@ fn units(bytes: usize) -> u32 {
 }
 
 impl UploadMemory {
-    pub(in crate::registry) fn new(limits: &Limits, metrics: Metrics) -> Self {
+    pub(super) fn new(limits: &Limits, metrics: Metrics) -> Self {
         let units_max = units(limits.buffer_bytes_max) as usize;
         Self {
             units: Arc::new(Semaphore::new(units_max)),

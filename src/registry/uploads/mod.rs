@@ -13,22 +13,26 @@ mod single_object;
 mod writer;
 
 use std::pin::Pin;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream};
+use tokio_util::task::TaskTracker;
 use tracing::{Instrument as _, Span};
 
+use super::Error;
+use super::blobs::Blobs;
+use super::content::Blob;
 use super::record::{self, Ended};
-use super::{Blob, Error, Registry};
+use super::settings::Limits;
 use crate::oci::{Algorithm, Digest, RepositoryName, UploadId};
-use crate::store::{self, BlobStore, Location, MultipartId, RecordKey};
-use crate::telemetry::metrics::Commit;
+use crate::store::{self, BlobStore, Location, MultipartId, RecordKey, RecordStore};
+use crate::telemetry::metrics::{Commit, Metrics};
+use memory::UploadMemory;
 use session::Hashes;
 use writer::{Stop, UploadWriter};
 
-pub(super) use memory::UploadMemory;
 pub use parts::{PART_BYTES_MIN, part_bytes};
-pub use session::Session;
 
 /// The body of a request.
 pub type Body = Pin<Box<dyn Stream<Item = Result<Bytes, Interrupted>> + Send>>;
@@ -104,10 +108,38 @@ fn unread(body: &mut Body, bytes: Bytes) {
     }
 }
 
-impl Registry {
+/// The upload sessions of all repositories.
+#[derive(Debug)]
+pub struct Uploads {
+    records: Arc<dyn RecordStore>,
+    data: Arc<dyn BlobStore>,
+    blobs: Blobs,
+    limits: Limits,
+    memory: UploadMemory,
+    metrics: Metrics,
+    tasks: TaskTracker,
+}
+
+impl Uploads {
+    pub(super) fn new(
+        records: Arc<dyn RecordStore>,
+        data: Arc<dyn BlobStore>,
+        blobs: Blobs,
+        limits: &Limits,
+        metrics: Metrics,
+        tasks: TaskTracker,
+    ) -> Self {
+        let memory = UploadMemory::new(limits, metrics.clone());
+        Self { records, data, blobs, limits: limits.clone(), memory, metrics, tasks }
+    }
+
+    fn store(&self) -> &dyn RecordStore {
+        self.records.as_ref()
+    }
+
     /// Adds a chunk to a session and returns its new offset, which is durable then.
     pub async fn append(&self, upload: &UploadAddress, mut chunk: Chunk<'_>) -> Result<u64, Error> {
-        let _admitted = self.budget.admit()?;
+        let _admitted = self.memory.admit()?;
         let mut may_be_new = true;
         loop {
             let mut receiver = self.receiver(upload, chunk.range, may_be_new, &[]).await?;
@@ -143,7 +175,7 @@ impl Registry {
         mut chunk: Chunk<'_>,
         digests: &[Digest],
     ) -> Result<Blob, Error> {
-        let _admitted = self.budget.admit()?;
+        let _admitted = self.memory.admit()?;
         let digest = digests.first().ok_or(Error::UploadUnknown)?;
         let mut may_be_new = true;
         loop {
@@ -176,7 +208,7 @@ impl Registry {
         upload: &UploadAddress,
         digest: &Digest,
     ) -> Result<Blob, Error> {
-        match self.blob(&upload.repository, digest).await {
+        match self.blobs.get(&upload.repository, digest).await {
             Ok(blob) => Ok(Blob::clone(&blob)),
             Err(Error::BlobUnknown) => Err(Error::UploadUnknown),
             Err(error) => Err(error),
@@ -216,14 +248,14 @@ impl Registry {
         if !loaded.session.committing.is_empty() {
             return Err(Error::UploadUnknown);
         }
-        let ended = record::end(self.store(), &key, &loaded.version).await?;
+        let ended = record::delete_version(self.store(), &key, &loaded.version).await?;
         if matches!(ended, Ended::Not) {
             return Err(Error::Busy("the upload goes on".to_owned()));
         }
-        if let Some((location, multipart)) = loaded.session.multipart()? {
+        if let Some((location, multipart)) = loaded.session.multipart() {
             self.abort_later(location, multipart);
         }
-        if let (Ended::Here, Some(location)) = (ended, loaded.session.staged()?) {
+        if let (Ended::Here, Some(location)) = (ended, loaded.session.single_object.clone()) {
             self.delete_later(location);
         }
         Ok(())
@@ -287,14 +319,14 @@ impl Registry {
 
     /// Deletes bytes that nobody knows of, after the response.
     pub(super) fn delete_later(&self, location: Location) {
-        let store = self.blobs.clone();
+        let store = self.data.clone();
         let deleting = async move { delete(store.as_ref(), &location).await };
         self.tasks.spawn(deleting.in_current_span());
     }
 
     /// Frees the parts of a multipart upload after the response.
     pub(super) fn abort_later(&self, location: Location, multipart: MultipartId) {
-        let store = self.blobs.clone();
+        let store = self.data.clone();
         let aborting = async move {
             if let Err(error) = store.abort(&location, &multipart).await {
                 tracing::warn!(%location, %error, "parts of an ended upload remain");
@@ -307,7 +339,7 @@ impl Registry {
 /// Deletes bytes that nothing names. If that fails nobody tries again.
 async fn delete(store: &dyn BlobStore, location: &Location) {
     if let Err(error) = store.delete(location).await {
-        tracing::warn!(%location, %error, "bytes that nothing names remain");
+        tracing::warn!(%location, %error, "orphaned object left behind");
     }
 }
 

@@ -14,25 +14,28 @@ use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use tracing::Instrument as _;
 
-use super::session::{Session, damaged};
+use super::Uploads;
+use super::session::damaged;
 use super::writer::{Stop, UploadWriter};
+use crate::layout::records::Session;
 use crate::oci::Digest;
-use crate::registry::record::{self, Seen, Written};
-use crate::registry::{Blob, Error, Registry};
+use crate::registry::Error;
+use crate::registry::content::Blob;
+use crate::registry::record::{self, Current, Written};
 use crate::store::{self, Location};
 
 impl UploadWriter<'_> {
     /// Whether everything that was received can lie as an object of its own: it is the beginning,
     /// no part of it was sent on, and it is too long to be kept in a link.
     pub(super) fn may_stage(&self) -> bool {
-        let inline = self.registry.limits.inline_bytes_max;
-        self.is_unwritten() && self.session.target.is_none() && self.buffer.len() > inline
+        let inline = self.uploads.limits.inline_bytes_max;
+        self.is_unwritten() && self.session.multipart.is_none() && self.buffer.len() > inline
     }
 
     /// Writes everything that was received as one object, which nothing names yet.
     pub(super) async fn put_whole(&self, bytes: Bytes) -> Result<Location, Error> {
-        let location = Location::new_unique(self.registry.records.now());
-        self.registry.blobs.put(&location, bytes, self.hashes.sha256()).await?;
+        let location = Location::new_unique(self.uploads.records.now());
+        self.uploads.data.put(&location, bytes, self.hashes.sha256()).await?;
         Ok(location)
     }
 
@@ -40,25 +43,25 @@ impl UploadWriter<'_> {
     pub(super) async fn stage(&mut self) -> Result<(), Stop> {
         let bytes = std::mem::take(&mut self.buffer).freeze();
         let location = self.put_whole(bytes.clone()).await?;
-        self.session.staged = Some(location.to_string());
+        self.session.single_object = Some(location.clone());
         self.session.offset = self.received;
         let body = self.session.encode(&self.hashes, &[]);
         let saving = tracing::info_span!(target: "traces", "session.save");
         let key = self.key();
-        let created = record::create(self.registry.store(), &key, &body, None);
+        let created = record::create(self.uploads.store(), &key, &body, None);
         match created.instrument(saving).await? {
             Written::Ours(version) => {
                 self.version = Some(version);
-                self.registry.budget.spares().keep(bytes, self.take_reserved());
+                self.uploads.memory.spares().keep(bytes, self.take_reserved());
                 Ok(())
             }
             Written::Lost(seen) => {
                 // A session names its staged bytes as long as it lives. One that does not name ours
                 // is another one's, and ours was never there, so nobody knows of these bytes.
-                if let Seen::Alive(now) = &seen
-                    && !Session::decode(&now.body)?.0.knows(&location)
+                if let Current::Live(now) = &seen
+                    && !Session::decode(&now.body).map_err(Error::from)?.0.knows(&location)
                 {
-                    self.registry.delete_later(location);
+                    self.uploads.delete_later(location);
                 }
                 Err(Stop::SessionExists(bytes))
             }
@@ -67,12 +70,12 @@ impl UploadWriter<'_> {
 
     /// Takes the staged bytes back into memory, because more follows them.
     pub(super) async fn unstage(&mut self) -> Result<(), Stop> {
-        let Some(location) = self.staged()? else { return Ok(()) };
+        let Some(location) = self.staged() else { return Ok(()) };
         let size = self.session.offset;
         let length = usize::try_from(size).unwrap_or(usize::MAX);
         self.reserve(length).await?;
         let mut bytes = BytesMut::with_capacity(length);
-        let read = self.registry.blobs.get(&location, Some(0..size)).await;
+        let read = self.uploads.data.get(&location, Some(0..size)).await;
         let mut stream = match read {
             // They lost against others of the same content, and the session has ended since.
             Err(store::Error::NotFound) => return Err(Error::UploadUnknown.into()),
@@ -89,7 +92,7 @@ impl UploadWriter<'_> {
     }
 }
 
-impl Registry {
+impl Uploads {
     /// Publishes bytes that lie where the blob will have them.
     pub(super) async fn commit_staged(
         &self,
@@ -100,7 +103,7 @@ impl Registry {
         receiver.session.committing = digests.to_vec();
         let body = receiver.session.encode(&receiver.hashes, &[]);
         receiver.write_body(body).await?;
-        if let Some((location, multipart)) = receiver.session.multipart()? {
+        if let Some((location, multipart)) = receiver.session.multipart() {
             // Of a request that took the bytes back and did not come further.
             self.abort_later(location, multipart);
         }
@@ -115,7 +118,7 @@ impl Registry {
         digest: &Digest,
     ) -> Result<Blob, Error> {
         // The other one may have deleted them, because the same content was there before.
-        match self.blobs.get(&location, Some(0..1)).await {
+        match self.data.get(&location, Some(0..1)).await {
             Ok(_) => self.publish_staged(receiver, location, digest).await,
             Err(store::Error::NotFound) => self.finished_before(receiver.upload(), digest).await,
             Err(error) => Err(error.into()),
@@ -129,7 +132,7 @@ impl Registry {
         digest: &Digest,
     ) -> Result<Blob, Error> {
         let (upload, size) = (receiver.upload(), receiver.session.offset);
-        let published = self.publish(&upload.repository, digest, size, location).await?;
+        let published = self.blobs.publish(&upload.repository, digest, size, location).await?;
         Ok(self.end_later(receiver, published))
     }
 }

@@ -11,10 +11,11 @@ use tracing::Instrument as _;
 
 use super::memory::Reservation;
 use super::parts::{self, PART_BYTES_MIN, PARTS_MAX, part_bytes, part_bytes_min};
-use super::session::{Hashes, Loaded, Session, Target};
-use super::{Body, UploadAddress, unread};
-use crate::registry::record::{self, Seen, Written};
-use crate::registry::{Error, Registry};
+use super::session::{Hashes, Loaded};
+use super::{Body, UploadAddress, Uploads, unread};
+use crate::layout::records::{self, Multipart, Session};
+use crate::registry::Error;
+use crate::registry::record::{self, Current, Written};
 use crate::store::{Location, Part, RecordKey, Version};
 
 /// Bytes that an upload may buffer before it has to reserve any: most blobs are smaller, and the
@@ -43,7 +44,7 @@ impl From<Error> for Stop {
 /// One request's work on a session.
 #[derive(Debug)]
 pub(super) struct UploadWriter<'a> {
-    pub(super) registry: &'a Registry,
+    pub(super) uploads: &'a Uploads,
     upload: &'a UploadAddress,
     pub(super) session: Session,
     /// The version of the entry that this request read or wrote last; `None` before the first.
@@ -64,29 +65,29 @@ pub(super) struct UploadWriter<'a> {
 
 impl<'a> UploadWriter<'a> {
     pub(super) fn new_session(
-        registry: &'a Registry,
+        uploads: &'a Uploads,
         upload: &'a UploadAddress,
         hashes: Hashes,
     ) -> Self {
         let session = Session::new(upload.repository.clone(), upload.subject.clone());
-        Self::over(registry, upload, session, None, hashes, Bytes::new())
+        Self::over(uploads, upload, session, None, hashes, Bytes::new())
     }
 
     pub(super) fn continuing(
-        registry: &'a Registry,
+        uploads: &'a Uploads,
         upload: &'a UploadAddress,
         loaded: Loaded,
         reserved: Option<Reservation>,
     ) -> Result<Self, Error> {
         let hashes = loaded.session.hashes()?;
         let Loaded { session, tail, version } = loaded;
-        let mut receiver = Self::over(registry, upload, session, Some(version), hashes, tail);
+        let mut receiver = Self::over(uploads, upload, session, Some(version), hashes, tail);
         receiver.reserved = reserved;
         Ok(receiver)
     }
 
     fn over(
-        registry: &'a Registry,
+        uploads: &'a Uploads,
         upload: &'a UploadAddress,
         session: Session,
         version: Option<Version>,
@@ -95,7 +96,7 @@ impl<'a> UploadWriter<'a> {
     ) -> Self {
         let received = session.offset;
         Self {
-            registry,
+            uploads,
             upload,
             session,
             version,
@@ -133,8 +134,8 @@ impl<'a> UploadWriter<'a> {
     }
 
     /// Where everything that was received lies, if that is an object of its own.
-    pub(super) fn staged(&self) -> Result<Option<Location>, Error> {
-        if self.carried.is_some() { Ok(None) } else { self.session.staged() }
+    pub(super) fn staged(&self) -> Option<Location> {
+        if self.carried.is_some() { None } else { self.session.single_object.clone() }
     }
 
     /// Has the next entry acknowledge so many bytes, in parts and in the tail. Staged ones are
@@ -149,7 +150,7 @@ impl<'a> UploadWriter<'a> {
     /// Has a place for so many bytes and for the smallest part.
     pub(super) async fn reserve(&mut self, bytes: usize) -> Result<(), Error> {
         let bytes = bytes.max(self.part_bytes_min());
-        self.reserved = Some(self.registry.budget.reserve(bytes).await?);
+        self.reserved = Some(self.uploads.memory.reserve(bytes).await?);
         Ok(())
     }
 
@@ -213,11 +214,11 @@ impl<'a> UploadWriter<'a> {
     }
 
     fn part_bytes(&self) -> usize {
-        part_bytes(self.registry.limits.part_bytes, self.session.part_next)
+        part_bytes(self.uploads.limits.part_bytes, self.session.part_next)
     }
 
     fn part_bytes_min(&self) -> usize {
-        part_bytes_min(self.registry.limits.part_bytes, self.session.part_next)
+        part_bytes_min(self.uploads.limits.part_bytes, self.session.part_next)
     }
 
     /// How many more bytes the buffer may take now; at least one.
@@ -240,19 +241,19 @@ impl<'a> UploadWriter<'a> {
                     let all = self.buffer.len().saturating_add(rest).saturating_add(1);
                     let needed = least.min(all).max(self.buffer.len() + 1);
                     let whole = self.part_bytes().min(all);
-                    if let Some(mut spare) = self.registry.budget.spare(whole) {
+                    if let Some(mut spare) = self.uploads.memory.spare(whole) {
                         spare.bytes.extend_from_slice(&self.buffer);
                         self.buffer = spare.bytes;
                         self.reserved = Some(spare.reserved);
                         continue;
                     }
-                    self.reserved = Some(self.registry.budget.reserve(needed).await?);
+                    self.reserved = Some(self.uploads.memory.reserve(needed).await?);
                     // Address space for the whole part at once: what grows step by step is copied
                     // at each step, and is there twice meanwhile.
                     self.buffer.reserve(whole.saturating_sub(self.buffer.len()));
                 }
                 Some(reserved) => {
-                    if self.registry.budget.grow(reserved, GROWTH_BYTES) {
+                    if self.uploads.memory.grow(reserved, GROWTH_BYTES) {
                         continue;
                     }
                     if self.buffer.len() < allowed {
@@ -277,14 +278,14 @@ impl<'a> UploadWriter<'a> {
         if self.session.reserved_to.is_none_or(|bound| number >= bound) {
             self.reserve_more().await?;
         }
-        while self.in_flight.len() >= self.registry.limits.parts_in_flight_max {
+        while self.in_flight.len() >= self.uploads.limits.parts_in_flight_max {
             self.one_part_done().await?;
         }
-        let (location, multipart) = self.target()?;
+        let (location, multipart) = self.target();
         let bytes = std::mem::take(&mut self.buffer).freeze();
         let held = self.reserved.take();
-        let (store, metrics) = (self.registry.blobs.clone(), self.registry.metrics.clone());
-        let spares = self.registry.budget.spares();
+        let (store, metrics) = (self.uploads.data.clone(), self.uploads.metrics.clone());
+        let spares = self.uploads.memory.spares();
         let sending = async move {
             let target = (&location, &multipart);
             let part = parts::send(store.as_ref(), &metrics, target, number, bytes.clone()).await;
@@ -297,14 +298,15 @@ impl<'a> UploadWriter<'a> {
         Ok(())
     }
 
-    pub(super) fn target(&self) -> Result<(Location, crate::store::MultipartId), Error> {
-        Ok(self.session.multipart()?.expect("a claimed session has a target"))
+    pub(super) fn target(&self) -> (Location, crate::store::MultipartId) {
+        self.session.multipart().expect("a claimed session has a multipart upload")
     }
 
     async fn one_part_done(&mut self) -> Result<(), Error> {
         match self.in_flight.join_next().await {
             Some(Ok(Ok(part))) => {
-                self.session.parts.push(part.into());
+                let Part { number, tag, size } = part;
+                self.session.parts.push(records::Part { number, tag, size });
                 Ok(())
             }
             // The store has forgotten the upload: somebody ended it, or it grew too old.
@@ -320,7 +322,7 @@ impl<'a> UploadWriter<'a> {
         while !self.in_flight.is_empty() {
             self.one_part_done().await?;
         }
-        self.session.sort_parts();
+        self.session.parts.sort_by_key(|part| part.number);
         Ok(())
     }
 
@@ -330,11 +332,11 @@ impl<'a> UploadWriter<'a> {
             // Another request claimed the session and did not finish: its numbers stay its own.
             self.session.part_next = bound;
         }
-        let begun = if self.session.target.is_none() {
-            let location = Location::new_unique(self.registry.records.now());
-            let multipart = self.registry.blobs.start(&location).await.map_err(Error::from)?;
-            let target = Target { location: location.to_string(), multipart: multipart.0.clone() };
-            self.session.target = Some(target);
+        let begun = if self.session.multipart.is_none() {
+            let location = Location::new_unique(self.uploads.records.now());
+            let multipart = self.uploads.data.start(&location).await.map_err(Error::from)?;
+            let (at, id) = (location.clone(), multipart.0.clone());
+            self.session.multipart = Some(Multipart { location: at, id });
             Some((location, multipart))
         } else {
             None
@@ -351,7 +353,7 @@ impl<'a> UploadWriter<'a> {
                 // Only a definite answer says that nobody knows of what was begun.
                 let lost = matches!(error, Error::OutOfOrder { .. } | Error::UploadUnknown);
                 if let (Some((location, multipart)), true) = (begun, lost) {
-                    self.registry.abort_later(location, multipart);
+                    self.uploads.abort_later(location, multipart);
                 }
                 // It may be committing or have ended: then this request was answered before, or
                 // nearly so, and whoever reads the session finds that out.
@@ -366,7 +368,7 @@ impl<'a> UploadWriter<'a> {
     /// Reserves more part numbers, which also makes durable what was sent so far.
     async fn reserve_more(&mut self) -> Result<(), Stop> {
         self.drain().await?;
-        self.stand_at(self.session.bytes_in_parts());
+        self.stand_at(self.session.parts.iter().map(|part| part.size).sum());
         self.session.reserved_to = Some(self.session.part_next.saturating_add(CLAIMED_PARTS));
         let (hashes, tail) = self.durable.clone();
         self.write(&hashes, &tail).await?;
@@ -413,7 +415,7 @@ impl<'a> UploadWriter<'a> {
 
     pub(super) async fn write_body(&mut self, body: Bytes) -> Result<(), Error> {
         let key = self.key();
-        let store = self.registry.store();
+        let store = self.uploads.store();
         let written = match &self.version {
             None => record::create(store, &key, &body, None).await?,
             Some(version) => record::replace(store, &key, version, &body, None).await?,
@@ -421,21 +423,21 @@ impl<'a> UploadWriter<'a> {
         match written {
             Written::Ours(version) => {
                 self.version = Some(version);
-                if self.session.staged.is_none()
+                if self.session.single_object.is_none()
                     && let Some(location) = self.carried.take()
                 {
-                    self.registry.delete_later(location);
+                    self.uploads.delete_later(location);
                 }
                 Ok(())
             }
-            Written::Lost(Seen::Alive(now)) => {
+            Written::Lost(Current::Live(now)) => {
                 let (session, _) = Session::decode(&now.body)?;
                 if !session.belongs_to(self.upload) || !session.committing.is_empty() {
                     return Err(Error::UploadUnknown);
                 }
                 Err(Error::OutOfOrder { offset: session.offset })
             }
-            Written::Lost(Seen::Absent | Seen::Dead(_)) => Err(Error::UploadUnknown),
+            Written::Lost(Current::Absent | Current::Tombstone(_)) => Err(Error::UploadUnknown),
         }
     }
 }

@@ -7,7 +7,6 @@ use longshore::app;
 use longshore::config::{self, Flag, Settings, Sources, StoreUrl};
 use longshore::http::listener;
 use longshore::oci::UploadId;
-use longshore::registry::Registry;
 use longshore::store::ObjectStore;
 use longshore::store::memory::Memory;
 use longshore::telemetry::metrics::Metrics;
@@ -30,8 +29,6 @@ pub struct App {
     pub address: Option<SocketAddr>,
     /// The metrics, if the registry runs in this process.
     pub metrics: Metrics,
-    /// The registry itself, for functions that no request calls.
-    pub registry: Option<Arc<Registry>>,
     /// The background tasks of the registry: waiting for them makes counts exact.
     tasks: TaskTracker,
     stop: Option<oneshot::Sender<()>>,
@@ -92,7 +89,6 @@ impl App {
                 store: None,
                 address: None,
                 metrics: Metrics::default(),
-                registry: None,
                 tasks: TaskTracker::new(),
                 stop: None,
                 folder: None,
@@ -147,7 +143,7 @@ impl App {
         let authorizer = app::authorizer(&settings, &metrics).expect("good settings");
         let registry = app::registry(&settings, store.clone(), &metrics, &tasks);
         let registry = registry.expect("good settings");
-        let api = app::api(&settings, registry.clone(), authorizer, &metrics, &tasks);
+        let api = app::api(&settings, registry, authorizer, &metrics, &tasks);
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let (stop, stopped) = oneshot::channel::<()>();
@@ -167,7 +163,6 @@ impl App {
             store: Some(store),
             address: Some(address),
             metrics,
-            registry: Some(registry),
             tasks,
             stop: Some(stop),
             folder: None,

@@ -9,10 +9,10 @@ use futures_util::stream;
 use longshore::app;
 use longshore::config::Settings;
 use longshore::oci::UploadId;
-use longshore::registry::usage::Inventory;
 use longshore::store::memory::Memory;
 use longshore::store::{BlobStore, Location, PresignGet, RecordKey, RecordStore};
 use longshore::telemetry::metrics::{Metrics, TABLE};
+use longshore::usage::UsageScan;
 
 use super::{Sample, samples, value};
 use crate::s3_transport::{Fake, answer, request};
@@ -87,8 +87,8 @@ async fn chunked_upload(app: &App) {
 async fn usage_scan(app: &App) {
     let start = app.request("POST", "/v2/a/blobs/uploads/").send().await.expect(202).location();
     app.request("PATCH", &start).body(bytes(6, 6 * MIB)).send().await.expect(202);
-    let registry = app.registry.clone().expect("it runs here");
-    Inventory::new(registry, Duration::ZERO).take().await;
+    let store = app.store.clone().expect("it runs here");
+    UsageScan::new(store, app.metrics.clone(), Duration::ZERO).run().await;
 }
 
 /// Requests to an S3 server that fails first and then refuses the condition.

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt as _, stream};
 use longshore::config::Settings;
-use longshore::registry::usage::{Inventory, NAMESPACES_SHOWN, REST};
 use longshore::store::memory::{Fault, FaultKind, Memory, Operation};
+use longshore::usage::{NAMESPACES_SHOWN, REST, UsageScan};
 
 use super::{samples, value};
 use crate::support::app::OCI_MANIFEST;
@@ -15,13 +15,13 @@ use crate::support::{App, bytes, sha256};
 
 const MIB: usize = 1024 * 1024;
 
-/// The usage scan of a registry in this process, for which an upload is abandoned at once.
-fn inventory(app: &App) -> Option<Inventory> {
-    let registry = app.registry.clone();
-    if registry.is_none() {
-        println!("skipped: a usage scan has no HTTP endpoint");
+/// A scan of the store of a registry in this process. An upload counts as abandoned at once.
+fn scan(app: &App) -> Option<UsageScan> {
+    let store = app.store.clone();
+    if store.is_none() {
+        println!("skipped: a usage scan cannot be started by HTTP");
     }
-    Some(Inventory::new(registry?, Duration::ZERO))
+    Some(UsageScan::new(store?, app.metrics.clone(), Duration::ZERO))
 }
 
 /// The series of a metric: namespaces and values, ordered by name.
@@ -52,8 +52,8 @@ fn runs(app: &App, result: &str) -> u64 {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_usage_scan_counts_the_contents_of_the_bucket() {
     let app = App::start_with(|settings| settings.uploads.part_bytes = 5 * MIB as u64).await;
-    let Some(mut inventory) = inventory(&app) else { return };
-    inventory.take().await;
+    let Some(mut scan) = scan(&app) else { return };
+    scan.run().await;
     expect(&app, &[]);
 
     // Names that are listed before, between and after each other.
@@ -69,7 +69,7 @@ async fn the_usage_scan_counts_the_contents_of_the_bucket() {
     app.push_blob("team/b/c", &bytes(9, 100_000)).await;
     let one = "{\"seed\":1}".len() + 300 + 700 + manifest.len();
     let team_x = ("team-x", 1, one);
-    inventory.take().await;
+    scan.run().await;
     // The second image of `other` differs from the first in one digit of its config.
     let both = 2 * one + 1;
     expect(&app, &[("other", 2, both), ("team", 4, one + 100_000), team_x]);
@@ -77,14 +77,14 @@ async fn the_usage_scan_counts_the_contents_of_the_bucket() {
     // One repository of the namespace is deleted, then the other.
     app.request("DELETE", "/v2/team/a/manifests/v2").send().await.expect(202);
     app.request("DELETE", &format!("/v2/team/a/blobs/{large}")).send().await.expect(202);
-    inventory.take().await;
+    scan.run().await;
     expect(&app, &[("other", 2, both), ("team", 3, one + 100_000), team_x]);
     app.request("DELETE", &format!("/v2/team/b/c/blobs/{large}")).send().await.expect(202);
     for name in ["team", "team/a", "team/b/c"] {
         let path = format!("/v2/{name}/manifests/{digest}");
         app.request("DELETE", &path).send().await.expect(202);
     }
-    inventory.take().await;
+    scan.run().await;
     expect(&app, &[("other", 2, both), ("team", 0, one - manifest.len()), team_x]);
     assert_eq!((runs(&app, "done"), runs(&app, "failed"), orphans(&app)), (4, 0, 0));
 }
@@ -92,7 +92,7 @@ async fn the_usage_scan_counts_the_contents_of_the_bucket() {
 #[tokio::test(flavor = "multi_thread")]
 async fn abandoned_multipart_uploads_are_counted() {
     let app = App::start_with(|settings| settings.uploads.part_bytes = 5 * MIB as u64).await;
-    let Some(mut inventory) = inventory(&app) else { return };
+    let Some(mut scan) = scan(&app) else { return };
     let content = bytes(1, 6 * MIB);
     let upload = async |length: usize| {
         let start = app.request("POST", "/v2/a/blobs/uploads/").send().await.expect(202);
@@ -107,29 +107,29 @@ async fn abandoned_multipart_uploads_are_counted() {
     // This little data is a single object, without a multipart upload.
     upload(MIB).await;
     app.settled().await;
-    inventory.take().await;
+    scan.run().await;
     assert_eq!(orphans(&app), 2);
 
     app.request("DELETE", &given_up).send().await.expect(204);
-    inventory.take().await;
+    scan.run().await;
     assert_eq!(orphans(&app), 1);
 
-    let registry = app.registry.clone().expect("it runs here");
-    Inventory::new(registry, Duration::from_hours(1)).take().await;
+    let store = app.store.clone().expect("it runs here");
+    UsageScan::new(store, app.metrics.clone(), Duration::from_hours(1)).run().await;
     assert_eq!(orphans(&app), 0, "an hour has not passed");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_largest_namespaces_have_a_series_and_the_others_are_added_up() {
     let app = App::start().await;
-    let Some(mut inventory) = inventory(&app) else { return };
+    let Some(mut scan) = scan(&app) else { return };
     let name = |number: usize| format!("n{number:02}/a");
     let mut digests = Vec::new();
     for number in 0..NAMESPACES_SHOWN + 3 {
         let content = bytes(number as u64, 1000 - number);
         digests.push(app.push_blob(&name(number), &content).await);
     }
-    inventory.take().await;
+    scan.run().await;
     let names = |app: &App| -> Vec<String> {
         let tags = shown(app, "longshore_namespace_tags");
         let bytes = shown(app, "longshore_namespace_bytes");
@@ -152,12 +152,12 @@ async fn the_largest_namespaces_have_a_series_and_the_others_are_added_up() {
         app.request("DELETE", &path).send().await.expect(202);
     };
     delete(0).await;
-    inventory.take().await;
+    scan.run().await;
     assert_eq!(names(&app), expected(1));
     for number in 1..3 {
         delete(number).await;
     }
-    inventory.take().await;
+    scan.run().await;
     assert_eq!(names(&app), expected(3)[1..], "no others are left");
 }
 
@@ -166,7 +166,7 @@ async fn the_largest_namespaces_have_a_series_and_the_others_are_added_up() {
 async fn a_usage_scan_reads_each_page_and_each_digest_once() {
     let memory = Arc::new(Memory::new());
     let app = App::over_memory(memory.clone(), Settings::default()).await;
-    let mut inventory = inventory(&app).expect("it runs here");
+    let mut scan = scan(&app).expect("it runs here");
     let names = ["a/x", "a/y", "b"];
     let pushes = (0..1300).map(|number| {
         let app = &app;
@@ -179,13 +179,13 @@ async fn a_usage_scan_reads_each_page_and_each_digest_once() {
     app.settled().await;
 
     let before = memory.calls();
-    inventory.take().await;
+    scan.run().await;
     expect(&app, &[("a", 0, 500 * 100), ("b", 0, 300 * 100)]);
     let first = memory.calls().since(&before);
     // Two pages of links, and one each of manifests, tags and sessions.
     assert_eq!((first.list, first.read, first.total()), (5, 800, 805));
     let before = memory.calls();
-    inventory.take().await;
+    scan.run().await;
     expect(&app, &[("a", 0, 500 * 100), ("b", 0, 300 * 100)]);
     let second = memory.calls().since(&before);
     assert_eq!((second.list, second.total()), (5, 5));
@@ -197,11 +197,11 @@ async fn a_failed_usage_scan_keeps_the_previous_numbers() {
     let mut settings = Settings::default();
     settings.uploads.part_bytes = 5 * MIB as u64;
     let app = App::over_memory(memory.clone(), settings).await;
-    let mut inventory = inventory(&app).expect("it runs here");
+    let mut scan = scan(&app).expect("it runs here");
     app.push_image("a", "v1", 1).await;
     let start = app.request("POST", "/v2/a/blobs/uploads/").send().await.expect(202).location();
     app.request("PATCH", &start).body(bytes(1, 6 * MIB)).send().await.expect(202);
-    inventory.take().await;
+    scan.run().await;
     let seen = (shown(&app, "longshore_namespace_bytes"), orphans(&app));
     assert_eq!(orphans(&app), 1);
     let success = "longshore_inventory_last_success_timestamp_seconds";
@@ -222,16 +222,16 @@ async fn a_failed_usage_scan_keeps_the_previous_numbers() {
     .enumerate()
     {
         // A new scan has no cached sizes; the old scan has, and reads nothing again.
-        let mut inventory = self::inventory(&app).expect("it runs here");
+        let mut scan = self::scan(&app).expect("it runs here");
         memory.inject(Fault::on(operation, FaultKind::FailBefore).below(below).always());
-        inventory.take().await;
+        scan.run().await;
         memory.heal();
         let now = (shown(&app, "longshore_namespace_bytes"), orphans(&app));
         assert_eq!(now, seen, "{operation:?} {below}");
         let counts = (runs(&app, "done"), runs(&app, "failed"));
         assert_eq!(counts, (1, failed as u64 + 1), "{operation:?} {below}");
     }
-    inventory.take().await;
+    scan.run().await;
     assert_eq!(shown(&app, "longshore_namespace_tags").len(), 2);
     assert_eq!(runs(&app, "done"), 2);
 }

@@ -1,0 +1,74 @@
+//! The catalog: one marker per repository, listed in the order of the names.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex};
+
+use super::Error;
+use super::lease::Leases;
+use super::lists::Page;
+use super::read_cache::ReadCache;
+use super::record::{self, CreatedOrLeased};
+use crate::layout::records::{self, Marker};
+use crate::oci::RepositoryName;
+use crate::store::{Deadline, Prefix, RecordKey, RecordStore};
+
+/// Repositories that this process remembers to be in the catalog.
+const KNOWN_MAX: usize = 10_000;
+
+/// The repositories of the registry.
+#[derive(Debug)]
+pub struct Repositories {
+    records: Arc<dyn RecordStore>,
+    read_cache: ReadCache,
+    leases: Leases,
+    /// Repositories whose marker this process has written or read. Saves a write: markers are
+    /// never deleted.
+    known: Mutex<HashSet<RepositoryName>>,
+}
+
+impl Repositories {
+    pub(super) fn new(read_cache: &ReadCache, leases: Leases) -> Self {
+        let (records, read_cache) = (read_cache.records(), read_cache.clone());
+        Self { records, read_cache, leases, known: Mutex::default() }
+    }
+
+    /// The repositories after `last`, at most `count` of them.
+    pub async fn list(
+        &self,
+        last: Option<&str>,
+        count: usize,
+    ) -> Result<Page<RepositoryName>, Error> {
+        let last = last.filter(|name| !name.is_empty()).map(Prefix::after_repository);
+        let row = |rest: &str| rest.strip_suffix('!')?.parse().ok();
+        self.read_cache.rows(Prefix::Repositories, &last.unwrap_or_default(), count, row).await
+    }
+
+    /// Whether anything was ever pushed to a repository.
+    pub(super) async fn exists(&self, name: &RepositoryName) -> Result<bool, Error> {
+        let key = RecordKey::Repository(name.clone());
+        let marker = record::read(self.records.as_ref(), &key).await?;
+        Ok(matches!(marker, record::Current::Live(_)))
+    }
+
+    /// Puts a repository into the catalog, once per process.
+    pub(super) async fn add(&self, name: &RepositoryName, deadline: Deadline) -> Result<(), Error> {
+        if self.known.lock().is_ok_and(|known| known.contains(name)) {
+            return Ok(());
+        }
+        let key = RecordKey::Repository(name.clone());
+        let body = records::encode(&Marker {}, &[]);
+        let store = self.records.as_ref();
+        let added =
+            record::create_or_lease(store, &self.leases, &key, &body, Some(deadline)).await?;
+        if let CreatedOrLeased::Leased(record) = added {
+            tracing::trace!(%name, age = ?record.age, "the repository is in the catalog");
+        }
+        if let Ok(mut known) = self.known.lock() {
+            if known.len() >= KNOWN_MAX {
+                known.clear();
+            }
+            known.insert(name.clone());
+        }
+        Ok(())
+    }
+}

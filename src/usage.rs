@@ -1,0 +1,353 @@
+//! The usage scan: counts what the whole bucket holds, for the metrics.
+//!
+//! A scan lists the links, the manifests, the tags and the upload sessions. It also reads what the
+//! lists do not say: the size of each digest once per process, because it never changes, and the
+//! upload sessions that have not ended. It bypasses the read cache, which is for requests of
+//! clients. No request waits for a scan. A scan that fails leaves the metrics as they were.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use serde_json::{Map, Value};
+use tracing::Instrument as _;
+
+use crate::layout::records::{self, Link, Session};
+use crate::oci::{Digest, RepositoryName, UploadId};
+use crate::store::{
+    self, Kind, LIST_ROWS_MAX, MultipartId, ObjectStore, Prefix, Record, RecordKey, RecordStore,
+};
+use crate::telemetry::metrics::{self, Metrics};
+
+/// Namespaces with metrics of their own: those with the most bytes.
+pub const NAMESPACES_SHOWN: usize = 20;
+/// The namespace under which the metrics add up all others. No repository can have this name.
+pub const REST: &str = "_rest";
+/// Namespaces that a scan counts.
+const NAMESPACES_MAX: usize = 100_000;
+/// Digests whose sizes the process remembers: 50 MiB, in a bucket with so many digests.
+const DIGESTS_MAX: usize = 1_800_000;
+/// Sessions that the process remembers to have no multipart upload any more.
+const ENDED_MAX: usize = 100_000;
+/// Records that are read at once. A session can hold 5 MiB.
+const READS_AT_ONCE: usize = 8;
+/// The first scan begins within this part of the interval, so that processes which start together
+/// do not scan together.
+const START_WITHIN: f64 = 0.1;
+
+/// Scans a bucket for the metrics.
+#[derive(Debug)]
+pub struct UsageScan {
+    store: Arc<dyn ObjectStore>,
+    metrics: Metrics,
+    /// The age from which an upload session counts as abandoned.
+    abandoned_after: Duration,
+    /// By the first eight bytes of each digest: two digests that share them count as one.
+    sizes: HashMap<u64, Size>,
+    /// Abandoned sessions whose multipart upload the store has ended.
+    ended: HashSet<UploadId>,
+    /// The number of the namespace that is being counted. No number is used twice.
+    namespace: u64,
+}
+
+/// The size of the content of a digest.
+#[derive(Debug)]
+struct Size {
+    bytes: u64,
+    /// The number of the namespace in which the digest was last counted.
+    counted_in: u64,
+}
+
+/// What a namespace has.
+#[derive(Clone, Copy, Debug, Default)]
+struct Totals {
+    tags: u64,
+    bytes: u64,
+}
+
+type Namespaces = BTreeMap<Box<str>, Totals>;
+
+/// Why a scan is incomplete.
+#[derive(Debug, thiserror::Error)]
+enum ScanError {
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    #[error("there are more than {0} {1}, and a usage scan keeps no more in memory")]
+    TooMany(usize, &'static str),
+}
+
+impl UsageScan {
+    pub fn new(store: Arc<dyn ObjectStore>, metrics: Metrics, abandoned_after: Duration) -> Self {
+        let (sizes, ended) = (HashMap::new(), HashSet::new());
+        Self { store, metrics, abandoned_after, sizes, ended, namespace: 0 }
+    }
+
+    /// Scans at this interval until the future is dropped. Scans never overlap.
+    pub async fn repeat(mut self, interval: Duration) {
+        let part = f64::from(getrandom::u32().unwrap_or_default()) / f64::from(u32::MAX);
+        tokio::time::sleep(interval.mul_f64(part * START_WITHIN)).await;
+        loop {
+            let span = tracing::info_span!(target: "traces", "usage.scan");
+            self.run().instrument(span).await;
+            tokio::time::sleep(interval).await;
+        }
+    }
+
+    /// Scans the bucket, and sets the metrics if the scan is complete.
+    pub async fn run(&mut self) {
+        let scanned = self.scan().await;
+        let metrics = &self.metrics;
+        match scanned {
+            Ok((namespaces, orphans)) => {
+                let largest = largest(namespaces);
+                let values = |of: fn(&Totals) -> u64| {
+                    let value = move |(name, totals): &(Box<str>, Totals)| {
+                        (name.clone(), i64::try_from(of(totals)).unwrap_or(i64::MAX))
+                    };
+                    largest.iter().map(value).collect::<Vec<_>>()
+                };
+                metrics.namespace_tags.replace(values(|totals| totals.tags));
+                metrics.namespace_bytes.replace(values(|totals| totals.bytes));
+                metrics.orphan_multiparts.set((), orphans);
+                metrics.usage_scanned(metrics::UsageScan::Done);
+            }
+            Err(error) => {
+                tracing::error!(%error, "usage scan failed");
+                metrics.usage_scanned(metrics::UsageScan::Failed);
+            }
+        }
+    }
+
+    async fn scan(&mut self) -> Result<(Namespaces, i64), ScanError> {
+        let before = self.namespace;
+        let counted = self.count_contents().await;
+        if matches!(counted, Ok(_) | Err(ScanError::TooMany(..))) {
+            // Forgets the digests that the bucket does not hold any more.
+            self.sizes.retain(|_, size| size.counted_in > before);
+        }
+        Ok((counted?, self.count_orphans().await?))
+    }
+
+    async fn count_contents(&mut self) -> Result<Namespaces, ScanError> {
+        let mut namespaces = Namespaces::new();
+        self.count_bytes(Kind::Links, &mut namespaces).await?;
+        self.count_bytes(Kind::Manifests, &mut namespaces).await?;
+        let mut tags = Listing::of(Kind::Tags);
+        while let Some(keys) = tags.next(self.store.as_ref()).await? {
+            for key in keys {
+                if let RecordKey::Tag(name, _) = key {
+                    totals(&mut namespaces, &name)?.tags += 1;
+                }
+            }
+        }
+        Ok(namespaces)
+    }
+
+    /// Adds up the sizes of different digests. The keys of a namespace are adjacent in the list, so
+    /// the number of the namespace in each size tells whether the digest was counted before.
+    async fn count_bytes(
+        &mut self,
+        kind: Kind,
+        namespaces: &mut Namespaces,
+    ) -> Result<(), ScanError> {
+        let mut current: Option<RepositoryName> = None;
+        let mut listing = Listing::of(kind);
+        while let Some(keys) = listing.next(self.store.as_ref()).await? {
+            self.read_sizes(&keys).await?;
+            for key in keys {
+                let (RecordKey::Link(name, digest) | RecordKey::Manifest(name, digest)) = key
+                else {
+                    continue;
+                };
+                if current.as_ref().is_none_or(|last| last.namespace() != name.namespace()) {
+                    self.namespace += 1;
+                    current = Some(name.clone());
+                }
+                // There is no size if the record was deleted after it was listed.
+                let Some(size) = self.sizes.get_mut(&prefix(&digest)) else { continue };
+                if size.counted_in != self.namespace {
+                    size.counted_in = self.namespace;
+                    totals(namespaces, &name)?.bytes += size.bytes;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads the sizes that are not known yet.
+    async fn read_sizes(&mut self, keys: &[RecordKey]) -> Result<(), ScanError> {
+        let mut unknown = HashMap::new();
+        for key in keys {
+            if let RecordKey::Link(_, digest) | RecordKey::Manifest(_, digest) = key
+                && !self.sizes.contains_key(&prefix(digest))
+            {
+                unknown.entry(prefix(digest)).or_insert_with(|| key.clone());
+            }
+        }
+        let store = self.store.as_ref();
+        let read = |(prefix, key): (u64, RecordKey)| async move {
+            Ok::<_, store::Error>((prefix, content_bytes(store, &key).await?))
+        };
+        let mut reads = stream::iter(unknown).map(read).buffer_unordered(READS_AT_ONCE);
+        while let Some((prefix, bytes)) = reads.try_next().await? {
+            if self.sizes.len() >= DIGESTS_MAX {
+                return Err(ScanError::TooMany(DIGESTS_MAX, "blobs and manifests"));
+            }
+            if let Some(bytes) = bytes {
+                self.sizes.insert(prefix, Size { bytes, counted_in: 0 });
+            }
+        }
+        Ok(())
+    }
+
+    /// Counts the multipart uploads of abandoned sessions.
+    async fn count_orphans(&mut self) -> Result<i64, ScanError> {
+        let (mut orphans, mut ended) = (0, HashSet::new());
+        let mut listing = Listing::of(Kind::Uploads);
+        while let Some(keys) = listing.next(self.store.as_ref()).await? {
+            let mut ids = Vec::new();
+            for key in keys {
+                let RecordKey::Upload(id) = key else { continue };
+                if self.ended.contains(&id) {
+                    ended.insert(id);
+                } else {
+                    ids.push(id);
+                }
+            }
+            let read = |id| {
+                let (store, age) = (self.store.as_ref(), self.abandoned_after);
+                async move { Ok::<_, store::Error>((id, session_state(store, id, age).await?)) }
+            };
+            let mut reads = stream::iter(ids).map(read).buffer_unordered(READS_AT_ONCE);
+            while let Some((id, state)) = reads.try_next().await? {
+                match state {
+                    SessionState::Orphan => orphans += 1,
+                    SessionState::Ended if ended.len() < ENDED_MAX => {
+                        ended.insert(id);
+                    }
+                    SessionState::Ended | SessionState::Other => {}
+                }
+            }
+        }
+        self.ended = ended;
+        Ok(orphans)
+    }
+}
+
+/// What a scan finds out about an upload session.
+enum SessionState {
+    /// Abandoned, and the store keeps its parts.
+    Orphan,
+    /// Abandoned, and the store has ended its multipart upload.
+    Ended,
+    /// In use, deleted, or without a multipart upload.
+    Other,
+}
+
+/// Reads a record, `None` if it was deleted after it was listed.
+async fn read(store: &dyn RecordStore, key: &RecordKey) -> Result<Option<Record>, store::Error> {
+    match store.read(key).await {
+        Ok(record) => Ok(Some(record).filter(|record| !record.body.is_empty())),
+        Err(store::Error::NotFound) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+async fn session_state(
+    store: &dyn ObjectStore,
+    id: UploadId,
+    abandoned_after: Duration,
+) -> Result<SessionState, store::Error> {
+    let Some(record) = read(store, &RecordKey::Upload(id)).await? else {
+        return Ok(SessionState::Other);
+    };
+    let (session, _) = Session::decode(&record.body)?;
+    match session.multipart {
+        Some(upload) if record.age >= abandoned_after => {
+            let open = store.is_open(&upload.location, &MultipartId(upload.id)).await?;
+            Ok(if open { SessionState::Orphan } else { SessionState::Ended })
+        }
+        Some(_) | None => Ok(SessionState::Other),
+    }
+}
+
+/// The bytes of the blob or manifest of a record, `None` if it was deleted meanwhile.
+async fn content_bytes(
+    store: &dyn RecordStore,
+    key: &RecordKey,
+) -> Result<Option<u64>, store::Error> {
+    let Some(record) = read(store, key).await? else { return Ok(None) };
+    if let RecordKey::Link(..) = key {
+        return Ok(Some(records::decode::<Link>(&record.body)?.0.size));
+    }
+    let (_, manifest) = records::decode::<Map<String, Value>>(&record.body)?;
+    Ok(Some(manifest.len() as u64))
+}
+
+/// The keys of all live records of a kind, a page at a time.
+struct Listing {
+    list: Prefix,
+    after: Option<String>,
+    more: bool,
+}
+
+impl Listing {
+    fn of(kind: Kind) -> Self {
+        Self { list: Prefix::All(kind), after: None, more: true }
+    }
+
+    async fn next(
+        &mut self,
+        store: &dyn RecordStore,
+    ) -> Result<Option<Vec<RecordKey>>, store::Error> {
+        if !self.more {
+            return Ok(None);
+        }
+        let listing = store.list(&self.list, self.after.as_deref(), LIST_ROWS_MAX).await?;
+        let below = self.list.to_string();
+        let last = listing.rows.last().and_then(|row| row.key.strip_prefix(&below));
+        self.after = last.map(str::to_owned);
+        self.more = listing.more && self.after.is_some();
+        let live = listing.rows.iter().filter(|row| row.size > 0);
+        // A foreign key in the bucket must not hide the keys after it.
+        Ok(Some(live.filter_map(|row| row.key.parse().ok()).collect()))
+    }
+}
+
+/// The first eight bytes of a digest.
+fn prefix(digest: &Digest) -> u64 {
+    let bytes = digest.as_bytes();
+    bytes.iter().take(8).fold(0, |all, byte| all << 8 | u64::from(*byte))
+}
+
+/// The totals of the namespace of a repository.
+fn totals<'a>(
+    namespaces: &'a mut Namespaces,
+    name: &RepositoryName,
+) -> Result<&'a mut Totals, ScanError> {
+    if !namespaces.contains_key(name.namespace()) {
+        if namespaces.len() >= NAMESPACES_MAX {
+            return Err(ScanError::TooMany(NAMESPACES_MAX, "namespaces"));
+        }
+        namespaces.insert(name.namespace().into(), Totals::default());
+    }
+    Ok(namespaces.get_mut(name.namespace()).expect("it was inserted above"))
+}
+
+/// The namespaces with the most bytes, and the sum of all others as one more.
+fn largest(namespaces: Namespaces) -> Vec<(Box<str>, Totals)> {
+    let mut all: Vec<(Box<str>, Totals)> = namespaces.into_iter().collect();
+    all.sort_by(|(name, one), (other_name, other)| {
+        other.bytes.cmp(&one.bytes).then_with(|| name.cmp(other_name))
+    });
+    if all.len() > NAMESPACES_SHOWN {
+        let mut rest = Totals::default();
+        for (_, totals) in all.drain(NAMESPACES_SHOWN..) {
+            rest.tags += totals.tags;
+            rest.bytes += totals.bytes;
+        }
+        all.push((REST.into(), rest));
+    }
+    all
+}

@@ -115,7 +115,7 @@ pub(in crate::http) async fn status(
     id: UploadId,
 ) -> Result<Response, Error> {
     let upload = address(cx, name, id);
-    let offset = cx.api.registry.uploads.upload_offset(&upload).await?;
+    let offset = cx.api.registry.uploads.offset(&upload).await?;
     let mut response = no_content();
     let upload = if offset > 0 { upload.begun() } else { upload };
     position(response.headers_mut(), &upload, offset);

@@ -1,104 +1,108 @@
-//! Buffers of parts that the store has taken, kept for a moment.
+//! Buffers of parts that the store has taken, kept for a short time to be used again.
 //!
 //! Memory that is fresh from the kernel is cleared page by page, which costs as much as hashing
-//! half of what is then written into it. A buffer that is used again costs nothing. It keeps its
-//! place in the budget meanwhile, so the bound of the memory is the same; nobody ever waits for
-//! memory that is only spare, and what is not used again soon is given back.
+//! half of what is then written into it. A buffer that is used again costs nothing. The pool keeps
+//! the reservation of each buffer, so the bound of the upload memory holds; it frees its buffers
+//! as soon as an upload needs that memory, and a buffer that is not used again soon.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use tokio_util::task::TaskTracker;
 
-use super::memory::Reservation;
+/// How long an unused buffer is kept.
+const UNUSED_MAX: Duration = Duration::from_millis(500);
 
-/// How long a buffer is kept that nobody uses.
-const SPARE_MAX: Duration = Duration::from_millis(500);
-
-/// A buffer without content, and its place in the budget, which is at least as large.
 #[derive(Debug)]
-pub(super) struct Buffer {
-    pub(super) bytes: BytesMut,
-    pub(super) reserved: Reservation,
+struct Pooled<R> {
+    number: u64,
+    buffer: BytesMut,
+    reservation: R,
 }
 
-#[derive(Debug, Default)]
-struct State {
-    /// The one that was used last, whose memory is the warmest, is at the end.
-    buffers: Vec<(u64, Buffer)>,
-    kept: u64,
-    waiting: usize,
-}
-
-/// The buffers that are kept, of the whole process.
-#[derive(Clone, Debug, Default)]
-pub(super) struct BufferPool {
-    state: Arc<Mutex<State>>,
-}
-
-/// Somebody waits for memory: nothing is kept until it is dropped.
 #[derive(Debug)]
-pub(super) struct Waiting(BufferPool);
+struct State<R> {
+    /// The one that was used last, whose memory is in the processor's cache, is at the end.
+    buffers: Vec<Pooled<R>>,
+    next_number: u64,
+    pauses: usize,
+}
 
-impl Drop for Waiting {
-    fn drop(&mut self) {
-        self.0.state().waiting -= 1;
+/// The unused buffers of the process, each with the reservation `R` of its memory.
+#[derive(Debug)]
+pub(super) struct BufferPool<R> {
+    state: Arc<Mutex<State<R>>>,
+}
+
+impl<R> Clone for BufferPool<R> {
+    fn clone(&self) -> Self {
+        Self { state: self.state.clone() }
     }
 }
 
-impl BufferPool {
-    fn state(&self) -> MutexGuard<'_, State> {
+/// While this lives the pool keeps no buffers.
+#[derive(Debug)]
+pub(super) struct Pause<R>(BufferPool<R>);
+
+impl<R> Drop for Pause<R> {
+    fn drop(&mut self) {
+        self.0.state().pauses -= 1;
+    }
+}
+
+impl<R> BufferPool<R> {
+    pub(super) fn new() -> Self {
+        let state = State { buffers: Vec::new(), next_number: 0, pauses: 0 };
+        Self { state: Arc::new(Mutex::new(state)) }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State<R>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A buffer for so many bytes that is not more than twice as large.
-    pub(super) fn take(&self, bytes: usize) -> Option<Buffer> {
+    /// An empty buffer for so many bytes that is not more than twice as large.
+    pub(super) fn get(&self, bytes: usize) -> Option<(BytesMut, R)> {
         let mut state = self.state();
-        let fits = |(_, buffer): &(u64, Buffer)| {
-            let capacity = buffer.bytes.capacity();
+        let fits = |pooled: &Pooled<R>| {
+            let capacity = pooled.buffer.capacity();
             capacity / 2 <= bytes && bytes <= capacity
         };
         let found = state.buffers.iter().rposition(fits)?;
-        Some(state.buffers.remove(found).1)
+        let Pooled { number: _, buffer, reservation } = state.buffers.remove(found);
+        Some((buffer, reservation))
     }
 
-    /// Keeps the buffer of a part that the store has taken, if nobody else holds it, and if all of
-    /// it is reserved.
-    pub(super) fn keep(&self, sent: Bytes, reserved: Option<Reservation>) {
-        let (Some(reserved), Ok(mut bytes)) = (reserved, sent.try_into_mut()) else { return };
-        bytes.clear();
-        if bytes.capacity() > reserved.bytes() {
-            return;
-        }
+    /// Frees all buffers. False if there were none.
+    pub(super) fn clear(&self) -> bool {
+        let buffers = std::mem::take(&mut self.state().buffers);
+        !buffers.is_empty()
+    }
+
+    /// Frees all buffers, and keeps none as long as the result lives.
+    pub(super) fn pause(&self) -> Pause<R> {
+        self.state().pauses += 1;
+        self.clear();
+        Pause(self.clone())
+    }
+}
+
+impl<R: Send + 'static> BufferPool<R> {
+    /// Keeps a buffer for a while.
+    pub(super) fn put(&self, mut buffer: BytesMut, reservation: R) {
+        buffer.clear();
         let mut state = self.state();
-        if state.waiting > 0 {
+        if state.pauses > 0 {
             return;
         }
-        state.kept += 1;
-        let number = state.kept;
-        state.buffers.push((number, Buffer { bytes, reserved }));
+        let number = state.next_number;
+        state.next_number += 1;
+        state.buffers.push(Pooled { number, buffer, reservation });
         drop(state);
-        let all = self.clone();
+        let pool = self.clone();
         TaskTracker::new().spawn(async move {
-            tokio::time::sleep(SPARE_MAX).await;
-            all.state().buffers.retain(|(kept, _)| *kept != number);
+            tokio::time::sleep(UNUSED_MAX).await;
+            pool.state().buffers.retain(|pooled| pooled.number != number);
         });
-    }
-
-    /// Gives everything back. False if there was nothing.
-    pub(super) fn give_back(&self) -> bool {
-        let given = std::mem::take(&mut self.state().buffers);
-        !given.is_empty()
-    }
-
-    /// Gives everything back, and keeps nothing while somebody waits.
-    pub(super) fn wait(&self) -> Waiting {
-        let mut state = self.state();
-        state.waiting += 1;
-        let given = std::mem::take(&mut state.buffers);
-        drop(state);
-        drop(given);
-        Waiting(self.clone())
     }
 }

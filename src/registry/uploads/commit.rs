@@ -1,214 +1,189 @@
-//! Committing an upload: compare the digests, make the bytes whole, publish them.
+//! Committing an upload: compare the digests, complete the bytes, publish them.
 //!
-//! The order is what makes a crash harmless: session → committing, last part, complete, pointer,
-//! link, and the session ends. Whoever repeats the request goes on where it stopped.
+//! The order makes a crash harmless: the session becomes committing, the last part is sent, the
+//! multipart upload completed, pointer and link written, and the session ends. A client that
+//! repeats the request continues at the step where the first one stopped.
 
 use bytes::Bytes;
 use futures_util::StreamExt;
 use tracing::Instrument as _;
 
+use super::Uploads;
+use super::hashes::Hashes;
 use super::parts;
-use super::session::Hashes;
-use super::writer::{Stop, UploadWriter};
-use super::{Chunk, UploadAddress, Uploads, delete, receiving};
+use super::writer::{Stop, Tail, UploadWriter};
 use crate::oci::Digest;
 use crate::registry::Error;
 use crate::registry::blobs::Published;
 use crate::registry::content::Blob;
 use crate::registry::record::{self, Ended};
-use crate::store::{self, Location, Part, RecordKey, RecordStore, Version};
+use crate::store::{self, Location, MultipartId, Part, RecordKey, Version};
 
 fn mismatch(expected: Digest, actual: Digest) -> Error {
     Error::DigestMismatch { expected: Box::new(expected), actual: Box::new(actual) }
 }
 
-/// Compares what can be compared before the bytes are made whole.
-fn compare(receiver: &UploadWriter<'_>, digests: &[Digest]) -> Result<(), Error> {
-    for expected in digests {
-        let actual = match receiver.hashes.digest(expected.algorithm()) {
-            Some(actual) => actual,
-            // All of it is in the buffer, where it can be hashed again.
-            None if receiver.buffer.len() as u64 == receiver.received => {
-                Digest::of(expected.algorithm(), &receiver.buffer)
-            }
-            None => continue,
-        };
-        if actual != *expected {
-            return Err(mismatch(*expected, actual));
+impl<'a> UploadWriter<'a> {
+    /// Compares the digests that can be compared before the bytes are complete: a digest of an
+    /// algorithm without a hash only if all bytes can be had now. Returns the first mismatch.
+    async fn compare(&mut self) -> Result<Option<Error>, Stop<'a>> {
+        let digests = self.request.digests;
+        if digests.iter().any(|digest| !self.hashes.has(digest.algorithm())) {
+            self.read_back().await?;
         }
+        let whole = self.buffer.len() as u64 == self.received;
+        let compare = |expected: &Digest| {
+            let hashed = self.hashes.digest(expected.algorithm());
+            let whole = || whole.then(|| Digest::of(expected.algorithm(), &self.buffer));
+            let actual = hashed.or_else(whole).filter(|actual| actual != expected)?;
+            Some(mismatch(*expected, actual))
+        };
+        let comparing = tracing::info_span!(target: "traces", "digest.finish");
+        Ok(comparing.in_scope(|| digests.iter().find_map(compare)))
     }
-    Ok(())
 }
 
 impl Uploads {
-    /// Receives the last chunk and commits.
-    pub(super) async fn finish_once(
-        &self,
-        receiver: &mut UploadWriter<'_>,
-        chunk: &mut Chunk<'_>,
-        digests: &[Digest],
-    ) -> Result<Blob, Stop> {
-        let expected = chunk.expected();
-        let before = receiver.received;
-        let upload = receiver.upload();
-        let interrupted = receiver.receive(chunk.body, expected).instrument(receiving()).await?;
-        let arrived = receiver.received - before;
-        if let Some(reason) = interrupted {
-            // A chunk of a session may be taken up again; a blob in one request has no session.
-            if arrived > 0 && chunk.range.is_some() {
-                receiver.save().await?;
-            }
-            return Err(Error::Interrupted(reason).into());
+    /// Commits what was received under the digests of the request.
+    pub(super) async fn commit<'a>(&self, writer: &mut UploadWriter<'a>) -> Result<Blob, Stop<'a>> {
+        let mut compared = writer.compare().await?;
+        if compared.is_some() && writer.is_new() {
+            // The location may be that of the start although chunks were added since.
+            let received = std::mem::take(&mut writer.buffer).freeze();
+            writer.rebase(received).await?;
+            compared = writer.compare().await?;
         }
-        if expected.is_some_and(|bytes| bytes != arrived) {
-            return Err(Error::SizeMismatch.into());
-        }
-        if digests.iter().any(|digest| !receiver.hashes.has(digest.algorithm())) {
-            receiver.unstage().await?;
-        }
-        let hashing = tracing::info_span!(target: "traces", "digest.finish");
-        if let Err(mismatch) = hashing.in_scope(|| compare(receiver, digests)) {
-            // The location may be the one of the start although chunks were added since.
-            if receiver.is_unwritten() && upload.new.is_some() {
-                match self.load_session(upload).await {
-                    Ok(None) => {}
-                    // The same for one that has ended, perhaps by this very request.
-                    Ok(Some(_)) | Err(Error::UploadUnknown) => {
-                        return Err(Stop::SessionExists(receiver.buffer.split().freeze()));
-                    }
-                    Err(error) => return Err(error.into()),
-                }
-            }
-            self.discard(receiver).await;
+        if let Some(mismatch) = compared {
+            self.discard(writer).await;
             return Err(mismatch.into());
         }
         let committing = tracing::info_span!(target: "traces", "upload.commit");
-        if let Some(location) = receiver.staged() {
-            let publishing = self.commit_staged(receiver, location, digests);
-            return Ok(publishing.instrument(committing).await?);
-        }
-        if receiver.session.multipart.is_none() {
-            return Ok(self.commit_small(receiver, digests).instrument(committing).await?);
-        }
-        self.commit_parts(receiver, digests).instrument(committing).await
+        let committed = async {
+            if let Tail::SingleObject(location) = &writer.tail {
+                let location = location.clone();
+                Ok(self.commit_single_object(writer, location).await?)
+            } else if writer.session.multipart.is_none() {
+                Ok(self.commit_buffer(writer).await?)
+            } else {
+                self.commit_parts(writer).await
+            }
+        };
+        committed.instrument(committing).await
     }
 
-    /// A blob that fits into one request to the store.
-    async fn commit_small(
-        &self,
-        receiver: &mut UploadWriter<'_>,
-        digests: &[Digest],
-    ) -> Result<Blob, Error> {
+    /// A blob of which no part was sent: it fits into one request to the store.
+    async fn commit_buffer(&self, writer: &mut UploadWriter<'_>) -> Result<Blob, Error> {
         let leased_at = self.records.now();
-        let name = &receiver.upload().repository;
-        let bytes = receiver.buffer.split().freeze();
+        let (upload, digest) = (writer.request.upload, &writer.request.digests[0]);
+        let bytes = std::mem::take(&mut writer.buffer).freeze();
         let size = bytes.len() as u64;
-        let digest = &digests[0];
+        let name = &upload.repository;
         let published = if bytes.len() <= self.limits.inline_bytes_max {
             let (blob, commit) = self.blobs.link_inline(name, digest, &bytes, leased_at).await?;
             self.metrics.upload_commits.inc((commit,));
             Published { blob, duplicate: None }
         } else {
-            let location = receiver.put_whole(bytes).await?;
+            let location = writer.put_object(bytes).await?;
             self.blobs.publish(name, digest, size, location).await?
         };
-        Ok(self.end_later(receiver, published))
+        let former = writer.session.single_object.take();
+        Ok(self.end_later(writer, published, former))
     }
 
-    /// A blob whose parts are on their way to the store.
-    async fn commit_parts(
-        &self,
-        receiver: &mut UploadWriter<'_>,
-        digests: &[Digest],
-    ) -> Result<Blob, Stop> {
-        if !receiver.buffer.is_empty() && !receiver.buffer_is_durable() {
-            receiver.send_part().await?;
+    /// A blob of which parts were sent.
+    async fn commit_parts<'a>(&self, writer: &mut UploadWriter<'a>) -> Result<Blob, Stop<'a>> {
+        if !writer.buffer.is_empty() && !writer.is_saved() {
+            writer.send_part().await?;
         }
-        receiver.drain().await?;
-        receiver.stand_at(receiver.received);
-        receiver.session.committing = digests.to_vec();
-        if let Some(bound) = receiver.session.reserved_to.take()
-            && !receiver.is_claimed()
+        writer.drain().await?;
+        writer.session.committing = writer.request.digests.to_vec();
+        if let Some(bound) = writer.session.reserved_to.take()
+            && !writer.has_reserved_part_numbers()
         {
-            receiver.session.part_next = bound;
+            writer.session.part_next = bound;
         }
-        let (body, tail) = receiver.pack();
-        receiver.write_body(body).await?;
-        Ok(self.complete(receiver, tail, digests).await?)
+        let (forgotten, body, tail) = writer.acknowledge_all();
+        writer.replace_record(&body).await?;
+        self.delete_later(forgotten);
+        Ok(self.complete(writer, tail).await?)
     }
 
-    /// Goes on with a commit that another request began: everything it needs is in the session.
-    pub(super) async fn resume_commit(
-        &self,
-        mut receiver: UploadWriter<'_>,
-        digests: &[Digest],
-    ) -> Result<Blob, Error> {
+    /// Continues a commit that another request began: the session holds everything it needs.
+    pub(super) async fn resume_commit(&self, mut writer: UploadWriter<'_>) -> Result<Blob, Error> {
         let committing = tracing::info_span!(target: "traces", "upload.commit", resumed = true);
-        if let Some(location) = receiver.staged() {
-            let publishing = self.resume_staged(&mut receiver, location, &digests[0]);
-            return publishing.instrument(committing).await;
-        }
-        let tail = receiver.buffer.split().freeze();
-        self.complete(&mut receiver, tail, digests).instrument(committing).await
+        let committed = async {
+            if let Tail::SingleObject(location) = &writer.tail {
+                let location = location.clone();
+                return self.resume_single_object(&mut writer, location).await;
+            }
+            let tail = std::mem::take(&mut writer.buffer).freeze();
+            self.complete(&mut writer, tail).await
+        };
+        committed.instrument(committing).await
     }
 
-    async fn complete(
-        &self,
-        receiver: &mut UploadWriter<'_>,
-        tail: Bytes,
-        digests: &[Digest],
-    ) -> Result<Blob, Error> {
-        let upload = receiver.upload();
-        let (location, multipart) = receiver.target();
-        let mut parts = receiver.session.store_parts();
-        let mut completed = Ok(());
-        if !tail.is_empty() {
-            // Whoever repeats this sends the same bytes under the same number.
-            let (number, size) = (receiver.session.part_next, tail.len() as u64);
-            let target = (&location, &multipart);
-            match parts::send(self.data.as_ref(), &self.metrics, target, number, tail).await {
-                Ok(part) => parts.push(part),
-                // Completed before, by a request that did not come further. Completing it again
-                // finds the bytes whatever tag is named; one that is in shape is named.
-                Err(store::Error::NotFound) => {
-                    let tag = parts.last().map(|part| part.tag.clone()).unwrap_or_default();
-                    parts.push(Part { number, tag, size });
-                }
-                Err(error) => completed = Err(error),
-            }
-        }
-        if completed.is_ok() {
-            completed = self.data.complete(&location, &multipart, &parts).await;
-        }
-        match completed {
-            Ok(()) => {}
-            // The bytes are gone again: they lost against others of the same content, or did not
-            // match after all. If the blob is there, this was done before.
-            Err(store::Error::NotFound) => {
+    /// Completes the multipart upload of a committing session, and publishes it.
+    async fn complete(&self, writer: &mut UploadWriter<'_>, tail: Bytes) -> Result<Blob, Error> {
+        let (upload, digests) = (writer.request.upload, writer.request.digests);
+        let location = match self.complete_parts(writer, tail).await {
+            Ok(location) => location,
+            // The object is gone again: its content was there before, or did not match. If the
+            // blob is there, this was done before.
+            Err(Error::Unavailable(store::Error::NotFound)) => {
                 return self.finished_before(upload, &digests[0]).await;
             }
-            Err(error) => return Err(error.into()),
-        }
+            Err(error) => return Err(error),
+        };
+        let size = writer.session.offset;
         for expected in digests {
-            if !receiver.hashes.has(expected.algorithm()) {
-                let verified =
-                    self.verify_stored(&location, receiver.session.offset, expected).await;
-                if let (Err(Error::DigestMismatch { .. }), Some(version)) =
-                    (&verified, &receiver.version)
-                {
-                    // The bytes are gone: nobody can go on with this commit.
-                    let _ended = self.end_session(upload, version.clone()).await;
-                }
-                verified?;
+            if writer.hashes.has(expected.algorithm()) {
+                continue;
             }
+            let verified = self.verify_stored(&location, size, expected).await;
+            if let (Err(Error::DigestMismatch { .. }), Some(version)) = (&verified, &writer.version)
+            {
+                // The object was deleted: no request can continue this commit.
+                let _ended = self.end_session(&writer.key(), version).await;
+            }
+            verified?;
         }
-        let size = receiver.session.offset;
         let published = self.blobs.publish(&upload.repository, &digests[0], size, location).await?;
-        Ok(self.end_later(receiver, published))
+        Ok(self.end_later(writer, published, None))
     }
 
-    /// Reads back bytes that nothing names yet, for a digest whose algorithm was not announced. If
-    /// they do not match they go.
+    /// Sends the tail as the last part and completes the multipart upload. `NotFound` if another
+    /// request has completed it, and the object is not there any more.
+    async fn complete_parts(
+        &self,
+        writer: &UploadWriter<'_>,
+        tail: Bytes,
+    ) -> Result<Location, Error> {
+        let multipart = writer.multipart()?;
+        let (location, id) = (&multipart.location, &MultipartId(multipart.id.clone()));
+        let parts = writer.session.parts.iter();
+        let mut parts: Vec<Part> = parts
+            .map(|part| Part { number: part.number, tag: part.tag.clone(), size: part.size })
+            .collect();
+        if !tail.is_empty() {
+            // A request that repeats this sends the same bytes under the same number.
+            let (number, size) = (writer.session.part_next, tail.len() as u64);
+            let sent = parts::send(&*self.data, &self.metrics, (location, id), number, tail).await;
+            parts.push(match sent {
+                // A request that did not finish has completed the upload. Completing it again
+                // succeeds with any tag that has the right shape.
+                Err(store::Error::NotFound) => {
+                    let tag = parts.last().map(|part| part.tag.clone()).unwrap_or_default();
+                    Part { number, tag, size }
+                }
+                sent => sent?,
+            });
+        }
+        self.data.complete(location, id, &parts).await?;
+        Ok(location.clone())
+    }
+
+    /// Reads back an object that no record names yet, for a digest whose algorithm was not
+    /// announced. Deletes the object if it does not match.
     async fn verify_stored(
         &self,
         location: &Location,
@@ -230,57 +205,55 @@ impl Uploads {
         }
     }
 
-    /// Ends a session whose content is not what the client said it is.
-    async fn discard(&self, receiver: &mut UploadWriter<'_>) {
-        if let Some((location, multipart)) = receiver.session.multipart() {
-            self.abort_later(location, multipart);
+    /// Ends a session whose content does not match its digest.
+    async fn discard(&self, writer: &mut UploadWriter<'_>) {
+        if let Some(multipart) = writer.session.multipart.take() {
+            self.abort_later(multipart);
         }
-        let staged = receiver.carried.take().or(receiver.session.single_object.clone());
-        if let Some(version) = receiver.version.take()
-            && self.end_session(receiver.upload(), version).await
-            && let Some(location) = staged
+        if let Some(version) = writer.version.take()
+            && self.end_session(&writer.key(), &version).await
         {
-            self.delete_later(location);
+            self.delete_later(writer.session.single_object.take());
         }
     }
 
-    /// Ends a session. False unless it certainly is as it was read, and has ended by this.
-    async fn end_session(&self, upload: &UploadAddress, version: Version) -> bool {
-        end(self.store(), &RecordKey::Upload(upload.id), &version).await
+    /// Ends a session. False unless this call certainly deleted the record as it was read.
+    async fn end_session(&self, key: &RecordKey, version: &Version) -> bool {
+        match record::delete_version(&*self.records, key, version).await {
+            Ok(ended) => matches!(ended, Ended::Here),
+            Err(error) => {
+                tracing::debug!(%key, %error, "the record of an ended upload session remains");
+                false
+            }
+        }
     }
 
-    /// The blob is there; that its session ends, and that bytes go which nobody needs, does not
-    /// have to be waited for.
-    pub(super) fn end_later(&self, receiver: &mut UploadWriter<'_>, published: Published) -> Blob {
+    /// Ends the session of a published blob after the response, and deletes the objects that no
+    /// record names then: a duplicate of content that was there before, and the `former` single
+    /// object, whose bytes the blob contains.
+    pub(super) fn end_later(
+        &self,
+        writer: &mut UploadWriter<'_>,
+        published: Published,
+        former: Option<Location>,
+    ) -> Blob {
         let Published { blob, duplicate } = published;
-        let (records, data) = (self.records.clone(), self.data.clone());
-        let key = receiver.key();
-        let (version, carried) = (receiver.version.take(), receiver.carried.take());
+        let (uploads, key, version) = (self.clone(), writer.key(), writer.version.take());
         if version.is_none() && duplicate.is_none() {
             return blob;
         }
         let ending = async move {
             let ended = match version {
-                Some(version) => end(records.as_ref(), &key, &version).await,
+                Some(version) => uploads.end_session(&key, &version).await,
                 None => true,
             };
-            // A session that is still there, or that another request has committed, may have given
-            // a name to what this one took out of it.
-            for location in duplicate.into_iter().chain(carried.filter(|_| ended)) {
-                delete(data.as_ref(), &location).await;
+            // If the session still exists, or another request committed it, a record may name its
+            // single object.
+            for location in duplicate.into_iter().chain(former.filter(|_| ended)) {
+                uploads.delete_object(&location).await;
             }
         };
         self.tasks.spawn(ending.in_current_span());
         blob
-    }
-}
-
-async fn end(store: &dyn RecordStore, key: &RecordKey, version: &Version) -> bool {
-    match record::delete_version(store, key, version).await {
-        Ok(ended) => matches!(ended, Ended::Here),
-        Err(error) => {
-            tracing::debug!(%key, %error, "an ended session remains until it is collected");
-            false
-        }
     }
 }

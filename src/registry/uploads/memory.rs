@@ -1,35 +1,36 @@
-//! The memory that uploads may use for what they have received and not yet sent on.
+//! The upload memory: what uploads may use for bytes that they have received and not yet sent.
 //!
-//! One process-wide budget of bytes. An upload takes what the smallest part needs as a whole before
-//! it reads on, and grows beyond that only while there is room; when there is none it sends a
-//! smaller part instead. So nobody waits while holding what others wait for, and a store that is
+//! One bound for the whole process. An upload reserves what the smallest part needs before it
+//! reads on, and grows beyond that only while memory is free; when none is, it sends a smaller part
+//! instead. So no upload waits while holding memory that others wait for, and a store that is
 //! slower than the clients slows the clients down instead of filling the memory.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::{Bytes, BytesMut};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::buffer_pool::{Buffer, BufferPool};
+use super::buffer_pool::BufferPool;
 use crate::registry::Error;
 use crate::registry::settings::Limits;
 use crate::telemetry::metrics::Metrics;
 
-/// The unit in which the budget is counted, in bytes.
+/// The unit in which memory is counted, in bytes.
 const UNIT_BYTES: usize = 1024;
 
-/// The process-wide bounds of uploads.
-#[derive(Debug)]
+/// The bounds of all uploads of the process.
+#[derive(Clone, Debug)]
 pub(super) struct UploadMemory {
     units: Arc<Semaphore>,
     units_max: usize,
     uploads: Arc<Semaphore>,
     wait_max: Duration,
-    spare: BufferPool,
+    pool: BufferPool<Reservation>,
     metrics: Metrics,
 }
 
-/// The place of an upload among those that this process receives; given back when it is dropped.
+/// One of the uploads that this process receives at once; given back when it is dropped.
 #[derive(Debug)]
 pub(super) struct Permit {
     _permit: OwnedSemaphorePermit,
@@ -42,7 +43,7 @@ impl Drop for Permit {
     }
 }
 
-/// Buffer memory held by one part; given back when it is dropped.
+/// Memory for one buffer; given back when it is dropped.
 #[derive(Debug)]
 pub(super) struct Reservation {
     permit: OwnedSemaphorePermit,
@@ -65,6 +66,18 @@ impl Reservation {
     }
 }
 
+impl BufferPool<Reservation> {
+    /// Keeps the buffer of a part that the store has taken, if nothing else uses it and all of it
+    /// is reserved.
+    pub(super) fn recycle(&self, sent: Bytes, reservation: Option<Reservation>) {
+        if let (Some(reservation), Ok(buffer)) = (reservation, sent.try_into_mut())
+            && buffer.capacity() <= reservation.bytes()
+        {
+            self.put(buffer, reservation);
+        }
+    }
+}
+
 fn units(bytes: usize) -> u32 {
     u32::try_from(bytes.div_ceil(UNIT_BYTES)).unwrap_or(u32::MAX)
 }
@@ -77,46 +90,35 @@ impl UploadMemory {
             units_max,
             uploads: Arc::new(Semaphore::new(limits.uploads_concurrent_max)),
             wait_max: limits.buffer_wait_max,
-            spare: BufferPool::default(),
+            pool: BufferPool::new(),
             metrics,
         }
     }
 
-    fn reserved(&self, permit: OwnedSemaphorePermit) -> Reservation {
-        let reserved = Reservation { permit, metrics: self.metrics.clone() };
-        self.metrics.upload_buffered.add((), gauged(reserved.bytes()));
-        reserved
-    }
-
     /// Admits one more upload to this process.
     pub(super) fn admit(&self) -> Result<Permit, Error> {
-        let permit =
-            self.uploads.clone().try_acquire_owned().map_err(|_| {
-                Error::Busy("this process receives no more uploads at once".to_owned())
-            })?;
+        let permit = self.uploads.clone().try_acquire_owned();
+        let permit = permit
+            .map_err(|_| Error::Busy("as many uploads as allowed are under way".to_owned()))?;
         self.metrics.upload_sessions.add((), 1);
         Ok(Permit { _permit: permit, metrics: self.metrics.clone() })
     }
 
-    /// Reserves so many bytes if they are free right now.
-    pub(super) fn try_reserve(&self, bytes: usize) -> Option<Reservation> {
-        self.try_acquire(bytes).map(|permit| self.reserved(permit))
+    fn reservation(&self, permit: OwnedSemaphorePermit) -> Reservation {
+        let reservation = Reservation { permit, metrics: self.metrics.clone() };
+        self.metrics.upload_buffered.add((), gauged(reservation.bytes()));
+        reservation
     }
 
-    /// A place for so many bytes, if there is one, in place of spare buffers if need be.
+    /// Acquires memory that is free now, or that unused buffers hold.
     fn try_acquire(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
         let acquire = || self.units.clone().try_acquire_many_owned(units(bytes)).ok();
-        acquire().or_else(|| if self.spare.give_back() { acquire() } else { None })
+        acquire().or_else(|| if self.pool.clear() { acquire() } else { None })
     }
 
-    /// A buffer for so many bytes that was used before, with its place.
-    pub(super) fn spare(&self, bytes: usize) -> Option<Buffer> {
-        self.spare.take(bytes)
-    }
-
-    /// Where the buffers of parts go that the store has taken.
-    pub(super) fn spares(&self) -> BufferPool {
-        self.spare.clone()
+    /// Reserves so many bytes if they are free now.
+    pub(super) fn try_reserve(&self, bytes: usize) -> Option<Reservation> {
+        self.try_acquire(bytes).map(|permit| self.reservation(permit))
     }
 
     /// Waits, in turn, until so many bytes are free.
@@ -128,31 +130,36 @@ impl UploadMemory {
                 self.units_max * UNIT_BYTES
             )));
         }
-        if let Some(reserved) = self.try_reserve(bytes) {
-            return Ok(reserved);
+        if let Some(reservation) = self.try_reserve(bytes) {
+            return Ok(reservation);
         }
-        let _waiting = self.spare.wait();
-        let acquired =
-            tokio::time::timeout(self.wait_max, self.units.clone().acquire_many_owned(wanted));
-        let begun = Instant::now();
-        let acquired = acquired.await;
-        self.metrics.upload_backpressure.add((), begun.elapsed());
+        let _paused = self.pool.pause();
+        let acquiring = self.units.clone().acquire_many_owned(wanted);
+        let began = Instant::now();
+        let acquired = tokio::time::timeout(self.wait_max, acquiring).await;
+        self.metrics.upload_backpressure.add((), began.elapsed());
         match acquired {
-            Ok(Ok(permit)) => Ok(self.reserved(permit)),
-            Ok(Err(_)) | Err(_) => Err(Error::Busy("no buffer memory became free".to_owned())),
+            Ok(Ok(permit)) => Ok(self.reservation(permit)),
+            Ok(Err(_)) | Err(_) => {
+                Err(Error::Busy("no upload memory became free in time".to_owned()))
+            }
         }
     }
 
-    /// Grows a reservation if there is room right now.
-    pub(super) fn grow(&self, reserved: &mut Reservation, bytes: usize) -> bool {
-        match self.try_acquire(bytes) {
-            Some(more) => {
-                let grown = more.num_permits() * UNIT_BYTES;
-                self.metrics.upload_buffered.add((), gauged(grown));
-                reserved.permit.merge(more);
-                true
-            }
-            None => false,
-        }
+    /// Grows a reservation if so many bytes are free now.
+    pub(super) fn grow(&self, reservation: &mut Reservation, bytes: usize) -> bool {
+        let Some(more) = self.try_acquire(bytes) else { return false };
+        self.metrics.upload_buffered.add((), gauged(more.num_permits() * UNIT_BYTES));
+        reservation.permit.merge(more);
+        true
+    }
+
+    /// A buffer that was used before, for so many bytes.
+    pub(super) fn used_buffer(&self, bytes: usize) -> Option<(BytesMut, Reservation)> {
+        self.pool.get(bytes)
+    }
+
+    pub(super) fn pool(&self) -> &BufferPool<Reservation> {
+        &self.pool
     }
 }

@@ -1,8 +1,8 @@
-//! How large the parts of an upload are.
+//! The parts of a multipart upload, and their sizes.
 //!
-//! S3 takes at most 10,000 parts, of 5 MiB to 5 GiB each but for the last. The size doubles every
-//! thousand parts, so that the first parts are small enough to be on their way soon and the last
-//! one lies past 5 TiB: with the default of 16 MiB, ten thousand parts hold 7.8 TiB.
+//! S3 takes at most 10,000 parts, of 5 MiB to 5 GiB each except the last. The size doubles every
+//! thousand parts, so that the first parts are sent early and the last one ends beyond 5 TiB: with
+//! the default of 16 MiB, ten thousand parts hold 7.8 TiB.
 
 use std::time::Instant;
 
@@ -11,7 +11,7 @@ use bytes::Bytes;
 use crate::store::{BlobStore, Error, Location, MultipartId, Part};
 use crate::telemetry::metrics::Metrics;
 
-/// Sends one part on.
+/// Sends one part.
 pub(super) async fn send(
     store: &dyn BlobStore,
     metrics: &Metrics,
@@ -26,6 +26,9 @@ pub(super) async fn send(
     Ok(part)
 }
 
+/// Bytes that an upload may buffer before it has to reserve memory: most blobs are smaller, and the
+/// number of concurrent uploads is bounded.
+pub(super) const UNRESERVED_BYTES_MAX: usize = 64 * 1024;
 /// Parts that S3 takes in one upload (Amazon S3 multipart upload limits).
 pub(super) const PARTS_MAX: u32 = 10_000;
 /// The smallest part that is not the last, in bytes (same source).

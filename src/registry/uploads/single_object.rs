@@ -1,14 +1,14 @@
-//! Bytes that lie as one object before the upload is finished.
+//! Uploads whose bytes lie as one object before the upload is finished.
 //!
 //! Most clients send a layer in one request of unknown length and finish with another one. What
-//! fits into one part is written, when the first of them ends, under the key that the blob will
-//! have, and the session says where. Finishing then compares the digest, says in the session that
-//! it is being committed, and publishes: the bytes are neither read nor written again.
+//! fits into one part is written, when the first of them ends, to the key that the blob will have,
+//! and the session names that object. Finishing then compares the digest, marks the session as
+//! committing, and publishes: the bytes are neither read nor written again.
 //!
-//! Should more bytes follow, they are read back, once. Whoever changes the session so that it names
-//! them no more deletes them: nobody can publish what a session does not name, because committing
-//! is a change of the session, too. Finding a session dead is not enough: it may have been
-//! committed before it died.
+//! If more bytes follow, the object is read back, once. The request whose write makes the session
+//! stop naming the object deletes it: no request can publish an object that the session does not
+//! name, because committing is a write of the session, too. A tombstone proves nothing: the session
+//! may have been committed before it was deleted.
 
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
@@ -16,123 +16,131 @@ use tracing::Instrument as _;
 
 use super::Uploads;
 use super::session::damaged;
-use super::writer::{Stop, UploadWriter};
+use super::writer::{Stop, Tail, UploadWriter};
 use crate::layout::records::Session;
-use crate::oci::Digest;
 use crate::registry::Error;
 use crate::registry::content::Blob;
-use crate::registry::record::{self, Current, Written};
+use crate::registry::record::{Current, Written};
 use crate::store::{self, Location};
 
-impl UploadWriter<'_> {
-    /// Whether everything that was received can lie as an object of its own: it is the beginning,
-    /// no part of it was sent on, and it is too long to be kept in a link.
-    pub(super) fn may_stage(&self) -> bool {
-        let inline = self.uploads.limits.inline_bytes_max;
-        self.is_unwritten() && self.session.multipart.is_none() && self.buffer.len() > inline
+impl<'a> UploadWriter<'a> {
+    /// Makes a chunk durable: as a single object if it is probably the whole blob, which begins the
+    /// session, does not say its place, and is too long for a link.
+    pub(super) async fn save_chunk(&mut self) -> Result<(), Stop<'a>> {
+        let inline_bytes_max = self.uploads.limits.inline_bytes_max;
+        // Clients that send a blob in several chunks say where each begins.
+        let whole = self.is_new() && self.request.begins.is_none();
+        if whole && self.buffer.len() > inline_bytes_max {
+            self.save_single_object().await
+        } else {
+            self.save().await
+        }
     }
 
-    /// Writes everything that was received as one object, which nothing names yet.
-    pub(super) async fn put_whole(&self, bytes: Bytes) -> Result<Location, Error> {
+    /// Writes everything that was received as one object, which no record names yet.
+    pub(super) async fn put_object(&self, bytes: Bytes) -> Result<Location, Error> {
         let location = Location::new_unique(self.uploads.records.now());
         self.uploads.data.put(&location, bytes, self.hashes.sha256()).await?;
         Ok(location)
     }
 
-    /// Makes everything that was received durable as an object of its own.
-    pub(super) async fn stage(&mut self) -> Result<(), Stop> {
+    async fn save_single_object(&mut self) -> Result<(), Stop<'a>> {
         let bytes = std::mem::take(&mut self.buffer).freeze();
-        let location = self.put_whole(bytes.clone()).await?;
+        let location = self.put_object(bytes.clone()).await?;
         self.session.single_object = Some(location.clone());
         self.session.offset = self.received;
-        let body = self.session.encode(&self.hashes, &[]);
+        self.session.hashes = self.hashes.save();
+        let body = self.encode();
         let saving = tracing::info_span!(target: "traces", "session.save");
-        let key = self.key();
-        let created = record::create(self.uploads.store(), &key, &body, None);
-        match created.instrument(saving).await? {
-            Written::Ours(version) => {
-                self.version = Some(version);
-                self.uploads.memory.spares().keep(bytes, self.take_reserved());
+        match self.write_record(&body).instrument(saving).await? {
+            Written::Ours(_) => {
+                self.uploads.memory.pool().recycle(bytes, self.reservation.take());
                 Ok(())
             }
-            Written::Lost(seen) => {
-                // A session names its staged bytes as long as it lives. One that does not name ours
-                // is another one's, and ours was never there, so nobody knows of these bytes.
-                if let Current::Live(now) = &seen
-                    && !Session::decode(&now.body).map_err(Error::from)?.0.knows(&location)
-                {
-                    self.uploads.delete_later(location);
+            Written::Lost(current) => {
+                if let Current::Live(record) = &current {
+                    let (session, _) = Session::decode(&record.body).map_err(Error::from)?;
+                    // Our write took effect, its response was lost, and another request continued.
+                    if session.knows(&location) {
+                        return Err(self.conflict(current).into());
+                    }
+                    // The session would name our object until its deletion, so it never did.
+                    self.uploads.delete_later(Some(location));
                 }
-                Err(Stop::SessionExists(bytes))
+                self.rebase(bytes).await?;
+                self.save().await
             }
         }
     }
 
-    /// Takes the staged bytes back into memory, because more follows them.
-    pub(super) async fn unstage(&mut self) -> Result<(), Stop> {
-        let Some(location) = self.staged() else { return Ok(()) };
+    /// Reads a single object back into the buffer.
+    pub(super) async fn read_back(&mut self) -> Result<(), Stop<'a>> {
+        let Tail::SingleObject(location) = &self.tail else { return Ok(()) };
         let size = self.session.offset;
         let length = usize::try_from(size).unwrap_or(usize::MAX);
-        self.reserve(length).await?;
+        let reservation = self.uploads.memory.reserve(length.max(self.part_bytes_min())).await?;
         let mut bytes = BytesMut::with_capacity(length);
-        let read = self.uploads.data.get(&location, Some(0..size)).await;
-        let mut stream = match read {
-            // They lost against others of the same content, and the session has ended since.
+        let mut stream = match self.uploads.data.get(location, Some(0..size)).await {
+            // The same content was there before, and the session has ended since.
             Err(store::Error::NotFound) => return Err(Error::UploadUnknown.into()),
-            read => read.map_err(Error::from)?,
+            stream => stream.map_err(Error::from)?,
         };
         while let Some(chunk) = stream.next().await {
             bytes.extend_from_slice(&chunk.map_err(Error::from)?);
         }
         if bytes.len() != length {
             let found = bytes.len();
-            return Err(damaged(&format!("{found} bytes instead of {size} at {location}")).into());
+            return Err(damaged(format!("{found} bytes instead of {size} at {location}")).into());
         }
-        self.carry(location, bytes).await
+        self.buffer = bytes;
+        self.reservation = Some(reservation);
+        self.tail = Tail::Buffered;
+        if self.buffer.len() >= self.part_bytes() { self.send_part().await } else { Ok(()) }
     }
 }
 
 impl Uploads {
-    /// Publishes bytes that lie where the blob will have them.
-    pub(super) async fn commit_staged(
+    /// Publishes the single object of a session.
+    pub(super) async fn commit_single_object(
         &self,
-        receiver: &mut UploadWriter<'_>,
+        writer: &mut UploadWriter<'_>,
         location: Location,
-        digests: &[Digest],
     ) -> Result<Blob, Error> {
-        receiver.session.committing = digests.to_vec();
-        let body = receiver.session.encode(&receiver.hashes, &[]);
-        receiver.write_body(body).await?;
-        if let Some((location, multipart)) = receiver.session.multipart() {
-            // Of a request that took the bytes back and did not come further.
-            self.abort_later(location, multipart);
+        writer.session.committing = writer.request.digests.to_vec();
+        writer.session.hashes = writer.hashes.save();
+        let body = writer.encode();
+        writer.replace_record(&body).await?;
+        if let Some(multipart) = writer.session.multipart.take() {
+            // Of a request that read the object back and did not finish.
+            self.abort_later(multipart);
         }
-        self.publish_staged(receiver, location, &digests[0]).await
+        self.publish_single_object(writer, location).await
     }
 
-    /// Goes on with a commit that another request began.
-    pub(super) async fn resume_staged(
+    /// Continues a commit that another request began.
+    pub(super) async fn resume_single_object(
         &self,
-        receiver: &mut UploadWriter<'_>,
+        writer: &mut UploadWriter<'_>,
         location: Location,
-        digest: &Digest,
     ) -> Result<Blob, Error> {
-        // The other one may have deleted them, because the same content was there before.
+        // The other request may have deleted the object, because the content was there before.
         match self.data.get(&location, Some(0..1)).await {
-            Ok(_) => self.publish_staged(receiver, location, digest).await,
-            Err(store::Error::NotFound) => self.finished_before(receiver.upload(), digest).await,
+            Ok(_) => self.publish_single_object(writer, location).await,
+            Err(store::Error::NotFound) => {
+                self.finished_before(writer.request.upload, &writer.request.digests[0]).await
+            }
             Err(error) => Err(error.into()),
         }
     }
 
-    async fn publish_staged(
+    async fn publish_single_object(
         &self,
-        receiver: &mut UploadWriter<'_>,
+        writer: &mut UploadWriter<'_>,
         location: Location,
-        digest: &Digest,
     ) -> Result<Blob, Error> {
-        let (upload, size) = (receiver.upload(), receiver.session.offset);
+        let (upload, digest) = (writer.request.upload, &writer.request.digests[0]);
+        let size = writer.session.offset;
         let published = self.blobs.publish(&upload.repository, digest, size, location).await?;
-        Ok(self.end_later(receiver, published))
+        Ok(self.end_later(writer, published, None))
     }
 }

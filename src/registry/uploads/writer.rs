@@ -1,208 +1,223 @@
-//! Receiving the body of an upload: hash as it arrives, fill a part, send it on, keep going.
+//! Writing to an upload session: hash the body as it arrives, fill a part, send it, go on.
 //!
-//! While one part is on its way the next one fills; how many travel at once and how much memory
-//! they hold is bounded. Before the first part is sent the session is *claimed*: the entry then
-//! says which part numbers this request may use, and no other request will use them.
+//! A request with the location of the start (`?new=1`) does not read the session: most of them are
+//! the first. If its first write finds that the session exists, it reads the session and writes the
+//! received bytes, which are all in the buffer, again behind those of the session
+//! ([`UploadWriter::rebase`]).
 
 use bytes::{Bytes, BytesMut};
-use futures_util::{StreamExt, stream};
+use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
 use tokio::task::JoinSet;
 use tracing::Instrument as _;
 
+use super::Uploads;
+use super::hashes::Hashes;
 use super::memory::Reservation;
-use super::parts::{self, PART_BYTES_MIN, PARTS_MAX, part_bytes, part_bytes_min};
-use super::session::{Hashes, Loaded};
-use super::{Body, UploadAddress, Uploads, unread};
-use crate::layout::records::{self, Multipart, Session};
+use super::parts::{self, PART_BYTES_MIN, UNRESERVED_BYTES_MAX};
+use super::request::{Chunk, Interrupted, Request};
+use super::session::Loaded;
+use crate::layout::records::{self, Session};
 use crate::registry::Error;
 use crate::registry::record::{self, Current, Written};
-use crate::store::{Location, Part, RecordKey, Version};
+use crate::store::{self, Location, Part, RecordKey, Version};
 
-/// Bytes that an upload may buffer before it has to reserve any: most blobs are smaller, and the
-/// number of concurrent uploads is bounded elsewhere.
-pub(super) const UNRESERVED_BYTES_MAX: usize = 64 * 1024;
-/// By how much a part grows beyond the smallest size while there is memory, in bytes.
+/// By how much a buffer grows beyond the smallest part while memory is free, in bytes.
 const GROWTH_BYTES: usize = 1024 * 1024;
-/// Part numbers that one claim reserves; more are reserved as they are needed.
-const CLAIMED_PARTS: u32 = 64;
 
-/// Why receiving ended before the body did.
+/// Why a request cannot write to its session.
 #[derive(Debug)]
-pub(super) enum Stop {
-    /// The session was believed to be new, but it exists. Nothing was sent; these bytes were read.
-    SessionExists(Bytes),
-    /// It cannot go on.
+pub(super) enum Stop<'a> {
+    /// The session has ended, never existed, or belongs to another repository or subject.
+    Ended,
+    /// A request with the same digests has begun to commit the session.
+    Committing(Box<UploadWriter<'a>>),
     Failed(Error),
 }
 
-impl From<Error> for Stop {
+impl From<Error> for Stop<'_> {
     fn from(error: Error) -> Self {
         Self::Failed(error)
     }
+}
+
+impl From<Stop<'_>> for Error {
+    fn from(stop: Stop<'_>) -> Self {
+        match stop {
+            Stop::Ended | Stop::Committing(_) => Self::UploadUnknown,
+            Stop::Failed(error) => error,
+        }
+    }
+}
+
+/// Where the acknowledged bytes are that lie in no part.
+#[derive(Debug)]
+pub(super) enum Tail {
+    /// At the beginning of the buffer. The record holds them, too, or names their single object.
+    Buffered,
+    /// In a single object. The buffer is empty.
+    SingleObject(Location),
+    /// At the beginning of the first part that this request has sent. It has reserved part numbers.
+    Sent,
 }
 
 /// One request's work on a session.
 #[derive(Debug)]
 pub(super) struct UploadWriter<'a> {
     pub(super) uploads: &'a Uploads,
-    upload: &'a UploadAddress,
+    pub(super) request: Request<'a>,
+    /// The header of the session record, as the next write will have it.
     pub(super) session: Session,
-    /// The version of the entry that this request read or wrote last; `None` before the first.
+    /// The version of the record that this request read or wrote last. Without one the session is
+    /// new: the next write creates the record, and all received bytes are in the buffer.
     pub(super) version: Option<Version>,
+    pub(super) tail: Tail,
+    /// The hashes of everything received.
     pub(super) hashes: Hashes,
-    /// The hashes and the tail at the acknowledged offset of the session.
-    durable: (Hashes, Bytes),
-    /// What was received and not yet sent on.
+    /// Received bytes that are in no part.
     pub(super) buffer: BytesMut,
-    reserved: Option<Reservation>,
-    /// All bytes of the blob so far, the buffer included.
+    /// The memory of a buffer that is longer than [`UNRESERVED_BYTES_MAX`].
+    pub(super) reservation: Option<Reservation>,
+    /// Bytes of the blob so far, the buffer included.
     pub(super) received: u64,
-    claimed: bool,
-    /// Where bytes lie that were staged and are in the buffer now, or were sent on.
-    pub(super) carried: Option<Location>,
-    in_flight: JoinSet<Result<Part, crate::store::Error>>,
+    pub(super) in_flight: JoinSet<Result<Part, store::Error>>,
 }
 
 impl<'a> UploadWriter<'a> {
-    pub(super) fn new_session(
-        uploads: &'a Uploads,
-        upload: &'a UploadAddress,
-        hashes: Hashes,
-    ) -> Self {
-        let session = Session::new(upload.repository.clone(), upload.subject.clone());
-        Self::over(uploads, upload, session, None, hashes, Bytes::new())
+    /// Opens the session of a request, and checks that the chunk begins at its offset. Reads the
+    /// session unless the request is the first by all that it says.
+    pub(super) async fn open(uploads: &'a Uploads, request: Request<'a>) -> Result<Self, Stop<'a>> {
+        if request.is_first() {
+            return Ok(Self::new(uploads, request));
+        }
+        Self::load(uploads, request).await
     }
 
-    pub(super) fn continuing(
-        uploads: &'a Uploads,
-        upload: &'a UploadAddress,
-        loaded: Loaded,
-        reserved: Option<Reservation>,
-    ) -> Result<Self, Error> {
-        let hashes = loaded.session.hashes()?;
-        let Loaded { session, tail, version } = loaded;
-        let mut receiver = Self::over(uploads, upload, session, Some(version), hashes, tail);
-        receiver.reserved = reserved;
-        Ok(receiver)
-    }
-
-    fn over(
-        uploads: &'a Uploads,
-        upload: &'a UploadAddress,
-        session: Session,
-        version: Option<Version>,
-        hashes: Hashes,
-        tail: Bytes,
-    ) -> Self {
-        let received = session.offset;
+    fn new(uploads: &'a Uploads, request: Request<'a>) -> Self {
+        let (upload, hashes) = (request.upload, request.first_hashes());
+        let mut session = Session::new(upload.repository.clone(), upload.subject.clone());
+        session.hashes = hashes.save();
         Self {
             uploads,
-            upload,
+            request,
             session,
-            version,
-            durable: (hashes.clone(), tail.clone()),
+            version: None,
+            tail: Tail::Buffered,
             hashes,
-            buffer: BytesMut::from(tail),
-            reserved: None,
-            received,
-            claimed: false,
-            carried: None,
+            buffer: BytesMut::new(),
+            reservation: None,
+            received: 0,
             in_flight: JoinSet::new(),
         }
     }
 
+    fn continuing(
+        uploads: &'a Uploads,
+        request: Request<'a>,
+        loaded: Loaded,
+    ) -> Result<Self, Error> {
+        let Loaded { session, tail, version, reservation } = loaded;
+        Ok(Self {
+            uploads,
+            request,
+            version: Some(version),
+            tail: session.single_object.clone().map_or(Tail::Buffered, Tail::SingleObject),
+            hashes: session.hashes()?,
+            buffer: BytesMut::from(tail),
+            reservation,
+            received: session.offset,
+            session,
+            in_flight: JoinSet::new(),
+        })
+    }
+
+    async fn load(uploads: &'a Uploads, request: Request<'a>) -> Result<Self, Stop<'a>> {
+        let opened = match uploads.load_within_memory(request.upload).await {
+            Ok(Some(loaded)) => Self::continuing(uploads, request, loaded),
+            Ok(None) if request.upload.new.is_some() => Ok(Self::new(uploads, request)),
+            Ok(None) => return Err(Stop::Ended),
+            Err(error) => Err(error),
+        };
+        let mut writer = match opened {
+            Err(Error::UploadUnknown) => return Err(Stop::Ended),
+            opened => opened?,
+        };
+        if !writer.session.committing.is_empty() {
+            let same = writer.session.committing == request.digests;
+            return Err(if same { Stop::Committing(Box::new(writer)) } else { Stop::Ended });
+        }
+        let offset = writer.session.offset;
+        if request.begins.is_some_and(|first| first != offset) {
+            return Err(Error::OutOfOrder { offset }.into());
+        }
+        writer.hashes.keep(request.digests);
+        Ok(writer)
+    }
+
+    /// The session exists, although the location says that it is new: reads it and writes the
+    /// bytes that were received so far behind those of the session.
+    pub(super) fn rebase(&mut self, received: Bytes) -> BoxFuture<'_, Result<(), Stop<'a>>> {
+        Box::pin(async move {
+            // No request waits for memory while it holds some.
+            self.reservation = None;
+            *self = Self::load(self.uploads, self.request).await?;
+            self.write(received, None).await
+        })
+    }
+
     pub(super) fn key(&self) -> RecordKey {
-        RecordKey::Upload(self.upload.id)
+        RecordKey::Upload(self.request.upload.id)
     }
 
-    pub(super) fn upload(&self) -> &'a UploadAddress {
-        self.upload
-    }
-
-    pub(super) fn is_claimed(&self) -> bool {
-        self.claimed
-    }
-
-    /// Whether the entry of this session was never written.
-    pub(super) fn is_unwritten(&self) -> bool {
+    /// Whether no record of this session was read or written.
+    pub(super) fn is_new(&self) -> bool {
         self.version.is_none()
     }
 
-    /// Whether the buffer holds the durable tail and nothing else.
-    pub(super) fn buffer_is_durable(&self) -> bool {
-        !self.claimed && self.carried.is_none() && self.received == self.session.offset
+    pub(super) fn has_reserved_part_numbers(&self) -> bool {
+        matches!(self.tail, Tail::Sent)
     }
 
-    /// Where everything that was received lies, if that is an object of its own.
-    pub(super) fn staged(&self) -> Option<Location> {
-        if self.carried.is_some() { None } else { self.session.single_object.clone() }
+    /// Whether all received bytes are acknowledged, and the record holds those of the buffer.
+    pub(super) fn is_saved(&self) -> bool {
+        matches!(self.tail, Tail::Buffered)
+            && self.session.single_object.is_none()
+            && self.received == self.session.offset
     }
 
-    /// Has the next entry acknowledge so many bytes, in parts and in the tail. Staged ones are
-    /// among them then; until then a claim still says that they are what was acknowledged.
-    pub(super) fn stand_at(&mut self, offset: u64) {
-        self.session.offset = offset;
-        if self.carried.is_some() {
-            self.session.leave_staged();
+    /// Receives a chunk as a whole. What arrived of one that breaks off is made durable, so that
+    /// the client can ask for the offset and continue there.
+    pub(super) async fn receive(&mut self, chunk: Chunk<'_>) -> Result<(), Stop<'a>> {
+        let expected = chunk.expected();
+        let mut arrived = 0;
+        while let Some(bytes) = chunk.body.next().await {
+            match bytes {
+                Ok(bytes) => {
+                    let before = arrived;
+                    arrived += bytes.len() as u64;
+                    let remaining = expected.map(|expected| expected.saturating_sub(before));
+                    self.write(bytes, remaining).await?;
+                }
+                Err(Interrupted(reason)) => {
+                    if arrived > 0 && self.request.may_be_continued() {
+                        self.save().await?;
+                    }
+                    return Err(Error::Interrupted(reason).into());
+                }
+            }
         }
-    }
-
-    /// Has a place for so many bytes and for the smallest part.
-    pub(super) async fn reserve(&mut self, bytes: usize) -> Result<(), Error> {
-        let bytes = bytes.max(self.part_bytes_min());
-        self.reserved = Some(self.uploads.memory.reserve(bytes).await?);
+        if expected.is_some_and(|expected| expected != arrived) {
+            return Err(Error::SizeMismatch.into());
+        }
         Ok(())
     }
 
-    pub(super) fn take_reserved(&mut self) -> Option<Reservation> {
-        self.reserved.take()
-    }
-
-    /// Goes on after bytes that were staged.
-    pub(super) async fn carry(&mut self, from: Location, bytes: BytesMut) -> Result<(), Stop> {
-        self.buffer = bytes;
-        self.carried = Some(from);
-        if self.buffer.len() >= self.part_bytes() { self.send_part().await } else { Ok(()) }
-    }
-
-    /// Takes in the whole body. `expected` is its length, where the client said so.
-    ///
-    /// When the client goes away in the middle, what arrived is kept and `Ok(Some(reason))` is
-    /// returned.
-    pub(super) async fn receive(
-        &mut self,
-        body: &mut Body,
-        expected: Option<u64>,
-    ) -> Result<Option<String>, Stop> {
-        let mut remaining = expected;
-        while let Some(chunk) = body.next().await {
-            let mut chunk = match chunk {
-                Ok(chunk) => chunk,
-                Err(interrupted) => {
-                    // What is read again, because the session was not new, ends in the same way.
-                    *body = Box::pin(stream::iter([Err(interrupted.clone())]));
-                    return Ok(Some(interrupted.0));
-                }
-            };
-            let length = chunk.len() as u64;
-            if let Err(stop) = self.take_in(&mut chunk, remaining).await {
-                unread(body, chunk);
-                return Err(stop);
-            }
-            remaining = remaining.map(|bytes| bytes.saturating_sub(length));
-        }
-        // A stream that has ended must not be asked again, and whoever finds out only now that the
-        // session was not new reads from the beginning.
-        *body = Box::pin(stream::empty());
-        Ok(None)
-    }
-
-    /// Takes in a piece of the body. What is left of it on an error was not looked at.
-    async fn take_in(&mut self, chunk: &mut Bytes, remaining: Option<u64>) -> Result<(), Stop> {
-        while !chunk.is_empty() {
-            self.unstage().await?;
-            let room = self.room(chunk.len(), remaining).await?;
-            let piece = chunk.split_to(room.min(chunk.len()));
+    /// Adds bytes, of at most `remaining` that are still to come, as far as that is known.
+    async fn write(&mut self, mut bytes: Bytes, remaining: Option<u64>) -> Result<(), Stop<'a>> {
+        while !bytes.is_empty() {
+            self.read_back().await?;
+            let free = self.free_space(bytes.len(), remaining).await?;
+            let piece = bytes.split_to(free.min(bytes.len()));
             self.hashes.update(&piece);
             self.buffer.extend_from_slice(&piece);
             self.received += piece.len() as u64;
@@ -213,231 +228,145 @@ impl<'a> UploadWriter<'a> {
         Ok(())
     }
 
-    fn part_bytes(&self) -> usize {
-        part_bytes(self.uploads.limits.part_bytes, self.session.part_next)
+    pub(super) fn part_bytes(&self) -> usize {
+        parts::part_bytes(self.uploads.limits.part_bytes, self.session.part_next)
     }
 
-    fn part_bytes_min(&self) -> usize {
-        part_bytes_min(self.uploads.limits.part_bytes, self.session.part_next)
+    pub(super) fn part_bytes_min(&self) -> usize {
+        parts::part_bytes_min(self.uploads.limits.part_bytes, self.session.part_next)
     }
 
     /// How many more bytes the buffer may take now; at least one.
-    async fn room(&mut self, wanted: usize, remaining: Option<u64>) -> Result<usize, Stop> {
+    async fn free_space(
+        &mut self,
+        wanted: usize,
+        remaining: Option<u64>,
+    ) -> Result<usize, Stop<'a>> {
         loop {
-            let allowed = self.reserved.as_ref().map_or(UNRESERVED_BYTES_MAX, Reservation::bytes);
-            let allowed = allowed.min(self.part_bytes());
-            if self.buffer.len() < allowed {
-                let room = allowed - self.buffer.len();
-                let enough = room >= wanted || room >= UNRESERVED_BYTES_MAX;
-                if enough || allowed == self.part_bytes() {
-                    return Ok(room);
-                }
+            let part = self.part_bytes();
+            let reserved = self.reservation.as_ref();
+            let allowed = reserved.map_or(UNRESERVED_BYTES_MAX, Reservation::bytes).min(part);
+            let free = allowed.saturating_sub(self.buffer.len());
+            let enough = free >= wanted.min(UNRESERVED_BYTES_MAX) || allowed == part;
+            if free > 0 && enough {
+                return Ok(free);
             }
-            match &mut self.reserved {
-                None => {
-                    let least = self.part_bytes_min().max(self.buffer.len());
-                    let rest = remaining
-                        .map_or(usize::MAX, |rest| usize::try_from(rest).unwrap_or(usize::MAX));
-                    let all = self.buffer.len().saturating_add(rest).saturating_add(1);
-                    let needed = least.min(all).max(self.buffer.len() + 1);
-                    let whole = self.part_bytes().min(all);
-                    if let Some(mut spare) = self.uploads.memory.spare(whole) {
-                        spare.bytes.extend_from_slice(&self.buffer);
-                        self.buffer = spare.bytes;
-                        self.reserved = Some(spare.reserved);
-                        continue;
-                    }
-                    self.reserved = Some(self.uploads.memory.reserve(needed).await?);
-                    // Address space for the whole part at once: what grows step by step is copied
-                    // at each step, and is there twice meanwhile.
-                    self.buffer.reserve(whole.saturating_sub(self.buffer.len()));
-                }
-                Some(reserved) => {
-                    if self.uploads.memory.grow(reserved, GROWTH_BYTES) {
-                        continue;
-                    }
-                    if self.buffer.len() < allowed {
-                        return Ok(allowed - self.buffer.len());
-                    }
-                    // No memory to grow: what is here is large enough to go as a part of its own.
-                    self.send_part().await?;
-                }
+            let Some(reservation) = &mut self.reservation else {
+                self.reserve_memory(remaining).await?;
+                continue;
+            };
+            if self.uploads.memory.grow(reservation, GROWTH_BYTES) {
+                continue;
             }
-        }
-    }
-
-    /// Sends the buffer on as a part.
-    pub(super) async fn send_part(&mut self) -> Result<(), Stop> {
-        if !self.claimed {
-            self.claim().await?;
-        }
-        let number = self.session.part_next;
-        if number > PARTS_MAX {
-            return Err(Error::TooLarge(format!("more than {PARTS_MAX} parts")).into());
-        }
-        if self.session.reserved_to.is_none_or(|bound| number >= bound) {
-            self.reserve_more().await?;
-        }
-        while self.in_flight.len() >= self.uploads.limits.parts_in_flight_max {
-            self.one_part_done().await?;
-        }
-        let (location, multipart) = self.target();
-        let bytes = std::mem::take(&mut self.buffer).freeze();
-        let held = self.reserved.take();
-        let (store, metrics) = (self.uploads.data.clone(), self.uploads.metrics.clone());
-        let spares = self.uploads.memory.spares();
-        let sending = async move {
-            let target = (&location, &multipart);
-            let part = parts::send(store.as_ref(), &metrics, target, number, bytes.clone()).await;
-            spares.keep(bytes, held);
-            part
-        };
-        self.in_flight.spawn(sending.in_current_span());
-        self.session.part_next = number + 1;
-        self.durable = (self.hashes.clone(), Bytes::new());
-        Ok(())
-    }
-
-    pub(super) fn target(&self) -> (Location, crate::store::MultipartId) {
-        self.session.multipart().expect("a claimed session has a multipart upload")
-    }
-
-    async fn one_part_done(&mut self) -> Result<(), Error> {
-        match self.in_flight.join_next().await {
-            Some(Ok(Ok(part))) => {
-                let Part { number, tag, size } = part;
-                self.session.parts.push(records::Part { number, tag, size });
-                Ok(())
+            if free > 0 {
+                return Ok(free);
             }
-            // The store has forgotten the upload: somebody ended it, or it grew too old.
-            Some(Ok(Err(crate::store::Error::NotFound))) => Err(Error::UploadUnknown),
-            Some(Ok(Err(error))) => Err(error.into()),
-            Some(Err(error)) => Err(Error::Interrupted(format!("sending a part ended: {error}"))),
-            None => Ok(()),
-        }
-    }
-
-    /// Waits until every part that was sent is acknowledged.
-    pub(super) async fn drain(&mut self) -> Result<(), Error> {
-        while !self.in_flight.is_empty() {
-            self.one_part_done().await?;
-        }
-        self.session.parts.sort_by_key(|part| part.number);
-        Ok(())
-    }
-
-    /// Writes down where the bytes go and which part numbers this request uses.
-    async fn claim(&mut self) -> Result<(), Stop> {
-        if let Some(bound) = self.session.reserved_to {
-            // Another request claimed the session and did not finish: its numbers stay its own.
-            self.session.part_next = bound;
-        }
-        let begun = if self.session.multipart.is_none() {
-            let location = Location::new_unique(self.uploads.records.now());
-            let multipart = self.uploads.data.start(&location).await.map_err(Error::from)?;
-            let (at, id) = (location.clone(), multipart.0.clone());
-            self.session.multipart = Some(Multipart { location: at, id });
-            Some((location, multipart))
-        } else {
-            None
-        };
-        self.session.reserved_to = Some(self.session.part_next.saturating_add(CLAIMED_PARTS));
-        let was_new = self.is_unwritten();
-        let (hashes, tail) = self.durable.clone();
-        match self.write(&hashes, &tail).await {
-            Ok(()) => {
-                self.claimed = true;
-                Ok(())
-            }
-            Err(error) => {
-                // Only a definite answer says that nobody knows of what was begun.
-                let lost = matches!(error, Error::OutOfOrder { .. } | Error::UploadUnknown);
-                if let (Some((location, multipart)), true) = (begun, lost) {
-                    self.uploads.abort_later(location, multipart);
-                }
-                // It may be committing or have ended: then this request was answered before, or
-                // nearly so, and whoever reads the session finds that out.
-                if lost && was_new {
-                    return Err(Stop::SessionExists(std::mem::take(&mut self.buffer).freeze()));
-                }
-                Err(error.into())
-            }
-        }
-    }
-
-    /// Reserves more part numbers, which also makes durable what was sent so far.
-    async fn reserve_more(&mut self) -> Result<(), Stop> {
-        self.drain().await?;
-        self.stand_at(self.session.parts.iter().map(|part| part.size).sum());
-        self.session.reserved_to = Some(self.session.part_next.saturating_add(CLAIMED_PARTS));
-        let (hashes, tail) = self.durable.clone();
-        self.write(&hashes, &tail).await?;
-        Ok(())
-    }
-
-    /// Makes everything that was received durable, and gives up the claim.
-    pub(super) async fn save(&mut self) -> Result<(), Stop> {
-        if self.buffer.len() >= PART_BYTES_MIN && self.buffer.len() >= self.part_bytes_min() {
+            // The buffer cannot grow, and is large enough for a part.
             self.send_part().await?;
         }
-        self.drain().await?;
-        self.stand_at(self.received);
-        if self.claimed || self.session.reserved_to.is_none() {
-            self.session.reserved_to = None;
+    }
+
+    /// Reserves memory for the buffer: for a whole part if a used buffer is there, otherwise for
+    /// the smallest part. Less if less remains.
+    async fn reserve_memory(&mut self, remaining: Option<u64>) -> Result<(), Error> {
+        let buffered = self.buffer.len();
+        let remaining =
+            remaining.map_or(usize::MAX, |bytes| bytes.try_into().unwrap_or(usize::MAX));
+        let all = buffered.saturating_add(remaining).saturating_add(1);
+        let whole = self.part_bytes().min(all);
+        if let Some((mut buffer, reservation)) = self.uploads.memory.used_buffer(whole) {
+            buffer.extend_from_slice(&self.buffer);
+            self.buffer = buffer;
+            self.reservation = Some(reservation);
+            return Ok(());
         }
-        let was_new = self.is_unwritten();
-        let (body, tail) = self.pack();
-        let saving = tracing::info_span!(target: "traces", "session.save");
-        match self.write_body(body).instrument(saving).await {
-            Ok(()) => Ok(()),
-            Err(Error::OutOfOrder { .. } | Error::UploadUnknown) if was_new => {
-                Err(Stop::SessionExists(tail))
+        let least = self.part_bytes_min().max(buffered).min(all).max(buffered + 1);
+        self.reservation = Some(self.uploads.memory.reserve(least).await?);
+        // Address space for the whole part: a buffer that grows step by step is copied at each
+        // step, and is in memory twice meanwhile.
+        self.buffer.reserve(whole.saturating_sub(buffered));
+        Ok(())
+    }
+
+    /// Makes everything that was received durable, and gives back the part numbers.
+    pub(super) async fn save(&mut self) -> Result<(), Stop<'a>> {
+        loop {
+            while self.buffer.len() >= PART_BYTES_MIN.max(self.part_bytes_min()) {
+                self.send_part().await?;
             }
-            Err(error) => Err(error.into()),
+            self.drain().await?;
+            if self.has_reserved_part_numbers() {
+                self.session.reserved_to = None;
+            }
+            let (forgotten, body, tail) = self.acknowledge_all();
+            let saving = tracing::info_span!(target: "traces", "session.save");
+            match self.write_record(&body).instrument(saving).await? {
+                Written::Ours(_) => {
+                    self.uploads.delete_later(forgotten);
+                    return Ok(());
+                }
+                Written::Lost(_) if self.is_new() => self.rebase(tail).await?,
+                Written::Lost(current) => return Err(self.conflict(current).into()),
+            }
         }
     }
 
-    /// The entry that makes all that was received durable, and the tail as a part of it: while the
-    /// store takes its time the tail is in memory once, and not four times.
-    pub(super) fn pack(&mut self) -> (Bytes, Bytes) {
-        let body = self.session.encode(&self.hashes, &self.buffer);
+    /// Has the next write of the record acknowledge so many bytes: those of the parts, and of the
+    /// buffer or the single object. Returns the object that the record does not name then.
+    pub(super) fn set_offset(&mut self, offset: u64) -> Option<Location> {
+        self.session.offset = offset;
+        match self.tail {
+            Tail::SingleObject(_) => None,
+            Tail::Buffered | Tail::Sent => self.session.forget_object(),
+        }
+    }
+
+    /// A record that acknowledges everything that was received, and its tail as a slice of it: so
+    /// the tail is in memory once while the store writes it. Empties the buffer.
+    pub(super) fn acknowledge_all(&mut self) -> (Option<Location>, Bytes, Bytes) {
+        self.session.hashes = self.hashes.save();
+        let forgotten = self.set_offset(self.received);
+        let body = self.encode();
         let tail = body.slice(body.len() - self.buffer.len()..);
         self.buffer = BytesMut::new();
-        self.durable.1 = Bytes::new();
-        (body, tail)
+        (forgotten, body, tail)
     }
 
-    /// Writes the session entry. If another request was first, says where the session stands now.
-    async fn write(&mut self, hashes: &Hashes, tail: &Bytes) -> Result<(), Error> {
-        let body = self.session.encode(hashes, tail);
-        self.write_body(body).await
+    /// The session record, with the acknowledged bytes at the beginning of the buffer.
+    pub(super) fn encode(&self) -> Bytes {
+        let tail = usize::try_from(self.session.tail_bytes()).unwrap_or(usize::MAX);
+        records::encode(&self.session, &self.buffer[..tail.min(self.buffer.len())])
     }
 
-    pub(super) async fn write_body(&mut self, body: Bytes) -> Result<(), Error> {
-        let key = self.key();
-        let store = self.uploads.store();
+    /// Writes the session record, or creates that of a new session.
+    pub(super) async fn write_record(&mut self, body: &Bytes) -> Result<Written, Error> {
+        let (store, key) = (&*self.uploads.records, self.key());
         let written = match &self.version {
-            None => record::create(store, &key, &body, None).await?,
-            Some(version) => record::replace(store, &key, version, &body, None).await?,
+            None => record::create(store, &key, body, None).await?,
+            Some(version) => record::replace(store, &key, version, body, None).await?,
         };
-        match written {
-            Written::Ours(version) => {
-                self.version = Some(version);
-                if self.session.single_object.is_none()
-                    && let Some(location) = self.carried.take()
-                {
-                    self.uploads.delete_later(location);
-                }
-                Ok(())
-            }
-            Written::Lost(Current::Live(now)) => {
-                let (session, _) = Session::decode(&now.body)?;
-                if !session.belongs_to(self.upload) || !session.committing.is_empty() {
-                    return Err(Error::UploadUnknown);
-                }
-                Err(Error::OutOfOrder { offset: session.offset })
-            }
-            Written::Lost(Current::Absent | Current::Tombstone(_)) => Err(Error::UploadUnknown),
+        if let Written::Ours(version) = &written {
+            self.version = Some(version.clone());
+        }
+        Ok(written)
+    }
+
+    /// Writes the record of a session that is not new. An error if another request was first.
+    pub(super) async fn replace_record(&mut self, body: &Bytes) -> Result<(), Error> {
+        match self.write_record(body).await? {
+            Written::Ours(_) => Ok(()),
+            Written::Lost(current) => Err(self.conflict(current)),
+        }
+    }
+
+    /// What the client is told when another request has written the record first.
+    pub(super) fn conflict(&self, current: Current) -> Error {
+        let Current::Live(record) = current else { return Error::UploadUnknown };
+        match Session::decode(&record.body) {
+            Ok((session, _)) if !session.belongs_to(self.request.upload) => Error::UploadUnknown,
+            Ok((session, _)) if !session.committing.is_empty() => Error::UploadUnknown,
+            Ok((session, _)) => Error::OutOfOrder { offset: session.offset },
+            Err(error) => error.into(),
         }
     }
 }

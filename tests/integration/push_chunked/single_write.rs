@@ -103,6 +103,33 @@ async fn a_digest_algorithm_that_was_not_announced_is_accepted() {
     }
 }
 
+/// The same through the location of the start, for which the session is read only when the digest
+/// of the last request alone does not match.
+#[tokio::test]
+async fn a_digest_that_was_not_announced_at_the_first_location() {
+    for size in [100_000, 7 * MIB] {
+        for matches in [true, false] {
+            let app = App::start().await;
+            let repository = app.repository("first-other");
+            let content = bytes(605, size);
+            let start = app.start_upload(&repository, "").await;
+            app.patch(&start, &content).await.expect(202);
+            if matches {
+                let digest = sha512(&content);
+                created(app.close(&start, &digest, b"").await, &repository, &digest);
+                app.assert_blob(&repository, &digest, &content).await;
+                assert_kept_once(&app, size).await;
+            } else {
+                let wrong = sha512(b"something else");
+                app.close(&start, &wrong, b"").await.expect_error(400, "DIGEST_INVALID");
+                app.settled().await;
+                app.assert_no_blob(&repository, &wrong).await;
+                app.assert_nothing_stored().await;
+            }
+        }
+    }
+}
+
 #[tokio::test]
 async fn pushing_an_existing_blob_again_stores_one_copy() {
     let app = App::start().await;

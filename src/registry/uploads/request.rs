@@ -1,0 +1,115 @@
+//! What a client asks of an upload session.
+
+use std::pin::Pin;
+
+use bytes::Bytes;
+use futures_util::Stream;
+
+use super::hashes::Hashes;
+use crate::oci::{Algorithm, Digest, RepositoryName, UploadId};
+
+/// The body of a request.
+pub type Body = Pin<Box<dyn Stream<Item = Result<Bytes, Interrupted>> + Send>>;
+
+/// A request body that ended early, and why.
+#[derive(Clone, Debug)]
+pub struct Interrupted(pub String);
+
+/// Which session a request means.
+#[derive(Clone, Debug)]
+pub struct UploadAddress {
+    /// The repository of the request; a session of another one is unknown here.
+    pub repository: RepositoryName,
+    /// The subject of the caller; a session of another subject is unknown to it. The registry
+    /// compares subjects and does not interpret them.
+    pub subject: String,
+    pub id: UploadId,
+    /// Set if the request uses the location that starting the session returned: the session is
+    /// then valid even if no record was written for it yet.
+    pub new: Option<NewSession>,
+}
+
+impl UploadAddress {
+    /// The same session once its record was written.
+    #[must_use]
+    pub fn begun(&self) -> Self {
+        let Self { repository, subject, id, new: _ } = self;
+        Self { repository: repository.clone(), subject: subject.clone(), id: *id, new: None }
+    }
+}
+
+/// What starting a session fixed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NewSession {
+    /// The algorithm that the client announced (`digest-algorithm`).
+    pub algorithm: Option<Algorithm>,
+}
+
+/// One chunk of a session.
+pub struct Chunk<'a> {
+    /// The first and the last byte by `Content-Range`; `None` means that the chunk follows the
+    /// bytes that are there.
+    pub range: Option<(u64, u64)>,
+    /// Bytes of the body, if the client sent `Content-Length`.
+    pub length: Option<u64>,
+    /// Read to its end unless the request fails.
+    pub body: &'a mut Body,
+}
+
+impl std::fmt::Debug for Chunk<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Chunk")
+            .field("range", &self.range)
+            .field("length", &self.length)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Chunk<'_> {
+    /// Bytes that the chunk has to have, if the client said so.
+    pub(super) fn expected(&self) -> Option<u64> {
+        match self.range {
+            Some((first, last)) => Some((last - first).saturating_add(1)),
+            None => self.length,
+        }
+    }
+}
+
+/// What one request does with its session: adds a chunk, and commits it if there are digests.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Request<'a> {
+    pub(super) upload: &'a UploadAddress,
+    /// The offset of the chunk, if the client said so.
+    pub(super) begins: Option<u64>,
+    /// The digests of the blob, the one that it is published under first.
+    pub(super) digests: &'a [Digest],
+}
+
+impl<'a> Request<'a> {
+    pub(super) fn new(upload: &'a UploadAddress, chunk: &Chunk<'_>, digests: &'a [Digest]) -> Self {
+        Self { upload, begins: chunk.range.map(|(first, _)| first), digests }
+    }
+
+    /// Whether the location and the offset both say that the session has no bytes yet.
+    pub(super) fn is_first(&self) -> bool {
+        self.upload.new.is_some() && matches!(self.begins, None | Some(0))
+    }
+
+    /// Whether the client can continue after a chunk that breaks off. A blob that comes in one
+    /// request is sent again as a whole.
+    pub(super) fn may_be_continued(&self) -> bool {
+        self.digests.is_empty() || self.begins.is_some()
+    }
+
+    /// The hashes of a new session: those that are known to be needed, else SHA-256.
+    pub(super) fn first_hashes(&self) -> Hashes {
+        let mut algorithms: Vec<Algorithm> = self.digests.iter().map(Digest::algorithm).collect();
+        if algorithms.is_empty() {
+            let announced = self.upload.new.and_then(|new| new.algorithm);
+            algorithms.push(announced.unwrap_or(Algorithm::Sha256));
+        }
+        algorithms.sort();
+        algorithms.dedup();
+        Hashes::new(&algorithms)
+    }
+}

@@ -7,7 +7,7 @@ use clap::Parser;
 use longshore::app;
 use longshore::cli::{AccessCommand, Cli, Command, ExplainArguments, ServeArguments};
 use longshore::config::{self, Settings};
-use longshore::http::listener;
+use longshore::http::admin;
 use longshore::telemetry::metrics;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -77,7 +77,7 @@ fn settings(arguments: &ServeArguments) -> Result<Settings, String> {
 
 fn healthcheck(arguments: &ServeArguments) -> Result<(), String> {
     let listen = settings(arguments)?.admin.listen;
-    listener::healthcheck(listen.ok_or("admin.listen is not set, so there is nothing to ask")?)
+    admin::healthcheck(listen.ok_or("admin.listen is not set, so there is nothing to ask")?)
 }
 
 fn explain(arguments: &ExplainArguments) -> Result<(), String> {

@@ -18,8 +18,8 @@ use crate::auth::Authorizer;
 use crate::clock::SystemClock;
 use crate::config::{self, Settings, StoreUrl};
 use crate::docker_schema1::{KeyError, Schema1, SigningKey};
-use crate::http::Api;
-use crate::http::listener::{self, Admin, Readiness};
+use crate::http::admin::{Admin, Readiness};
+use crate::http::{self, Api, listener};
 use crate::oci::{Algorithm, Digest, Negotiation};
 use crate::registry::{self, Caching, Leases, Limits, Policy, Registry};
 use crate::shared_cache::Cache;
@@ -156,13 +156,13 @@ pub fn api(
     tasks: &TaskTracker,
 ) -> Arc<Api> {
     let delivery = match settings.blobs.delivery {
-        config::Delivery::Proxy => crate::http::Delivery::Proxy,
-        config::Delivery::Redirect => crate::http::Delivery::Redirect,
+        config::Delivery::Proxy => http::Delivery::Proxy,
+        config::Delivery::Redirect => http::Delivery::Redirect,
         config::Delivery::Auto => {
-            crate::http::Delivery::RedirectWithin(settings.blobs.redirect_networks.0.clone())
+            http::Delivery::RedirectWithin(settings.blobs.redirect_networks.0.clone())
         }
     };
-    let api_settings = crate::http::Settings {
+    let api_settings = http::Settings {
         delivery,
         redirect_ttl: settings.blobs.redirect_ttl,
         redirect_step: settings.blobs.redirect_step,
@@ -343,7 +343,7 @@ pub async fn serve(
     let (store, report) = tokio::select! {
         tested = tested_store(settings, &metrics) => tested?,
         () = &mut shutdown => {
-            tracing::info!("told to end before it had started");
+            tracing::info!("shutdown requested before the start was complete");
             return Ok(());
         }
     };
@@ -365,10 +365,12 @@ pub async fn serve(
         readiness.draining();
         scanning.cancel();
         let delay = settings.server.drain_delay;
-        tracing::info!(seconds = delay.as_secs_f64(), "told to end, not ready any more");
+        let delay_s = delay.as_secs_f64();
+        tracing::info!(delay_s, "shutdown requested: readiness is 503, draining");
         tokio::time::sleep(delay).await;
     };
-    listener::run(listener, api, sockets, tasks, shutdown).await;
+    let router = http::router(&api, &sockets.trusted_proxies);
+    listener::run(listener, router, sockets, tasks, shutdown).await;
     Ok(())
 }
 

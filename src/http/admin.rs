@@ -1,36 +1,36 @@
-//! The admin port: is the process alive, should it be sent requests, and what does it count.
+//! The admin port: whether the process is alive, whether it is ready for requests, its metrics.
 //!
-//! It is a listener of its own, so that it can be reached by those who watch and by nobody else,
-//! and answers when the registry's own port is at the bound of its connections.
+//! It is a listener of its own, so that only monitoring can reach it, and responds when the
+//! registry's port has as many connections as it may.
 
-use std::convert::Infallible;
 use std::io::{self, Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
+use axum::Router;
+use axum::extract::State;
+use axum::response::IntoResponse;
+use axum::routing::get;
 use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
-use http::{HeaderValue, Method, Request, Response, StatusCode};
-use http_body_util::Full;
+use http::{HeaderName, StatusCode};
 use hyper::server::conn::http1;
-use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use hyper_util::service::TowerToHyperService;
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::listener::ACCEPT_PAUSE;
+use super::listener::accept;
 use crate::telemetry::metrics::{self, Metrics};
 
-/// Connections at once; whoever watches needs one.
+/// Connections at once; monitoring needs one.
 const CONNECTIONS_MAX: usize = 64;
 /// How long a connection may live. It serves one request, so that none is kept waiting.
 const CONNECTION_MAX: Duration = Duration::from_secs(10);
-/// How long a request may take to say what it wants. Connections that stand open and say nothing
-/// must not keep those out that ask whether the process lives.
+/// How long the head of a request may take. Idle connections must not keep a liveness probe out.
 const HEAD_MAX: Duration = Duration::from_secs(2);
 /// How long `longshore healthcheck` waits, at each step.
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(3);
@@ -39,13 +39,13 @@ const HEALTH_BYTES_MAX: u64 = 1024;
 
 /// Whether this process should be sent requests.
 ///
-/// It depends on nothing but the life of the process: it has put its store to the test and listens,
-/// and was not told to end. The store and Redis are left out on purpose. All processes share them,
-/// so a store that stumbles would take every one of them out of the load balancer at the same
-/// moment, and with them what they can still answer: cached manifests, redirects, and a 503 that
-/// tells clients to come back. Registries whose health check asks the store have been restarted by
-/// their orchestrator in the middle of an outage of the store, and came back to a colder cache.
-/// What is wrong with the store is told by metrics and alerts.
+/// It depends on the process alone: the store has passed the check at the start, the registry
+/// listens, and no shutdown was requested. The store and Redis are left out on purpose. All
+/// processes share them, so an outage of the store would take every process out of the load
+/// balancer at the same moment, and with them what they can still serve: cached manifests,
+/// redirects, and a 503 that tells clients to come back. Registries whose health check asks the
+/// store have been restarted by their orchestrator in the middle of an outage of the store, and
+/// came back to a colder cache. Metrics and alerts show what is wrong with the store.
 #[derive(Clone, Debug, Default)]
 pub struct Readiness(Arc<AtomicU8>);
 
@@ -59,120 +59,92 @@ impl Readiness {
         self.0.store(READY, Ordering::Release);
     }
 
-    /// The process was told to end.
+    /// A shutdown was requested.
     pub fn draining(&self) {
         self.0.store(DRAINING, Ordering::Release);
     }
 
-    fn answer(&self) -> (StatusCode, &'static str) {
+    fn status(&self) -> (StatusCode, &'static str) {
         match self.0.load(Ordering::Acquire) {
             STARTING => (
                 StatusCode::SERVICE_UNAVAILABLE,
-                "not ready: starting, the store is being put to the test\n",
+                "not ready: starting, the store check is running\n",
             ),
             READY => (StatusCode::OK, "ready\n"),
-            _ => (
-                StatusCode::SERVICE_UNAVAILABLE,
-                "not ready: draining, this process was told to end\n",
-            ),
+            _ => {
+                (StatusCode::SERVICE_UNAVAILABLE, "not ready: draining, a shutdown was requested\n")
+            }
         }
     }
 }
 
-/// What the admin port tells.
+/// The state of the admin port.
 #[derive(Clone, Debug)]
 pub struct Admin {
-    /// Whether requests should come here.
     pub readiness: Readiness,
-    /// What is counted.
     pub metrics: Metrics,
-    /// Whether it is told by the names of distribution, too.
+    /// Whether `/metrics` has the names of distribution, too.
     pub aliases: bool,
 }
 
 impl Admin {
-    fn answer<B>(&self, request: &Request<B>) -> Response<Full<Bytes>> {
-        let known = |path| matches!(path, "/livez" | "/readyz" | "/metrics");
-        if !known(request.uri().path()) {
-            return text(StatusCode::NOT_FOUND, "there are /livez, /readyz and /metrics\n");
-        }
-        if !matches!(*request.method(), Method::GET | Method::HEAD) {
-            let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "GET or HEAD\n");
-            response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
-            return response;
-        }
-        match request.uri().path() {
-            // Whoever can answer this can answer anything: nothing else decides about a restart.
-            "/livez" => text(StatusCode::OK, "alive\n"),
-            "/readyz" => {
-                let (status, reason) = self.readiness.answer();
-                text(status, reason)
-            }
-            _ => {
-                let exposition = if self.aliases {
-                    self.metrics.exposition_with_aliases()
-                } else {
-                    self.metrics.exposition()
-                };
-                let mut response = text(StatusCode::OK, exposition);
-                let media_type = HeaderValue::from_static(metrics::MEDIA_TYPE);
-                response.headers_mut().insert(CONTENT_TYPE, media_type);
-                response
-            }
-        }
+    fn router(self) -> Router {
+        Router::new()
+            // It looks at nothing: a process that responds need not be restarted.
+            .route("/livez", get(async || text(StatusCode::OK, "alive\n")))
+            .route("/readyz", get(readyz))
+            .route("/metrics", get(exposition))
+            .method_not_allowed_fallback(async || {
+                ([(ALLOW, "GET, HEAD")], text(StatusCode::METHOD_NOT_ALLOWED, "GET or HEAD\n"))
+            })
+            .fallback(async || {
+                text(StatusCode::NOT_FOUND, "there are /livez, /readyz and /metrics\n")
+            })
+            .with_state(self)
     }
 
-    /// Answers until it is stopped. Nothing is drained: a scrape that is cut off is repeated.
+    /// Serves until it is stopped. Nothing is drained: a scrape that is cut off is repeated.
     pub async fn run(self, listener: TcpListener, stopped: CancellationToken, tasks: TaskTracker) {
-        let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-        loop {
-            let Ok(permit) = connections.clone().acquire_owned().await else { return };
-            let accepted = tokio::select! {
-                () = stopped.cancelled() => return,
-                accepted = listener.accept() => accepted,
-            };
-            let stream = match accepted {
-                Ok((stream, _)) => stream,
-                Err(error) => {
-                    tracing::warn!(%error, "an admin connection could not be accepted");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                    continue;
-                }
-            };
-            let (admin, stopped) = (self.clone(), stopped.clone());
-            tasks.spawn(async move {
+        let router = self.router();
+        let stop = stopped.clone().cancelled_owned();
+        accept(listener, CONNECTIONS_MAX, &tasks, stop, |stream, _| {
+            let (service, stopped) = (TowerToHyperService::new(router.clone()), stopped.clone());
+            async move {
+                let connection = http1::Builder::new()
+                    .timer(TokioTimer::new())
+                    .header_read_timeout(HEAD_MAX)
+                    .keep_alive(false)
+                    .serve_connection(TokioIo::new(stream), service);
                 tokio::select! {
                     () = stopped.cancelled() => {}
-                    _ = tokio::time::timeout(CONNECTION_MAX, admin.connection(stream)) => {}
+                    _ = tokio::time::timeout(CONNECTION_MAX, connection) => {}
                 }
-                drop(permit);
-            });
-        }
-    }
-
-    async fn connection(&self, stream: TcpStream) {
-        let service = service_fn(|request: Request<hyper::body::Incoming>| async move {
-            Ok::<_, Infallible>(self.answer(&request))
-        });
-        let served = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(HEAD_MAX)
-            .keep_alive(false)
-            .serve_connection(TokioIo::new(stream), service)
-            .await;
-        if let Err(error) = served {
-            tracing::debug!(%error, "an admin connection ended early");
-        }
+            }
+        })
+        .await;
     }
 }
 
-fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(body.into()));
-    *response.status_mut() = status;
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    response
+async fn readyz(State(admin): State<Admin>) -> impl IntoResponse {
+    let (status, reason) = admin.readiness.status();
+    text(status, reason)
+}
+
+async fn exposition(State(admin): State<Admin>) -> impl IntoResponse {
+    let exposition = if admin.aliases {
+        admin.metrics.exposition_with_aliases()
+    } else {
+        admin.metrics.exposition()
+    };
+    let (status, headers, body) = text(StatusCode::OK, exposition);
+    (status, headers, [(CONTENT_TYPE, metrics::MEDIA_TYPE)], body)
+}
+
+type Text<B> = (StatusCode, [(HeaderName, &'static str); 2], B);
+
+fn text<B: Into<Bytes>>(status: StatusCode, body: B) -> Text<Bytes> {
+    let media_type = (CONTENT_TYPE, "text/plain; charset=utf-8");
+    (status, [media_type, (CACHE_CONTROL, "no-store")], body.into())
 }
 
 /// Asks the admin port of a process on this machine whether it is alive. It needs no runtime, so

@@ -1,29 +1,27 @@
-//! Request bodies: streamed with an idle timeout, or read whole up to a limit.
+//! Request bodies: streamed, read whole up to a limit, or drained.
 
 use std::time::Duration;
 
-use axum::body::Body;
+use axum::body::{Body, HttpBody as _};
 use bytes::{Bytes, BytesMut};
-use futures_util::{StreamExt, stream};
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use http::StatusCode;
-use http_body::Body as _;
 
 use super::error::Error;
 use crate::oci::ErrorCode;
 use crate::registry::uploads::{Body as Chunks, Interrupted};
 
-/// Bytes of a body that are read and dropped once the answer is known, so that a client which is
-/// still sending, or a proxy before it, gets to see the answer instead of a broken connection.
+/// Bytes of a body that are read and dropped once the response is known, so that a client which is
+/// still sending, or a proxy before it, sees the response instead of a broken connection.
 const DRAINED_BYTES_MAX: usize = 32 * 1024 * 1024;
-/// How long the next bytes of such a body are waited for.
+/// How long draining waits for the next bytes.
 const DRAIN_IDLE: Duration = Duration::from_secs(2);
-/// The same for a body whose sender may not send it at all. Bounded more tightly, because it is
-/// done for everybody.
-const DRAINED_UNASKED_BYTES_MAX: usize = 1024 * 1024;
-/// How long that may take in all.
-const DRAIN_UNASKED: Duration = Duration::from_secs(5);
+/// The same limit for a request that was refused. It is lower, because anybody can send one.
+const REFUSED_BYTES_MAX: usize = 1024 * 1024;
+/// How long draining a refused request may take in all.
+const REFUSED_TIME_MAX: Duration = Duration::from_secs(5);
 
-/// The body of a request while it is read.
+/// The body of a request while it is read. The body timeout is a layer of the router.
 pub(super) struct RequestBody {
     /// Its length, where the headers say so.
     pub(super) length: Option<u64>,
@@ -31,32 +29,18 @@ pub(super) struct RequestBody {
 }
 
 impl RequestBody {
-    /// A body that ends with an error when nothing arrives for `idle`. It may go on for as long as
-    /// it likes otherwise.
-    pub(super) fn new(body: Body, idle: Duration) -> Self {
+    pub(super) fn new(body: Body) -> Self {
         let length = body.size_hint().exact();
         if body.is_end_stream() {
-            // As most are; this box holds nothing and is none.
+            // Most requests have no body, and this box allocates nothing.
             return Self { length, chunks: Box::pin(stream::empty()) };
         }
-        let chunks = body.into_data_stream();
-        let chunks = stream::unfold(Some(chunks), move |chunks| async move {
-            let mut chunks = chunks?;
-            match tokio::time::timeout(idle, chunks.next()).await {
-                Ok(Some(Ok(chunk))) => Some((Ok(chunk), Some(chunks))),
-                Ok(Some(Err(error))) => Some((Err(Interrupted(error.to_string())), None)),
-                Ok(None) => None,
-                Err(_) => {
-                    let reason = format!("nothing arrived for {} s", idle.as_secs());
-                    Some((Err(Interrupted(reason)), None))
-                }
-            }
-        });
-        // Whoever reads on after the end finds the end again.
+        let chunks = body.into_data_stream().map_err(|error| Interrupted(error.to_string()));
+        // Reading on after the end finds the end again.
         Self { length, chunks: Box::pin(chunks.fuse()) }
     }
 
-    /// Reads it whole. More than `limit` bytes are refused with 413, whether or not they were
+    /// Reads the body whole. More than `limit` bytes are refused with 413, whether or not they were
     /// announced, and never kept.
     pub(super) async fn whole(&mut self, limit: usize) -> Result<Bytes, Error> {
         if self.length.is_some_and(|bytes| bytes > limit as u64) {
@@ -75,13 +59,20 @@ impl RequestBody {
         Ok(whole.freeze())
     }
 
-    /// Reads on for a while, because the answer is known before the body has ended.
-    pub(super) async fn read_on(&mut self) {
-        self.drain(DRAINED_BYTES_MAX).await;
+    /// Reads and drops what is left for a while, because the response is known before the body has
+    /// ended.
+    pub(super) async fn drain(&mut self) {
+        self.drain_up_to(DRAINED_BYTES_MAX).await;
     }
 
-    /// Reads and drops until so many bytes came, it ended, or nothing came for a moment.
-    async fn drain(&mut self, bytes_max: usize) {
+    /// Drains the body of a request that was refused before its body was read.
+    pub(super) async fn drain_refused(mut self) {
+        // Whether the body was read to its end makes no difference.
+        let drained = self.drain_up_to(REFUSED_BYTES_MAX);
+        let _ = tokio::time::timeout(REFUSED_TIME_MAX, drained).await;
+    }
+
+    async fn drain_up_to(&mut self, bytes_max: usize) {
         let mut drained = 0;
         while drained < bytes_max {
             match tokio::time::timeout(DRAIN_IDLE, self.chunks.next()).await {
@@ -90,13 +81,6 @@ impl RequestBody {
             }
         }
     }
-}
-
-/// Reads on for a little while in a request that was refused before its body was looked at.
-pub(super) async fn read_on_unasked(body: Body) {
-    let mut body = RequestBody::new(body, DRAIN_IDLE);
-    // Whether it was read to its end makes no difference.
-    let _ = tokio::time::timeout(DRAIN_UNASKED, body.drain(DRAINED_UNASKED_BYTES_MAX)).await;
 }
 
 fn too_large(limit: usize) -> Error {

@@ -5,6 +5,8 @@
 
 #![deny(clippy::wildcard_enum_match_arm)]
 
+use std::error::Error as StdError;
+
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, VARY, WWW_AUTHENTICATE};
@@ -13,31 +15,40 @@ use serde_json::{Value, json};
 
 use super::endpoint::RouteError;
 use super::headers::value;
-use super::layers::access_log::chain;
 use crate::auth::Denied;
 use crate::oci::{DigestError, ErrorCode, ManifestError, ReferenceError};
 use crate::registry;
+use crate::telemetry::metrics::AuthReason;
 
 /// After how many seconds a client may come back when we are too busy or the store is away.
 const RETRY_AFTER_SECONDS: &str = "5";
 
-/// An answer that is an error.
+/// A response that is an error, and the rejection of extractors.
 #[derive(Debug)]
 pub struct Error {
     status: StatusCode,
     errors: Vec<(ErrorCode, String, Option<Value>)>,
     headers: Vec<(HeaderName, HeaderValue)>,
+    auth: Option<AuthReason>,
     cause: Option<String>,
 }
 
-/// The cause of a failure, carried by the response to the one place that logs it.
+/// Why a request was refused or failed: an extension of its response, for the log and the trace.
 #[derive(Clone, Debug)]
-pub struct Cause(pub String);
+pub(super) struct Failure {
+    pub(super) code: ErrorCode,
+    /// What the client reads.
+    pub(super) reason: String,
+    /// Why the caller was refused. The client does not learn it.
+    pub(super) auth: Option<AuthReason>,
+    /// Why the registry failed. The client does not learn it.
+    pub(super) cause: Option<String>,
+}
 
 impl Error {
     pub(super) fn new(status: StatusCode, code: ErrorCode, message: impl Into<String>) -> Self {
         let errors = vec![(code, message.into(), None)];
-        Self { status, errors, headers: Vec::new(), cause: None }
+        Self { status, errors, headers: Vec::new(), auth: None, cause: None }
     }
 
     pub(super) fn detail(mut self, detail: Value) -> Self {
@@ -77,6 +88,19 @@ impl Error {
         error
     }
 
+    /// The first error stands for all: there are several only where many things are missing.
+    fn failure(&mut self) -> Option<Failure> {
+        let (code, message, detail) = self.errors.first()?;
+        let mut reason = message.clone();
+        if let Some(digest) = detail.as_ref().and_then(|detail| detail.get("digest")?.as_str()) {
+            reason = format!("{reason}: {digest}");
+        }
+        if self.errors.len() > 1 {
+            reason = format!("{reason} and {} more", self.errors.len() - 1);
+        }
+        Some(Failure { code: *code, reason, auth: self.auth, cause: self.cause.take() })
+    }
+
     /// A failure of ours that no part of the program has a name for.
     pub(super) fn unexpected(cause: String) -> Self {
         let mut error = Self::new(
@@ -90,7 +114,8 @@ impl Error {
 }
 
 impl IntoResponse for Error {
-    fn into_response(self) -> Response {
+    fn into_response(mut self) -> Response {
+        let failure = self.failure();
         let errors: Vec<Value> = self
             .errors
             .into_iter()
@@ -110,11 +135,27 @@ impl IntoResponse for Error {
         for (name, value) in self.headers {
             headers.insert(name, value);
         }
-        if let Some(cause) = self.cause {
-            response.extensions_mut().insert(Cause(cause));
+        if let Some(failure) = failure {
+            response.extensions_mut().insert(failure);
         }
         response
     }
+}
+
+/// An error and what caused it, in one line.
+pub(super) fn chain(error: &dyn StdError) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        let words = error.to_string();
+        // Errors that only pass on another one say the same.
+        if !text.ends_with(&words) {
+            text.push_str(": ");
+            text.push_str(&words);
+        }
+        source = error.source();
+    }
+    text
 }
 
 impl From<registry::Error> for Error {
@@ -174,6 +215,7 @@ impl From<registry::Error> for Error {
                     })
                     .collect(),
                 headers: Vec::new(),
+                auth: None,
                 cause: None,
             },
             Registry::PreconditionFailed => {
@@ -212,7 +254,8 @@ impl From<RouteError> for Error {
 impl From<Denied> for Error {
     fn from(denied: Denied) -> Self {
         let message = denied.to_string();
-        match denied {
+        let (_, reason) = denied.metric_label();
+        let mut error = match denied {
             Denied::Unauthenticated { challenge, .. } => {
                 Self::new(StatusCode::UNAUTHORIZED, ErrorCode::Unauthorized, message)
                     .header(WWW_AUTHENTICATE, value(&challenge))
@@ -222,6 +265,8 @@ impl From<Denied> for Error {
                 Self::new(StatusCode::TOO_MANY_REQUESTS, ErrorCode::TooManyRequests, message)
                     .header(RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_SECONDS))
             }
-        }
+        };
+        error.auth = Some(reason);
+        error
     }
 }

@@ -1,13 +1,12 @@
-//! Sockets: connections are accepted, bounded, and drained when the time comes.
+//! Connections: accepted, bounded, served, and drained at a shutdown. Here is what axum leaves to
+//! hyper: the timeout of request heads, the bounds of HTTP/2, and graceful shutdown.
 
-use std::convert::Infallible;
-use std::future::Future;
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Body;
+use axum::Router;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -19,19 +18,18 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::task::TaskTracker;
+use tower::Service as _;
 
-pub use super::admin::{Admin, Readiness, healthcheck};
-use super::layers::peer as client;
+use super::layers::peer::Client;
 pub use super::tls::acceptor;
 use super::write_timeout::WriteTimeout;
-use crate::http::Api;
 
 /// Bytes of the head of a request that are read before it is refused.
 const HEAD_BYTES_MAX: usize = 64 * 1024;
 /// Streams that one HTTP/2 connection may have open.
 const HTTP2_STREAMS_MAX: u32 = 250;
-/// How long accepting pauses when the process has no descriptor left.
-pub(super) const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// How long accepting pauses when the process has no file descriptor left.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// What the operator decides about sockets.
 #[derive(Clone)]
@@ -63,47 +61,64 @@ impl std::fmt::Debug for Settings {
     }
 }
 
-/// Serves the API on a socket until `shutdown` ends, then lets what is in flight finish.
+/// Serves the router on a socket until `shutdown` ends, then waits for the requests in flight.
 pub async fn run(
     listener: TcpListener,
-    api: Arc<Api>,
+    router: Router,
     settings: Settings,
     tasks: TaskTracker,
     shutdown: impl Future<Output = ()> + Send,
 ) {
-    let connections = Arc::new(Semaphore::new(settings.connections_max));
     let graceful = GracefulShutdown::new();
-    let drain_timeout = settings.drain_timeout;
-    let serving = Arc::new(Serving { api, builder: builder(&settings), settings });
-    let mut shutdown = std::pin::pin!(shutdown);
+    let (connections_max, drain_timeout) = (settings.connections_max, settings.drain_timeout);
+    let serving = Arc::new(Serving { router, builder: builder(&settings), settings });
+    accept(listener, connections_max, &tasks, shutdown, |stream, peer| {
+        let (serving, watcher) = (serving.clone(), graceful.watcher());
+        async move {
+            if let Err(error) = serving.connection(stream, peer, watcher).await {
+                tracing::debug!(error, "connection ended early");
+            }
+        }
+    })
+    .await;
+    drain(graceful, tasks, drain_timeout).await;
+}
+
+/// Accepts connections until `stop` ends, at most `connections_max` at once, and closes the
+/// socket. Each is served by a task of its own.
+pub(super) async fn accept<F: Future<Output = ()> + Send + 'static>(
+    listener: TcpListener,
+    connections_max: usize,
+    tasks: &TaskTracker,
+    stop: impl Future<Output = ()> + Send,
+    serve: impl Fn(TcpStream, IpAddr) -> F,
+) {
+    let connections = Arc::new(Semaphore::new(connections_max));
+    let mut stop = std::pin::pin!(stop);
     loop {
         let accepted = tokio::select! {
-            () = &mut shutdown => break,
-            accepted = accept(&listener, &connections) => accepted,
+            () = &mut stop => return,
+            accepted = accept_one(&listener, &connections) => accepted,
         };
-        let (stream, peer, permit) = match accepted {
-            Ok(accepted) => accepted,
+        match accepted {
+            Ok((stream, peer, permit)) => {
+                let served = serve(stream, peer);
+                tasks.spawn(async move {
+                    served.await;
+                    drop(permit);
+                });
+            }
             Err(error) => {
-                tracing::warn!(%error, "a connection could not be accepted");
+                tracing::warn!(%error, "accept failed");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
-                continue;
             }
-        };
-        let (serving, watcher) = (serving.clone(), graceful.watcher());
-        tasks.spawn(async move {
-            if let Err(error) = serving.connection(stream, peer, watcher).await {
-                tracing::debug!(error, "a connection ended early");
-            }
-            drop(permit);
-        });
+        }
     }
-    drop(listener);
-    drain(graceful, tasks, drain_timeout).await;
 }
 
 /// What every connection needs.
 struct Serving {
-    api: Arc<Api>,
+    router: Router,
     builder: auto::Builder<TokioExecutor>,
     settings: Settings,
 }
@@ -132,12 +147,10 @@ impl Serving {
         encrypted: bool,
         watcher: Watcher,
     ) -> Result<(), ConnectionError> {
-        let trusted = &self.settings.trusted_proxies;
+        let peer = Client { address: Some(peer), secure: encrypted };
         let service = service_fn(|mut request: hyper::Request<Incoming>| {
-            let client = client::client(peer, encrypted, request.headers(), trusted);
-            request.extensions_mut().insert(client);
-            let api = self.api.clone();
-            async move { Ok::<_, Infallible>(api.answer(request.map(Body::new)).await) }
+            request.extensions_mut().insert(peer);
+            self.router.clone().call(request)
         });
         let connection = self.builder.serve_connection(TokioIo::new(stream), service);
         watcher.watch(connection).await
@@ -159,7 +172,7 @@ fn builder(settings: &Settings) -> auto::Builder<TokioExecutor> {
     builder
 }
 
-async fn accept(
+async fn accept_one(
     listener: &TcpListener,
     connections: &Arc<Semaphore>,
 ) -> io::Result<(TcpStream, IpAddr, tokio::sync::OwnedSemaphorePermit)> {
@@ -170,18 +183,18 @@ async fn accept(
     Ok((stream, peer.ip(), permit))
 }
 
-/// Waits for connections and for work that outlives its request, as long as the operator allows.
-/// What is left then is continued by another process: nothing acknowledged is lost.
+/// Waits for connections, and for work that goes on without its client, for up to `timeout`. What
+/// is left then is continued by another process: nothing acknowledged is lost.
 async fn drain(graceful: GracefulShutdown, tasks: TaskTracker, timeout: Duration) {
-    tracing::info!(seconds = timeout.as_secs(), "draining");
+    tracing::info!(timeout_s = timeout.as_secs(), "draining: waiting for requests in flight");
     let drained = tokio::time::timeout(timeout, async {
         graceful.shutdown().await;
         tasks.close();
         tasks.wait().await;
     });
     if drained.await.is_ok() {
-        tracing::info!("drained");
+        tracing::info!("drained: shutdown complete");
     } else {
-        tracing::warn!(left = tasks.len(), "requests were cut off by the drain timeout");
+        tracing::warn!(left = tasks.len(), "drain timeout: requests in flight were cut off");
     }
 }

@@ -1,51 +1,39 @@
-//! A connection whose reader must make progress: hyper waits for ever for a client that does not
-//! take its answer, and with it waits a stream from the store.
+//! A `TcpStream` with a write timeout. hyper has none, so a client that stops reading would hold a
+//! download from the store open for ever.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, Sleep};
 
-/// A stream that fails when nothing could be written to it for a time, although something was to
-/// be.
+use super::idle_timer::{IdleTimer, TimedOut};
+
+/// A stream whose writes fail when the peer has taken nothing for `timeout`.
 #[derive(Debug)]
 pub(super) struct WriteTimeout {
     stream: TcpStream,
-    idle: Duration,
-    /// When the write that waits is given up.
-    deadline: Pin<Box<Sleep>>,
-    waiting: bool,
+    timer: IdleTimer,
 }
 
 impl WriteTimeout {
-    pub(super) fn new(stream: TcpStream, idle: Duration) -> Self {
-        let deadline = Box::pin(tokio::time::sleep(idle));
-        Self { stream, idle, deadline, waiting: false }
+    pub(super) fn new(stream: TcpStream, timeout: Duration) -> Self {
+        Self { stream, timer: IdleTimer::new(timeout) }
     }
 
-    /// Passes on what a write came to, and fails one that has waited for too long.
-    fn or_late<T>(
+    fn bound(
         &mut self,
         cx: &mut Context<'_>,
-        written: Poll<io::Result<T>>,
-    ) -> Poll<io::Result<T>> {
-        if written.is_ready() {
-            self.waiting = false;
-            return written;
-        }
-        if !self.waiting {
-            self.waiting = true;
-            self.deadline.as_mut().reset(Instant::now() + self.idle);
-        }
-        ready!(self.deadline.as_mut().poll(cx));
-        Poll::Ready(Err(io::Error::new(
-            io::ErrorKind::TimedOut,
-            "the client does not take its answer",
-        )))
+        written: Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
+        self.timer.check(cx, written).map(|written| {
+            written.unwrap_or_else(|TimedOut| {
+                let message = "write timeout: the client does not read its response";
+                Err(io::Error::new(io::ErrorKind::TimedOut, message))
+            })
+        })
     }
 }
 
@@ -66,7 +54,7 @@ impl AsyncWrite for WriteTimeout {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
-        self.or_late(cx, written)
+        self.bound(cx, written)
     }
 
     fn poll_write_vectored(
@@ -75,7 +63,7 @@ impl AsyncWrite for WriteTimeout {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
-        self.or_late(cx, written)
+        self.bound(cx, written)
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -1,64 +1,172 @@
-//! Every question this registry answers, as one closed enum.
+//! Every operation of this registry: one closed enum and one table.
 //!
-//! A request is parsed into an [`Endpoint`] before anything else happens to it. The endpoint
-//! decides what the caller must be allowed to do, and how the request is called in metrics, traces
-//! and logs, by its identifier in the OCI distribution-spec (section "Endpoints").
+//! A request line is parsed into an [`Endpoint`] before anything else happens to the request. The
+//! table says what the caller must be allowed to do, and what the operation is called in metrics,
+//! traces and logs. Section numbers are those of the OCI distribution-spec ("Endpoints").
 
 #![deny(clippy::wildcard_enum_match_arm)]
 
 use std::borrow::Cow;
 
-use http::{Method, Uri};
+use axum::extract::Request;
+use http::{Extensions, Method, Uri, request};
 use percent_encoding::percent_decode_str;
 
+use super::query::Query;
 use crate::auth::{Access, Action, Resource};
 use crate::oci::{
     Digest, DigestError, NameError, Reference, ReferenceError, RepositoryName, UploadId,
 };
-use crate::telemetry::metrics::{Label as _, Route};
+use crate::telemetry::metrics::Operation as Label;
 
-/// A question, with everything that its path says.
+/// What a request asks for, with everything that its path says besides the repository.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Endpoint {
-    /// end-1: is this a registry?
-    Base,
-    /// end-2, GET: the bytes of a blob.
-    GetBlob(RepositoryName, Digest),
-    /// end-2, HEAD: does the repository have a blob?
-    HeadBlob(RepositoryName, Digest),
-    /// end-3, GET: a manifest.
-    GetManifest(RepositoryName, Reference),
-    /// end-3, HEAD: does the repository have a manifest?
-    HeadManifest(RepositoryName, Reference),
-    /// end-4a, end-4b, end-4c, end-11: begin an upload, push a blob in one request, mount a blob.
+pub enum Operation {
+    /// Whether this is a registry.
+    ApiVersion,
+    /// The repositories (`_catalog`, a reserved extension of older registries).
+    ListCatalog,
+    /// Which extensions the registry serves (`_oci/ext/discover`).
+    ListExtensions,
+    /// Which extensions are served for one repository.
+    ListRepositoryExtensions,
+    GetBlob(Digest),
+    HeadBlob(Digest),
+    DeleteBlob(Digest),
+    GetManifest(Reference),
+    HeadManifest(Reference),
+    PutManifest(Reference),
+    /// Removes a tag or a manifest.
+    DeleteManifest(Reference),
+    ListTags,
+    ListReferrers(Digest),
+    /// Begins an upload session, pushes a blob in one request, or mounts a blob.
     StartUpload {
-        /// The repository that gets the blob.
-        name: RepositoryName,
-        /// Where a mount takes it from.
+        /// The repository that a mount takes the blob from.
         from: Option<RepositoryName>,
     },
-    /// end-5: a chunk of an upload.
-    PatchUpload(RepositoryName, UploadId),
-    /// end-6: the end of an upload.
-    PutUpload(RepositoryName, UploadId),
-    /// end-7a, end-7b: push a manifest.
-    PutManifest(RepositoryName, Reference),
-    /// end-8a, end-8b: the tags of a repository.
-    ListTags(RepositoryName),
-    /// end-9: remove a tag or a manifest.
-    DeleteManifest(RepositoryName, Reference),
-    /// end-10: remove a blob.
-    DeleteBlob(RepositoryName, Digest),
-    /// end-12a, end-12b: the referrers of a manifest.
-    ListReferrers(RepositoryName, Digest),
-    /// end-13: how far an upload got.
-    GetUpload(RepositoryName, UploadId),
-    /// end-14: give up an upload.
-    DeleteUpload(RepositoryName, UploadId),
-    /// The catalog of repositories (`_catalog`, a reserved extension of older registries).
-    Catalog,
-    /// Which extensions are served (`_oci/ext/discover`), of the registry or of one repository.
-    Extensions(Option<RepositoryName>),
+    UploadChunk(UploadId),
+    FinishUpload(UploadId),
+    UploadStatus(UploadId),
+    CancelUpload(UploadId),
+}
+
+/// A row of the table of operations.
+#[derive(Clone, Copy, Debug)]
+pub struct Row {
+    /// The endpoint of the distribution-spec, or a name of ours where the spec has none.
+    pub spec_id: &'static str,
+    /// The path without what the client chose in it. A closed set: it names the spans of traces.
+    pub route: &'static str,
+    /// What the caller must be allowed to do.
+    pub action: Action,
+    /// Whether the operation may change something.
+    pub effect: Effect,
+    /// Its name in metrics and logs.
+    pub label: Label,
+}
+
+/// Whether an operation may change something. One that may is finished even if its client leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    Reads,
+    Mutates,
+}
+
+const BLOB: &str = "/v2/{name}/blobs/{digest}";
+const MANIFEST: &str = "/v2/{name}/manifests/{reference}";
+const UPLOAD: &str = "/v2/{name}/blobs/uploads/{id}";
+
+impl Operation {
+    /// The table: everything that is decided for each operation, in one place.
+    pub fn row(&self) -> Row {
+        use Action::{Catalog, Create, Delete, Enter, Pull};
+        use Effect::{Mutates, Reads};
+        let row =
+            |spec_id, route, action, effect, label| Row { spec_id, route, action, effect, label };
+        match self {
+            Self::ApiVersion => row("end-1", "/v2/", Enter, Reads, Label::ApiVersion),
+            Self::GetBlob(_) | Self::HeadBlob(_) => row("end-2", BLOB, Pull, Reads, Label::GetBlob),
+            Self::GetManifest(_) | Self::HeadManifest(_) => {
+                row("end-3", MANIFEST, Pull, Reads, Label::GetManifest)
+            }
+            Self::StartUpload { .. } => {
+                row("end-4", "/v2/{name}/blobs/uploads/", Create, Mutates, Label::StartUpload)
+            }
+            Self::UploadChunk(_) => row("end-5", UPLOAD, Create, Mutates, Label::UploadChunk),
+            Self::FinishUpload(_) => row("end-6", UPLOAD, Create, Mutates, Label::FinishUpload),
+            // Whether the caller may also move a tag is decided when it is known which tags exist.
+            Self::PutManifest(_) => row("end-7", MANIFEST, Create, Mutates, Label::PutManifest),
+            Self::ListTags => row("end-8", "/v2/{name}/tags/list", Pull, Reads, Label::ListTags),
+            Self::DeleteManifest(_) => {
+                row("end-9", MANIFEST, Delete, Mutates, Label::DeleteManifest)
+            }
+            Self::DeleteBlob(_) => row("end-10", BLOB, Delete, Mutates, Label::DeleteBlob),
+            Self::ListReferrers(_) => {
+                row("end-12", "/v2/{name}/referrers/{digest}", Pull, Reads, Label::ListReferrers)
+            }
+            Self::UploadStatus(_) => row("end-13", UPLOAD, Create, Reads, Label::UploadStatus),
+            Self::CancelUpload(_) => row("end-14", UPLOAD, Create, Mutates, Label::CancelUpload),
+            Self::ListCatalog => row("catalog", "/v2/_catalog", Catalog, Reads, Label::ListCatalog),
+            Self::ListExtensions => {
+                row("extensions", "/v2/_oci/ext/discover", Enter, Reads, Label::ListExtensions)
+            }
+            Self::ListRepositoryExtensions => {
+                let route = "/v2/{name}/_oci/ext/discover";
+                row("extensions", route, Pull, Reads, Label::ListExtensions)
+            }
+        }
+    }
+
+    /// What its path names in the repository.
+    pub fn target(&self) -> Target<'_> {
+        match self {
+            Self::GetBlob(digest)
+            | Self::HeadBlob(digest)
+            | Self::DeleteBlob(digest)
+            | Self::ListReferrers(digest) => Target::Digest(digest),
+            Self::GetManifest(reference)
+            | Self::HeadManifest(reference)
+            | Self::PutManifest(reference)
+            | Self::DeleteManifest(reference) => Target::Reference(reference),
+            Self::UploadChunk(id)
+            | Self::FinishUpload(id)
+            | Self::UploadStatus(id)
+            | Self::CancelUpload(id) => Target::Upload(id),
+            Self::ApiVersion
+            | Self::ListCatalog
+            | Self::ListExtensions
+            | Self::ListRepositoryExtensions
+            | Self::ListTags
+            | Self::StartUpload { .. } => Target::None,
+        }
+    }
+}
+
+/// What a path names in its repository.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target<'a> {
+    None,
+    Digest(&'a Digest),
+    Reference(&'a Reference),
+    Upload(&'a UploadId),
+}
+
+impl<'a> Target<'a> {
+    /// The digest in the path, if there is one.
+    pub fn digest(self) -> Option<&'a Digest> {
+        match self {
+            Self::Digest(digest) | Self::Reference(Reference::Digest(digest)) => Some(digest),
+            Self::None | Self::Reference(Reference::Tag(_)) | Self::Upload(_) => None,
+        }
+    }
+}
+
+/// An operation and the repository that it is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    pub repository: Option<RepositoryName>,
+    pub operation: Operation,
 }
 
 /// Why a request is no [`Endpoint`].
@@ -91,163 +199,84 @@ pub enum RouteError {
 }
 
 impl Endpoint {
-    /// Parses a request line. Total: every method and every path has an answer.
+    /// Parses a request line. Total: every method and every path has an answer. The path is read
+    /// from the right, because the name of a repository has any number of segments and may contain
+    /// the words of the API.
     pub fn parse(method: &Method, uri: &Uri) -> Result<Self, RouteError> {
         let path = uri.path().strip_prefix("/v2").ok_or(RouteError::Unknown)?;
         if path.is_empty() || path == "/" {
-            return base(method);
+            return Ok(Self { repository: None, operation: get(method, Operation::ApiVersion)? });
         }
         let path = path.strip_prefix('/').ok_or(RouteError::Unknown)?;
         let segments: Vec<Cow<'_, str>> =
             path.split('/').map(decode).collect::<Result<_, RouteError>>()?;
         let segments: Vec<&str> = segments.iter().map(AsRef::as_ref).collect();
-        match segments.as_slice() {
-            ["_catalog"] => only_get(method, Self::Catalog),
-            ["_oci", "ext", "discover"] => only_get(method, Self::Extensions(None)),
+        let (repository, operation) = match segments.as_slice() {
+            ["_catalog"] => (None, get(method, Operation::ListCatalog)?),
+            ["_oci", "ext", "discover"] => (None, get(method, Operation::ListExtensions)?),
             [name @ .., "_oci", "ext", "discover"] => {
-                only_get(method, Self::Extensions(Some(repository(name)?)))
+                (Some(repository(name)?), get(method, Operation::ListRepositoryExtensions)?)
             }
-            [name @ .., "blobs", "uploads"] if !name.is_empty() => start(method, name, uri),
-            [name @ .., "blobs", "uploads", ""] => start(method, name, uri),
-            [name @ .., "blobs", "uploads", id] => upload(method, name, id),
-            [name @ .., "blobs", digest] => blob(method, name, digest),
-            [name @ .., "manifests", reference] => manifest(method, name, reference),
-            [name @ .., "tags", "list"] => only_get(method, Self::ListTags(repository(name)?)),
+            [name @ .., "blobs", "uploads"] if !name.is_empty() => {
+                (Some(repository(name)?), start(method, uri)?)
+            }
+            [name @ .., "blobs", "uploads", ""] => (Some(repository(name)?), start(method, uri)?),
+            [name @ .., "blobs", "uploads", id] => (Some(repository(name)?), upload(method, id)?),
+            [name @ .., "blobs", digest] => (Some(repository(name)?), blob(method, digest)?),
+            [name @ .., "manifests", reference] => {
+                (Some(repository(name)?), manifest(method, reference)?)
+            }
+            [name @ .., "tags", "list"] => {
+                (Some(repository(name)?), get(method, Operation::ListTags)?)
+            }
             [name @ .., "referrers", digest] => {
-                let (name, digest) = (repository(name)?, digest.parse()?);
-                only_get(method, Self::ListReferrers(name, digest))
+                (Some(repository(name)?), get(method, Operation::ListReferrers(digest.parse()?))?)
             }
-            _ => Err(RouteError::Unknown),
-        }
-    }
-
-    /// As what it is counted.
-    pub fn metric_label(&self) -> Route {
-        match self {
-            Self::Base => Route::Base,
-            Self::GetBlob(..) | Self::HeadBlob(..) => Route::Blob,
-            Self::GetManifest(..) | Self::HeadManifest(..) => Route::Manifest,
-            Self::StartUpload { .. } => Route::StartUpload,
-            Self::PatchUpload(..) => Route::PatchUpload,
-            Self::PutUpload(..) => Route::PutUpload,
-            Self::PutManifest(..) => Route::PutManifest,
-            Self::ListTags(..) => Route::Tags,
-            Self::DeleteManifest(..) => Route::DeleteManifest,
-            Self::DeleteBlob(..) => Route::DeleteBlob,
-            Self::ListReferrers(..) => Route::Referrers,
-            Self::GetUpload(..) => Route::UploadStatus,
-            Self::DeleteUpload(..) => Route::DeleteUpload,
-            Self::Catalog => Route::Catalog,
-            Self::Extensions(..) => Route::Extensions,
-        }
-    }
-
-    /// Its identifier in the distribution-spec, or a name of ours where the spec has none.
-    pub fn id(&self) -> &'static str {
-        self.metric_label().as_str()
-    }
-
-    /// The repository that it asks about.
-    pub fn repository(&self) -> Option<&RepositoryName> {
-        match self {
-            Self::GetBlob(name, _)
-            | Self::HeadBlob(name, _)
-            | Self::GetManifest(name, _)
-            | Self::HeadManifest(name, _)
-            | Self::StartUpload { name, .. }
-            | Self::PatchUpload(name, _)
-            | Self::PutUpload(name, _)
-            | Self::PutManifest(name, _)
-            | Self::ListTags(name)
-            | Self::DeleteManifest(name, _)
-            | Self::DeleteBlob(name, _)
-            | Self::ListReferrers(name, _)
-            | Self::GetUpload(name, _)
-            | Self::DeleteUpload(name, _)
-            | Self::Extensions(Some(name)) => Some(name),
-            Self::Base | Self::Catalog | Self::Extensions(None) => None,
-        }
-    }
-
-    /// The path without what a client chose in it. A closed set: it names the spans of traces.
-    pub fn route(&self) -> &'static str {
-        match self {
-            Self::Base => "/v2/",
-            Self::GetBlob(..) | Self::HeadBlob(..) | Self::DeleteBlob(..) => {
-                "/v2/{name}/blobs/{digest}"
-            }
-            Self::GetManifest(..)
-            | Self::HeadManifest(..)
-            | Self::PutManifest(..)
-            | Self::DeleteManifest(..) => "/v2/{name}/manifests/{reference}",
-            Self::StartUpload { .. } => "/v2/{name}/blobs/uploads/",
-            Self::GetUpload(..)
-            | Self::PatchUpload(..)
-            | Self::PutUpload(..)
-            | Self::DeleteUpload(..) => "/v2/{name}/blobs/uploads/{id}",
-            Self::ListTags(..) => "/v2/{name}/tags/list",
-            Self::ListReferrers(..) => "/v2/{name}/referrers/{digest}",
-            Self::Catalog => "/v2/_catalog",
-            Self::Extensions(None) => "/v2/_oci/ext/discover",
-            Self::Extensions(Some(_)) => "/v2/{name}/_oci/ext/discover",
-        }
-    }
-
-    /// What the caller must be allowed to do. Whoever pushes a manifest must be allowed to create;
-    /// whether tags that are there may be moved is asked when that is known.
-    pub fn access(&self) -> Access {
-        let (resource, action) = match self {
-            Self::Base | Self::Extensions(None) => (Resource::Registry, Action::Enter),
-            Self::Catalog => (Resource::Registry, Action::Catalog),
-            Self::GetBlob(name, _)
-            | Self::HeadBlob(name, _)
-            | Self::GetManifest(name, _)
-            | Self::HeadManifest(name, _)
-            | Self::ListTags(name)
-            | Self::ListReferrers(name, _)
-            | Self::Extensions(Some(name)) => (Resource::Repository(name.clone()), Action::Pull),
-            Self::StartUpload { name, .. }
-            | Self::PatchUpload(name, _)
-            | Self::PutUpload(name, _)
-            | Self::PutManifest(name, _)
-            | Self::GetUpload(name, _)
-            | Self::DeleteUpload(name, _) => (Resource::Repository(name.clone()), Action::Create),
-            Self::DeleteManifest(name, _) | Self::DeleteBlob(name, _) => {
-                (Resource::Repository(name.clone()), Action::Delete)
-            }
+            _ => return Err(RouteError::Unknown),
         };
-        Access { resource, action }
+        Ok(Self { repository, operation })
     }
 
-    /// What the caller would like to be allowed besides. A mount needs to read its source, but
-    /// whoever may not read it simply has to upload the blob: that is asked when it is mounted.
+    /// What the caller must be allowed to do.
+    pub fn access(&self) -> Access {
+        let repository = self.repository.clone();
+        let resource = repository.map_or(Resource::Registry, Resource::Repository);
+        Access { resource, action: self.operation.row().action }
+    }
+
+    /// What a token should allow besides: a mount reads its source. A caller that may not read it
+    /// uploads the blob instead, which is decided when the blob is mounted.
     pub fn optional_scope(&self) -> Option<Access> {
-        let Self::StartUpload { from: Some(from), .. } = self else { return None };
+        let Operation::StartUpload { from: Some(from) } = &self.operation else { return None };
         Some(Access { resource: Resource::Repository(from.clone()), action: Action::Pull })
     }
+}
 
-    /// Whether the request may change something: such a request is carried through even if its
-    /// client has gone away.
-    pub fn changes(&self) -> bool {
-        match self {
-            Self::StartUpload { .. }
-            | Self::PatchUpload(..)
-            | Self::PutUpload(..)
-            | Self::PutManifest(..)
-            | Self::DeleteManifest(..)
-            | Self::DeleteBlob(..)
-            | Self::DeleteUpload(..) => true,
-            Self::Base
-            | Self::GetBlob(..)
-            | Self::HeadBlob(..)
-            | Self::GetManifest(..)
-            | Self::HeadManifest(..)
-            | Self::ListTags(..)
-            | Self::ListReferrers(..)
-            | Self::GetUpload(..)
-            | Self::Catalog
-            | Self::Extensions(..) => false,
-        }
+/// The request line, parsed: an extension of the request.
+#[derive(Clone, Debug)]
+pub(super) struct Parsed(Result<Endpoint, RouteError>);
+
+impl Parsed {
+    /// Parses the request line for everything that follows.
+    pub(super) fn layer(mut request: Request) -> Request {
+        let parsed = Self(Endpoint::parse(request.method(), request.uri()));
+        request.extensions_mut().insert(parsed);
+        request
+    }
+
+    pub(super) fn endpoint(extensions: &Extensions) -> Option<&Endpoint> {
+        extensions.get::<Self>()?.0.as_ref().ok()
+    }
+
+    /// The name of the operation in metrics and logs.
+    pub(super) fn label(extensions: &Extensions) -> Label {
+        let endpoint = Self::endpoint(extensions);
+        endpoint.map_or(Label::Unmatched, |endpoint| endpoint.operation.row().label)
+    }
+
+    pub(super) fn take(head: &mut request::Parts) -> Result<Endpoint, RouteError> {
+        let parsed = head.extensions.remove::<Self>();
+        parsed.map_or_else(|| Endpoint::parse(&head.method, &head.uri), |Self(parsed)| parsed)
     }
 }
 
@@ -264,56 +293,50 @@ fn repository(segments: &[&str]) -> Result<RepositoryName, RouteError> {
     Ok(segments.join("/").parse()?)
 }
 
-fn base(method: &Method) -> Result<Endpoint, RouteError> {
-    only_get(method, Endpoint::Base)
-}
-
-fn only_get(method: &Method, endpoint: Endpoint) -> Result<Endpoint, RouteError> {
-    if matches!(*method, Method::GET | Method::HEAD) {
-        return Ok(endpoint);
+fn get(method: &Method, operation: Operation) -> Result<Operation, RouteError> {
+    match *method {
+        Method::GET | Method::HEAD => Ok(operation),
+        _ => Err(RouteError::Method { allowed: "GET, HEAD" }),
     }
-    Err(RouteError::Method { allowed: "GET, HEAD" })
 }
 
-fn start(method: &Method, name: &[&str], uri: &Uri) -> Result<Endpoint, RouteError> {
-    let name = repository(name)?;
+fn start(method: &Method, uri: &Uri) -> Result<Operation, RouteError> {
     if *method != Method::POST {
         return Err(RouteError::Method { allowed: "POST" });
     }
     // A source that is no name cannot be mounted from; the spec wants an upload instead.
-    let from = super::query::Query::of(uri).one("from").and_then(|from| from.parse().ok());
-    Ok(Endpoint::StartUpload { name, from })
+    let from = Query::of(uri).one("from").and_then(|from| from.parse().ok());
+    Ok(Operation::StartUpload { from })
 }
 
-fn upload(method: &Method, name: &[&str], id: &str) -> Result<Endpoint, RouteError> {
-    let name = repository(name)?;
+fn upload(method: &Method, id: &str) -> Result<Operation, RouteError> {
     let id = id.parse().map_err(|_| RouteError::Upload)?;
     match *method {
-        Method::GET | Method::HEAD => Ok(Endpoint::GetUpload(name, id)),
-        Method::PATCH => Ok(Endpoint::PatchUpload(name, id)),
-        Method::PUT => Ok(Endpoint::PutUpload(name, id)),
-        Method::DELETE => Ok(Endpoint::DeleteUpload(name, id)),
+        Method::GET | Method::HEAD => Ok(Operation::UploadStatus(id)),
+        Method::PATCH => Ok(Operation::UploadChunk(id)),
+        Method::PUT => Ok(Operation::FinishUpload(id)),
+        Method::DELETE => Ok(Operation::CancelUpload(id)),
         _ => Err(RouteError::Method { allowed: "GET, HEAD, PATCH, PUT, DELETE" }),
     }
 }
 
-fn blob(method: &Method, name: &[&str], digest: &str) -> Result<Endpoint, RouteError> {
-    let (name, digest) = (repository(name)?, digest.parse()?);
+fn blob(method: &Method, digest: &str) -> Result<Operation, RouteError> {
+    let digest = digest.parse()?;
     match *method {
-        Method::GET => Ok(Endpoint::GetBlob(name, digest)),
-        Method::HEAD => Ok(Endpoint::HeadBlob(name, digest)),
-        Method::DELETE => Ok(Endpoint::DeleteBlob(name, digest)),
+        Method::GET => Ok(Operation::GetBlob(digest)),
+        Method::HEAD => Ok(Operation::HeadBlob(digest)),
+        Method::DELETE => Ok(Operation::DeleteBlob(digest)),
         _ => Err(RouteError::Method { allowed: "GET, HEAD, DELETE" }),
     }
 }
 
-fn manifest(method: &Method, name: &[&str], reference: &str) -> Result<Endpoint, RouteError> {
-    let (name, reference) = (repository(name)?, reference.parse()?);
+fn manifest(method: &Method, reference: &str) -> Result<Operation, RouteError> {
+    let reference = reference.parse()?;
     match *method {
-        Method::GET => Ok(Endpoint::GetManifest(name, reference)),
-        Method::HEAD => Ok(Endpoint::HeadManifest(name, reference)),
-        Method::PUT => Ok(Endpoint::PutManifest(name, reference)),
-        Method::DELETE => Ok(Endpoint::DeleteManifest(name, reference)),
+        Method::GET => Ok(Operation::GetManifest(reference)),
+        Method::HEAD => Ok(Operation::HeadManifest(reference)),
+        Method::PUT => Ok(Operation::PutManifest(reference)),
+        Method::DELETE => Ok(Operation::DeleteManifest(reference)),
         _ => Err(RouteError::Method { allowed: "GET, HEAD, PUT, DELETE" }),
     }
 }

@@ -28,8 +28,16 @@ fn tag(text: &str) -> Reference {
     Reference::Tag(text.parse::<Tag>().unwrap())
 }
 
+fn of(repository: &str, operation: Operation) -> Endpoint {
+    Endpoint { repository: Some(name(repository)), operation }
+}
+
+fn registry(operation: Operation) -> Endpoint {
+    Endpoint { repository: None, operation }
+}
+
 fn started(target: &str, from: Option<&str>) -> Endpoint {
-    Endpoint::StartUpload { name: name(target), from: from.map(name) }
+    of(target, Operation::StartUpload { from: from.map(name) })
 }
 
 /// Asserts a table of `METHOD /uri => endpoint`. `$D` stands for a digest and `$U` for an upload.
@@ -43,21 +51,21 @@ fn check(table: Vec<(&str, Endpoint)>) {
 
 #[test]
 fn every_endpoint() {
-    use Endpoint as E;
+    use Operation as O;
     check(vec![
-        ("GET /v2", E::Base),
-        ("GET /v2/", E::Base),
-        ("HEAD /v2/", E::Base),
-        ("GET /v2/?ns=docker.io", E::Base),
-        ("GET /v2/a/blobs/$D", E::GetBlob(name("a"), sha256())),
-        ("HEAD /v2/a/blobs/$D", E::HeadBlob(name("a"), sha256())),
-        ("DELETE /v2/a/blobs/$D", E::DeleteBlob(name("a"), sha256())),
-        ("GET /v2/a/manifests/v1", E::GetManifest(name("a"), tag("v1"))),
-        ("GET /v2/a/manifests/$D", E::GetManifest(name("a"), Reference::Digest(sha256()))),
-        ("HEAD /v2/a/manifests/v1", E::HeadManifest(name("a"), tag("v1"))),
-        ("PUT /v2/a/manifests/v1", E::PutManifest(name("a"), tag("v1"))),
-        ("PUT /v2/a/manifests/$D?tag=x", E::PutManifest(name("a"), Reference::Digest(sha256()))),
-        ("DELETE /v2/a/manifests/v1", E::DeleteManifest(name("a"), tag("v1"))),
+        ("GET /v2", registry(O::ApiVersion)),
+        ("GET /v2/", registry(O::ApiVersion)),
+        ("HEAD /v2/", registry(O::ApiVersion)),
+        ("GET /v2/?ns=docker.io", registry(O::ApiVersion)),
+        ("GET /v2/a/blobs/$D", of("a", O::GetBlob(sha256()))),
+        ("HEAD /v2/a/blobs/$D", of("a", O::HeadBlob(sha256()))),
+        ("DELETE /v2/a/blobs/$D", of("a", O::DeleteBlob(sha256()))),
+        ("GET /v2/a/manifests/v1", of("a", O::GetManifest(tag("v1")))),
+        ("GET /v2/a/manifests/$D", of("a", O::GetManifest(Reference::Digest(sha256())))),
+        ("HEAD /v2/a/manifests/v1", of("a", O::HeadManifest(tag("v1")))),
+        ("PUT /v2/a/manifests/v1", of("a", O::PutManifest(tag("v1")))),
+        ("PUT /v2/a/manifests/$D?tag=x", of("a", O::PutManifest(Reference::Digest(sha256())))),
+        ("DELETE /v2/a/manifests/v1", of("a", O::DeleteManifest(tag("v1")))),
         ("POST /v2/a/blobs/uploads/", started("a", None)),
         ("POST /v2/a/blobs/uploads", started("a", None)),
         ("POST /v2/a/blobs/uploads/?digest=$D", started("a", None)),
@@ -65,19 +73,19 @@ fn every_endpoint() {
         ("POST /v2/a/blobs/uploads?from=b%2Fc&mount=$D", started("a", Some("b/c"))),
         ("POST /v2/a/blobs/uploads/?mount=$D&from=NO", started("a", None)),
         ("POST /v2/a/blobs/uploads/?mount=$D&from=%ff", started("a", None)),
-        ("GET /v2/a/blobs/uploads/$U", E::GetUpload(name("a"), id())),
-        ("HEAD /v2/a/blobs/uploads/$U?new=1", E::GetUpload(name("a"), id())),
-        ("PATCH /v2/a/blobs/uploads/$U", E::PatchUpload(name("a"), id())),
-        ("PUT /v2/a/blobs/uploads/$U?digest=$D", E::PutUpload(name("a"), id())),
-        ("DELETE /v2/a/blobs/uploads/$U", E::DeleteUpload(name("a"), id())),
-        ("GET /v2/a/tags/list", E::ListTags(name("a"))),
-        ("HEAD /v2/a/tags/list?n=1&last=x", E::ListTags(name("a"))),
-        ("GET /v2/a/referrers/$D", E::ListReferrers(name("a"), sha256())),
-        ("HEAD /v2/a/referrers/$D", E::ListReferrers(name("a"), sha256())),
-        ("GET /v2/_catalog", E::Catalog),
-        ("HEAD /v2/_catalog?n=5", E::Catalog),
-        ("GET /v2/_oci/ext/discover", E::Extensions(None)),
-        ("GET /v2/a/b/_oci/ext/discover", E::Extensions(Some(name("a/b")))),
+        ("GET /v2/a/blobs/uploads/$U", of("a", O::UploadStatus(id()))),
+        ("HEAD /v2/a/blobs/uploads/$U?new=1", of("a", O::UploadStatus(id()))),
+        ("PATCH /v2/a/blobs/uploads/$U", of("a", O::UploadChunk(id()))),
+        ("PUT /v2/a/blobs/uploads/$U?digest=$D", of("a", O::FinishUpload(id()))),
+        ("DELETE /v2/a/blobs/uploads/$U", of("a", O::CancelUpload(id()))),
+        ("GET /v2/a/tags/list", of("a", O::ListTags)),
+        ("HEAD /v2/a/tags/list?n=1&last=x", of("a", O::ListTags)),
+        ("GET /v2/a/referrers/$D", of("a", O::ListReferrers(sha256()))),
+        ("HEAD /v2/a/referrers/$D", of("a", O::ListReferrers(sha256()))),
+        ("GET /v2/_catalog", registry(O::ListCatalog)),
+        ("HEAD /v2/_catalog?n=5", registry(O::ListCatalog)),
+        ("GET /v2/_oci/ext/discover", registry(O::ListExtensions)),
+        ("GET /v2/a/b/_oci/ext/discover", of("a/b", O::ListRepositoryExtensions)),
     ]);
 }
 
@@ -85,52 +93,49 @@ fn every_endpoint() {
 /// right.
 #[test]
 fn names_made_of_actions() {
-    use Endpoint as E;
+    use Operation as O;
     let hard = "blobs/uploads/manifests";
     let ten = "a/b/c/d/e/f/g/h/i/j";
     check(vec![
-        ("GET /v2/blobs/uploads/manifests/manifests/v1", E::GetManifest(name(hard), tag("v1"))),
-        ("GET /v2/blobs/uploads/manifests/blobs/$D", E::GetBlob(name(hard), sha256())),
+        ("GET /v2/blobs/uploads/manifests/manifests/v1", of(hard, O::GetManifest(tag("v1")))),
+        ("GET /v2/blobs/uploads/manifests/blobs/$D", of(hard, O::GetBlob(sha256()))),
         ("POST /v2/blobs/uploads/manifests/blobs/uploads/", started(hard, None)),
         ("POST /v2/blobs/uploads/manifests/blobs/uploads", started(hard, None)),
-        ("PATCH /v2/blobs/uploads/manifests/blobs/uploads/$U", E::PatchUpload(name(hard), id())),
-        ("GET /v2/blobs/uploads/manifests/tags/list", E::ListTags(name(hard))),
-        ("GET /v2/blobs/uploads/manifests/referrers/$D", E::ListReferrers(name(hard), sha256())),
-        (
-            "GET /v2/x/blobs/uploads/manifests/v1",
-            E::GetManifest(name("x/blobs/uploads"), tag("v1")),
-        ),
-        ("GET /v2/x/blobs/uploads/tags/list", E::ListTags(name("x/blobs/uploads"))),
-        ("GET /v2/x/blobs/uploads/blobs/$D", E::GetBlob(name("x/blobs/uploads"), sha256())),
-        ("GET /v2/x/blobs/blobs/$D", E::GetBlob(name("x/blobs"), sha256())),
-        ("GET /v2/x/blobs/manifests/uploads", E::GetManifest(name("x/blobs"), tag("uploads"))),
-        ("GET /v2/tags/list/tags/list", E::ListTags(name("tags/list"))),
-        ("GET /v2/x/tags/manifests/list", E::GetManifest(name("x/tags"), tag("list"))),
-        ("GET /v2/referrers/referrers/$D", E::ListReferrers(name("referrers"), sha256())),
-        ("GET /v2/v2/manifests/v2", E::GetManifest(name("v2"), tag("v2"))),
-        ("GET /v2/x/manifests/_catalog", E::GetManifest(name("x"), tag("_catalog"))),
-        ("GET /v2/catalog/tags/list", E::ListTags(name("catalog"))),
-        ("GET /v2/oci/ext/discover/tags/list", E::ListTags(name("oci/ext/discover"))),
-        ("GET /v2/a/b/c/d/e/f/g/h/i/j/manifests/v1", E::GetManifest(name(ten), tag("v1"))),
+        ("PATCH /v2/blobs/uploads/manifests/blobs/uploads/$U", of(hard, O::UploadChunk(id()))),
+        ("GET /v2/blobs/uploads/manifests/tags/list", of(hard, O::ListTags)),
+        ("GET /v2/blobs/uploads/manifests/referrers/$D", of(hard, O::ListReferrers(sha256()))),
+        ("GET /v2/x/blobs/uploads/manifests/v1", of("x/blobs/uploads", O::GetManifest(tag("v1")))),
+        ("GET /v2/x/blobs/uploads/tags/list", of("x/blobs/uploads", O::ListTags)),
+        ("GET /v2/x/blobs/uploads/blobs/$D", of("x/blobs/uploads", O::GetBlob(sha256()))),
+        ("GET /v2/x/blobs/blobs/$D", of("x/blobs", O::GetBlob(sha256()))),
+        ("GET /v2/x/blobs/manifests/uploads", of("x/blobs", O::GetManifest(tag("uploads")))),
+        ("GET /v2/tags/list/tags/list", of("tags/list", O::ListTags)),
+        ("GET /v2/x/tags/manifests/list", of("x/tags", O::GetManifest(tag("list")))),
+        ("GET /v2/referrers/referrers/$D", of("referrers", O::ListReferrers(sha256()))),
+        ("GET /v2/v2/manifests/v2", of("v2", O::GetManifest(tag("v2")))),
+        ("GET /v2/x/manifests/_catalog", of("x", O::GetManifest(tag("_catalog")))),
+        ("GET /v2/catalog/tags/list", of("catalog", O::ListTags)),
+        ("GET /v2/oci/ext/discover/tags/list", of("oci/ext/discover", O::ListTags)),
+        ("GET /v2/a/b/c/d/e/f/g/h/i/j/manifests/v1", of(ten, O::GetManifest(tag("v1")))),
         ("POST /v2/a/b/c/d/e/f/g/h/i/j/blobs/uploads/", started(ten, None)),
-        ("GET /v2/a/b/c/d/e/f/g/h/i/j/blobs/$D", E::GetBlob(name(ten), sha256())),
+        ("GET /v2/a/b/c/d/e/f/g/h/i/j/blobs/$D", of(ten, O::GetBlob(sha256()))),
     ]);
 }
 
 #[test]
 fn percent_encoding_is_read() {
-    use Endpoint as E;
+    use Operation as O;
     let encoded = SHA256.replace(':', "%3A");
     let lower = SHA256.replace(':', "%3a");
     for digest in [encoded, lower] {
-        let blob = E::GetBlob(name("a"), sha256());
+        let blob = of("a", O::GetBlob(sha256()));
         assert_eq!(parse("GET", &format!("/v2/a/blobs/{digest}")), Ok(blob));
-        let manifest = E::GetManifest(name("a"), Reference::Digest(sha256()));
+        let manifest = of("a", O::GetManifest(Reference::Digest(sha256())));
         assert_eq!(parse("GET", &format!("/v2/a/manifests/{digest}")), Ok(manifest));
     }
     check(vec![
-        ("GET /v2/%61/manifests/v%31", E::GetManifest(name("a"), tag("v1"))),
-        ("GET /v2/a/%62lobs/$D", E::GetBlob(name("a"), sha256())),
+        ("GET /v2/%61/manifests/v%31", of("a", O::GetManifest(tag("v1")))),
+        ("GET /v2/a/%62lobs/$D", of("a", O::GetBlob(sha256()))),
         ("POST /v2/a/blobs/uploads/?from=%62", started("a", Some("b"))),
     ]);
 }
@@ -252,7 +257,7 @@ fn names_digests_and_references_out_of_grammar() {
     ]);
     let longest = "a".repeat(255);
     let line = format!("GET /v2/{longest}/tags/list");
-    check(vec![(&line, Endpoint::ListTags(name(&longest)))]);
+    check(vec![(&line, of(&longest, Operation::ListTags))]);
 }
 
 #[test]
@@ -291,26 +296,26 @@ fn other_methods_say_what_is_allowed() {
 
 /// One of each, in the order of the enum.
 fn one_of_each() -> [Endpoint; 17] {
-    use Endpoint as E;
+    use Operation as O;
     let reference = || Reference::Digest(Digest::of(Algorithm::Sha512, b""));
     [
-        E::Base,
-        E::GetBlob(name("a"), sha256()),
-        E::HeadBlob(name("a"), sha256()),
-        E::GetManifest(name("a"), reference()),
-        E::HeadManifest(name("a"), reference()),
+        registry(O::ApiVersion),
+        of("a", O::GetBlob(sha256())),
+        of("a", O::HeadBlob(sha256())),
+        of("a", O::GetManifest(reference())),
+        of("a", O::HeadManifest(reference())),
         started("a", Some("b")),
-        E::PatchUpload(name("a"), id()),
-        E::PutUpload(name("a"), id()),
-        E::PutManifest(name("a"), reference()),
-        E::ListTags(name("a")),
-        E::DeleteManifest(name("a"), reference()),
-        E::DeleteBlob(name("a"), sha256()),
-        E::ListReferrers(name("a"), sha256()),
-        E::GetUpload(name("a"), id()),
-        E::DeleteUpload(name("a"), id()),
-        E::Catalog,
-        E::Extensions(None),
+        of("a", O::UploadChunk(id())),
+        of("a", O::FinishUpload(id())),
+        of("a", O::PutManifest(reference())),
+        of("a", O::ListTags),
+        of("a", O::DeleteManifest(reference())),
+        of("a", O::DeleteBlob(sha256())),
+        of("a", O::ListReferrers(sha256())),
+        of("a", O::UploadStatus(id())),
+        of("a", O::CancelUpload(id())),
+        registry(O::ListCatalog),
+        registry(O::ListExtensions),
     ]
 }
 
@@ -343,11 +348,12 @@ fn what_each_needs_is_called_and_does() {
                 Resource::Repository(name("a"))
             }
         };
-        assert_eq!(endpoint.id(), id, "{endpoint:?}");
+        let row = endpoint.operation.row();
+        assert_eq!(row.spec_id, id, "{endpoint:?}");
         assert_eq!(endpoint.access(), Access { resource, action }, "{endpoint:?}");
-        assert_eq!(endpoint.changes(), changes, "{endpoint:?}");
+        assert_eq!(row.effect == Effect::Mutates, changes, "{endpoint:?}");
     }
-    let extensions = Endpoint::Extensions(Some(name("a"))).access();
+    let extensions = of("a", Operation::ListRepositoryExtensions).access();
     let resource = Resource::Repository(name("a"));
     assert_eq!(extensions, Access { resource, action: Action::Pull });
 }
@@ -402,8 +408,9 @@ proptest! {
         let Ok(uri) = path.parse::<Uri>() else { return Ok(()) };
         if let Ok(endpoint) = Endpoint::parse(&method, &uri) {
             prop_assert!(uri.path().starts_with("/v2"));
-            prop_assert!(!endpoint.id().is_empty());
-            let _ = (endpoint.access(), endpoint.changes());
+            prop_assert!(!endpoint.operation.row().spec_id.is_empty());
+            prop_assert!(endpoint.operation.row().route.starts_with("/v2"));
+            let _ = endpoint.access();
         }
     }
 
@@ -417,16 +424,16 @@ proptest! {
     ) {
         let repository = parts.join("/");
         let blob = parse("GET", &format!("/v2/{repository}/blobs/{SHA256}"));
-        prop_assert_eq!(blob, Ok(Endpoint::GetBlob(name(&repository), sha256())));
+        prop_assert_eq!(blob, Ok(of(&repository, Operation::GetBlob(sha256()))));
         let manifest = parse("PUT", &format!("/v2/{repository}/manifests/uploads"));
-        prop_assert_eq!(manifest, Ok(Endpoint::PutManifest(name(&repository), tag("uploads"))));
+        prop_assert_eq!(manifest, Ok(of(&repository, Operation::PutManifest(tag("uploads")))));
         for end in ["", "/"] {
             let start = parse("POST", &format!("/v2/{repository}/blobs/uploads{end}"));
             prop_assert_eq!(start, Ok(started(&repository, None)));
         }
         let chunk = parse("PATCH", &format!("/v2/{repository}/blobs/uploads/{ID}"));
-        prop_assert_eq!(chunk, Ok(Endpoint::PatchUpload(name(&repository), id())));
+        prop_assert_eq!(chunk, Ok(of(&repository, Operation::UploadChunk(id()))));
         let tags = parse("GET", &format!("/v2/{repository}/tags/list"));
-        prop_assert_eq!(tags, Ok(Endpoint::ListTags(name(&repository))));
+        prop_assert_eq!(tags, Ok(of(&repository, Operation::ListTags)));
     }
 }

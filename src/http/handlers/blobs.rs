@@ -9,9 +9,10 @@ use http::header::{
 };
 use http::{HeaderValue, StatusCode};
 
+use crate::http::authorized::Context;
+use crate::http::error::Error;
 use crate::http::headers::{self, DOCKER_CONTENT_DIGEST, Precondition, Selection, value};
-use crate::http::{Context, Error};
-use crate::oci::{Digest, ErrorCode, RepositoryName};
+use crate::oci::{Digest, ErrorCode};
 use crate::registry::{Blob, Content};
 use crate::telemetry::metrics::{ServeMode, ServeReason};
 
@@ -19,12 +20,8 @@ use crate::telemetry::metrics::{ServeMode, ServeReason};
 const CACHE_FOREVER: &str = "max-age=31536000, immutable";
 
 /// Pulling blobs — end-2, `GET /v2/<name>/blobs/<digest>`.
-pub(in crate::http) async fn get(
-    cx: &Context,
-    name: &RepositoryName,
-    digest: &Digest,
-) -> Result<Response, Error> {
-    let blob = cx.api.registry.blobs.get(name, digest).await?;
+pub(super) async fn get(cx: &Context, digest: &Digest) -> Result<Response, Error> {
+    let blob = cx.api.registry.blobs.get(cx.repository()?, digest).await?;
     if let Some(answer) = conditional(cx, &blob)? {
         return Ok(answer);
     }
@@ -64,12 +61,8 @@ pub(in crate::http) async fn get(
 
 /// Checking if content exists in the registry — end-2, `HEAD /v2/<name>/blobs/<digest>`. Never a
 /// redirect: a URL that is signed for GET refuses HEAD.
-pub(in crate::http) async fn head(
-    cx: &Context,
-    name: &RepositoryName,
-    digest: &Digest,
-) -> Result<Response, Error> {
-    let blob = cx.api.registry.blobs.get_for_push(name, digest).await?;
+pub(super) async fn head(cx: &Context, digest: &Digest) -> Result<Response, Error> {
+    let blob = cx.api.registry.blobs.get_for_push(cx.repository()?, digest).await?;
     if let Some(answer) = conditional(cx, &blob)? {
         return Ok(answer);
     }
@@ -80,21 +73,17 @@ pub(in crate::http) async fn head(
 }
 
 /// Deleting blobs — end-10, `DELETE /v2/<name>/blobs/<digest>`.
-pub(in crate::http) async fn delete(
-    cx: &Context,
-    name: &RepositoryName,
-    digest: &Digest,
-) -> Result<Response, Error> {
+pub(super) async fn delete(cx: &Context, digest: &Digest) -> Result<Response, Error> {
     if !cx.api.settings.delete_blobs {
         let message = "deleting blobs is switched off (blobs.delete)";
         return Err(Error::not_allowed("GET, HEAD", message));
     }
-    cx.api.registry.blobs.delete(name, digest).await?;
+    cx.api.registry.blobs.delete(cx.repository()?, digest).await?;
     Ok(accepted())
 }
 
 /// 202 without a body.
-pub(in crate::http) fn accepted() -> Response {
+pub(super) fn accepted() -> Response {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::ACCEPTED;
     response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from_static("0"));

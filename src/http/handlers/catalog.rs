@@ -5,13 +5,15 @@ use http::StatusCode;
 use serde_json::json;
 
 use super::page;
+use crate::auth::Action;
+use crate::http::authorized::Context;
+use crate::http::error::Error;
 use crate::http::query::{Query, encoded};
-use crate::http::{Context, Error};
 use crate::oci::RepositoryName;
 
 /// The catalog — `GET /v2/_catalog`, as older registries serve it. Shows what the caller may
 /// read.
-pub(in crate::http) async fn list(cx: &Context) -> Result<Response, Error> {
+pub(super) async fn list(cx: &Context) -> Result<Response, Error> {
     if !cx.api.settings.catalog {
         let message = "the catalog is switched off (lists.catalog)";
         return Err(Error::unsupported(StatusCode::METHOD_NOT_ALLOWED, message));
@@ -24,7 +26,7 @@ pub(in crate::http) async fn list(cx: &Context) -> Result<Response, Error> {
         .last()
         .filter(|_| page.more)
         .map(|last| format!("/v2/_catalog?n={count}&last={}", encoded(last.as_str())));
-    let names: Vec<&str> =
-        page.rows.iter().filter(|name| cx.may_see(name)).map(RepositoryName::as_str).collect();
+    let visible = page.rows.iter().filter(|name| cx.may(name, Action::See));
+    let names: Vec<&str> = visible.map(RepositoryName::as_str).collect();
     Ok(page::response(&json!({ "repositories": names }), "application/json", next))
 }

@@ -7,22 +7,20 @@ use http::{HeaderValue, Method, StatusCode};
 
 use super::blobs::accepted;
 use crate::auth::Action;
+use crate::http::authorized::Context;
 use crate::http::body::RequestBody;
+use crate::http::error::Error;
 use crate::http::headers::{
     self, DOCKER_CONTENT_DIGEST, OCI_SUBJECT, OCI_TAG, Precondition, shared_value, tag_condition,
     value,
 };
 use crate::http::query::{Query, encoded};
-use crate::http::{Context, Error};
-use crate::oci::{ErrorCode, Reference, RepositoryName, Tag};
+use crate::oci::{ErrorCode, Reference, Tag};
 use crate::registry::{self, Push, StoredManifest, TagCondition};
 
 /// Pulling manifests — end-3, `GET` and `HEAD /v2/<name>/manifests/<reference>`.
-pub(in crate::http) async fn get(
-    cx: &Context,
-    name: &RepositoryName,
-    reference: &Reference,
-) -> Result<Response, Error> {
+pub(super) async fn get(cx: &Context, reference: &Reference) -> Result<Response, Error> {
+    let name = cx.repository()?;
     let accept = headers::accept(&cx.headers);
     let manifest = cx.api.registry.manifests.negotiate(name, reference, &accept).await?;
     match headers::precondition(&cx.headers, &manifest.digest) {
@@ -58,19 +56,19 @@ fn describe(response: &mut Response, manifest: &StoredManifest) {
 
 /// Pushing Manifests — end-7a, `PUT /v2/<name>/manifests/<reference>`, and end-7b, the same by
 /// digest with `?tag=<tag>` for each tag to set.
-pub(in crate::http) async fn put(
+pub(super) async fn put(
     cx: &Context,
-    name: &RepositoryName,
     reference: &Reference,
     body: &mut RequestBody,
 ) -> Result<Response, Error> {
+    let name = cx.repository()?;
     let tags = tags(cx, reference)?;
     let limit = cx.api.registry.limits().manifest_bytes_max;
     let raw = body.whole(limit).await?;
     let declared = headers::content_type(&cx.headers);
     let manifests = &cx.api.registry.manifests;
     let (manifest, digest) = manifests.accept(raw, declared.as_ref(), reference)?;
-    let (condition, imposed) = condition(cx, name)?;
+    let (condition, imposed) = condition(cx)?;
     let push = Push { name, manifest: &manifest, digest, tags: &tags, condition: &condition };
     let pushed = manifests.put(&push).await.map_err(|error| match error {
         registry::Error::PreconditionFailed if imposed => only_create(),
@@ -96,9 +94,9 @@ pub(in crate::http) async fn put(
 
 /// The condition of a push, and whether it is ours: who may only create sets tags that are absent.
 /// The store decides it together with the write, so of two who create one tag one fails.
-fn condition(cx: &Context, name: &RepositoryName) -> Result<(TagCondition, bool), Error> {
+fn condition(cx: &Context) -> Result<(TagCondition, bool), Error> {
     let asked = tag_condition(&cx.headers);
-    if cx.may(name, Action::Push) {
+    if cx.may(cx.repository()?, Action::Push) {
         return Ok((asked, false));
     }
     match asked {
@@ -145,11 +143,8 @@ fn tags(cx: &Context, reference: &Reference) -> Result<Vec<Tag>, Error> {
 }
 
 /// Deleting tags and manifests — end-9, `DELETE /v2/<name>/manifests/<reference>`.
-pub(in crate::http) async fn delete(
-    cx: &Context,
-    name: &RepositoryName,
-    reference: &Reference,
-) -> Result<Response, Error> {
+pub(super) async fn delete(cx: &Context, reference: &Reference) -> Result<Response, Error> {
+    let name = cx.repository()?;
     if !cx.api.settings.delete_manifests {
         let message = "deleting manifests is switched off (manifests.delete)";
         return Err(Error::not_allowed("GET, HEAD, PUT", message));

@@ -6,9 +6,10 @@ use http::StatusCode;
 use http::header::{CONTENT_TYPE, LINK};
 use serde_json::{Value, json};
 
+use crate::http::authorized::Context;
+use crate::http::error::Error;
 use crate::http::headers::value;
 use crate::http::query::{Query, encoded};
-use crate::http::{Context, Error};
 
 /// How many rows the client wants; more than a page holds is the page.
 pub(super) fn count(cx: &Context, query: &Query<'_>) -> Result<usize, Error> {

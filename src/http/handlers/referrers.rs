@@ -5,21 +5,19 @@ use http::HeaderValue;
 use serde_json::json;
 
 use super::page;
+use crate::http::authorized::Context;
+use crate::http::error::Error;
 use crate::http::headers::OCI_FILTERS_APPLIED;
 use crate::http::query::{Query, encoded};
-use crate::http::{Context, Error};
-use crate::oci::{Digest, MediaType, RepositoryName};
+use crate::oci::{Digest, MediaType};
 
 /// Descriptors on one page of referrers: each of them costs a read of the store when it is cold.
 const REFERRERS_PAGE_MAX: usize = 100;
 
 /// Content Discovery, "Listing Referrers" — end-12a, end-12b,
 /// `GET /v2/<name>/referrers/<digest>`. Never 404: what nobody refers to has no referrers.
-pub(in crate::http) async fn list(
-    cx: &Context,
-    name: &RepositoryName,
-    subject: &Digest,
-) -> Result<Response, Error> {
+pub(super) async fn list(cx: &Context, subject: &Digest) -> Result<Response, Error> {
+    let name = cx.repository()?;
     let query = Query::of(&cx.uri);
     let count = page::count(cx, &query)?.min(REFERRERS_PAGE_MAX);
     let filter = query.one("artifactType").filter(|filter| !filter.is_empty());

@@ -1,38 +1,42 @@
-//! Is this a registry, and what does it do beyond the spec?
+//! Whether this is a registry, and what it does beyond the spec.
 
 use axum::body::Body;
 use axum::response::Response;
 use http::HeaderValue;
 use http::header::CONTENT_TYPE;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::oci::RepositoryName;
-
-fn json_response(body: &serde_json::Value) -> Response {
+fn json_response(body: &Value) -> Response {
     let mut response = Response::new(Body::from(body.to_string()));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
 }
 
 /// Determining Support — end-1, `GET /v2/`.
-pub(in crate::http) fn get() -> Response {
+pub(super) fn api_version() -> Response {
     json_response(&json!({}))
 }
 
 /// Extensions — `GET /v2/_oci/ext/discover` (distribution-spec, extensions/_oci.md).
-pub(in crate::http) fn extensions(name: Option<&RepositoryName>) -> Response {
-    let mut extensions = vec![json!({
+pub(super) fn registry_extensions() -> Response {
+    let catalog = json!({
+        "name": "_catalog",
+        "description": "lists the repositories",
+        "endpoints": ["_catalog"],
+    });
+    json_response(&json!({ "extensions": [discovery(), catalog] }))
+}
+
+/// Extensions of one repository — `GET /v2/<name>/_oci/ext/discover`.
+pub(super) fn repository_extensions() -> Response {
+    json_response(&json!({ "extensions": [discovery()] }))
+}
+
+fn discovery() -> Value {
+    json!({
         "name": "_oci",
         "url": "https://github.com/opencontainers/distribution-spec/blob/main/extensions/_oci.md",
         "description": "lists the extensions that are served",
         "endpoints": ["_oci/ext/discover"],
-    })];
-    if name.is_none() {
-        extensions.push(json!({
-            "name": "_catalog",
-            "description": "lists the repositories",
-            "endpoints": ["_catalog"],
-        }));
-    }
-    json_response(&json!({ "extensions": extensions }))
+    })
 }

@@ -4,12 +4,14 @@ use axum::response::Response;
 use serde_json::json;
 
 use super::page;
+use crate::http::authorized::Context;
+use crate::http::error::Error;
 use crate::http::query::{Query, encoded};
-use crate::http::{Context, Error};
-use crate::oci::{RepositoryName, Tag};
+use crate::oci::Tag;
 
 /// Content Discovery, "Listing Tags" — end-8a, end-8b, `GET /v2/<name>/tags/list`.
-pub(in crate::http) async fn list(cx: &Context, name: &RepositoryName) -> Result<Response, Error> {
+pub(super) async fn list(cx: &Context) -> Result<Response, Error> {
+    let name = cx.repository()?;
     let query = Query::of(&cx.uri);
     let count = page::count(cx, &query)?;
     let page = cx.api.registry.tags.list(name, query.one("last"), count).await?;

@@ -6,12 +6,14 @@ use http::header::{CONTENT_LENGTH, CONTENT_RANGE, LOCATION, RANGE};
 use http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::blobs::accepted;
+use crate::auth::Action;
+use crate::http::authorized::Context;
 use crate::http::body::RequestBody;
+use crate::http::error::Error;
 use crate::http::headers::{
     ContentRangeError, DOCKER_CONTENT_DIGEST, DOCKER_UPLOAD_UUID, content_range, text, value,
 };
 use crate::http::query::Query;
-use crate::http::{Context, Error};
 use crate::oci::{Algorithm, Digest, ErrorCode, RepositoryName, UploadId};
 use crate::registry::uploads::{Chunk, NewSession, UploadAddress};
 use crate::registry::{self, Blob, MountSource};
@@ -23,12 +25,12 @@ const NEW: &str = "new";
 const DIGEST_ALGORITHM: &str = "digest-algorithm";
 
 /// Pushing blobs — end-4a, end-4b, end-4c, end-11, `POST /v2/<name>/blobs/uploads/`.
-pub(in crate::http) async fn start(
+pub(super) async fn start(
     cx: &Context,
-    name: &RepositoryName,
-    from: Option<RepositoryName>,
+    from: Option<&RepositoryName>,
     body: &mut RequestBody,
 ) -> Result<Response, Error> {
+    let name = cx.repository()?;
     let query = Query::of(&cx.uri);
     if let Some(blob) = mount(cx, name, from, &query).await? {
         cx.api.metrics.upload_commits.inc((Commit::Mounted,));
@@ -36,14 +38,14 @@ pub(in crate::http) async fn start(
     }
     let digests = digests(&query)?;
     if !digests.is_empty() {
-        let blob = cx.api.registry.uploads.put_blob(name, &digests, chunk(None, body)).await?;
+        let blob = cx.api.registry.uploads.put_blob(name, &digests, content(None, body)).await?;
         return Ok(created(name, &blob));
     }
     let algorithm = query.one(DIGEST_ALGORITHM).map(str::parse::<Algorithm>).transpose();
     let algorithm = algorithm.map_err(|error| Error::digest(&error))?;
     let upload = UploadAddress {
         repository: name.clone(),
-        subject: cx.caller.subject(),
+        subject: cx.subject(),
         id: UploadId::random(),
         new: Some(NewSession { algorithm }),
     };
@@ -57,30 +59,30 @@ pub(in crate::http) async fn start(
 async fn mount(
     cx: &Context,
     name: &RepositoryName,
-    from: Option<RepositoryName>,
+    from: Option<&RepositoryName>,
     query: &Query<'_>,
 ) -> Result<Option<Blob>, Error> {
     let Some(digest) = query.one("mount").and_then(|digest| digest.parse::<Digest>().ok()) else {
         return Ok(None);
     };
+    let may_pull = |name: &RepositoryName| cx.may(name, Action::Pull);
     let source = match from {
-        Some(from) if cx.may_pull(&from) => MountSource::Named(from),
+        Some(from) if may_pull(from) => MountSource::Named(from.clone()),
         None if query.one("from").is_none() => MountSource::Any,
         Some(_) | None => return Ok(None),
     };
-    Ok(cx.api.registry.blobs.mount(name, &source, &digest, &|name| cx.may_pull(name)).await?)
+    Ok(cx.api.registry.blobs.mount(name, &source, &digest, &may_pull).await?)
 }
 
 /// Pushing a blob in chunks — end-5, `PATCH <location>`.
-pub(in crate::http) async fn patch(
+pub(super) async fn chunk(
     cx: &Context,
-    name: RepositoryName,
     id: UploadId,
     body: &mut RequestBody,
 ) -> Result<Response, Error> {
-    let upload = address(cx, name, id);
+    let upload = address(cx, id)?;
     let range = range(cx, body)?;
-    let appended = cx.api.registry.uploads.append(&upload, chunk(range, body)).await;
+    let appended = cx.api.registry.uploads.append(&upload, content(range, body)).await;
     let offset = appended.map_err(|error| in_session(error, &upload))?;
     let mut response = accepted();
     position(response.headers_mut(), &upload.begun(), offset);
@@ -88,33 +90,28 @@ pub(in crate::http) async fn patch(
 }
 
 /// Closing the session — end-6, `PUT <location>?digest=<digest>`, with or without a last chunk.
-pub(in crate::http) async fn put(
+pub(super) async fn finish(
     cx: &Context,
-    name: RepositoryName,
     id: UploadId,
     body: &mut RequestBody,
 ) -> Result<Response, Error> {
-    let upload = address(cx, name, id);
+    let upload = address(cx, id)?;
     let range = range(cx, body)?;
     let digests = digests(&Query::of(&cx.uri))?;
     if digests.is_empty() {
         let message = "a digest has to close the upload";
         return Err(Error::new(StatusCode::BAD_REQUEST, ErrorCode::DigestInvalid, message));
     }
-    let finished = cx.api.registry.uploads.finish(&upload, chunk(range, body), &digests).await;
+    let finished = cx.api.registry.uploads.finish(&upload, content(range, body), &digests).await;
     let blob = finished.map_err(|error| in_session(error, &upload))?;
     // What an earlier request has finished was not read again.
-    body.read_on().await;
+    body.drain().await;
     Ok(created(&upload.repository, &blob))
 }
 
 /// Resuming an upload — end-13, `GET <location>`.
-pub(in crate::http) async fn status(
-    cx: &Context,
-    name: RepositoryName,
-    id: UploadId,
-) -> Result<Response, Error> {
-    let upload = address(cx, name, id);
+pub(super) async fn status(cx: &Context, id: UploadId) -> Result<Response, Error> {
+    let upload = address(cx, id)?;
     let offset = cx.api.registry.uploads.offset(&upload).await?;
     let mut response = no_content();
     let upload = if offset > 0 { upload.begun() } else { upload };
@@ -123,27 +120,24 @@ pub(in crate::http) async fn status(
 }
 
 /// Cancelling an upload — end-14, `DELETE <location>`.
-pub(in crate::http) async fn cancel(
-    cx: &Context,
-    name: RepositoryName,
-    id: UploadId,
-) -> Result<Response, Error> {
-    let upload = address(cx, name, id);
+pub(super) async fn cancel(cx: &Context, id: UploadId) -> Result<Response, Error> {
+    let upload = address(cx, id)?;
     cx.api.registry.uploads.cancel(&upload).await?;
     let mut response = no_content();
     response.headers_mut().insert(DOCKER_UPLOAD_UUID, value(&id.to_string()));
     Ok(response)
 }
 
-fn address(cx: &Context, repository: RepositoryName, id: UploadId) -> UploadAddress {
+fn address(cx: &Context, id: UploadId) -> Result<UploadAddress, Error> {
+    let repository = cx.repository()?.clone();
     let query = Query::of(&cx.uri);
     let new = query.one(NEW).map(|_| NewSession {
         algorithm: query.one(DIGEST_ALGORITHM).and_then(|name| name.parse().ok()),
     });
-    UploadAddress { repository, subject: cx.caller.subject(), id, new }
+    Ok(UploadAddress { repository, subject: cx.subject(), id, new })
 }
 
-fn chunk(range: Option<(u64, u64)>, body: &mut RequestBody) -> Chunk<'_> {
+fn content(range: Option<(u64, u64)>, body: &mut RequestBody) -> Chunk<'_> {
     Chunk { range, length: body.length, body: &mut body.chunks }
 }
 

@@ -1,29 +1,47 @@
-//! Where a request comes from, and how: what proxies say counts if they are ours.
+//! Where a request comes from: the address of the socket, or what trusted proxies say.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
+use axum::extract::Request;
 use http::{HeaderMap, HeaderName};
 use ipnet::IpNet;
-
-use crate::http::Client;
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
+/// The sender of a request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::http) struct Client {
+    /// The address of the client, not of a trusted proxy before us.
+    pub(in crate::http) address: Option<IpAddr>,
+    /// Whether the client used TLS.
+    pub(in crate::http) secure: bool,
+}
+
+/// Puts the client in the place of the connection's peer, which the listener has noted.
+pub(in crate::http) fn identify(
+    trusted_proxies: &[IpNet],
+) -> impl Fn(Request) -> Request + Clone + use<> {
+    let trusted: Arc<[IpNet]> = trusted_proxies.into();
+    move |mut request: Request| {
+        if let Some(peer) = request.extensions().get::<Client>().copied() {
+            let client = client(peer, request.headers(), &trusted);
+            request.extensions_mut().insert(client);
+        }
+        request
+    }
+}
+
 /// The client of a request that came over a connection from `peer`.
 ///
-/// Every proxy appends the address that it was asked from. So the addresses are read from the end,
-/// for as long as those who wrote them are trusted; anything further to the front is hearsay.
-pub(in crate::http) fn client(
-    peer: IpAddr,
-    encrypted: bool,
-    headers: &HeaderMap,
-    trusted: &[IpNet],
-) -> Client {
+/// Every proxy appends the address that it was called from. So the addresses are read from the end,
+/// for as long as the proxy that wrote them is trusted; anything before that is not.
+fn client(peer: Client, headers: &HeaderMap, trusted: &[IpNet]) -> Client {
     let is_trusted = |address: &IpAddr| trusted.iter().any(|network| network.contains(address));
-    let mut address = peer.to_canonical();
+    let Some(mut address) = peer.address.map(|address| address.to_canonical()) else { return peer };
     if !is_trusted(&address) {
-        return Client { address: Some(address), secure: encrypted };
+        return Client { address: Some(address), secure: peer.secure };
     }
     for written in elements(headers, &FORWARDED_FOR).rev() {
         let Ok(one) = written.parse::<IpAddr>() else { break };
@@ -33,7 +51,7 @@ pub(in crate::http) fn client(
         }
     }
     let scheme = elements(headers, &FORWARDED_PROTO).next_back();
-    let secure = scheme.map_or(encrypted, |scheme| scheme.eq_ignore_ascii_case("https"));
+    let secure = scheme.map_or(peer.secure, |scheme| scheme.eq_ignore_ascii_case("https"));
     Client { address: Some(address), secure }
 }
 
@@ -57,7 +75,8 @@ mod tests {
         for (name, value) in headers {
             map.append(*name, value.parse().unwrap());
         }
-        let client = client(peer.parse().unwrap(), encrypted, &map, &trusted);
+        let peer = Client { address: Some(peer.parse().unwrap()), secure: encrypted };
+        let client = client(peer, &map, &trusted);
         (client.address.unwrap().to_string(), client.secure)
     }
 

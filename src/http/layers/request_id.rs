@@ -1,43 +1,60 @@
-//! The name of a request, by which its client, the proxies before us and the log can speak of it.
+//! The id of a request, by which its client, the proxies before us and the log refer to it.
 
 use std::fmt::Write as _;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use axum::extract::Request;
+use http::{HeaderMap, HeaderName, HeaderValue, response};
 
-/// The header that brings it and takes it back.
-pub(in crate::http) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+use crate::http::metered_body::Observer;
 
-/// Bytes of a name that is taken over.
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// Bytes of an id that is taken over from a request.
 const BYTES_MAX: usize = 128;
 
-/// The name that the request brought, if it is one that can stand in a log; otherwise a new one.
-pub(in crate::http) fn of(headers: &HeaderMap) -> HeaderValue {
+/// The id of a request, in its extensions and in the header of its response.
+#[derive(Clone, Debug)]
+pub(in crate::http) struct RequestId(pub(in crate::http) HeaderValue);
+
+/// Takes over the id that the request brought, if it can stand in a log, and makes one otherwise.
+pub(in crate::http) fn assign(request: &mut Request) -> RequestId {
+    let id = RequestId(of(request.headers()));
+    request.extensions_mut().insert(id.clone());
+    id
+}
+
+impl Observer for RequestId {
+    fn respond(&mut self, head: &mut response::Parts) {
+        head.headers.insert(X_REQUEST_ID, self.0.clone());
+    }
+}
+
+fn of(headers: &HeaderMap) -> HeaderValue {
     match headers.get(X_REQUEST_ID) {
-        Some(brought) if is_sane(brought.as_bytes()) => brought.clone(),
+        Some(brought) if is_plain(brought.as_bytes()) => brought.clone(),
         Some(_) | None => new(),
     }
 }
 
 /// Letters, digits and what identifiers are put together with: nothing that a log, a shell or a
-/// page would take for more than a name.
-fn is_sane(name: &[u8]) -> bool {
+/// web page would interpret.
+fn is_plain(id: &[u8]) -> bool {
     let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.:+/=@".contains(byte);
-    (1..=BYTES_MAX).contains(&name.len()) && name.iter().all(plain)
+    (1..=BYTES_MAX).contains(&id.len()) && id.iter().all(plain)
 }
 
-/// A name that no other process and no other request has: a random number of this process, and a
+/// An id that no other process and no other request has: a random number of this process, and a
 /// count.
 fn new() -> HeaderValue {
     static PROCESS: OnceLock<u64> = OnceLock::new();
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let process = PROCESS.get_or_init(|| getrandom::u64().unwrap_or_default());
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
-    let mut name = String::with_capacity(32);
-    let written = write!(name, "{process:016x}-{count:x}");
+    let mut id = String::with_capacity(32);
+    let written = write!(id, "{process:016x}-{count:x}");
     debug_assert!(written.is_ok(), "a string takes all");
-    HeaderValue::try_from(name).unwrap_or_else(|_| HeaderValue::from_static("-"))
+    HeaderValue::try_from(id).unwrap_or_else(|_| HeaderValue::from_static("-"))
 }
 
 #[cfg(test)]
@@ -51,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn what_can_stand_in_a_log_is_taken_over() {
+    fn an_id_that_can_stand_in_a_log_is_taken_over() {
         for good in ["a", "0af7651916cd43dd8448eb211c80319c", "Root=1-67891233-abc/x@y_z.1:2+3"] {
             assert_eq!(answered(good.as_bytes()), good);
         }
@@ -59,7 +76,7 @@ mod tests {
         let long = [b'a'; BYTES_MAX + 1];
         for bad in [&b""[..], b"a b", b"a\tb", b"a\"b", b"<x>", b"\xffab", b"a;b", b"a{b}", &long] {
             let made = answered(bad);
-            assert!(is_sane(made.as_bytes()) && made.as_bytes() != bad, "{made:?}");
+            assert!(is_plain(made.as_bytes()) && made.as_bytes() != bad, "{made:?}");
         }
         assert_ne!(of(&HeaderMap::new()), of(&HeaderMap::new()));
     }

@@ -1,55 +1,52 @@
-//! The span of a request: what was asked, what was answered, and everything that was done for it
-//! below.
+//! The span of a request: what the client sent, what the registry responded, and everything that
+//! was done for it below.
 //!
-//! It ends when the last byte of the answer has left, or its client has gone. Without anybody who
-//! listens there is none, and the functions here cost next to nothing.
+//! It ends when the last byte of the response has left, or its client has gone. Without a trace
+//! exporter there is no span, and the functions here cost next to nothing.
 
-use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::sync::Arc;
 
-use axum::body::Body;
-use axum::response::Response;
-use http::{HeaderMap, Method};
-use http_body::{Frame, SizeHint};
+use axum::extract::Request;
+use http::{Method, response};
 use tracing::Span;
 use tracing::field::{Empty, display};
 
-use crate::auth::Resource;
-use crate::http::{Cause, Client, Endpoint, headers};
-use crate::oci::Reference;
+use super::access_log::LogFields;
+use super::peer::Client;
+use crate::http::endpoint::{Endpoint, Parsed, Target};
+use crate::http::error::Failure;
+use crate::http::headers::{self, DOCKER_CONTENT_DIGEST};
+use crate::http::metered_body::Observer;
 use crate::telemetry::traces;
 
 /// The span of a request that is being answered.
-pub(in crate::http) struct Asked {
+pub(in crate::http) struct RequestSpan {
     span: Span,
-    /// Whether the path has named the content.
+    /// Whether the path names the digest of the content.
     names_digest: bool,
-    /// The trace, if it is recorded.
-    pub(in crate::http) trace_id: Option<String>,
 }
 
-/// Opens the span of a request. Its method and its path name it where it is one that we know.
-pub(in crate::http) fn request(
-    endpoint: Option<&Endpoint>,
-    method: &Method,
-    client: Client,
-    headers: &HeaderMap,
-) -> Asked {
+/// Opens the span of a request. Its method and its route name it, where it has a route.
+pub(in crate::http) fn open(request: &mut Request) -> RequestSpan {
+    let (method, extensions) = (request.method(), request.extensions());
+    let endpoint = Parsed::endpoint(extensions);
+    let row = endpoint.map(|endpoint| endpoint.operation.row());
+    let client = extensions.get::<Client>().copied().unwrap_or_default();
     let span = tracing::info_span!(
         target: "traces",
         parent: None,
         "request",
-        otel.name = name(endpoint, method),
+        otel.name = name(row.map(|row| row.route), method),
         otel.kind = "server",
         otel.status_code = Empty,
         otel.status_description = Empty,
         http.request.method = known(method),
-        http.route = endpoint.map(Endpoint::route),
+        http.route = row.map(|row| row.route),
         http.response.status_code = Empty,
         url.scheme = if client.secure { "https" } else { "http" },
         client.address = client.address.map(display),
         error.type = Empty,
-        oci.endpoint = endpoint.map(Endpoint::id),
+        oci.endpoint = row.map(|row| row.spec_id),
         oci.repository = Empty,
         oci.reference = Empty,
         oci.digest = Empty,
@@ -57,12 +54,15 @@ pub(in crate::http) fn request(
     );
     let mut names_digest = false;
     if !span.is_disabled() {
-        traces::set_parent(&span, headers);
+        traces::set_parent(&span, request.headers());
         names_digest = endpoint.is_some_and(|endpoint| describe(&span, endpoint));
     }
     // Last, for from here on the trace is decided.
-    let trace_id = traces::trace_id(&span);
-    Asked { span, names_digest, trace_id }
+    if let (Some(id), Some(fields)) = (traces::trace_id(&span), extensions.get::<Arc<LogFields>>())
+    {
+        fields.trace_id.get_or_init(|| id);
+    }
+    RequestSpan { span, names_digest }
 }
 
 /// The method, if it is one; clients may send any word.
@@ -81,72 +81,55 @@ fn known(method: &Method) -> &str {
     }
 }
 
-fn name(endpoint: Option<&Endpoint>, method: &Method) -> String {
-    match (endpoint, known(method)) {
-        (Some(endpoint), method) => format!("{method} {}", endpoint.route()),
+fn name(route: Option<&str>, method: &Method) -> String {
+    match (route, known(method)) {
+        (Some(route), method) => format!("{method} {route}"),
         (None, "_OTHER") => "HTTP".to_owned(),
         (None, method) => method.to_owned(),
     }
 }
 
-/// Notes what the path says; true if that includes a digest.
+/// Records what the path says; true if that includes a digest.
 fn describe(span: &Span, endpoint: &Endpoint) -> bool {
-    let mut named = None;
-    match endpoint {
-        Endpoint::GetManifest(_, reference)
-        | Endpoint::HeadManifest(_, reference)
-        | Endpoint::PutManifest(_, reference)
-        | Endpoint::DeleteManifest(_, reference) => {
+    span.record("oci.repository", endpoint.repository.as_ref().map(display));
+    let target = endpoint.operation.target();
+    match target {
+        Target::Reference(reference) => {
             span.record("oci.reference", display(reference));
-            if let Reference::Digest(digest) = reference {
-                named = Some(digest);
-            }
         }
-        Endpoint::GetBlob(_, digest)
-        | Endpoint::HeadBlob(_, digest)
-        | Endpoint::DeleteBlob(_, digest)
-        | Endpoint::ListReferrers(_, digest) => named = Some(digest),
-        Endpoint::PatchUpload(_, id)
-        | Endpoint::PutUpload(_, id)
-        | Endpoint::GetUpload(_, id)
-        | Endpoint::DeleteUpload(_, id) => {
+        Target::Upload(id) => {
             span.record("upload.id", display(id));
         }
-        Endpoint::Base
-        | Endpoint::Catalog
-        | Endpoint::Extensions(_)
-        | Endpoint::StartUpload { .. }
-        | Endpoint::ListTags(_) => {}
+        Target::Digest(_) | Target::None => {}
     }
-    if let Resource::Repository(name) = endpoint.access().resource {
-        span.record("oci.repository", display(name));
-    }
-    span.record("oci.digest", named.map(display));
-    named.is_some()
+    span.record("oci.digest", target.digest().map(display));
+    target.digest().is_some()
 }
 
-impl Asked {
-    pub(in crate::http) fn span(&self) -> Span {
-        self.span.clone()
+impl Observer for RequestSpan {
+    fn respond(&mut self, head: &mut response::Parts) {
+        let span = &self.span;
+        if span.is_disabled() {
+            return;
+        }
+        span.record("http.response.status_code", head.status.as_u16());
+        // The digest of what a tag points at, or of what was pushed, is known only now.
+        let digest = headers::text(&head.headers, &DOCKER_CONTENT_DIGEST);
+        span.record("oci.digest", digest.filter(|_| !self.names_digest));
+        // What a client did wrong is no error of the server.
+        if head.status.is_server_error() {
+            let failure = head.extensions.get::<Failure>();
+            let cause = failure.and_then(|failure| failure.cause.as_deref());
+            failed(span, head.status.as_str(), cause.unwrap_or_default());
+        }
     }
 
-    /// Notes the answer, whose body carries the span on until it has been sent.
-    pub(in crate::http) fn answered(self, response: Response) -> Response {
-        let Self { span, names_digest, .. } = self;
-        if span.is_disabled() {
-            return response;
-        }
-        let status = response.status();
-        span.record("http.response.status_code", status.as_u16());
-        // The digest of what a tag names, or of what was pushed, is known only now.
-        let digest = headers::text(response.headers(), &headers::DOCKER_CONTENT_DIGEST);
-        span.record("oci.digest", digest.filter(|_| !names_digest));
-        // What a client did wrong is no error of the server that says so.
-        if status.is_server_error() {
-            let cause = response.extensions().get::<Cause>().map(|Cause(cause)| cause.as_str());
-            failed(&span, status.as_str(), cause.unwrap_or_default());
-        }
-        response.map(|body| Body::new(Traced { body, span }))
+    fn fail(&mut self, error: &axum::Error) {
+        failed(&self.span, "body", &error.to_string());
+    }
+
+    fn span(&self) -> Option<&Span> {
+        Some(&self.span)
     }
 }
 
@@ -154,36 +137,4 @@ fn failed(span: &Span, kind: &str, why: &str) {
     span.record("error.type", kind);
     span.record("otel.status_code", "ERROR");
     span.record("otel.status_description", why);
-}
-
-/// The body of an answer. What is fetched to send it belongs to the request.
-struct Traced {
-    body: Body,
-    span: Span,
-}
-
-impl http_body::Body for Traced {
-    type Data = bytes::Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
-        let Self { body, span } = &mut *self;
-        let _entered = span.enter();
-        let frame = Pin::new(body).poll_frame(cx);
-        if let Poll::Ready(Some(Err(error))) = &frame {
-            failed(span, "body", &error.to_string());
-        }
-        frame
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
 }

@@ -44,19 +44,19 @@ pub(super) const ALIASES: &[Alias] = &[
     },
 ];
 
-/// The name of a handler of distribution, and the routes that it answers. Nothing that is not
-/// served is counted there.
+/// The name of a handler of distribution, and the operations that it serves. Requests for nothing
+/// that is served are not counted there.
 pub(super) const HANDLERS: &[(&str, &[&str])] = &[
-    ("base", &["end-1"]),
-    ("blob", &["end-2", "end-10"]),
-    ("manifest", &["end-3", "end-7", "end-9"]),
-    ("tags", &["end-8"]),
-    ("blob_upload", &["end-4"]),
-    ("blob_upload_chunk", &["end-5", "end-6", "end-13", "end-14"]),
-    ("catalog", &["catalog"]),
+    ("base", &["api_version"]),
+    ("blob", &["get_blob", "delete_blob"]),
+    ("manifest", &["get_manifest", "put_manifest", "delete_manifest"]),
+    ("tags", &["list_tags"]),
+    ("blob_upload", &["start_upload"]),
+    ("blob_upload_chunk", &["upload_chunk", "finish_upload", "upload_status", "cancel_upload"]),
+    ("catalog", &["list_catalog"]),
     // It has neither of these two.
-    ("referrers", &["end-12"]),
-    ("extensions", &["extensions"]),
+    ("referrers", &["list_referrers"]),
+    ("extensions", &["list_extensions"]),
 ];
 
 /// The aliases of these metrics.
@@ -148,17 +148,18 @@ fn added(sum: &Histogram, one: &Histogram) -> Histogram {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::telemetry::metrics::{Label as _, Method, Route, TABLE};
+    use crate::telemetry::metrics::{Label as _, Method, Operation, TABLE};
 
-    /// A route without a handler would be missing in every dashboard.
+    /// An operation without a handler would be missing in every dashboard.
     #[test]
-    fn every_route_that_is_served_has_one_handler() {
-        for route in Route::SET.values.iter().filter(|route| **route != Route::None.as_str()) {
+    fn every_operation_that_is_served_has_one_handler() {
+        let unmatched = Operation::Unmatched.as_str();
+        for route in Operation::SET.values.iter().filter(|route| **route != unmatched) {
             let handlers = HANDLERS.iter().filter(|(_, routes)| routes.contains(route));
             assert_eq!(handlers.count(), 1, "{route}");
         }
         let mut routes = HANDLERS.iter().flat_map(|(_, routes)| routes.iter());
-        assert!(routes.all(|route| Route::SET.values.contains(route)));
+        assert!(routes.all(|route| Operation::SET.values.contains(route)));
     }
 
     #[test]

@@ -5,41 +5,26 @@
 use super::label::{Label, LabelSet, label};
 
 label! {
-    /// Which question a request asks, by its identifier in the distribution-spec ("Endpoints"), or
-    /// by a name of ours where the spec has none. The name in logs and traces, too.
-    pub Route as "route" {
-        /// Is this a registry?
-        Base => "end-1",
-        /// A blob, or whether there is one.
-        Blob => "end-2",
-        /// A manifest, or whether there is one.
-        Manifest => "end-3",
-        /// An upload begins, a blob comes in one request, a blob is mounted.
-        StartUpload => "end-4",
-        /// A chunk of an upload.
-        PatchUpload => "end-5",
-        /// The end of an upload.
-        PutUpload => "end-6",
-        /// A manifest is pushed.
-        PutManifest => "end-7",
-        /// The tags of a repository.
-        Tags => "end-8",
-        /// A tag or a manifest is removed.
-        DeleteManifest => "end-9",
-        /// A blob is removed.
-        DeleteBlob => "end-10",
-        /// The referrers of a manifest.
-        Referrers => "end-12",
-        /// How far an upload got.
-        UploadStatus => "end-13",
-        /// An upload is given up.
-        DeleteUpload => "end-14",
-        /// The repositories.
-        Catalog => "catalog",
-        /// Which extensions are served.
-        Extensions => "extensions",
-        /// Nothing that is served here.
-        None => "none",
+    /// What a request asks for, named as in the access log. docs/metrics.md has the endpoint of the
+    /// distribution-spec for each.
+    pub Operation as "route" {
+        ApiVersion => "api_version",
+        GetBlob => "get_blob",
+        GetManifest => "get_manifest",
+        StartUpload => "start_upload",
+        UploadChunk => "upload_chunk",
+        FinishUpload => "finish_upload",
+        PutManifest => "put_manifest",
+        ListTags => "list_tags",
+        DeleteManifest => "delete_manifest",
+        DeleteBlob => "delete_blob",
+        ListReferrers => "list_referrers",
+        UploadStatus => "upload_status",
+        CancelUpload => "cancel_upload",
+        ListCatalog => "list_catalog",
+        ListExtensions => "list_extensions",
+        /// Not an endpoint of this registry.
+        Unmatched => "unmatched",
     }
 }
 

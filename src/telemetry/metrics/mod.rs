@@ -24,7 +24,7 @@ pub use self::family::{Counter, Family, Gauge, Histogram, SecondsCounter};
 pub use self::label::{Label, LabelSet, Labels};
 pub use self::labels::{
     AuthMethod, AuthReason, AuthResult, CacheLayer, CacheOperation, CacheResult, Cached, Commit,
-    ConditionalWrite, Method, Namespace, PresignKey, ReloadedFileKind, Route, S3Operation,
+    ConditionalWrite, Method, Namespace, Operation, PresignKey, ReloadedFileKind, S3Operation,
     S3Outcome, ServeMode, ServeReason, Status, UsageScan, Version,
 };
 pub use self::reference::reference_markdown;

@@ -11,7 +11,7 @@ use super::family::{Counter, Gauge, Histogram, SecondsCounter};
 use super::label::Labels;
 use super::labels::{
     AuthMethod, AuthReason, AuthResult, CacheLayer, CacheOperation, CacheResult, Cached, Commit,
-    ConditionalWrite, Method, Namespace, PresignKey, ReloadedFileKind, Route, S3Operation,
+    ConditionalWrite, Method, Namespace, Operation, PresignKey, ReloadedFileKind, S3Operation,
     S3Outcome, ServeMode, ServeReason, Status, UsageScan, Version,
 };
 
@@ -47,21 +47,21 @@ macro_rules! table {
 
 table! {
     /// HTTP requests that have ended.
-    http_requests: Counter<(Route, Method, Status)> = "longshore_http_requests_total", Count,
+    http_requests: Counter<(Operation, Method, Status)> = "longshore_http_requests_total", Count,
         ["LongshoreErrors", "LongshoreManyRefusals"];
     /// Duration of a request, from its header to the last byte of the response. It includes the
     /// transfer of bodies, whose speed depends on the client: see `ttfb` for the registry alone.
-    http_duration: Histogram<(Route, Method)> = "longshore_http_request_duration_seconds", Seconds,
+    http_duration: Histogram<(Operation, Method)> = "longshore_http_request_duration_seconds", Seconds,
         [];
     /// Time from the header of a request to the header of the response (time to first byte). For an
     /// upload it includes the request body.
-    http_ttfb: Histogram<(Route,)> = "longshore_http_ttfb_seconds", Seconds, ["LongshoreSlow"];
+    http_ttfb: Histogram<(Operation,)> = "longshore_http_ttfb_seconds", Seconds, ["LongshoreSlow"];
     /// Requests in progress, transfers included.
     http_in_flight: Gauge<()> = "longshore_http_requests_in_flight", Count, [];
     /// Size of request bodies, for requests with a body.
-    http_request_bytes: Histogram<(Route,)> = "longshore_http_request_body_bytes", Bytes, [];
+    http_request_bytes: Histogram<(Operation,)> = "longshore_http_request_body_bytes", Bytes, [];
     /// Size of response bodies, as far as the client received them.
-    http_response_bytes: Histogram<(Route,)> = "longshore_http_response_body_bytes", Bytes, [];
+    http_response_bytes: Histogram<(Operation,)> = "longshore_http_response_body_bytes", Bytes, [];
     /// Blobs that clients downloaded.
     blob_serves: Counter<(ServeMode, ServeReason)> = "longshore_blob_serves_total", Count, [];
     /// Requests of this process that are receiving upload data. An upload session between two

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use longshore::app;
 use longshore::config::{self, Flag, Settings, Sources, StoreUrl};
-use longshore::http::listener;
+use longshore::http::{self, listener};
 use longshore::oci::UploadId;
 use longshore::store::ObjectStore;
 use longshore::store::memory::Memory;
@@ -154,7 +154,8 @@ impl App {
             let shutdown = async {
                 let _ = stopped.await;
             };
-            listener::run(listener, api, sockets, TaskTracker::new(), shutdown).await;
+            let router = http::router(&api, &sockets.trusted_proxies);
+            listener::run(listener, router, sockets, TaskTracker::new(), shutdown).await;
             drop(serving);
         });
         Self {

@@ -26,7 +26,7 @@ async fn each_port_serves_only_its_own_paths() {
     let metrics = admin.request("GET", "/metrics").send().await.expect(200);
     assert!(metrics.header("content-type").is_some_and(|value| value.starts_with("text/plain")));
     let text = String::from_utf8(metrics.body.to_vec()).expect("text");
-    let base = r#"longshore_http_requests_total{code="200",method="GET",route="end-1"} 1"#;
+    let base = r#"longshore_http_requests_total{code="200",method="GET",route="api_version"} 1"#;
     assert!(text.lines().any(|line| line == base), "{text}");
     assert!(text.contains("\nprocess_resident_memory_bytes "), "{text}");
     assert!(text.contains("\nlongshore_build_info{version="), "{text}");

@@ -53,7 +53,7 @@ async fn no_label_value_comes_from_a_request() {
             seen.insert((name.clone(), word.clone()));
         }
     }
-    for (name, word) in [("method", "other"), ("route", "none"), ("code", "404")] {
+    for (name, word) in [("method", "other"), ("route", "unmatched"), ("code", "404")] {
         assert!(seen.contains(&(name.to_owned(), word.to_owned())), "{name} {word}");
     }
 }

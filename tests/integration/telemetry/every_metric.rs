@@ -195,9 +195,9 @@ async fn requests_and_uploads_are_counted_with_their_labels() {
         let labels = [("route", route), ("method", method), ("code", code)];
         value(&metrics, "longshore_http_requests_total", &labels)
     };
-    assert_eq!(counted("end-6", "PUT", "201"), 3);
-    assert_eq!((counted("end-2", "GET", "200"), counted("end-2", "GET", "206")), (2, 1));
-    assert_eq!((counted("end-3", "GET", "404"), counted("none", "GET", "404")), (1, 1));
+    assert_eq!(counted("finish_upload", "PUT", "201"), 3);
+    assert_eq!((counted("get_blob", "GET", "200"), counted("get_blob", "GET", "206")), (2, 1));
+    assert_eq!((counted("get_manifest", "GET", "404"), counted("unmatched", "GET", "404")), (1, 1));
     for (result, count) in [("created", 2), ("exists", 1), ("mounted", 1), ("aborted", 1)] {
         let name = "longshore_upload_commits_total";
         assert_eq!(value(&metrics, name, &[("result", result)]), count, "{result}");
@@ -208,6 +208,6 @@ async fn requests_and_uploads_are_counted_with_their_labels() {
     }
     // Exact sizes: received and sent bytes.
     let of = |name: &str, route| value(&metrics, name, &[("route", route)]);
-    assert_eq!(of("longshore_http_request_body_bytes_sum", "end-6"), 200_100);
-    assert_eq!(of("longshore_http_response_body_bytes_sum", "end-2"), 100_110);
+    assert_eq!(of("longshore_http_request_body_bytes_sum", "finish_upload"), 200_100);
+    assert_eq!(of("longshore_http_response_body_bytes_sum", "get_blob"), 100_110);
 }

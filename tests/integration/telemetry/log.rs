@@ -2,8 +2,12 @@
 
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
+use crate::support::app::OCI_MANIFEST;
+use crate::support::content::{image, spelled};
 use crate::support::process::Process;
 use crate::support::{App, bytes, sha256};
 
@@ -74,7 +78,8 @@ async fn each_request_has_one_complete_log_line() {
     assert_eq!(lines.len(), 4, "one line each: {lines:?}");
 
     let push = lines.iter().find(|line| line["request_id"] == "the-push").expect("the push");
-    assert_eq!(push["endpoint"], "end-6");
+    assert_eq!(push["operation"], "finish_upload");
+    assert_eq!(push["digest"], sha256(&content));
     assert_eq!(push["method"], "PUT");
     assert_eq!(push["repository"], "team/app");
     assert_eq!(push["status"], 201);
@@ -84,11 +89,15 @@ async fn each_request_has_one_complete_log_line() {
     assert_eq!(push["subject"], "anonymous");
     assert_eq!(push["level"], "INFO");
     assert!(push.get("trace_id").is_none(), "there are no traces: {push}");
-    assert!(push["milliseconds"].as_f64().is_some_and(|time| time > 0.0), "{push}");
-    let pull = lines.iter().find(|line| line["endpoint"] == "end-2").expect("the pull");
+    assert!(push["duration_ms"].as_f64().is_some_and(|time| time > 0.0), "{push}");
+    for absent in ["code", "reason", "auth", "cause"] {
+        assert!(push.get(absent).is_none(), "nothing was refused: {push}");
+    }
+    let pull = lines.iter().find(|line| line["operation"] == "get_blob").expect("the pull");
     assert_eq!((&pull["sent"], &pull["received"]), (&1000.into(), &0.into()));
-    let none = lines.iter().find(|line| line["endpoint"] == "none").expect("what is not served");
-    assert_eq!(none["status"], 404);
+    assert_eq!(pull["digest"], sha256(&content));
+    let none = lines.iter().find(|line| line["operation"] == "unmatched").expect("the last one");
+    assert_eq!((&none["status"], &none["code"]), (&404.into(), &"UNSUPPORTED".into()));
     assert!(!process.log().contains(CANARY), "{}", process.log());
 }
 
@@ -111,7 +120,7 @@ async fn a_failure_is_logged_once_with_its_cause() {
         let path = format!("/v2/a/blobs/{digest}");
         client.request("GET", &path).send().await.expect(503);
 
-        let failed = |line: &&Value| line["message"] == "failed";
+        let failed = |line: &&Value| line["message"] == "request failed";
         requests(&process, if level == "info" { 3 } else { 1 }).await;
         let lines = json(&process);
         let failures: Vec<&Value> = lines.iter().filter(failed).collect();
@@ -119,7 +128,11 @@ async fn a_failure_is_logged_once_with_its_cause() {
         assert_eq!((&failures[0]["level"], &failures[0]["status"]), (&"ERROR".into(), &503.into()));
         let cause = failures[0]["cause"].as_str().expect("a cause");
         assert!(cause.contains("no bytes at"), "{cause}");
-        let answered = lines.iter().filter(|line| line["message"] == "answered").count();
+        assert_eq!(
+            (&failures[0]["code"], &failures[0]["digest"]),
+            (&"UNAVAILABLE".into(), &digest.as_str().into())
+        );
+        let answered = lines.iter().filter(|line| line["message"] == "request completed").count();
         assert_eq!(answered, if level == "info" { 2 } else { 0 }, "{lines:?}");
     }
 }
@@ -158,6 +171,107 @@ async fn a_disconnected_client_is_logged() {
     assert_eq!(gone["received"], 5, "{gone}");
 }
 
+/// A request by its id in the log.
+fn by_id<'a>(lines: &'a [Value], id: &str) -> &'a Value {
+    lines.iter().find(|line| line["request_id"] == id).unwrap_or_else(|| panic!("no line of {id}"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_request_is_logged_with_its_code_and_reason() {
+    let process = Process::serve("memory", &[("LONGSHORE_LOG_FORMAT", "json")]);
+    let client = process.client();
+    let (content, other) = (bytes(1, 100), sha256(b"other"));
+    let start = client.request("POST", "/v2/a/blobs/uploads/").send().await.expect(202);
+    let close = format!("{}&digest={other}", start.location());
+    let put = client.request("PUT", &close).header("x-request-id", "digest").body(content);
+    put.send().await.expect(400);
+    let manifest = spelled(&image(OCI_MANIFEST, 1));
+    let push = client.request("PUT", "/v2/a/manifests/v1").header("x-request-id", "missing");
+    push.header("content-type", OCI_MANIFEST).body(manifest).send().await.expect(400);
+    let path = format!("/v2/a/blobs/{other}");
+    client.request("GET", &path).header("x-request-id", "absent").send().await.expect(404);
+    let lines = requests(&process, 4).await;
+
+    let expected = [
+        ("digest", "finish_upload", 400, "DIGEST_INVALID"),
+        ("missing", "put_manifest", 400, "MANIFEST_BLOB_UNKNOWN"),
+        ("absent", "get_blob", 404, "BLOB_UNKNOWN"),
+    ];
+    for (id, operation, status, code) in expected {
+        let line = by_id(&lines, id);
+        assert_eq!((&line["operation"], &line["status"]), (&operation.into(), &status.into()));
+        assert_eq!((&line["code"], &line["level"]), (&code.into(), &"INFO".into()), "{line}");
+        assert!(line["reason"].as_str().is_some_and(|reason| !reason.is_empty()), "{line}");
+        assert!(line.get("auth").is_none() && line.get("cause").is_none(), "{line}");
+    }
+    let missing = by_id(&lines, "missing")["reason"].as_str().expect("a reason");
+    assert!(missing.contains(&sha256(&bytes(1, 100))) || missing.contains(&sha256(b"{}")));
+    assert_eq!(by_id(&lines, "absent")["digest"], other, "the digest that was asked for");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_caller_is_logged_with_the_reason_and_no_secret() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let users = folder.path().join("users");
+    let hash = bcrypt::hash("right", 4).expect("a hash");
+    std::fs::write(&users, format!("ada:{hash}\n")).expect("written");
+    let users = users.to_str().expect("UTF-8");
+    let variables = [
+        ("LONGSHORE_LOG_FORMAT", "json"),
+        ("LONGSHORE_LOG_LEVEL", "trace"),
+        ("LONGSHORE_ACCESS_HTPASSWD_FILE", users),
+    ];
+    let process = Process::serve("memory", &variables);
+    let client = process.client();
+    let secret = STANDARD.encode(format!("ada:{CANARY}"));
+    let wrong = client.request("GET", "/v2/").header("authorization", &format!("Basic {secret}"));
+    wrong.header("x-request-id", "wrong").send().await.expect(401);
+    client.request("GET", "/v2/").header("x-request-id", "nothing").send().await.expect(401);
+    let lines = requests(&process, 2).await;
+    for (id, auth) in [("wrong", "wrong_password"), ("nothing", "no_credentials")] {
+        let line = by_id(&lines, id);
+        assert_eq!((&line["auth"], &line["code"]), (&auth.into(), &"UNAUTHORIZED".into()));
+        assert!(line["reason"].is_string() && line.get("subject").is_none(), "{line}");
+    }
+    for secret in [CANARY, &secret] {
+        assert!(!process.log().contains(secret), "{}", process.log());
+    }
+}
+
+/// In the format for people: words without quotes, and durations without the tail of a float.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_text_format_is_made_to_be_read() {
+    let process = Process::serve("memory", &[("LONGSHORE_LOG_FORMAT", "text")]);
+    let client = process.client();
+    let content = bytes(1, 100);
+    let path = format!("/v2/a/blobs/{}", sha256(&content));
+    let push = format!("/v2/a/blobs/uploads/?digest={}", sha256(&content));
+    client.request("POST", &push).body(content).send().await.expect(201);
+    client.request("GET", &path).send().await.expect(200);
+    client.request("GET", "/v2/a/blobs/sha256:bad").send().await.expect(400);
+    let mut lines = Vec::new();
+    for _ in 0..100 {
+        let log = process.log();
+        lines =
+            log.lines().filter(|line| line.contains("request_id=")).map(str::to_owned).collect();
+        if lines.len() == 3 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(lines.len(), 3, "{}", process.log());
+    for (line, operation) in lines.iter().zip(["start_upload", "get_blob", "unmatched"]) {
+        assert!(line.contains(&format!("operation={operation} method=")), "{line}");
+        let (_, duration) = line.split_once("duration_ms=").expect("a duration");
+        let duration = duration.split_whitespace().next().expect("a number");
+        let (_, decimals) = duration.split_once('.').expect("a decimal point");
+        assert!(duration.parse::<f64>().is_ok() && decimals.len() <= 2, "{line}");
+    }
+    let digest = path.rsplit('/').next().expect("a digest");
+    assert!(lines[1].contains(&format!("digest={digest} ")), "{}", lines[1]);
+    assert!(lines[2].contains("code=DIGEST_INVALID reason=\""), "{}", lines[2]);
+}
+
 /// At the lowest level, with a real S3 server: the log contains no credentials for the store.
 #[tokio::test(flavor = "multi_thread")]
 async fn presigned_signatures_are_never_logged() {
@@ -194,5 +308,5 @@ async fn presigned_signatures_are_never_logged() {
         let line = log.lines().find(|line| line.contains(secret));
         assert!(line.is_none(), "{secret} is in {line:?}");
     }
-    assert!(log.contains("\"endpoint\":\"end-2\""), "{log}");
+    assert!(log.contains("\"operation\":\"get_blob\""), "{log}");
 }

@@ -1,6 +1,8 @@
 //! Every endpoint of the specification is answered by a handler that cites it, and asked for by a
 //! test whose header names it.
 
+use longshore::telemetry::metrics::Label as _;
+
 use super::{Source, sources};
 
 /// distribution-spec, "Endpoints", and the section that describes each. Those marked *draft* are
@@ -50,7 +52,7 @@ fn handlers(source: &Source) -> Vec<String> {
             comment.push_str(text);
             comment.push(' ');
         } else {
-            if ["pub(in crate::http) async fn", "pub(in crate::http) fn", "async fn"]
+            if ["pub(super) async fn", "pub(super) fn", "async fn"]
                 .iter()
                 .any(|function| line.starts_with(function))
             {
@@ -94,15 +96,15 @@ fn every_endpoint_is_cited_above_its_tests() {
     assert!(missing.is_empty(), "the header of no test file names {missing:?}");
 }
 
-/// The identifiers that label metrics and logs are those of the specification.
+/// The identifiers in the table of operations are those of the specification.
 #[test]
 fn every_identifier_is_one_of_the_specification() {
-    let mut labels = sources("src/telemetry/metrics").into_iter();
-    let source = labels.find(|source| source.path.ends_with("/labels.rs"));
-    let text = source.expect("src/telemetry/metrics/labels.rs").text;
+    let mut files = sources("src/http/endpoint").into_iter();
+    let source = files.find(|source| source.path.ends_with("/mod.rs"));
+    let text = source.expect("src/http/endpoint/mod.rs").text;
     let mut named: Vec<&str> = text
         .lines()
-        .filter_map(|line| line.split_once("=> \"end-"))
+        .filter_map(|line| line.split_once("row(\"end-"))
         .filter_map(|(_, rest)| rest.split_once('"'))
         .map(|(number, _)| number)
         .collect();
@@ -111,9 +113,23 @@ fn every_identifier_is_one_of_the_specification() {
     let mut specified: Vec<&str> =
         SPEC.iter().map(|(id, _)| family(id).trim_start_matches("end-")).collect();
     specified.dedup();
-    // A mount begins like an upload, and is one question with it.
+    // A mount begins like an upload, and is one operation with it.
     specified.retain(|number| *number != "11");
     assert_eq!(named, specified);
+}
+
+/// The page of the metrics has a row for each operation, with its endpoints.
+#[test]
+fn every_operation_is_documented_with_its_endpoints() {
+    let page = longshore::telemetry::metrics::reference_markdown();
+    let (_, rows) = page.split_once("## Operations").expect("the section");
+    for (id, _) in SPEC {
+        let found = rows.lines().any(|row| row.starts_with("| `") && cites(row, id));
+        assert!(found, "docs/metrics.md names no operation for {id}");
+    }
+    for word in longshore::telemetry::metrics::Operation::WORDS {
+        assert!(rows.contains(&format!("| `{word}` |")), "docs/metrics.md does not explain {word}");
+    }
 }
 
 #[test]

@@ -1,0 +1,102 @@
+//! A request whose caller may do what it asks for.
+
+use std::sync::Arc;
+
+use axum::extract::{FromRequest, Request};
+use http::{HeaderMap, Method, Uri};
+
+use super::body::RequestBody;
+use super::endpoint::{Endpoint, Parsed, RouteError};
+use super::error::Error;
+use super::headers;
+use super::layers::access_log::LogFields;
+use super::layers::peer::Client;
+use super::state::Api;
+use crate::auth::{Access, Action, AuthRequest, Caller, Resource};
+use crate::oci::RepositoryName;
+use crate::telemetry::metrics::{AuthReason, AuthResult};
+
+/// The extractor that authorizes. Only it makes a [`Context`], which every handler needs, so no
+/// handler can be called without it.
+pub(super) struct Authorized {
+    pub(super) context: Context,
+    pub(super) body: RequestBody,
+}
+
+/// The head of a request that was authorized.
+#[derive(Debug)]
+pub(super) struct Context {
+    pub(super) api: Arc<Api>,
+    pub(super) endpoint: Endpoint,
+    pub(super) client: Client,
+    pub(super) method: Method,
+    pub(super) uri: Uri,
+    pub(super) headers: HeaderMap,
+    caller: Caller,
+}
+
+impl FromRequest<Arc<Api>> for Authorized {
+    type Rejection = Error;
+
+    /// The only place where a request is authorized, and before anything is looked up: so what is
+    /// missing and what is forbidden look the same to a caller that may know neither.
+    async fn from_request(request: Request, api: &Arc<Api>) -> Result<Self, Error> {
+        let (mut head, body) = request.into_parts();
+        let endpoint = Parsed::take(&mut head)?;
+        let body = RequestBody::new(body);
+        let client = head.extensions.get::<Client>().copied().unwrap_or_default();
+        let (access, optional_scope) = (endpoint.access(), endpoint.optional_scope());
+        let attempt = AuthRequest {
+            headers: &head.headers,
+            access: &access,
+            optional_scope: optional_scope.as_ref(),
+            client: client.address,
+            host: headers::host(&head.uri, &head.headers),
+            secure: client.secure,
+        };
+        let (method, decision) = api.authorizer.authorize(attempt).await;
+        let (result, reason) = match &decision {
+            Ok(_) => (AuthResult::Allowed, AuthReason::None),
+            Err(denied) => denied.metric_label(),
+        };
+        api.metrics.auth.inc((method, result, reason));
+        let caller = match decision {
+            Ok(caller) => caller,
+            Err(denied) => {
+                api.tasks.spawn(body.drain_refused());
+                return Err(denied.into());
+            }
+        };
+        if let Some(fields) = head.extensions.get::<Arc<LogFields>>() {
+            fields.caller.get_or_init(|| caller.clone());
+        }
+        let context = Context {
+            api: api.clone(),
+            endpoint,
+            client,
+            method: head.method,
+            uri: head.uri,
+            headers: head.headers,
+            caller,
+        };
+        Ok(Self { context, body })
+    }
+}
+
+impl Context {
+    /// The repository of the request. The operations of the registry as a whole have none.
+    pub(super) fn repository(&self) -> Result<&RepositoryName, Error> {
+        self.endpoint.repository.as_ref().ok_or_else(|| RouteError::Unknown.into())
+    }
+
+    /// Who is calling, as the owner of an upload session.
+    pub(super) fn subject(&self) -> String {
+        self.caller.subject()
+    }
+
+    /// Whether the caller may do more than what was authorized.
+    pub(super) fn may(&self, name: &RepositoryName, action: Action) -> bool {
+        let resource = Resource::Repository(name.clone());
+        self.api.authorizer.may(&self.caller, &Access { resource, action })
+    }
+}

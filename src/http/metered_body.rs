@@ -1,0 +1,122 @@
+//! The one wrapper around bodies, of requests and of responses.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::response;
+use http_body::{Frame, SizeHint};
+use tracing::Span;
+
+use super::idle_timer::{IdleTimer, TimedOut};
+
+/// What watches a request. It is dropped when the last byte of the response has left, or when the
+/// client has gone, with or without a response.
+pub(super) trait Observer: Unpin {
+    /// The head of the response, which is sent next.
+    fn respond(&mut self, _: &mut response::Parts) {}
+
+    /// So many bytes of the body passed.
+    fn count(&mut self, _: u64) {}
+
+    /// The body breaks off.
+    fn fail(&mut self, _: &axum::Error) {}
+
+    /// The span that making the response and reading its body belong to.
+    fn span(&self) -> Option<&Span> {
+        None
+    }
+}
+
+/// A body that is counted, and that fails when it makes no progress, if it has a timeout.
+#[derive(Debug)]
+pub(super) struct MeteredBody<B, O> {
+    body: B,
+    observer: O,
+    timeout: Option<(IdleTimer, Duration)>,
+    failed: bool,
+}
+
+impl<B, O> MeteredBody<B, O> {
+    pub(super) fn new(body: B, observer: O) -> Self {
+        Self { body, observer, timeout: None, failed: false }
+    }
+
+    pub(super) fn with_timeout(mut self, idle: Duration) -> Self {
+        self.timeout = Some((IdleTimer::new(idle), idle));
+        self
+    }
+}
+
+impl<B, O> http_body::Body for MeteredBody<B, O>
+where
+    B: http_body::Body<Data = Bytes, Error = axum::Error> + Unpin,
+    O: Observer,
+{
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let Self { body, observer, timeout, failed } = &mut *self;
+        if *failed {
+            return Poll::Ready(None);
+        }
+        let polled = {
+            let _entered = observer.span().map(Span::enter);
+            Pin::new(body).poll_frame(cx)
+        };
+        let frame = match timeout {
+            None => ready!(polled),
+            Some((timer, idle)) => match ready!(timer.check(cx, polled)) {
+                Ok(frame) => frame,
+                Err(TimedOut) => {
+                    let reason = format!("nothing arrived for {} s", idle.as_secs());
+                    Some(Err(axum::Error::new(reason)))
+                }
+            },
+        };
+        match &frame {
+            Some(Ok(frame)) => {
+                observer.count(frame.data_ref().map_or(0, |data| data.len() as u64));
+            }
+            Some(Err(error)) => {
+                *failed = true;
+                observer.fail(error);
+            }
+            None => {}
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.failed || self.body.is_end_stream()
+    }
+
+    /// An empty body claims no length: axum would send `Content-Length: 0` with 204 and 304, which
+    /// must not have one (RFC 9110, section 8.6). Where it belongs, hyper adds it.
+    fn size_hint(&self) -> SizeHint {
+        if self.is_end_stream() { SizeHint::default() } else { self.body.size_hint() }
+    }
+}
+
+/// How many bytes of the body of a request have arrived. Absent for a request without a body.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Received(Arc<AtomicU64>);
+
+impl Received {
+    pub(super) fn bytes(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Observer for Received {
+    fn count(&mut self, bytes: u64) {
+        self.0.fetch_add(bytes, Ordering::Relaxed);
+    }
+}

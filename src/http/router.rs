@@ -1,0 +1,68 @@
+//! The router: every request comes through here.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::State;
+use axum::response::Response;
+use http::HeaderValue;
+use http::header::X_CONTENT_TYPE_OPTIONS;
+use ipnet::IpNet;
+use tower::ServiceBuilder;
+use tracing::Instrument as _;
+
+use super::authorized::Authorized;
+use super::endpoint::{Effect, Parsed};
+use super::error::Error;
+use super::layers::{access_log, body_timeout, metrics, observe, peer, request_id, trace};
+use super::state::Api;
+use super::{handlers, headers};
+
+/// The registry as an axum service. The listener serves it, and has what needs a connection: the
+/// limits of connections and of request heads, the head timeout, the write timeout, and TLS.
+pub fn router(api: &Arc<Api>, trusted_proxies: &[IpNet]) -> Router {
+    let layers = ServiceBuilder::new()
+        // The client's address, which the log, the login limit and redirects depend on.
+        .map_request(peer::identify(trusted_proxies))
+        // An id before anything can fail, so that every response has one.
+        .layer(observe(request_id::assign))
+        // The operation, parsed once: it names the request in everything below.
+        .map_request(Parsed::layer)
+        // A body that stops arriving fails; the count of its bytes is for the next two.
+        .map_request(body_timeout::bound(api.settings.body_idle))
+        // Around the log, so that nothing is logged that is not counted.
+        .layer(observe(metrics::count(api.metrics.clone())))
+        // One line for each request, with what the layers below learn of it.
+        .layer(observe(access_log::write(api.settings.request_log)))
+        // Innermost, so that the span covers the work and not the bookkeeping.
+        .layer(observe(trace::open))
+        // Whatever went wrong, the response is one of a registry.
+        .map_response(with_standard_headers);
+    Router::new()
+        // No routes: axum matches from the left, and the names of repositories contain slashes.
+        // `Endpoint::parse` reads the path from the right, and knows every 404 and 405.
+        .fallback(dispatch)
+        .layer(layers)
+        .with_state(api.clone())
+}
+
+/// Handles what was authorized. What may change something is a task of its own, which goes on when
+/// the client leaves; a read ends with its client.
+async fn dispatch(State(api): State<Arc<Api>>, request: Authorized) -> Result<Response, Error> {
+    let effect = request.context.endpoint.operation.row().effect;
+    let handled = handlers::handle(request);
+    match effect {
+        Effect::Reads => handled.await,
+        Effect::Mutates => match api.tasks.spawn(handled.in_current_span()).await {
+            Ok(response) => response,
+            Err(error) => Err(Error::unexpected(error.to_string())),
+        },
+    }
+}
+
+fn with_standard_headers(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    headers.insert(headers::DOCKER_API_VERSION, HeaderValue::from_static("registry/2.0"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}

@@ -121,5 +121,5 @@ async fn credentials_are_never_logged() {
         assert!(!log.contains(secret), "{log}");
     }
     assert!(log.contains("reload failed, keeping the previous version"), "{log}");
-    assert!(log.contains("answered"), "{log}");
+    assert!(log.contains("request completed"), "{log}");
 }

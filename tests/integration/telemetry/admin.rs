@@ -90,7 +90,7 @@ async fn a_starting_process_is_alive_and_not_ready() {
     // Shutdown does not wait for an unavailable store.
     process.terminate();
     assert_eq!(process.ended().await.code(), Some(0), "{}", process.log());
-    assert!(process.log().contains("before it had started"), "{}", process.log());
+    assert!(process.log().contains("before the start was complete"), "{}", process.log());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -220,6 +220,7 @@ async fn a_refused_caller_is_logged_with_the_reason_and_no_secret() {
         ("LONGSHORE_LOG_FORMAT", "json"),
         ("LONGSHORE_LOG_LEVEL", "trace"),
         ("LONGSHORE_ACCESS_HTPASSWD_FILE", users),
+        ("LONGSHORE_ACCESS_AUTHENTICATED", "push"),
     ];
     let process = Process::serve("memory", &variables);
     let client = process.client();

@@ -5,23 +5,38 @@
 use super::label::{Label, LabelSet, label};
 
 label! {
-    /// What a request asks for, named as in the access log. docs/metrics.md has the endpoint of the
-    /// distribution-spec for each.
+    /// Operation, as in the access log, with its endpoint of the distribution-spec. `GET` and `HEAD`
+    /// share a name; the method tells them apart.
     pub Operation as "route" {
+        /// end-1, `GET /v2/`.
         ApiVersion => "api_version",
+        /// end-2, `GET` and `HEAD /v2/<name>/blobs/<digest>`.
         GetBlob => "get_blob",
+        /// end-3, `GET` and `HEAD /v2/<name>/manifests/<reference>`.
         GetManifest => "get_manifest",
+        /// end-4a, end-4b, end-4c, end-11, `POST /v2/<name>/blobs/uploads/`.
         StartUpload => "start_upload",
+        /// end-5, `PATCH` of an upload session.
         UploadChunk => "upload_chunk",
+        /// end-6, `PUT` of an upload session.
         FinishUpload => "finish_upload",
+        /// end-7a, end-7b, `PUT /v2/<name>/manifests/<reference>`.
         PutManifest => "put_manifest",
+        /// end-8a, end-8b, `GET /v2/<name>/tags/list`.
         ListTags => "list_tags",
+        /// end-9, `DELETE /v2/<name>/manifests/<reference>`.
         DeleteManifest => "delete_manifest",
+        /// end-10, `DELETE /v2/<name>/blobs/<digest>`.
         DeleteBlob => "delete_blob",
+        /// end-12a, end-12b, `GET /v2/<name>/referrers/<digest>`.
         ListReferrers => "list_referrers",
+        /// end-13, `GET` of an upload session.
         UploadStatus => "upload_status",
+        /// end-14, `DELETE` of an upload session.
         CancelUpload => "cancel_upload",
+        /// `GET /v2/_catalog`, not in the specification.
         ListCatalog => "list_catalog",
+        /// `GET /v2/_oci/ext/discover` and `GET /v2/<name>/_oci/ext/discover`.
         ListExtensions => "list_extensions",
         /// Not an endpoint of this registry.
         Unmatched => "unmatched",

@@ -21,7 +21,7 @@ user or address, so clients cannot increase the number of series.
 The one exception is `namespace`, which needs `metrics.inventory`: it is the first component of a \
 repository name. The 20 namespaces with the most bytes have a series each; `_rest` is the sum of \
 the others.
-`route` is the [operation](#operations), as in the access log.
+`route` is the [operation](#label-values), as in the access log.
 Each replica counts for itself: sum over all replicas.
 The numbers of the usage scan describe the bucket: take the maximum over the replicas that scan \
 ([operations.md](operations.md#the-inventory)).
@@ -29,32 +29,6 @@ The numbers of the usage scan describe the bucket: take the maximum over the rep
 The alerts are in [deploy/prometheus/alerts.yml](../deploy/prometheus/alerts.yml), each with what \
 to do about it.
 
-";
-
-const OPERATIONS: &str = "
-## Operations
-
-`route` in the metrics, and `operation` in the access log. `HEAD` and `GET` share a name; the \
-method tells them apart.
-
-| operation | endpoint of the distribution-spec |
-|---|---|
-| `api_version` | end-1, `GET /v2/` |
-| `get_blob` | end-2, `GET` and `HEAD /v2/<name>/blobs/<digest>` |
-| `get_manifest` | end-3, `GET` and `HEAD /v2/<name>/manifests/<reference>` |
-| `start_upload` | end-4a, end-4b, end-4c, end-11, `POST /v2/<name>/blobs/uploads/` |
-| `upload_chunk` | end-5, `PATCH` of an upload session |
-| `finish_upload` | end-6, `PUT` of an upload session |
-| `put_manifest` | end-7a, end-7b, `PUT /v2/<name>/manifests/<reference>` |
-| `list_tags` | end-8a, end-8b, `GET /v2/<name>/tags/list` |
-| `delete_manifest` | end-9, `DELETE /v2/<name>/manifests/<reference>` |
-| `delete_blob` | end-10, `DELETE /v2/<name>/blobs/<digest>` |
-| `list_referrers` | end-12a, end-12b, `GET /v2/<name>/referrers/<digest>` |
-| `upload_status` | end-13, `GET` of an upload session |
-| `cancel_upload` | end-14, `DELETE` of an upload session |
-| `list_catalog` | none: `GET /v2/_catalog` |
-| `list_extensions` | none: `GET /v2/_oci/ext/discover`, `GET /v2/<name>/_oci/ext/discover` |
-| `unmatched` | not an endpoint of this registry |
 ";
 
 const ALIASES_HEAD: &str = "
@@ -137,7 +111,6 @@ pub fn reference_markdown() -> String {
         line(&mut out, text);
     }
     label_values(&mut out);
-    out.push_str(OPERATIONS);
     out.push_str(ABSENT);
     out.push_str(ALIASES_HEAD);
     for Alias { name, of, remark } in ALIASES {

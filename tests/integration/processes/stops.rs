@@ -53,7 +53,11 @@ async fn shutdown_ends_in_time_with_a_stalled_request() {
     process.terminate();
     assert_eq!(process.ended().await.code(), Some(0), "{}", process.log());
     assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
-    assert!(process.log().contains("drain timeout: requests in flight were cut off"), "{}", process.log());
+    assert!(
+        process.log().contains("drain timeout: requests in flight were cut off"),
+        "{}",
+        process.log()
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

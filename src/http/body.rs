@@ -48,9 +48,8 @@ impl RequestBody {
         }
         let mut whole = BytesMut::new();
         while let Some(chunk) = self.chunks.next().await {
-            let chunk = chunk.map_err(|interrupted| {
-                Error::new(StatusCode::BAD_REQUEST, ErrorCode::SizeInvalid, interrupted.0)
-            })?;
+            let chunk = chunk
+                .map_err(|interrupted| Error::bad_request(ErrorCode::SizeInvalid, interrupted.0))?;
             if whole.len() + chunk.len() > limit {
                 return Err(too_large(limit));
             }

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use super::endpoint::RouteError;
 use super::headers::value;
 use crate::auth::Denied;
-use crate::oci::{DigestError, ErrorCode, ManifestError, ReferenceError};
+use crate::oci::{Digest, DigestError, ErrorCode, ManifestError, ReferenceError};
 use crate::registry;
 use crate::telemetry::metrics::AuthReason;
 
@@ -51,6 +51,14 @@ impl Error {
         Self { status, errors, headers: Vec::new(), auth: None, cause: None }
     }
 
+    pub(super) fn bad_request(code: ErrorCode, message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, code, message)
+    }
+
+    fn not_found(code: ErrorCode, message: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, code, message)
+    }
+
     pub(super) fn detail(mut self, detail: Value) -> Self {
         if let Some(first) = self.errors.first_mut() {
             first.2 = Some(detail);
@@ -64,7 +72,7 @@ impl Error {
     }
 
     pub(super) fn digest(error: &DigestError) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, ErrorCode::DigestInvalid, error.to_string())
+        Self::bad_request(ErrorCode::DigestInvalid, error.to_string())
     }
 
     pub(super) fn unsupported(status: StatusCode, message: impl Into<String>) -> Self {
@@ -163,35 +171,19 @@ impl From<registry::Error> for Error {
         use registry::Error as Registry;
         let message = error.to_string();
         match error {
-            Registry::BlobUnknown => {
-                Self::new(StatusCode::NOT_FOUND, ErrorCode::BlobUnknown, message)
-            }
-            Registry::ManifestUnknown => {
-                Self::new(StatusCode::NOT_FOUND, ErrorCode::ManifestUnknown, message)
-            }
-            Registry::NotAcceptable { .. } => {
-                Self::new(StatusCode::NOT_FOUND, ErrorCode::ManifestUnknown, message)
-                    .header(VARY, HeaderValue::from_static("Accept"))
-            }
-            Registry::NameUnknown => {
-                Self::new(StatusCode::NOT_FOUND, ErrorCode::NameUnknown, message)
-            }
-            Registry::UploadUnknown => {
-                Self::new(StatusCode::NOT_FOUND, ErrorCode::BlobUploadUnknown, message)
-            }
+            Registry::BlobUnknown => Self::not_found(ErrorCode::BlobUnknown, message),
+            Registry::ManifestUnknown => Self::not_found(ErrorCode::ManifestUnknown, message),
+            Registry::NotAcceptable { .. } => Self::not_found(ErrorCode::ManifestUnknown, message)
+                .header(VARY, HeaderValue::from_static("Accept")),
+            Registry::NameUnknown => Self::not_found(ErrorCode::NameUnknown, message),
+            Registry::UploadUnknown => Self::not_found(ErrorCode::BlobUploadUnknown, message),
             Registry::OutOfOrder { .. } => {
                 let status = StatusCode::RANGE_NOT_SATISFIABLE;
                 Self::new(status, ErrorCode::BlobUploadInvalid, message)
             }
-            Registry::SizeMismatch => {
-                Self::new(StatusCode::BAD_REQUEST, ErrorCode::SizeInvalid, message)
-            }
-            Registry::DigestMismatch { .. } => {
-                Self::new(StatusCode::BAD_REQUEST, ErrorCode::DigestInvalid, message)
-            }
-            Registry::Interrupted(_) => {
-                Self::new(StatusCode::BAD_REQUEST, ErrorCode::BlobUploadInvalid, message)
-            }
+            Registry::SizeMismatch => Self::bad_request(ErrorCode::SizeInvalid, message),
+            Registry::DigestMismatch { .. } => Self::bad_request(ErrorCode::DigestInvalid, message),
+            Registry::Interrupted(_) => Self::bad_request(ErrorCode::BlobUploadInvalid, message),
             Registry::TooLarge(_) => {
                 Self::new(StatusCode::PAYLOAD_TOO_LARGE, ErrorCode::SizeInvalid, message)
             }
@@ -202,22 +194,17 @@ impl From<registry::Error> for Error {
                     ManifestError::Unverified(_) => ErrorCode::ManifestUnverified,
                     ManifestError::Name(_) => ErrorCode::NameInvalid,
                 };
-                Self::new(StatusCode::BAD_REQUEST, code, message)
+                Self::bad_request(code, message)
             }
-            Registry::ReferencesMissing(digests) => Self {
-                status: StatusCode::BAD_REQUEST,
-                errors: digests
-                    .into_iter()
-                    .map(|digest| {
-                        let message = "the manifest names content that is not here".to_owned();
-                        let detail = json!({ "digest": digest.to_string() });
-                        (ErrorCode::ManifestBlobUnknown, message, Some(detail))
-                    })
-                    .collect(),
-                headers: Vec::new(),
-                auth: None,
-                cause: None,
-            },
+            Registry::ReferencesMissing(digests) => {
+                let code = ErrorCode::ManifestBlobUnknown;
+                let missing = |digest: Digest| {
+                    let message = "the manifest names content that is not here".to_owned();
+                    (code, message, Some(json!({ "digest": digest.to_string() })))
+                };
+                let errors = digests.into_iter().map(missing).collect();
+                Self { errors, ..Self::bad_request(code, message) }
+            }
             Registry::PreconditionFailed => {
                 Self::new(StatusCode::PRECONDITION_FAILED, ErrorCode::Denied, message)
             }
@@ -236,17 +223,15 @@ impl From<RouteError> for Error {
             RouteError::Unknown => Self::unsupported(StatusCode::NOT_FOUND, message),
             RouteError::Method { allowed } => Self::not_allowed(allowed, message),
             RouteError::Path | RouteError::Name(_) => {
-                Self::new(StatusCode::BAD_REQUEST, ErrorCode::NameInvalid, message)
+                Self::bad_request(ErrorCode::NameInvalid, message)
             }
             RouteError::Digest(error) | RouteError::Reference(ReferenceError::Digest(error)) => {
                 Self::digest(&error)
             }
             RouteError::Reference(ReferenceError::Tag(_)) => {
-                Self::new(StatusCode::BAD_REQUEST, ErrorCode::ManifestInvalid, message)
+                Self::bad_request(ErrorCode::ManifestInvalid, message)
             }
-            RouteError::Upload => {
-                Self::new(StatusCode::NOT_FOUND, ErrorCode::BlobUploadUnknown, message)
-            }
+            RouteError::Upload => Self::not_found(ErrorCode::BlobUploadUnknown, message),
         }
     }
 }

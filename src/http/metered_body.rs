@@ -73,13 +73,10 @@ where
         };
         let frame = match timeout {
             None => ready!(polled),
-            Some((timer, idle)) => match ready!(timer.check(cx, polled)) {
-                Ok(frame) => frame,
-                Err(TimedOut) => {
-                    let reason = format!("nothing arrived for {} s", idle.as_secs());
-                    Some(Err(axum::Error::new(reason)))
-                }
-            },
+            Some((timer, idle)) => ready!(timer.check(cx, polled)).unwrap_or_else(|TimedOut| {
+                let reason = format!("nothing arrived for {} s", idle.as_secs());
+                Some(Err(axum::Error::new(reason)))
+            }),
         };
         match &frame {
             Some(Ok(frame)) => {

@@ -172,28 +172,21 @@ pub struct Endpoint {
 /// Why a request is no [`Endpoint`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RouteError {
-    /// The path belongs to nothing that is served here.
     #[error("there is no such endpoint")]
     Unknown,
-    /// The path is good, the method is not.
     #[error("the endpoint does not answer this method")]
     Method {
         /// What it answers, for the `Allow` header.
         allowed: &'static str,
     },
-    /// The path has characters that cannot be meant.
     #[error("the path is not well-formed")]
     Path,
-    /// The repository name does not follow the grammar.
     #[error(transparent)]
     Name(#[from] NameError),
-    /// The digest does not follow the grammar, or its algorithm is not served.
     #[error(transparent)]
     Digest(#[from] DigestError),
-    /// The reference is neither a tag nor a digest.
     #[error(transparent)]
     Reference(#[from] ReferenceError),
-    /// The upload is not known: its identifier is none that was given out.
     #[error("the upload session is not known")]
     Upload,
 }
@@ -207,30 +200,25 @@ impl Endpoint {
         if path.is_empty() || path == "/" {
             return Ok(Self { repository: None, operation: get(method, Operation::ApiVersion)? });
         }
-        let path = path.strip_prefix('/').ok_or(RouteError::Unknown)?;
-        let segments: Vec<Cow<'_, str>> =
-            path.split('/').map(decode).collect::<Result<_, RouteError>>()?;
-        let segments: Vec<&str> = segments.iter().map(AsRef::as_ref).collect();
+        let path = decode(path.strip_prefix('/').ok_or(RouteError::Unknown)?)?;
+        let segments: Vec<&str> = path.split('/').collect();
+        let name = |segments: &[&str]| repository(&path, segments);
         let (repository, operation) = match segments.as_slice() {
             ["_catalog"] => (None, get(method, Operation::ListCatalog)?),
             ["_oci", "ext", "discover"] => (None, get(method, Operation::ListExtensions)?),
-            [name @ .., "_oci", "ext", "discover"] => {
-                (Some(repository(name)?), get(method, Operation::ListRepositoryExtensions)?)
+            [first @ .., "_oci", "ext", "discover"] => {
+                (name(first)?, get(method, Operation::ListRepositoryExtensions)?)
             }
-            [name @ .., "blobs", "uploads"] if !name.is_empty() => {
-                (Some(repository(name)?), start(method, uri)?)
+            [first @ .., "blobs", "uploads"] if !first.is_empty() => {
+                (name(first)?, start(method, uri)?)
             }
-            [name @ .., "blobs", "uploads", ""] => (Some(repository(name)?), start(method, uri)?),
-            [name @ .., "blobs", "uploads", id] => (Some(repository(name)?), upload(method, id)?),
-            [name @ .., "blobs", digest] => (Some(repository(name)?), blob(method, digest)?),
-            [name @ .., "manifests", reference] => {
-                (Some(repository(name)?), manifest(method, reference)?)
-            }
-            [name @ .., "tags", "list"] => {
-                (Some(repository(name)?), get(method, Operation::ListTags)?)
-            }
-            [name @ .., "referrers", digest] => {
-                (Some(repository(name)?), get(method, Operation::ListReferrers(digest.parse()?))?)
+            [first @ .., "blobs", "uploads", ""] => (name(first)?, start(method, uri)?),
+            [first @ .., "blobs", "uploads", id] => (name(first)?, upload(method, id)?),
+            [first @ .., "blobs", digest] => (name(first)?, blob(method, digest)?),
+            [first @ .., "manifests", reference] => (name(first)?, manifest(method, reference)?),
+            [first @ .., "tags", "list"] => (name(first)?, get(method, Operation::ListTags)?),
+            [first @ .., "referrers", digest] => {
+                (name(first)?, get(method, Operation::ListReferrers(digest.parse()?))?)
             }
             _ => return Err(RouteError::Unknown),
         };
@@ -280,17 +268,24 @@ impl Parsed {
     }
 }
 
-/// One segment of a path. A decoded slash would move the borders of the segments.
-fn decode(segment: &str) -> Result<Cow<'_, str>, RouteError> {
-    let decoded = percent_decode_str(segment).decode_utf8().map_err(|_| RouteError::Path)?;
-    if decoded.contains(['/', '\\', '\0']) {
-        return Err(RouteError::Path);
+/// The path, percent-decoded once. A decoded slash would move the borders of the segments.
+fn decode(path: &str) -> Result<Cow<'_, str>, RouteError> {
+    let segment = |segment| {
+        let decoded = percent_decode_str(segment).decode_utf8().map_err(|_| RouteError::Path)?;
+        if decoded.contains(['/', '\\', '\0']) { Err(RouteError::Path) } else { Ok(decoded) }
+    };
+    if path.contains(['%', '\\', '\0']) {
+        let segments: Result<Vec<Cow<'_, str>>, RouteError> =
+            path.split('/').map(segment).collect();
+        return Ok(segments?.join("/").into());
     }
-    Ok(decoded)
+    Ok(path.into())
 }
 
-fn repository(segments: &[&str]) -> Result<RepositoryName, RouteError> {
-    Ok(segments.join("/").parse()?)
+/// The name that the first segments of a path spell.
+fn repository(path: &str, segments: &[&str]) -> Result<Option<RepositoryName>, RouteError> {
+    let bytes: usize = segments.iter().map(|segment| segment.len() + 1).sum();
+    Ok(Some(path.get(..bytes.saturating_sub(1)).unwrap_or_default().parse()?))
 }
 
 fn get(method: &Method, operation: Operation) -> Result<Operation, RouteError> {

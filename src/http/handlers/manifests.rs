@@ -119,7 +119,7 @@ fn tags(cx: &Context, reference: &Reference) -> Result<Vec<Tag>, Error> {
     for text in query.all("tag") {
         let tag = text.parse().map_err(|error| {
             let message = format!("tag {}: {error}", encoded(text));
-            Error::new(StatusCode::BAD_REQUEST, ErrorCode::ManifestInvalid, message)
+            Error::bad_request(ErrorCode::ManifestInvalid, message)
         })?;
         if !tags.contains(&tag) {
             tags.push(tag);

@@ -100,7 +100,7 @@ pub(super) async fn finish(
     let digests = digests(&Query::of(&cx.uri))?;
     if digests.is_empty() {
         let message = "a digest has to close the upload";
-        return Err(Error::new(StatusCode::BAD_REQUEST, ErrorCode::DigestInvalid, message));
+        return Err(Error::bad_request(ErrorCode::DigestInvalid, message));
     }
     let finished = cx.api.registry.uploads.finish(&upload, content(range, body), &digests).await;
     let blob = finished.map_err(|error| in_session(error, &upload))?;
@@ -160,7 +160,7 @@ fn range(cx: &Context, body: &RequestBody) -> Result<Option<(u64, u64)>, Error> 
     let (first, last) = content_range(header).map_err(|error| match error {
         ContentRangeError::Malformed => {
             let message = "Content-Range must be <first>-<last>";
-            Error::new(StatusCode::BAD_REQUEST, ErrorCode::BlobUploadInvalid, message)
+            Error::bad_request(ErrorCode::BlobUploadInvalid, message)
         }
         ContentRangeError::Reversed => {
             let message = "Content-Range ends before it begins";

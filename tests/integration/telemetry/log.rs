@@ -127,7 +127,7 @@ async fn a_failure_is_logged_once_with_its_cause() {
         assert_eq!(failures.len(), 1, "{lines:?}");
         assert_eq!((&failures[0]["level"], &failures[0]["status"]), (&"ERROR".into(), &503.into()));
         let cause = failures[0]["cause"].as_str().expect("a cause");
-        assert!(cause.contains("no bytes at"), "{cause}");
+        assert!(cause.contains("no data at"), "{cause}");
         assert_eq!(
             (&failures[0]["code"], &failures[0]["digest"]),
             (&"UNAVAILABLE".into(), &digest.as_str().into())

@@ -1,4 +1,4 @@
-//! The command line. Its help is the first documentation that anybody reads.
+//! The command line. Its help is the first documentation that an operator reads.
 
 use std::path::PathBuf;
 
@@ -22,13 +22,13 @@ pub enum Command {
     /// Run the registry.
     #[command(long_about = SERVE_ABOUT, after_long_help = SERVE_EXAMPLES)]
     Serve(ServeArguments),
-    /// Check the configuration and the store, then exit.
+    /// Check the configuration, the store and Redis, then exit.
     #[command(long_about = CHECK_ABOUT)]
     Check(ServeArguments),
-    /// Ask a registry on this machine whether it is alive, then exit: with 1 if it is not.
+    /// Ask a registry on this machine whether it is alive; exit with 1 if it is not.
     #[command(long_about = HEALTHCHECK_ABOUT)]
     Healthcheck(ServeArguments),
-    /// Ask what the rules of access say.
+    /// Explain the access rules.
     #[command(subcommand)]
     Access(AccessCommand),
     /// Print every setting with its default and its meaning, as a configuration file.
@@ -39,30 +39,29 @@ pub enum Command {
 
 #[derive(Debug, Subcommand)]
 pub enum AccessCommand {
-    /// Tell which rule decides about a request, then exit: with 1 if it is denied.
+    /// Print which rule decides about a request; exit with 1 if it is denied.
     #[command(long_about = EXPLAIN_ABOUT)]
     Explain(ExplainArguments),
 }
 
-/// The actions that are done to a repository.
-const OF_A_REPOSITORY: [(&str, &str); 4] =
+/// The actions that need a repository.
+const WITH_REPOSITORY: [(&str, &str); 4] =
     [("action", "pull"), ("action", "push"), ("action", "create"), ("action", "delete")];
 
 /// What `access explain` takes.
 #[derive(Debug, Clone, Args)]
 pub struct ExplainArguments {
-    /// Who asks: anonymous, user:NAME, group:NAME or claim:NAME=VALUE
+    /// The caller: anonymous, user:NAME, group:NAME or claim:NAME=VALUE
     ///
-    /// Give it several times for somebody who is all of these: a user and the groups of their
-    /// token.
+    /// Repeat it for a caller with several: a user and the groups in their token.
     #[arg(long, value_name = "SUBJECT", required = true)]
     pub subject: Vec<Subject>,
 
-    /// About which repository
-    #[arg(long, value_name = "NAME", required_if_eq_any = OF_A_REPOSITORY)]
+    /// The repository
+    #[arg(long, value_name = "NAME", required_if_eq_any = WITH_REPOSITORY)]
     pub repository: Option<RepositoryName>,
 
-    /// What they want: pull, push, create, delete or catalog
+    /// The action: pull, push, create, delete or catalog
     #[arg(long, value_name = "ACTION")]
     pub action: Permission,
 
@@ -72,45 +71,45 @@ pub struct ExplainArguments {
 
 /// What `serve` and `check` take.
 ///
-/// Values are text here: `config` reads them, so that mistakes in flags, file and environment are
+/// Values are text here: `config` parses them, so that mistakes in flags, file and environment are
 /// reported together.
 #[derive(Debug, Clone, Default, Args)]
 pub struct ServeArguments {
     /// Address and port to listen on [default: 127.0.0.1:5000]
     ///
-    /// Any address but loopback also needs a login, or `--anonymous`.
+    /// An address other than loopback also needs a login, or `--anonymous`.
     #[arg(long, value_name = "ADDRESS")]
     pub listen: Option<String>,
 
     /// Address and port of /livez, /readyz and /metrics [default: none]
     ///
-    /// They are served there without a login, and nowhere else.
+    /// This port has no authentication: expose it to your monitoring only.
     #[arg(long, value_name = "ADDRESS")]
     pub admin_listen: Option<String>,
 
-    /// Where everything is kept [default: longshore-data]
+    /// Where the registry keeps everything [default: longshore-data]
     ///
-    /// A folder, which is made if it is missing and belongs to one process at a time;
+    /// A folder, which is created if it is missing and which only one process at a time can use;
     /// `s3://bucket` or `s3://bucket/prefix`, which any number of processes may share; or `memory`,
-    /// which forgets everything at the end.
+    /// which loses everything when the process ends.
     #[arg(long, value_name = "FOLDER | s3://BUCKET/PREFIX | memory")]
     pub store: Option<String>,
 
     /// How blobs reach the clients: proxy or redirect [default: proxy]
     ///
     /// `proxy` streams them through the registry. `redirect` sends clients to the S3 server with a
-    /// presigned URL, so they must be able to reach it.
+    /// presigned URL, so clients must be able to reach that server.
     #[arg(long, value_name = "proxy | redirect")]
     pub delivery: Option<String>,
 
-    /// Redis, as a cache that several processes share: redis://HOST:PORT
+    /// Redis, a read cache that several processes share: redis://HOST:PORT
     #[arg(long, value_name = "URL")]
     pub redis: Option<String>,
 
-    /// What callers may do without a password: pull, or push, which is everything
+    /// What clients may do without a password: pull, or push, which is everything
     ///
-    /// Without it and without a login the registry listens on loopback addresses only, so that
-    /// nobody opens a registry to the network by accident.
+    /// Without it and without a login the registry listens on loopback addresses only, so that you
+    /// cannot open it to the network by accident.
     #[arg(long, value_name = "pull | push")]
     pub anonymous: Option<String>,
 
@@ -154,11 +153,11 @@ impl ServeArguments {
 const SERVE_ABOUT: &str = "\
 Run the registry.
 
-Without any argument it listens on 127.0.0.1:5000 and keeps everything in the folder \
-longshore-data. Ctrl-C or SIGTERM ends it: requests in flight may finish first.
+Without arguments it listens on 127.0.0.1:5000 and keeps everything in the folder longshore-data. \
+Ctrl-C or SIGTERM shuts it down after requests in flight have finished.
 
-On S3 the bucket is the only state. Run as many processes on one bucket as you like, behind any \
-load balancer: each of them can continue what another began.";
+On S3 the bucket is the only state. Run any number of processes on one bucket, behind any load \
+balancer: each process can continue an upload that another one started.";
 
 const SERVE_EXAMPLES: &str = "\
 Examples:
@@ -183,8 +182,8 @@ Examples:
     longshore serve --listen 0.0.0.0:5000 --anonymous push
 
 Configuration:
-  Each setting has a key, such as uploads.part_bytes. It is looked for in the file of --config, in
-  the environment and among the flags, and the last one wins:
+  Each setting has a key, such as uploads.part_bytes. Longshore reads it from the file of --config,
+  from the environment and from flags; a later one overrides an earlier one:
 
     [uploads]                                  # longshore.toml
     part_bytes = \"32MiB\"
@@ -192,46 +191,50 @@ Configuration:
     LONGSHORE_UPLOADS_PART_BYTES=32MiB         # the environment
 
   `longshore config-reference` prints every key with its default and its meaning.
-  `longshore check`, with the same flags, says what is wrong with a configuration or its store.
+  `longshore check`, with the same flags, reports what is wrong with a configuration, its store or
+  its Redis.
 
 S3 credentials:
-  They are looked for where the AWS SDK looks for them: AWS_ACCESS_KEY_ID and
-  AWS_SECRET_ACCESS_KEY, the profile AWS_PROFILE, web identity (IRSA), container and instance roles.
-  Or give them in the file, the secret in a file of its own if you like:
+  Longshore looks where the AWS SDK looks: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, the profile
+  AWS_PROFILE, web identity (IRSA), container and instance roles. Or write them into the file, the
+  secret into a file of its own:
 
     [store.s3]
     access_key_id = \"longshore\"
     secret_access_key_file = \"/run/secrets/s3\"";
 
 const EXPLAIN_ABOUT: &str = "\
-Tell which rule decides about a request, then exit: with 1 if it is denied.
+Print which rule decides about a request; exit with 1 if it is denied.
 
-Takes the configuration that `serve` takes, and neither a password nor a token: it tells what the \
-rules say of somebody who is who they claim to be. For example:
+It uses the configuration of `serve`, and neither a password nor a token: it assumes that the \
+caller is who they claim to be. For example:
 
     longshore access explain --config longshore.toml \\
       --subject user:alice --subject group:developers --repository team/app --action push";
 
 const HEALTHCHECK_ABOUT: &str = "\
-Ask a registry on this machine whether it is alive, then exit: with 1 if it is not.
+Ask a registry on this machine whether it is alive; exit with 1 if it is not.
 
-Takes what `serve` takes, and asks http://ADDRESS/livez at the address of admin.listen. Neither \
-the store nor Redis is asked: a registry that waits for its store is alive. Made for the \
-HEALTHCHECK of a container image.";
+It uses the configuration of `serve` and requests http://ADDRESS/livez at the address of \
+admin.listen. It contacts neither the store nor Redis: a registry that waits for its store is \
+alive. It is made for the HEALTHCHECK of a container image.";
 
 const CHECK_ABOUT: &str = "\
-Check the configuration and the store, then exit.
+Check the configuration, the store and Redis, then exit.
 
-Takes what `serve` takes. Everything that is wrong with the configuration is reported at once, \
-with its place. Then the store is asked, in a handful of requests, for all that the registry \
-relies on. Nothing is served, and nothing is left behind in the store.";
+It uses the configuration of `serve` and builds what `serve` builds, without serving. It reports \
+all errors of the configuration at once, each with its file and line, variable or flag. Then it \
+tests with a few requests that the store does what the registry relies on, and whether Redis \
+answers; without Redis the registry works, so that is a warning. It leaves nothing in the store.";
 
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory as _;
 
     use super::*;
-    use crate::config::{self, Delivery, GeneralAccess};
+    use crate::auth::GeneralAccess;
+    use crate::config;
+    use crate::setting::Choice as _;
 
     #[test]
     fn the_command_line_is_sound() {
@@ -250,7 +253,7 @@ mod tests {
         assert_eq!(settings.server.listen.to_string(), "[::]:1");
         assert_eq!(settings.admin.listen.map(|address| address.port()), Some(2));
         assert_eq!(settings.store.url.to_string(), "s3://bucket");
-        assert_eq!(settings.blobs.delivery, Delivery::Redirect);
+        assert_eq!(settings.blobs.delivery.as_str(), "redirect");
         assert_eq!(settings.access.anonymous, Some(GeneralAccess::Push));
     }
 }

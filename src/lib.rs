@@ -3,6 +3,8 @@
 //! The modules, from the bottom up. A module may use only modules above it in this list;
 //! `tests/integration/tidy/directions.rs` has the exact table and checks it.
 
+pub mod setting;
+
 pub mod oci;
 
 pub mod docker_schema1;

@@ -1,20 +1,19 @@
-//! From settings to whoever decides about requests.
+//! From settings to the authorizer.
 
 use std::sync::Arc;
 
 use super::StartError;
 use crate::auth::{
-    Access, AllowAll, Authorizer, Htpasswd, Permission, PolicyAuthorizer, Resource, Rule, Rules,
-    Subject, TokenSettings, Tokens,
+    Access, AccessSettings, AllowAll, Authorizer, GeneralAccess, Htpasswd, Permission,
+    PolicyAuthorizer, Resource, Rule, Rules, Subject, Tokens,
 };
 use crate::clock::SystemClock;
-use crate::config::{GeneralAccess, Settings};
 use crate::oci::RepositoryName;
+use crate::setting::Choice as _;
 use crate::telemetry::metrics::Metrics;
 
-/// What the settings allow to whom, in the order in which it is looked at.
-fn rules(settings: &Settings) -> Rules {
-    let access = &settings.access;
+/// The rules of the settings, in the order in which the authorizer tries them.
+fn rules(access: &AccessSettings) -> Rules {
     let everywhere = |given: Option<GeneralAccess>, subject, place: &str| {
         let permissions = match given? {
             GeneralAccess::Pull => vec![Permission::Pull, Permission::Catalog],
@@ -29,32 +28,50 @@ fn rules(settings: &Settings) -> Rules {
     Rules(anonymous.into_iter().chain(authenticated).chain(rules).collect())
 }
 
-/// Who decides about requests.
+/// The authorizer of the settings. Reads the files of passwords and keys.
 pub fn authorizer(
-    settings: &Settings,
+    access: &AccessSettings,
     metrics: &Metrics,
 ) -> Result<Arc<dyn Authorizer>, StartError> {
-    let access = &settings.access;
-    let passwords = access.htpasswd_file.as_ref().map(|path| Htpasswd::open(path.into(), metrics));
-    let tokens =
-        token_settings(settings).map(|token| Tokens::open(token, Arc::new(SystemClock), metrics));
-    let login = PolicyAuthorizer {
+    if is_open(access) {
+        return Ok(Arc::new(AllowAll));
+    }
+    let passwords = access.htpasswd_file.clone().map(|path| Htpasswd::open(path, metrics));
+    let tokens = Tokens::open(&access.token, Arc::new(SystemClock), metrics);
+    Ok(Arc::new(PolicyAuthorizer {
         passwords: passwords.transpose().map_err(StartError::File)?,
-        tokens: tokens.transpose().map_err(StartError::File)?,
-        rules: rules(settings),
-    };
-    if is_open(settings) { Ok(Arc::new(AllowAll)) } else { Ok(Arc::new(login)) }
+        tokens: tokens.map_err(StartError::File)?,
+        rules: rules(access),
+    }))
 }
 
-/// Whether everybody may do everything: there is no login, and nothing else was asked for.
-fn is_open(settings: &Settings) -> bool {
-    let access = &settings.access;
+/// Whether every client may do everything: there is neither a login nor a rule.
+fn is_open(access: &AccessSettings) -> bool {
     !access.has_login() && access.anonymous.is_none() && access.rules.is_empty()
+}
+
+/// Who may do what, in a few words.
+pub(super) fn describe(access: &AccessSettings) -> String {
+    if is_open(access) {
+        return "open: every client may do everything".to_owned();
+    }
+    let general = |who: &str, given: Option<GeneralAccess>| {
+        given.map(|access| format!("{who}: {}", access.as_str()))
+    };
+    let rules = access.rules.len();
+    let parts = [
+        general("anonymous", access.anonymous),
+        access.htpasswd_file.as_ref().map(|_| "passwords".to_owned()),
+        access.token.realm.as_ref().map(|_| "tokens".to_owned()),
+        general("logged in", access.authenticated),
+        (rules > 0).then(|| format!("rules: {rules}")),
+    ];
+    parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
 /// Which rule decides about a request. An error if none allows it.
 pub fn explain(
-    settings: &Settings,
+    settings: &AccessSettings,
     subjects: &[Subject],
     repository: Option<&RepositoryName>,
     permission: Permission,
@@ -68,30 +85,21 @@ pub fn explain(
     let who: Vec<String> = subjects.iter().map(ToString::to_string).collect();
     let (who, to) = (who.join(", "), repository.map_or(String::new(), |name| format!(" {name}")));
     let anybody = rules.allowing_anonymous(&access).is_some();
-    let by_tokens = settings.access.token.realm.is_some() && !anybody;
+    let by_tokens = settings.token.realm.is_some() && !anybody;
     if is_open(settings) {
-        return Ok("allowed: there is no login and no rule, so everybody may do everything".into());
+        return Ok(
+            "allowed: there is no login and no rule, so every client may do everything".into()
+        );
     }
     if let Some(rule) = rules.allowing_subjects(subjects, &access) {
         let token =
-            if by_tokens { "\na caller with a token needs it in its list as well" } else { "" };
+            if by_tokens { "\nthe list of the caller's token has to allow it as well" } else { "" };
         return Ok(format!("allowed: {rule}{token}"));
     }
     let known = subjects.iter().any(|subject| *subject != Subject::Anonymous);
     if by_tokens && known && !rules.restrict_authenticated() {
-        return Ok("the list of the token decides: no rule speaks of callers who logged in".into());
+        return Ok("the list of the token decides: no rule is for callers with a login".into());
     }
     let count = rules.0.len();
     Err(format!("denied: none of {count} rules lets {who} {permission}{to}"))
-}
-
-fn token_settings(settings: &Settings) -> Option<TokenSettings> {
-    let token = &settings.access.token;
-    Some(TokenSettings {
-        realm: token.realm.clone()?,
-        service: token.service.clone()?,
-        issuer: token.issuer.clone()?,
-        keys_file: token.keys_file.as_ref()?.into(),
-        groups_claim: token.groups_claim.clone(),
-    })
 }

@@ -16,6 +16,7 @@ mod jwks;
 mod pattern;
 mod policy;
 mod rules;
+mod settings;
 mod token;
 
 pub use access::{Access, Action, Resource};
@@ -25,4 +26,5 @@ pub use htpasswd::Htpasswd;
 pub use pattern::{Pattern, PatternError};
 pub use policy::PolicyAuthorizer;
 pub use rules::{Permission, Rule, RuleError, Rules, Subject};
-pub use token::{TokenSettings, Tokens};
+pub use settings::{AccessSettings, GeneralAccess, TokenSettings};
+pub use token::Tokens;

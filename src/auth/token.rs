@@ -5,7 +5,6 @@
 //! `x5c`) are ignored.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -20,6 +19,7 @@ use super::authorizer::AuthRequest;
 use super::caller::{Caller, Grant};
 use super::challenge::{self, TokenError};
 use super::jwks::Keys;
+use super::settings::TokenSettings;
 use crate::clock::Clock;
 use crate::reloaded_file::ReloadedFile;
 use crate::telemetry::metrics::{
@@ -33,24 +33,12 @@ const CACHED_MAX: usize = 10_000;
 /// A longer token is refused without parsing.
 const TOKEN_BYTES_MAX: usize = 16 * 1024;
 
-/// What the operator says about the token server.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TokenSettings {
-    /// Where clients get tokens: an absolute URL, or a path on the address of this registry.
-    pub realm: String,
-    /// What tokens for this registry name as their audience.
-    pub service: String,
-    /// Who signs them.
-    pub issuer: String,
-    /// Their public keys.
-    pub keys_file: PathBuf,
-    /// The claim that lists the groups of a user.
-    pub groups_claim: String,
-}
-
 #[derive(Debug)]
 pub struct Tokens {
-    settings: TokenSettings,
+    realm: String,
+    service: String,
+    issuer: String,
+    groups_claim: String,
     keys: ReloadedFile<Keys>,
     clock: Arc<dyn Clock>,
     cache: Mutex<TokenCache>,
@@ -127,21 +115,26 @@ struct RawGrant {
 impl Tokens {
     /// Reads the keys, which have to be good, and reads them again when they change.
     pub fn open(
-        settings: TokenSettings,
+        settings: &TokenSettings,
         clock: Arc<dyn Clock>,
         metrics: &Metrics,
-    ) -> Result<Self, String> {
-        let shown = settings.keys_file.display().to_string();
-        let files = vec![settings.keys_file.clone()];
+    ) -> Result<Option<Self>, String> {
+        let TokenSettings { realm, service, issuer, keys_file, groups_claim } = settings.clone();
+        let (Some(realm), Some(service), Some(issuer), Some(keys_file)) =
+            (realm, service, issuer, keys_file)
+        else {
+            return Ok(None);
+        };
+        let (shown, files) = (keys_file.display().to_string(), vec![keys_file]);
         let keys =
             ReloadedFile::open(files, ReloadedFileKind::TokenKeys, metrics, move |contents| {
                 Keys::parse(&contents[0]).map_err(|error| format!("{shown}: {error}"))
             })?;
-        Ok(Self { settings, keys, clock, cache: Mutex::default(), metrics: metrics.clone() })
+        let (cache, metrics) = (Mutex::default(), metrics.clone());
+        Ok(Some(Self { realm, service, issuer, groups_claim, keys, clock, cache, metrics }))
     }
 
     pub(super) fn challenge(&self, request: &AuthRequest<'_>, error: Option<TokenError>) -> String {
-        let TokenSettings { realm, service, .. } = &self.settings;
         let optional_scope = request
             .optional_scope
             .filter(|optional_scope| optional_scope.resource != request.access.resource);
@@ -150,8 +143,8 @@ impl Tokens {
             .flatten()
             .filter_map(challenge::scope)
             .collect();
-        let realm = challenge::absolute(realm, request.host, request.secure);
-        challenge::bearer(&realm, service, &scopes, error)
+        let realm = challenge::absolute(&self.realm, request.host, request.secure);
+        challenge::bearer(&realm, &self.service, &scopes, error)
     }
 
     /// Verifies a token and returns its caller.
@@ -177,10 +170,10 @@ impl Tokens {
 
     /// Checks issuer, audience and times. Returns the expiry, clock skew included.
     fn check(&self, claims: &Map<String, Value>, now: f64) -> Result<f64, Refused> {
-        if claims.get("iss").and_then(Value::as_str) != Some(&self.settings.issuer) {
+        if claims.get("iss").and_then(Value::as_str) != Some(&self.issuer) {
             return Err(Refused::Issuer);
         }
-        let service = self.settings.service.as_str();
+        let service = self.service.as_str();
         let for_this_service = match claims.get("aud") {
             Some(Value::String(audience)) => audience == service,
             Some(Value::Array(audiences)) => audiences.iter().any(|one| one == service),
@@ -207,7 +200,7 @@ impl Tokens {
 
     fn caller(&self, claims: Map<String, Value>) -> Caller {
         let user = claims.get("sub").and_then(Value::as_str).filter(|user| !user.is_empty());
-        let groups = match claims.get(&self.settings.groups_claim) {
+        let groups = match claims.get(&self.groups_claim) {
             Some(Value::Array(groups)) => {
                 groups.iter().filter_map(Value::as_str).map(str::to_owned).collect()
             }

@@ -1,26 +1,17 @@
-//! The configuration: settings as plain data, from a file, the environment and flags.
+//! The configuration: the settings of all modules, from a file, the environment and flags.
 //!
-//! A setting is a field in `settings.rs` with its reference text, and a row in `table.rs` with its
-//! limits. Everything else here works on that table. Sources are data too ([`Sources`]), so that
-//! no test touches the environment of its process; [`Sources::from_process`] alone reads it.
+//! Each module declares its settings with [`settings!`]; this module composes them into
+//! [`Settings`] and stands above all of them. The inputs are data too ([`Sources`]), so no test
+//! touches the environment of its process; only [`Sources::from_process`] reads it.
 
-mod settings;
-mod table;
-
-mod choice;
-mod networks;
-mod secret;
-mod setting;
-mod store_url;
-mod text;
-
-mod checks;
-mod config_file;
+mod access_rules;
 mod errors;
+mod file;
+mod keys;
+mod raw;
 mod reference;
-mod rules;
 mod sources;
-mod suggest;
+mod validate;
 
 #[cfg(test)]
 mod tests;
@@ -28,86 +19,94 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-pub use self::choice::{
-    Checksum, Delivery, GeneralAccess, LogFormat, ManifestMode, RedisTopology, RequestLog, Sparse,
-};
-pub use self::errors::{Errors, Place, Problem};
-pub use self::networks::Networks;
+pub use self::errors::{ConfigError, Errors, Source};
 pub use self::reference::{reference, reference_markdown};
-pub use self::secret::Secret;
-pub use self::settings::{
-    AccessSettings, AdminSettings, BlobSettings, CacheSettings, LeaseSettings, ListSettings,
-    LogSettings, ManifestSettings, MetricsSettings, S3Settings, ServerSettings, Settings,
-    StoreSettings, TlsSettings, TokenSettings, UploadSettings,
-};
 pub use self::sources::{Flag, Sources};
-pub use self::store_url::StoreUrl;
 
-use self::sources::Entry;
+use self::raw::RawValue;
+use crate::setting::{read_secret, settings};
+use crate::{auth, http, registry, shared_cache, store, telemetry};
+
+settings! {
+    /// Everything an operator can choose.
+    pub struct Settings {
+        server: http::ListenerSettings;
+        admin: http::AdminSettings;
+        metrics: telemetry::MetricsSettings;
+        access: auth::AccessSettings;
+        store: store::Settings;
+        uploads: registry::UploadSettings;
+        blobs: http::BlobSettings;
+        manifests: registry::ManifestSettings;
+        lists: http::ListSettings;
+        cache: shared_cache::CacheSettings;
+        collection: registry::LeaseSettings;
+        log: telemetry::LogSettings;
+    }
+}
 
 /// The settings that the sources ask for, or everything that is wrong with them.
 ///
 /// Reads nothing but the files of secrets.
 pub fn load(sources: &Sources) -> Result<Settings, Errors> {
-    let readout = sources.read();
-    let mut loading = Loading::default();
-    loading.settings.access.rules = readout.rules;
-    for entry in readout.entries {
-        match entry {
-            Ok(entry) => loading.apply(entry),
-            Err(problem) => loading.problems.push(problem),
+    let raw = sources.read();
+    let mut loader = Loader::default();
+    loader.settings.access.rules = raw.rules;
+    for value in raw.values {
+        match value {
+            Ok(value) => loader.apply(value),
+            Err(error) => loader.errors.push(error),
         }
     }
-    // What an unreadable source says is unknown, so nothing can be said of the whole.
-    if !readout.unreadable {
-        loading.check();
+    // Values of an unreadable source are unknown, so checks between settings would mislead.
+    if !raw.unreadable {
+        loader.validate();
     }
-    if loading.problems.is_empty() {
-        Ok(loading.settings)
-    } else {
-        Err(Errors::new(loading.problems))
-    }
+    if loader.errors.is_empty() { Ok(loader.settings) } else { Err(Errors::new(loader.errors)) }
 }
 
 #[derive(Default)]
-struct Loading {
+struct Loader {
     settings: Settings,
-    problems: Vec<Problem>,
+    errors: Vec<ConfigError>,
     /// Where each setting was given last, and whether as a file.
-    given: BTreeMap<&'static str, (Place, bool)>,
-    /// Settings whose value is not what somebody wanted it to be.
+    given: BTreeMap<&'static str, (Source, bool)>,
+    /// Settings whose given value could not be used.
     failed: BTreeSet<&'static str>,
 }
 
-impl Loading {
-    fn apply(&mut self, entry: Entry) {
-        let Entry { place, setting, by_file, text } = entry;
-        let key = setting.key;
-        let result = match self.given.get(key) {
+impl Loader {
+    fn apply(&mut self, value: RawValue) {
+        let RawValue { source, key, by_file, text } = value;
+        let name = key.name.as_str();
+        let mut setting = keys::setting(&mut self.settings, name).expect("a key of a setting");
+        let result = match self.given.get(name) {
             Some((other, other_by_file)) if *other_by_file != by_file => {
                 Err(format!("given twice, as a value and as a file: see also {other}"))
             }
-            Some(_) | None if by_file => secret::read_file(Path::new(&text))
-                .and_then(|secret| setting.read(&mut self.settings, &secret)),
-            Some(_) | None => setting.read(&mut self.settings, &text),
+            Some(_) | None if by_file => {
+                read_secret(Path::new(&text)).and_then(|secret| setting.read(&secret))
+            }
+            Some(_) | None => setting.read(&text),
         };
         if let Err(message) = result {
-            self.problems.push(Problem { place: place.clone(), message });
-            self.failed.insert(key);
+            self.errors.push(ConfigError { source: source.clone(), message });
+            self.failed.insert(name);
         }
-        self.given.insert(key, (place, by_file));
+        self.given.insert(name, (source, by_file));
     }
 
     /// Checks what must hold between settings, for those that could be read.
-    fn check(&mut self) {
-        for check in checks::CHECKS {
+    fn validate(&mut self) {
+        for check in validate::CHECKS {
             if check.keys.iter().any(|key| self.failed.contains(key)) {
                 continue;
             }
             if let Err(message) = (check.check)(&self.settings) {
                 let given = check.keys.iter().find_map(|key| self.given.get(key));
-                let place = given.map_or(Place::Default(check.keys[0]), |(place, _)| place.clone());
-                self.problems.push(Problem { place, message });
+                let default = || Source::Default(check.keys[0]);
+                let source = given.map_or_else(default, |(source, _)| source.clone());
+                self.errors.push(ConfigError { source, message });
             }
         }
     }

@@ -2,40 +2,17 @@
 
 use std::fmt::Write as _;
 
-use super::setting::Setting;
-use super::settings::Settings;
-use super::table::{EXAMPLES, SETTINGS};
-
-/// The text of the reference is the doc comments of the structs and fields in this file.
-const SOURCE: &str = include_str!("settings.rs");
-
-/// Each section of the file and the struct that holds it.
-const SECTIONS: [(&str, &str); 15] = [
-    ("server", "ServerSettings"),
-    ("server.tls", "TlsSettings"),
-    ("admin", "AdminSettings"),
-    ("metrics", "MetricsSettings"),
-    ("access", "AccessSettings"),
-    ("access.token", "TokenSettings"),
-    ("store", "StoreSettings"),
-    ("store.s3", "S3Settings"),
-    ("uploads", "UploadSettings"),
-    ("blobs", "BlobSettings"),
-    ("manifests", "ManifestSettings"),
-    ("lists", "ListSettings"),
-    ("cache", "CacheSettings"),
-    ("collection", "LeaseSettings"),
-    ("log", "LogSettings"),
-];
+use super::{Settings, keys};
+use crate::setting::{Item, Section, Setting, Shape};
 
 const MARKDOWN_HEAD: &str = "\
 # Configuration
 
 `longshore serve` needs no configuration: it listens on 127.0.0.1:5000 and keeps everything in the
-folder `longshore-data`. What follows is the output of `longshore config-reference`: a
-configuration file that changes nothing, because every setting in it is a comment.
+folder `longshore-data`. Below is the output of `longshore config-reference`: a configuration file
+that changes nothing, because every setting in it is a comment.
 
-A setting is looked for in these places, and the last one that has it wins:
+Longshore reads settings from these places; a later one overrides an earlier one:
 
 1. the default;
 2. for the endpoint and the region of S3: `AWS_ENDPOINT_URL`, `AWS_ENDPOINT_URL_S3`,
@@ -46,13 +23,14 @@ A setting is looked for in these places, and the last one that has it wins:
 5. the flags of `longshore serve` and `longshore check`.
 
 Sizes are written as `64KiB`, `16MiB` or a number of bytes, durations as `500ms`, `30s`, `5m`,
-`48h`, `7d` or a number of seconds. A secret can be kept in a file of its own: add `_file` to its
-key, or `_FILE` to its variable, and give the path instead. Paths are relative to the working
-directory.
+`48h`, `7d` or a number of seconds. To keep a secret in a file of its own, add `_file` to its key,
+or `_FILE` to its variable, and give the path of the file as the value. Paths are relative to the
+working directory.
 
-An unknown key is an error, and so is an unknown variable that begins with `LONGSHORE_` (those that
-Kubernetes sets for services are passed over). Everything that is wrong is reported at once, with
-its place. `longshore check` tries a configuration, and the store it names, without serving.
+An unknown key is an error, and so is an unknown variable that begins with `LONGSHORE_` (Longshore
+ignores those that Kubernetes sets for services). All errors are reported at once, each with its
+file and line, variable or flag. `longshore check` tests a configuration, its store and its Redis
+without serving.
 
 ```toml
 ";
@@ -60,34 +38,8 @@ its place. `longshore check` tries a configuration, and the store it names, with
 /// A complete TOML file in which every setting is a comment that shows its default.
 pub fn reference() -> String {
     let mut out = String::new();
-    let default = Settings::default();
-    for (section, structure) in SECTIONS {
-        if !out.is_empty() {
-            out.push('\n');
-        }
-        push_comment(&mut out, &doc(structure, None));
-        writeln!(out, "[{section}]").expect("a string takes all");
-        for setting in SETTINGS {
-            match setting.key.rsplit_once('.') {
-                Some((of, name)) if of == section => {
-                    out.push('\n');
-                    push_comment(&mut out, &doc(structure, Some(name)));
-                    push_setting(&mut out, name, setting, &default);
-                }
-                Some(_) | None => {}
-            }
-        }
-        if section == "access.token" {
-            push_rules(&mut out);
-        }
-    }
+    push_items(&mut out, "", &mut Settings::default());
     out
-}
-
-/// The rules of access are tables of their own, so they are shown as an example.
-fn push_rules(out: &mut String) {
-    out.push('\n');
-    push_comment(out, &doc("AccessSettings", Some("rules")));
 }
 
 /// `docs/configuration.md`.
@@ -95,50 +47,56 @@ pub fn reference_markdown() -> String {
     format!("{MARKDOWN_HEAD}{}```\n", reference())
 }
 
-fn push_setting(out: &mut String, name: &str, setting: &Setting, default: &Settings) {
-    let value = setting.show(default);
-    let mut facts = Vec::new();
-    facts.extend(setting.limits().map(|(least, most)| format!("From {least} to {most}.")));
-    facts.extend(setting.file_key().map(|_| format!("Or the path of a file: {name}_file.")));
-    facts.extend(value.is_none().then(|| "Not set by default; for example:".to_owned()));
-    if !facts.is_empty() {
-        push_comment(out, &[facts.join(" ")]);
+fn push_items(out: &mut String, key: &str, section: &mut dyn Section) {
+    for item in section.items() {
+        if !out.is_empty() {
+            out.push('\n');
+        }
+        match item {
+            Item::Setting(setting) => push_setting(out, &setting),
+            Item::Section(name, inner) => {
+                let key = keys::join(key, name);
+                push_comment(out, inner.about());
+                push_line(out, format_args!("[{key}]"));
+                push_items(out, &key, inner);
+            }
+        }
     }
-    let example = || EXAMPLES.iter().find(|(key, _)| *key == setting.key).map(|(_, text)| *text);
-    let value = value.or_else(|| example().map(str::to_owned)).expect("EXAMPLES has the others");
+}
+
+fn push_setting(out: &mut String, setting: &Setting<'_>) {
+    let name = setting.name;
+    push_comment(out, setting.doc);
+    let value = setting.show();
+    let mut remarks = Vec::new();
+    remarks.extend(setting.limits().map(|(least, most)| format!("From {least} to {most}.")));
+    match setting.shape {
+        Shape::Text | Shape::List => {}
+        Shape::Secret => remarks.push(format!("Or the path of a file: {name}_file.")),
+        // The doc comment has an example.
+        Shape::Tables => return,
+    }
+    remarks.extend(value.is_none().then(|| "Not set by default; for example:".to_owned()));
+    if !remarks.is_empty() {
+        push_comment(out, &remarks.join(" "));
+    }
+    let value = value.or_else(|| setting.example.map(str::to_owned));
+    let value = value.expect("a setting without a default has an example");
     let bare = matches!(value.as_str(), "true" | "false") || value.parse::<u32>().is_ok();
     let quote = if bare { "" } else { "\"" };
-    writeln!(out, "#{name} = {quote}{value}{quote}").expect("a string takes all");
+    push_line(out, format_args!("#{name} = {quote}{value}{quote}"));
 }
 
-fn push_comment(out: &mut String, lines: &[impl AsRef<str>]) {
-    for line in lines {
-        writeln!(out, "{}", format!("# {}", line.as_ref()).trim_end()).expect("a string takes all");
+fn push_comment(out: &mut String, text: &str) {
+    for line in text.lines() {
+        let line = line.strip_prefix(' ').unwrap_or(line);
+        // The fences of examples are for rustdoc.
+        if !line.starts_with("```") {
+            push_line(out, format_args!("{}", format!("# {line}").trim_end()));
+        }
     }
 }
 
-/// The doc comment of a struct, or of one of its fields.
-fn doc(structure: &str, field: Option<&str>) -> Vec<&'static str> {
-    let opening = format!("pub struct {structure} {{");
-
-    let field = field.map(|field| format!("    pub {field}: "));
-    let (mut comment, mut inside) = (Vec::new(), false);
-    for line in SOURCE.lines() {
-        let found = match &field {
-            None => line == opening,
-            Some(field) => inside && line.starts_with(field),
-        };
-        if found {
-            return comment;
-        }
-        inside = line == opening || (inside && line != "}");
-        match line.trim_start().strip_prefix("///") {
-            // The fences of examples are for rustdoc.
-            Some(text) if text.starts_with(" ```") => {}
-            Some(text) => comment.push(text.strip_prefix(' ').unwrap_or(text)),
-            None if line.trim_start().starts_with("#[") => {}
-            None => comment.clear(),
-        }
-    }
-    Vec::new()
+fn push_line(out: &mut String, line: std::fmt::Arguments<'_>) {
+    writeln!(out, "{line}").expect("a string takes all");
 }

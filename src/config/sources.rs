@@ -3,12 +3,10 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use super::config_file;
-use super::errors::{Errors, Place, Problem};
-use super::setting::Setting;
-use super::suggest::unknown;
-use super::table::{self, VARIABLE_PREFIX};
-use crate::auth::Rule;
+use super::errors::{ConfigError, Errors, Source, unknown};
+use super::file;
+use super::keys::{self, VARIABLE_PREFIX};
+use super::raw::{RawSettings, RawValue};
 
 /// The variable that names the configuration file.
 const CONFIG_VARIABLE: &str = "LONGSHORE_CONFIG";
@@ -21,12 +19,12 @@ const AWS_VARIABLES: [(&str, &str); 4] = [
     ("AWS_REGION", "store.s3.region"),
 ];
 
-/// Everything that says something about the settings, as data.
+/// The inputs of the configuration, as data.
 #[derive(Clone, Default)]
 pub struct Sources {
     /// The configuration file and its contents.
     pub file: Option<(PathBuf, String)>,
-    /// Names and values of environment variables. Those of others are passed over.
+    /// Names and values of environment variables. Those of other programs are ignored.
     pub environment: Vec<(String, String)>,
     pub flags: Vec<Flag>,
 }
@@ -41,32 +39,12 @@ pub struct Flag {
     pub value: String,
 }
 
-/// A setting that somebody gave a value.
-pub(super) struct Entry {
-    pub(super) place: Place,
-    pub(super) setting: &'static Setting,
-    /// Whether `text` is the path of a file that holds the value.
-    pub(super) by_file: bool,
-    pub(super) text: String,
-}
-
-/// What the sources say.
-#[derive(Default)]
-pub(super) struct Readout {
-    /// In rising priority.
-    pub(super) entries: Vec<Result<Entry, Problem>>,
-    /// Rules of access, which only a file can hold.
-    pub(super) rules: Vec<Rule>,
-    /// Whether a whole source could not be understood.
-    pub(super) unreadable: bool,
-}
-
 impl Sources {
-    /// What this process was started with. Nothing else in the program reads the environment, but
-    /// for the standard variables of traces (`telemetry/traces`).
+    /// The inputs of this process. Nothing else in the program reads the environment, except for
+    /// the standard variables of traces (`telemetry/traces`).
     #[expect(clippy::disallowed_methods, reason = "this is where the environment is read")]
     pub fn from_process(config: Option<PathBuf>, flags: Vec<Flag>) -> Result<Self, Errors> {
-        let (mut environment, mut problems) = (Vec::new(), Vec::new());
+        let (mut environment, mut errors) = (Vec::new(), Vec::new());
         for (name, value) in std::env::vars_os() {
             let Ok(name) = name.into_string() else { continue };
             let aws = AWS_VARIABLES.iter().any(|(variable, _)| *variable == name);
@@ -77,54 +55,49 @@ impl Sources {
                 environment.push((name, value));
             } else {
                 let message = "is not UTF-8".to_owned();
-                problems.push(Problem { place: Place::Environment(name), message });
+                errors.push(ConfigError { source: Source::Environment(name), message });
             }
         }
-        let (place, path) = match (config, find_variable(&environment, CONFIG_VARIABLE)) {
-            (Some(path), _) => (Place::Flag("--config"), Some(path)),
+        let (source, path) = match (config, find_variable(&environment, CONFIG_VARIABLE)) {
+            (Some(path), _) => (Source::Flag("--config"), Some(path)),
             (None, path) => {
-                (Place::Environment(CONFIG_VARIABLE.to_owned()), path.map(PathBuf::from))
+                (Source::Environment(CONFIG_VARIABLE.to_owned()), path.map(PathBuf::from))
             }
         };
         let file = path.and_then(|path| match std::fs::read_to_string(&path) {
             Ok(contents) => Some((path, contents)),
             Err(error) => {
                 let message = format!("cannot read {}: {error}", path.display());
-                problems.push(Problem { place, message });
+                errors.push(ConfigError { source, message });
                 None
             }
         });
-        if problems.is_empty() {
+        if errors.is_empty() {
             Ok(Self { file, environment, flags })
         } else {
-            Err(Errors::new(problems))
+            Err(Errors::new(errors))
         }
     }
 
-    pub(super) fn read(&self) -> Readout {
-        let mut readout = Readout::default();
+    pub(super) fn read(&self) -> RawSettings {
+        let mut raw = RawSettings::default();
         for (name, key) in AWS_VARIABLES {
-            let (setting, by_file) = table::find(key).expect("the table holds it");
             if let Some(value) = find_variable(&self.environment, name) {
-                let place = Place::Environment(name.to_owned());
-                let text = value.to_owned();
-                readout.entries.push(Ok(Entry { place, setting, by_file, text }));
+                raw.values.push(Ok(known(Source::Environment(name.to_owned()), key, value)));
             }
         }
         if let Some((path, contents)) = &self.file {
-            config_file::read(path, contents, &mut readout);
+            file::read(path, contents, &mut raw);
         }
         let mut environment: Vec<_> = self.environment.iter().collect();
         environment.sort();
         for (name, value) in environment {
-            readout.entries.extend(read_variable(name, value));
+            raw.values.extend(read_variable(name, value));
         }
         for Flag { name, key, value } in &self.flags {
-            let (setting, by_file) = table::find(key).expect("flags set what the table holds");
-            let place = Place::Flag(name);
-            readout.entries.push(Ok(Entry { place, setting, by_file, text: value.clone() }));
+            raw.values.push(Ok(known(Source::Flag(name), key, value)));
         }
-        readout
+        raw
     }
 }
 
@@ -141,27 +114,32 @@ impl fmt::Debug for Sources {
     }
 }
 
+/// A value for a key that the program itself names.
+fn known(source: Source, name: &str, text: &str) -> RawValue {
+    let (key, by_file) = keys::find(name).expect("a key of a setting");
+    RawValue { source, key, by_file, text: text.to_owned() }
+}
+
 /// An empty variable counts as none, as it does for AWS.
 fn find_variable<'e>(environment: &'e [(String, String)], name: &str) -> Option<&'e str> {
     let found = environment.iter().find(|(found, value)| found == name && !value.is_empty());
     found.map(|(_, value)| value.as_str())
 }
 
-fn read_variable(name: &str, value: &str) -> Option<Result<Entry, Problem>> {
+fn read_variable(name: &str, value: &str) -> Option<Result<RawValue, ConfigError>> {
     let ours = name.starts_with(VARIABLE_PREFIX) && name != CONFIG_VARIABLE;
     if !ours || value.is_empty() || is_foreign(name, value) {
         return None;
     }
-    let place = Place::Environment(name.to_owned());
-    let key = table::keys().find(|key| table::variable(key) == name);
-    let Some((setting, by_file)) = key.and_then(|key| table::find(&key)) else {
-        let message = unknown("variable", name, table::keys().map(|key| table::variable(&key)));
-        return Some(Err(Problem { place, message }));
+    let source = Source::Environment(name.to_owned());
+    let Some(key) = keys::names().find(|key| keys::variable(key) == name) else {
+        let message = unknown("variable", name, keys::names().map(|key| keys::variable(&key)));
+        return Some(Err(ConfigError { source, message }));
     };
-    Some(Ok(Entry { place, setting, by_file, text: value.to_owned() }))
+    Some(Ok(known(source, &key, value)))
 }
 
-/// Kubernetes tells every pod about the services beside it. For a service called `longshore` or
+/// Kubernetes sets variables in every pod for the services of its namespace. For `longshore` or
 /// `longshore-redis` the variables begin like ours: `LONGSHORE_SERVICE_HOST`, `LONGSHORE_PORT`,
 /// `LONGSHORE_REDIS_PORT_6379_TCP_ADDR`. The project's own tests use `LONGSHORE_TEST_…`.
 fn is_foreign(name: &str, value: &str) -> bool {

@@ -12,7 +12,6 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
-use ipnet::IpNet;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
@@ -21,6 +20,7 @@ use tokio_util::task::TaskTracker;
 use tower::Service as _;
 
 use super::layers::peer::Client;
+use super::settings::ListenerSettings;
 pub use super::tls::acceptor;
 use super::write_timeout::WriteTimeout;
 
@@ -31,47 +31,19 @@ const HTTP2_STREAMS_MAX: u32 = 250;
 /// How long accepting pauses when the process has no file descriptor left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// What the operator decides about sockets.
-#[derive(Clone)]
-pub struct Settings {
-    /// How long a client may take to send the head of a request.
-    pub header_timeout: Duration,
-    /// How long a client may take nothing of its answer.
-    pub body_idle_timeout: Duration,
-    /// How long requests in flight may go on once the process is told to stop.
-    pub drain_timeout: Duration,
-    /// Connections at once; more wait to be accepted.
-    pub connections_max: usize,
-    /// Proxies whose word counts about whom they ask for.
-    pub trusted_proxies: Vec<IpNet>,
-    /// Set where connections are encrypted.
-    pub tls: Option<TlsAcceptor>,
-}
-
-impl std::fmt::Debug for Settings {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Settings")
-            .field("header_timeout", &self.header_timeout)
-            .field("body_idle_timeout", &self.body_idle_timeout)
-            .field("drain_timeout", &self.drain_timeout)
-            .field("connections_max", &self.connections_max)
-            .field("trusted_proxies", &self.trusted_proxies)
-            .field("tls", &self.tls.is_some())
-            .finish()
-    }
-}
-
 /// Serves the router on a socket until `shutdown` ends, then waits for the requests in flight.
 pub async fn run(
     listener: TcpListener,
+    tls: Option<TlsAcceptor>,
     router: Router,
-    settings: Settings,
+    settings: &ListenerSettings,
     tasks: TaskTracker,
     shutdown: impl Future<Output = ()> + Send,
 ) {
     let graceful = GracefulShutdown::new();
     let (connections_max, drain_timeout) = (settings.connections_max, settings.drain_timeout);
-    let serving = Arc::new(Serving { router, builder: builder(&settings), settings });
+    let (builder, settings) = (builder(settings), settings.clone());
+    let serving = Arc::new(Serving { router, builder, settings, tls });
     accept(listener, connections_max, &tasks, shutdown, |stream, peer| {
         let (serving, watcher) = (serving.clone(), graceful.watcher());
         async move {
@@ -120,7 +92,8 @@ pub(super) async fn accept<F: Future<Output = ()> + Send + 'static>(
 struct Serving {
     router: Router,
     builder: auto::Builder<TokioExecutor>,
-    settings: Settings,
+    settings: ListenerSettings,
+    tls: Option<TlsAcceptor>,
 }
 
 type ConnectionError = Box<dyn std::error::Error + Send + Sync>;
@@ -133,7 +106,7 @@ impl Serving {
         watcher: Watcher,
     ) -> Result<(), ConnectionError> {
         let stream = WriteTimeout::new(stream, self.settings.body_idle_timeout);
-        let Some(tls) = &self.settings.tls else {
+        let Some(tls) = &self.tls else {
             return self.requests(stream, peer, false, watcher).await;
         };
         let handshake = tokio::time::timeout(self.settings.header_timeout, tls.accept(stream));
@@ -157,7 +130,7 @@ impl Serving {
     }
 }
 
-fn builder(settings: &Settings) -> auto::Builder<TokioExecutor> {
+fn builder(settings: &ListenerSettings) -> auto::Builder<TokioExecutor> {
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder
         .http1()

@@ -17,6 +17,7 @@ pub mod listener;
 mod metered_body;
 mod query;
 mod router;
+mod settings;
 mod state;
 mod tls;
 mod write_timeout;
@@ -24,4 +25,7 @@ mod write_timeout;
 pub use endpoint::{Effect, Endpoint, Operation, RouteError, Row, Target};
 pub use error::Error;
 pub use router::router;
-pub use state::{Api, Delivery, Settings};
+pub use settings::{
+    AdminSettings, BlobSettings, Delivery, ListSettings, ListenerSettings, TlsSettings,
+};
+pub use state::{Api, Settings};

@@ -7,7 +7,6 @@ use axum::extract::State;
 use axum::response::Response;
 use http::HeaderValue;
 use http::header::X_CONTENT_TYPE_OPTIONS;
-use ipnet::IpNet;
 use tower::ServiceBuilder;
 use tracing::Instrument as _;
 
@@ -20,20 +19,20 @@ use super::{handlers, headers};
 
 /// The registry as an axum service. The listener serves it, and has what needs a connection: the
 /// limits of connections and of request heads, the head timeout, the write timeout, and TLS.
-pub fn router(api: &Arc<Api>, trusted_proxies: &[IpNet]) -> Router {
+pub fn router(api: &Arc<Api>) -> Router {
     let layers = ServiceBuilder::new()
         // The client's address, which the log, the login limit and redirects depend on.
-        .map_request(peer::identify(trusted_proxies))
+        .map_request(peer::identify(&api.settings.listener.trusted_proxies))
         // An id before anything can fail, so that every response has one.
         .layer(observe(request_id::assign))
         // The operation, parsed once: it names the request in everything below.
         .map_request(Parsed::layer)
         // A body that stops arriving fails; the count of its bytes is for the next two.
-        .map_request(body_timeout::bound(api.settings.body_idle))
+        .map_request(body_timeout::bound(api.settings.listener.body_idle_timeout))
         // Around the log, so that nothing is logged that is not counted.
         .layer(observe(metrics::count(api.metrics.clone())))
         // One line for each request, with what the layers below learn of it.
-        .layer(observe(access_log::write(api.settings.request_log)))
+        .layer(observe(access_log::write(api.settings.access_log.level())))
         // Innermost, so that the span covers the work and not the bookkeeping.
         .layer(observe(trace::open))
         // Whatever went wrong, the response is one of a registry.

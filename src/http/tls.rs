@@ -1,6 +1,5 @@
 //! The certificate that the registry shows, read again when it changes.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use rustls::ServerConfig;
@@ -11,6 +10,7 @@ use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use tokio_rustls::TlsAcceptor;
 
+use super::settings::TlsSettings;
 use crate::reloaded_file::ReloadedFile;
 use crate::telemetry::metrics::{Metrics, ReloadedFileKind};
 
@@ -24,13 +24,13 @@ impl ResolvesServerCert for Certificate {
     }
 }
 
-/// Makes TLS out of connections, with HTTP/2 where the client knows it. The files have to be good
-/// now; later a pair that is not keeps the one before it.
-pub fn acceptor(
-    certificate_file: PathBuf,
-    key_file: PathBuf,
-    metrics: &Metrics,
-) -> Result<TlsAcceptor, String> {
+/// TLS with HTTP/2 where the client supports it; nothing without certificate and key. The files
+/// have to be valid now; if they are not after a change, the previous pair stays in use.
+pub fn acceptor(settings: &TlsSettings, metrics: &Metrics) -> Result<Option<TlsAcceptor>, String> {
+    let TlsSettings { certificate_file, key_file } = settings.clone();
+    let (Some(certificate_file), Some(key_file)) = (certificate_file, key_file) else {
+        return Ok(None);
+    };
     let shown = format!("{} and {}", certificate_file.display(), key_file.display());
     let files = vec![certificate_file, key_file];
     let told = metrics.clone();
@@ -50,7 +50,7 @@ pub fn acceptor(
         .with_no_client_auth()
         .with_cert_resolver(Arc::new(Certificate(watched)));
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(TlsAcceptor::from(Arc::new(config)))
+    Ok(Some(TlsAcceptor::from(Arc::new(config))))
 }
 
 /// When a certificate ends, in seconds since 1970. Nothing if it cannot be read: rustls has looked

@@ -7,6 +7,8 @@
 
 use std::time::{Duration, SystemTime};
 
+use super::settings::{GRACE_MIN, LeaseSettings};
+use crate::setting::format_duration;
 use crate::store::Deadline;
 
 /// The durations of the lease protocol.
@@ -16,23 +18,24 @@ pub struct Leases {
     write_deadline: Duration,
 }
 
-/// The shortest grace that is accepted.
-pub const GRACE_MIN: Duration = Duration::from_hours(2);
-
 /// Durations with which the collector could remove a record that a writer relies on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("half the grace, the write deadline and the clock skew must stay below the grace")]
-pub struct UnsafeLeases;
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "grace / 2 + write_deadline + clock_skew must be less than grace, or content could be \
+     collected while a writer relies on it: {} + {} + {} is not less than {}",
+    format_duration(.0.grace / 2),
+    format_duration(.0.write_deadline),
+    format_duration(.0.clock_skew),
+    format_duration(.0.grace)
+)]
+pub struct UnsafeLeases(LeaseSettings);
 
 impl Leases {
     /// Checks that `G/2 + W + skew < G`, and the minimum of the grace.
-    pub fn new(
-        grace: Duration,
-        write_deadline: Duration,
-        clock_skew: Duration,
-    ) -> Result<Self, UnsafeLeases> {
+    pub fn new(settings: &LeaseSettings) -> Result<Self, UnsafeLeases> {
+        let LeaseSettings { grace, write_deadline, clock_skew } = *settings;
         let safe = grace >= GRACE_MIN && grace / 2 + write_deadline + clock_skew < grace;
-        if safe { Ok(Self { grace, write_deadline }) } else { Err(UnsafeLeases) }
+        if safe { Ok(Self { grace, write_deadline }) } else { Err(UnsafeLeases(settings.clone())) }
     }
 
     /// The age from which a record is touched before a request relies on it.

@@ -15,7 +15,7 @@ use super::read_cache::ReadCache;
 use super::record::{self, Current, Written};
 use super::repositories::Repositories;
 use super::schema1;
-use super::settings::Policy;
+use super::settings::Sparse;
 use super::tags::{TagCondition, Tags};
 use crate::docker_schema1::Schema1;
 use crate::layout::records::{self, Marker, Referrer};
@@ -68,7 +68,7 @@ pub struct Manifests {
     pub(super) blobs: Blobs,
     pub(super) tags: Tags,
     pub(super) repositories: Arc<Repositories>,
-    pub(super) policy: Policy,
+    pub(super) sparse: Sparse,
     pub(super) schema1: Schema1,
 }
 
@@ -239,12 +239,12 @@ impl Manifests {
         let blobs = push.manifest.blobs().iter().filter_map(|blob| {
             let digest = known(&blob.digest)?;
             let key = RecordKey::Link(push.name.clone(), digest);
-            Some((digest, key, self.policy.sparse_images))
+            Some((digest, key, self.sparse == Sparse::All))
         });
         let children = push.manifest.children().iter().filter_map(|child| {
             let digest = known(&child.digest)?;
             let key = RecordKey::Manifest(push.name.clone(), digest);
-            Some((digest, key, self.policy.sparse_indexes))
+            Some((digest, key, self.sparse != Sparse::None))
         });
         let mut keys: Vec<_> = blobs.chain(children).collect();
         keys.sort_by_key(|(digest, ..)| *digest);

@@ -32,10 +32,9 @@ pub use error::Error;
 pub use lease::Leases;
 pub use lists::Page;
 pub use manifests::{Manifests, Push, Pushed};
-pub use read_cache::Caching;
 pub use referrers::{Referrers, ReferrersPage};
 pub use repositories::Repositories;
-pub use settings::{Limits, Policy, Settings};
+pub use settings::{LeaseSettings, ManifestSettings, Settings, Sparse, UploadSettings};
 pub use tags::{TagCondition, Tags};
 
 use crate::shared_cache::Cache;
@@ -53,7 +52,6 @@ pub struct Registry {
     pub tags: Tags,
     pub referrers: Referrers,
     pub repositories: Arc<Repositories>,
-    limits: Limits,
 }
 
 impl Registry {
@@ -67,7 +65,7 @@ impl Registry {
         metrics: &Metrics,
         tasks: &TaskTracker,
     ) -> Self {
-        let Settings { caching, limits, policy, leases, schema1 } = settings;
+        let Settings { caching, uploads: limits, sparse, leases, schema1 } = settings;
         let (metrics_, tasks_) = (metrics.clone(), tasks.clone());
         let read_cache = ReadCache::new(store.clone(), shared, leases, caching, metrics_, tasks_);
         let records = read_cache.records();
@@ -76,7 +74,7 @@ impl Registry {
             records.clone(),
             store,
             blobs.clone(),
-            &limits,
+            limits,
             metrics.clone(),
             tasks.clone(),
         );
@@ -89,15 +87,10 @@ impl Registry {
             blobs: blobs.clone(),
             tags: tags.clone(),
             repositories: repositories.clone(),
-            policy,
+            sparse,
             schema1,
         };
         let referrers = Referrers { read_cache };
-        Self { blobs, uploads, manifests, tags, referrers, repositories, limits }
-    }
-
-    /// The bounds of this registry.
-    pub fn limits(&self) -> &Limits {
-        &self.limits
+        Self { blobs, uploads, manifests, tags, referrers, repositories }
     }
 }

@@ -1,49 +1,119 @@
-//! What the operator decides about the registry.
+//! The settings of what the registry accepts, keeps and lists.
 
 use std::time::Duration;
 
 use super::lease::Leases;
-use super::read_cache::Caching;
 use crate::docker_schema1::Schema1;
+use crate::oci::Negotiation;
+use crate::setting::{
+    Choice, DAY, GIB, HOUR, KIB, MIB, MINUTE, SECOND, Secret, TIB, bytes, choice, choice_of, count,
+    duration, secret, settings,
+};
+use crate::shared_cache::CacheSettings;
 
-/// Bounds of the registry.
-#[derive(Clone, Debug)]
-pub struct Limits {
-    /// Bytes of a pushed manifest.
-    pub manifest_bytes_max: usize,
-    /// Tags that one push of a manifest may set.
-    pub tags_per_push_max: usize,
-    /// Blobs up to this many bytes are stored inside their link.
-    pub inline_bytes_max: usize,
-    /// Bytes of the first parts of an upload; later parts grow.
-    pub part_bytes: usize,
-    /// Parts of one upload that are sent to the store at once.
-    pub parts_in_flight_max: usize,
-    /// Bytes of upload buffers in the whole process.
-    pub buffer_bytes_max: usize,
-    /// Uploads that this process receives at once.
-    pub uploads_concurrent_max: usize,
-    /// How long an upload waits for buffer memory before the client gets 503.
-    pub buffer_wait_max: Duration,
-    /// Rows of a page of a list.
-    pub page_max: usize,
-}
-
-/// Which incomplete content a push may name.
-#[derive(Clone, Copy, Debug)]
-pub struct Policy {
-    /// Whether an index may name manifests that the repository does not have.
-    pub sparse_indexes: bool,
-    /// Whether an image may name blobs that the repository does not have.
-    pub sparse_images: bool,
-}
-
-/// All settings of the registry.
+/// What one registry needs of the settings.
 #[derive(Debug)]
 pub struct Settings {
-    pub caching: Caching,
-    pub limits: Limits,
-    pub policy: Policy,
+    pub caching: CacheSettings,
+    pub uploads: UploadSettings,
+    pub sparse: Sparse,
     pub leases: Leases,
     pub schema1: Schema1,
+}
+
+settings! {
+    /// The parts of uploads, and the memory that uploads may use.
+    pub struct UploadSettings {
+        /// The size of the first parts of a multipart upload. Later parts grow, so that the
+        /// largest blob (5 TiB) fits into 10,000 parts.
+        part_bytes: usize = 16 * MIB, bytes(5 * MIB..=GIB);
+        /// Parts of one upload that the registry sends to the store at the same time.
+        parts_in_flight: usize = 4, count(1..=64);
+        /// Memory for the data of all uploads together. When it is used up, the registry stops
+        /// reading from clients until the store has taken some data.
+        buffer_bytes: usize = 512 * MIB, bytes(5 * MIB..=TIB);
+        /// Uploads that may receive data at the same time. Further ones get 503.
+        concurrent_max: usize = 1024, count(1..=1_000_000);
+        /// How long an upload waits for upload memory before it gets 503.
+        wait_max: Duration = MINUTE, duration(Duration::ZERO..=HOUR);
+        /// The largest blob that is stored inside its record and not as an object of its own: one
+        /// write pushes it and one read pulls it.
+        inline_bytes: usize = 64 * KIB, bytes(0..=256 * KIB);
+    }
+}
+
+settings! {
+    /// Which manifests the registry accepts, and how it serves them.
+    pub struct ManifestSettings {
+        /// The largest manifest. A larger one gets 413.
+        bytes_max: usize = 4 * MIB, bytes(64 * KIB..=64 * MIB);
+        /// What a manifest may reference although the repository does not have it: `none`,
+        /// `indexes` (an index may reference missing manifests) or `all` (an image may also
+        /// reference missing blobs).
+        sparse: Sparse = Sparse::None, choice_of();
+        /// Tags that one push may set with `?tag=`.
+        tags_per_push_max: usize = 64, count(1..=1024);
+        /// Whether clients may delete manifests and tags.
+        delete: bool = true, choice_of();
+        /// What the registry serves to a client that requests a tag and does not accept the type
+        /// of the stored manifest.
+        ///
+        /// `oci`: the stored manifest, or the `linux/amd64` image of a Docker list to a client that
+        /// does not know lists; an OCI document is refused (404). `docker-legacy`: what Docker's
+        /// registry 2.x served, for old clients: only types that the client names count, not
+        /// wildcards, and images of schema 2 are converted to schema 1. A request by digest always
+        /// gets the stored manifest.
+        mode: Negotiation = Negotiation::Oci, choice_of();
+        /// Whether clients may push signed manifests of schema 1, the type before schema 2.
+        /// The default is true in mode `docker-legacy` and false otherwise. The registry always
+        /// serves those that are stored.
+        schema1_push: Option<bool> = None, choice_of::<bool>() => "true";
+        /// The private key that signs images converted to schema 1: a key on the curve P-256 in
+        /// PEM. It can be the `signingkeyfile` of a Docker registry. All processes on one bucket
+        /// should have the same key; without this setting each process makes one at its start.
+        schema1_key: Option<Secret> = None, secret() => "...";
+    }
+}
+
+impl ManifestSettings {
+    /// Whether clients may push schema 1, decided.
+    pub fn takes_schema1(&self) -> bool {
+        self.schema1_push.unwrap_or(self.mode == Negotiation::DockerLegacy)
+    }
+}
+
+choice! {
+    /// What a manifest may reference although the repository does not have it.
+    pub enum Sparse {
+        /// Nothing.
+        None = "none",
+        /// An index may reference missing manifests.
+        Indexes = "indexes",
+        /// An image may also reference missing blobs.
+        All = "all",
+    }
+}
+
+impl Choice for Negotiation {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("oci", Self::Oci), ("docker-legacy", Self::DockerLegacy)];
+}
+
+/// With a shorter grace a slow push could lose content that it relies on.
+pub(super) const GRACE_MIN: Duration = Duration::from_hours(2);
+
+settings! {
+    /// The lease times: they keep a garbage collector from deleting content that a client is about
+    /// to use.
+    ///
+    /// All processes on one bucket must have the same, and
+    /// `grace / 2 + write_deadline + clock_skew < grace` must hold.
+    pub struct LeaseSettings {
+        /// How long unreferenced content is kept after its last use.
+        grace: Duration = 2 * DAY, duration(GRACE_MIN..=365 * DAY);
+        /// How long a write that relies on other content may take before the store refuses it.
+        write_deadline: Duration = 5 * MINUTE, duration(SECOND..=DAY);
+        /// The largest difference between the clocks of the registry and the store.
+        clock_skew: Duration = 5 * MINUTE, duration(Duration::ZERO..=DAY);
+    }
 }

@@ -16,6 +16,8 @@
 
 pub mod redis;
 
+mod settings;
+
 use std::fmt;
 use std::time::Duration;
 
@@ -24,6 +26,8 @@ use bytes::Bytes;
 
 use crate::store::{Prefix, RecordKey};
 use crate::telemetry::metrics::Cached;
+
+pub use settings::{CacheSettings, RedisUrls, Topology};
 
 /// What is cached.
 ///

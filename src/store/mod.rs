@@ -36,6 +36,8 @@ pub mod s3;
 
 mod error;
 mod probe;
+mod settings;
+mod url;
 
 use std::fmt;
 use std::ops::Range;
@@ -49,6 +51,8 @@ use futures_util::Stream;
 pub use crate::layout::{Kind, Location, Prefix, RecordKey};
 pub use error::Error;
 pub use probe::{Capabilities, ProbeReport, probe};
+pub use settings::Settings;
+pub use url::StoreUrl;
 
 /// Identifies one write of a record (an `ETag` on S3).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

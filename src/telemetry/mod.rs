@@ -3,17 +3,12 @@
 pub mod metrics;
 pub mod traces;
 
+mod settings;
+
 use tracing_subscriber::prelude::*;
 use tracing_subscriber::{EnvFilter, Layer, Registry, fmt};
 
-/// The format of log lines.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
-    /// For people.
-    Text,
-    /// One JSON object per line.
-    Json,
-}
+pub use settings::{LogFormat, LogSettings, MetricsSettings, RequestLog};
 
 /// Limits libraries to `info` if a level has no module path: below `info`, a future release of a
 /// library could log credentials. A directive that names a library applies as written.
@@ -27,9 +22,9 @@ fn directives(level: &str) -> String {
 
 /// Starts logging, and traces if they are enabled, inside of a runtime. A second call in one
 /// process changes nothing.
-pub fn start(format: Format, level: &str, traces: traces::TraceConfig) -> Option<traces::Traces> {
+pub fn start(settings: &LogSettings, traces: traces::TraceConfig) -> Option<traces::Traces> {
     let (traces, warnings) = traces.start();
-    let mut layers = vec![log(format, level)];
+    let mut layers = vec![log(settings.format, &settings.level)];
     layers.extend(traces.as_ref().map(|traces| traces.layer().boxed()));
     if tracing_subscriber::registry().with(layers).try_init().is_err() {
         tracing::debug!("logging is already started");
@@ -43,14 +38,14 @@ pub fn start(format: Format, level: &str, traces: traces::TraceConfig) -> Option
 /// A layer in a list: an `Option<Layer>` that is `None` would enable every span.
 type BoxedLayer = Box<dyn Layer<Registry> + Send + Sync>;
 
-fn log(format: Format, level: &str) -> BoxedLayer {
+fn log(format: LogFormat, level: &str) -> BoxedLayer {
     let layer = fmt::layer().with_writer(std::io::stderr);
     match format {
-        Format::Text => {
+        LogFormat::Text => {
             let ansi = std::io::IsTerminal::is_terminal(&std::io::stderr());
             layer.with_ansi(ansi).with_target(false).with_filter(filter(level)).boxed()
         }
-        Format::Json => layer.json().flatten_event(true).with_filter(filter(level)).boxed(),
+        LogFormat::Json => layer.json().flatten_event(true).with_filter(filter(level)).boxed(),
     }
 }
 
@@ -71,7 +66,7 @@ mod tests {
     #[test]
     fn without_traces_no_span_is_created() {
         for level in ["info", "trace", "longshore=trace,traces=trace"] {
-            let subscriber = tracing_subscriber::registry().with(vec![log(Format::Text, level)]);
+            let subscriber = tracing_subscriber::registry().with(vec![log(LogFormat::Text, level)]);
             tracing::subscriber::with_default(subscriber, || {
                 assert!(tracing::info_span!(target: "traces", "request").is_disabled(), "{level}");
                 assert!(tracing::enabled!(Level::INFO), "{level}: the log goes on");

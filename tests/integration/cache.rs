@@ -27,7 +27,7 @@ async fn frontend(memory: &Arc<Memory>, redis: &RedisServer) -> App {
 
 async fn frontend_at(memory: &Arc<Memory>, url: &str) -> App {
     let mut settings = Settings::default();
-    settings.cache.redis = Some(url.to_owned());
+    settings.cache.redis = Some(url.parse().expect("a URL"));
     // A busy machine must not count as a failure of Redis.
     settings.cache.redis_timeout = std::time::Duration::from_millis(500);
     App::over_memory(memory.clone(), settings).await

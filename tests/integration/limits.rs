@@ -171,8 +171,8 @@ async fn upload_memory_stays_within_its_limit() {
     let slow = Metered::over(memory.clone()).slow_parts(Duration::from_millis(100));
     let store = Arc::new(slow);
     let mut settings = Settings::default();
-    settings.uploads.buffer_bytes = budget;
-    settings.uploads.part_bytes = 5 * MIB as u64;
+    settings.uploads.buffer_bytes = 20 * MIB;
+    settings.uploads.part_bytes = 5 * MIB;
     let app = App::frontend(store.clone(), settings).await;
     let mut uploads = JoinSet::new();
     for seed in 0..16 {

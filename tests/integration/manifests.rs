@@ -4,7 +4,7 @@
 mod refused;
 mod sizes;
 
-use longshore::config::Sparse;
+use longshore::registry::Sparse;
 use serde_json::json;
 
 use crate::support::app::{DOCKER_LIST, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST};

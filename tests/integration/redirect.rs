@@ -4,7 +4,8 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use longshore::config::{Delivery, Settings};
+use longshore::config::Settings;
+use longshore::http::Delivery;
 use longshore::store::memory::Memory;
 use longshore::telemetry::metrics::Metrics;
 

@@ -24,7 +24,7 @@ async fn frontends() -> Vec<App> {
     let mut apps = Vec::new();
     for _ in 0..3 {
         let mut settings = Settings::default();
-        settings.uploads.part_bytes = 5 * MIB as u64;
+        settings.uploads.part_bytes = 5 * MIB;
         apps.push(App::frontend(store.clone(), settings).await);
     }
     apps

@@ -13,7 +13,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
 use longshore::oci::UploadId;
-use longshore::store::s3::{Checksum, S3, Settings};
+use longshore::setting::Secret;
+use longshore::store::s3::{S3, Settings};
 use longshore::store::{Deadline, Location, MultipartId, Part, RecordKey, RecordStore};
 use longshore::telemetry::metrics::Metrics;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -68,22 +69,17 @@ impl Fake {
     /// A store with metrics.
     pub(crate) async fn counted(&self, metrics: &Metrics) -> S3 {
         let settings = Settings {
-            bucket: "bucket".to_owned(),
-            prefix: String::new(),
             endpoint: Some(self.url()),
-            public_endpoint: None,
             region: Some("us-east-1".to_owned()),
-            path_style: true,
             access_key_id: Some("K1K1".to_owned()),
-            secret_access_key: Some("SECRET12".to_owned()),
-            session_token: None,
-            checksum: Checksum::None,
+            secret_access_key: Some(Secret::new("SECRET12")),
             attempts_max: 3,
             connect_timeout: Duration::from_secs(1),
             response_timeout: RESPONSE,
             stall_timeout: STALL,
+            ..Settings::default()
         };
-        S3::connect(settings, metrics).await.expect("settings that fit")
+        S3::connect("bucket", "", &settings, metrics).await.expect("settings that fit")
     }
 }
 

@@ -8,7 +8,9 @@ mod matrix;
 mod rejected;
 mod types;
 
-use longshore::config::{ManifestMode, Secret};
+use longshore::oci::Negotiation;
+use longshore::registry::ManifestSettings;
+use longshore::setting::Secret;
 use serde_json::{Value, json};
 
 use crate::support::app::{DOCKER_LIST, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST};
@@ -52,13 +54,13 @@ async fn taking() -> Option<App> {
 /// A registry in Docker mode.
 async fn legacy() -> Option<App> {
     ours(|manifests| {
-        manifests.mode = ManifestMode::DockerLegacy;
+        manifests.mode = Negotiation::DockerLegacy;
         manifests.schema1_key = Some(Secret::new(KEY));
     })
     .await
 }
 
-async fn ours(change: impl FnOnce(&mut longshore::config::ManifestSettings)) -> Option<App> {
+async fn ours(change: impl FnOnce(&mut ManifestSettings)) -> Option<App> {
     let app = App::start_with(|settings| change(&mut settings.manifests)).await;
     app.is_ours().then_some(app)
 }

@@ -26,7 +26,7 @@ pub(super) async fn get(cx: &Context, digest: &Digest) -> Result<Response, Error
         return Ok(answer);
     }
     let serve = |mode, reason| cx.api.metrics.blob_serves.inc((mode, reason));
-    let (redirects, reason) = cx.api.settings.delivery.to(cx.client);
+    let (redirects, reason) = cx.api.settings.blobs.redirects(cx.client.address);
     if redirects && let Some(url) = signed_url(cx, &blob).await? {
         serve(ServeMode::Redirect, reason);
         return Ok(redirect(&blob, &url));
@@ -74,7 +74,7 @@ pub(super) async fn head(cx: &Context, digest: &Digest) -> Result<Response, Erro
 
 /// Deleting blobs — end-10, `DELETE /v2/<name>/blobs/<digest>`.
 pub(super) async fn delete(cx: &Context, digest: &Digest) -> Result<Response, Error> {
-    if !cx.api.settings.delete_blobs {
+    if !cx.api.settings.blobs.delete {
         let message = "deleting blobs is switched off (blobs.delete)";
         return Err(Error::not_allowed("GET, HEAD", message));
     }
@@ -130,10 +130,10 @@ fn unsatisfiable(blob: &Blob) -> Error {
 /// The signature is dated to the beginning of a time step, so that the URL of a blob repeats and
 /// caches can hit; it is good for the step and the whole time to live after it.
 async fn signed_url(cx: &Context, blob: &Blob) -> Result<Option<String>, Error> {
-    let step = cx.api.settings.redirect_step.as_secs().max(1);
+    let step = cx.api.settings.blobs.redirect_step.as_secs().max(1);
     let now = cx.api.clock.now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let dated = SystemTime::UNIX_EPOCH + Duration::from_secs(now - now % step);
-    let valid_for = cx.api.settings.redirect_ttl + Duration::from_secs(step);
+    let valid_for = cx.api.settings.blobs.redirect_ttl + Duration::from_secs(step);
     Ok(cx.api.registry.blobs.redirect_url(blob, dated, valid_for).await?)
 }
 

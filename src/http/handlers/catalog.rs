@@ -14,7 +14,7 @@ use crate::oci::RepositoryName;
 /// The catalog — `GET /v2/_catalog`, as older registries serve it. Shows what the caller may
 /// read.
 pub(super) async fn list(cx: &Context) -> Result<Response, Error> {
-    if !cx.api.settings.catalog {
+    if !cx.api.settings.lists.catalog {
         let message = "the catalog is switched off (lists.catalog)";
         return Err(Error::unsupported(StatusCode::METHOD_NOT_ALLOWED, message));
     }

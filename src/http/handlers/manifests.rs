@@ -63,7 +63,7 @@ pub(super) async fn put(
 ) -> Result<Response, Error> {
     let name = cx.repository()?;
     let tags = tags(cx, reference)?;
-    let limit = cx.api.registry.limits().manifest_bytes_max;
+    let limit = cx.api.settings.manifests.bytes_max;
     let raw = body.whole(limit).await?;
     let declared = headers::content_type(&cx.headers);
     let manifests = &cx.api.registry.manifests;
@@ -132,7 +132,7 @@ fn tags(cx: &Context, reference: &Reference) -> Result<Vec<Tag>, Error> {
         }
         Reference::Tag(tag) => Ok(vec![tag.clone()]),
         Reference::Digest(_) => {
-            let max = cx.api.registry.limits().tags_per_push_max;
+            let max = cx.api.settings.manifests.tags_per_push_max;
             if tags.len() > max {
                 let message = format!("one push sets at most {max} tags");
                 return Err(Error::unsupported(StatusCode::URI_TOO_LONG, message));
@@ -145,7 +145,7 @@ fn tags(cx: &Context, reference: &Reference) -> Result<Vec<Tag>, Error> {
 /// Deleting tags and manifests — end-9, `DELETE /v2/<name>/manifests/<reference>`.
 pub(super) async fn delete(cx: &Context, reference: &Reference) -> Result<Response, Error> {
     let name = cx.repository()?;
-    if !cx.api.settings.delete_manifests {
+    if !cx.api.settings.manifests.delete {
         let message = "deleting manifests is switched off (manifests.delete)";
         return Err(Error::not_allowed("GET, HEAD, PUT", message));
     }

@@ -13,7 +13,7 @@ use crate::http::query::{Query, encoded};
 
 /// How many rows the client wants; more than a page holds is the page.
 pub(super) fn count(cx: &Context, query: &Query<'_>) -> Result<usize, Error> {
-    let max = cx.api.registry.limits().page_max;
+    let max = cx.api.settings.lists.page_max;
     let Some(text) = query.one("n") else { return Ok(max) };
     if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
         let message = "n must be a number of rows";

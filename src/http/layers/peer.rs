@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use axum::extract::Request;
 use http::{HeaderMap, HeaderName};
-use ipnet::IpNet;
+
+use crate::setting::Networks;
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -21,9 +22,9 @@ pub(in crate::http) struct Client {
 
 /// Puts the client in the place of the connection's peer, which the listener has noted.
 pub(in crate::http) fn identify(
-    trusted_proxies: &[IpNet],
+    trusted_proxies: &Networks,
 ) -> impl Fn(Request) -> Request + Clone + use<> {
-    let trusted: Arc<[IpNet]> = trusted_proxies.into();
+    let trusted = Arc::new(trusted_proxies.clone());
     move |mut request: Request| {
         if let Some(peer) = request.extensions().get::<Client>().copied() {
             let client = client(peer, request.headers(), &trusted);
@@ -37,16 +38,15 @@ pub(in crate::http) fn identify(
 ///
 /// Every proxy appends the address that it was called from. So the addresses are read from the end,
 /// for as long as the proxy that wrote them is trusted; anything before that is not.
-fn client(peer: Client, headers: &HeaderMap, trusted: &[IpNet]) -> Client {
-    let is_trusted = |address: &IpAddr| trusted.iter().any(|network| network.contains(address));
+fn client(peer: Client, headers: &HeaderMap, trusted: &Networks) -> Client {
     let Some(mut address) = peer.address.map(|address| address.to_canonical()) else { return peer };
-    if !is_trusted(&address) {
+    if !trusted.contains(address) {
         return Client { address: Some(address), secure: peer.secure };
     }
     for written in elements(headers, &FORWARDED_FOR).rev() {
         let Ok(one) = written.parse::<IpAddr>() else { break };
         address = one.to_canonical();
-        if !is_trusted(&address) {
+        if !trusted.contains(address) {
             break;
         }
     }
@@ -70,7 +70,7 @@ mod tests {
     use super::*;
 
     fn of(peer: &str, encrypted: bool, headers: &[(&'static str, &str)]) -> (String, bool) {
-        let trusted = ["10.0.0.0/8", "192.0.2.7/32"].map(|network| network.parse().unwrap());
+        let trusted = "10.0.0.0/8,192.0.2.7/32".parse().unwrap();
         let mut map = HeaderMap::new();
         for (name, value) in headers {
             map.append(*name, value.parse().unwrap());

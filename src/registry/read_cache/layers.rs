@@ -12,7 +12,7 @@ use tracing::Instrument as _;
 use super::single_flight::{Guard, Joined, SingleFlight};
 use super::value::{CachedRecord, LinkAge, Loaded, decode};
 use crate::registry::lease::Leases;
-use crate::shared_cache::{Cache, Key, Lookup};
+use crate::shared_cache::{Cache, CacheSettings, Key, Lookup};
 use crate::store::{self, RecordKey, RecordStore};
 use crate::telemetry::metrics::{CacheLayer, CacheResult, Metrics};
 
@@ -25,23 +25,6 @@ const ABSENT_TTL: Duration = Duration::from_secs(1);
 const SHARED_BYTES_MAX: usize = 256 * 1024;
 /// Bytes that a cached value costs beside its content.
 const OVERHEAD_BYTES: usize = 200;
-
-/// How records and lists are cached.
-#[derive(Clone, Copy, Debug)]
-pub struct Caching {
-    /// Bytes of the cache in the memory of this process.
-    pub local_bytes: usize,
-    /// How long this process uses a cached value without asking the shared cache or the store. A
-    /// process that is the only one over its store sees every write, so this may be long; otherwise
-    /// it is how late this process may see what another one wrote.
-    pub local_ttl: Duration,
-    /// How long the shared cache keeps tags and pages of lists.
-    pub tag_ttl: Duration,
-    /// How long the shared cache keeps manifests and links.
-    pub ttl: Duration,
-    /// Whether tags and lists are always read from the store.
-    pub strict_tags: bool,
-}
 
 /// Loads a key that is in no cache.
 type Origin<'a> = &'a (dyn Fn() -> BoxFuture<'static, Result<Loaded, store::Error>> + Send + Sync);
@@ -68,7 +51,7 @@ pub(super) struct Layers {
     local: quick_cache::sync::Cache<Key, Cached, Weights>,
     loads: SingleFlight<CachedRecord>,
     leases: Leases,
-    pub(super) caching: Caching,
+    pub(super) caching: CacheSettings,
     metrics: Metrics,
     tasks: TaskTracker,
 }
@@ -78,7 +61,7 @@ impl Layers {
         store: Arc<dyn RecordStore>,
         shared: Option<Arc<dyn Cache>>,
         leases: Leases,
-        caching: Caching,
+        caching: CacheSettings,
         metrics: Metrics,
         tasks: TaskTracker,
     ) -> Self {

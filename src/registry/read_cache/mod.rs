@@ -18,7 +18,6 @@ use futures_util::future::ready;
 use futures_util::{FutureExt, TryFutureExt};
 use tokio_util::task::TaskTracker;
 
-pub use layers::Caching;
 pub(super) use value::LinkAge;
 
 use self::invalidation::InvalidatingStore;
@@ -30,7 +29,7 @@ use super::lease::Leases;
 use super::lists::{CachedPage, Page, Row, read_page};
 use crate::layout::records;
 use crate::oci::{Digest, RepositoryName, Tag};
-use crate::shared_cache::{Cache, Key};
+use crate::shared_cache::{Cache, CacheSettings, Key};
 use crate::store::{self, Prefix, RecordKey, RecordStore};
 use crate::telemetry::metrics::Metrics;
 
@@ -51,7 +50,7 @@ impl ReadCache {
         store: Arc<dyn RecordStore>,
         shared: Option<Arc<dyn Cache>>,
         leases: Leases,
-        caching: Caching,
+        caching: CacheSettings,
         metrics: Metrics,
         tasks: TaskTracker,
     ) -> Self {

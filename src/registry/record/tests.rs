@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::layout::records::encode;
 use crate::oci::UploadId;
+use crate::registry::LeaseSettings;
 use crate::store::memory::{Fault, FaultKind, Memory, Operation, Reported};
 
 /// A store, its time, and leases that last a day.
@@ -25,7 +26,8 @@ fn setting() -> Setting {
     let clock = now.clone();
     let store = Memory::with_clock(Arc::new(move || *clock.lock().expect("a time")));
     let minute = Duration::from_mins(1);
-    let leases = Leases::new(2 * DAY, minute, minute).expect("safe constants");
+    let settings = LeaseSettings { grace: 2 * DAY, write_deadline: minute, clock_skew: minute };
+    let leases = Leases::new(&settings).expect("safe times");
     Setting { store, now, leases, key: RecordKey::Probe(UploadId::random()) }
 }
 

@@ -78,7 +78,7 @@ impl Uploads {
         let bytes = std::mem::take(&mut writer.buffer).freeze();
         let size = bytes.len() as u64;
         let name = &upload.repository;
-        let published = if bytes.len() <= self.limits.inline_bytes_max {
+        let published = if bytes.len() <= self.limits.inline_bytes {
             let (blob, commit) = self.blobs.link_inline(name, digest, &bytes, leased_at).await?;
             self.metrics.upload_commits.inc((commit,));
             Published { blob, duplicate: None }

@@ -13,7 +13,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::buffer_pool::BufferPool;
 use crate::registry::Error;
-use crate::registry::settings::Limits;
+use crate::registry::settings::UploadSettings;
 use crate::telemetry::metrics::Metrics;
 
 /// The unit in which memory is counted, in bytes.
@@ -83,13 +83,13 @@ fn units(bytes: usize) -> u32 {
 }
 
 impl UploadMemory {
-    pub(super) fn new(limits: &Limits, metrics: Metrics) -> Self {
-        let units_max = units(limits.buffer_bytes_max) as usize;
+    pub(super) fn new(limits: &UploadSettings, metrics: Metrics) -> Self {
+        let units_max = units(limits.buffer_bytes) as usize;
         Self {
             units: Arc::new(Semaphore::new(units_max)),
             units_max,
-            uploads: Arc::new(Semaphore::new(limits.uploads_concurrent_max)),
-            wait_max: limits.buffer_wait_max,
+            uploads: Arc::new(Semaphore::new(limits.concurrent_max)),
+            wait_max: limits.wait_max,
             pool: BufferPool::new(),
             metrics,
         }

@@ -48,7 +48,7 @@ use super::Error;
 use super::blobs::Blobs;
 use super::content::Blob;
 use super::record::{self, Ended};
-use super::settings::Limits;
+use super::settings::UploadSettings;
 use crate::layout::records::Multipart;
 use crate::oci::{Digest, RepositoryName, UploadId};
 use crate::store::{self, BlobStore, Location, MultipartId, RecordKey, RecordStore};
@@ -66,7 +66,7 @@ pub struct Uploads {
     records: Arc<dyn RecordStore>,
     data: Arc<dyn BlobStore>,
     blobs: Blobs,
-    limits: Limits,
+    limits: UploadSettings,
     memory: UploadMemory,
     metrics: Metrics,
     /// Work that continues after its response.
@@ -78,12 +78,12 @@ impl Uploads {
         records: Arc<dyn RecordStore>,
         data: Arc<dyn BlobStore>,
         blobs: Blobs,
-        limits: &Limits,
+        limits: UploadSettings,
         metrics: Metrics,
         tasks: TaskTracker,
     ) -> Self {
-        let memory = UploadMemory::new(limits, metrics.clone());
-        Self { records, data, blobs, limits: limits.clone(), memory, metrics, tasks }
+        let memory = UploadMemory::new(&limits, metrics.clone());
+        Self { records, data, blobs, limits, memory, metrics, tasks }
     }
 
     /// Adds a chunk to a session and returns its new offset, which is durable then.

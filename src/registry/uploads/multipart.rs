@@ -37,7 +37,7 @@ impl<'a> UploadWriter<'a> {
         if self.session.reserved_to.is_none_or(|bound| number >= bound) {
             self.reserve_more_part_numbers().await?;
         }
-        while self.in_flight.len() >= self.uploads.limits.parts_in_flight_max {
+        while self.in_flight.len() >= self.uploads.limits.parts_in_flight {
             self.one_part_done().await?;
         }
         let Multipart { location, id } = self.multipart()?.clone();

@@ -94,7 +94,7 @@ impl Uploads {
             // Twice the tail: writing the session record copies it.
             let needed = part_bytes_min(self.limits.part_bytes, loaded.session.part_next)
                 .max(2 * loaded.tail.len())
-                .min(self.limits.buffer_bytes_max);
+                .min(self.limits.buffer_bytes);
             let reserved = waited.take().filter(|reserved| reserved.bytes() >= needed);
             loaded.reservation = reserved.or_else(|| self.memory.try_reserve(needed));
             if loaded.reservation.is_some() {

@@ -27,7 +27,7 @@ impl<'a> UploadWriter<'a> {
     /// Makes a chunk durable: as a single object if it is probably the whole blob, which begins the
     /// session, does not say its place, and is too long for a link.
     pub(super) async fn save_chunk(&mut self) -> Result<(), Stop<'a>> {
-        let inline_bytes_max = self.uploads.limits.inline_bytes_max;
+        let inline_bytes_max = self.uploads.limits.inline_bytes;
         // Clients that send a blob in several chunks say where each begins.
         let whole = self.is_new() && self.request.begins.is_none();
         if whole && self.buffer.len() > inline_bytes_max {

@@ -19,52 +19,13 @@ use futures_util::future::{BoxFuture, Shared};
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
+use crate::shared_cache::settings::{CacheSettings, RedisUrls, Topology};
+
 /// Connections in the pool: one carries the requests, the others replace it after a failure.
 const POOL_MAX: usize = 4;
 /// How long making a connection may take, with TLS, what the sentinels say and the nodes of a
 /// cluster. A request waits for it no longer than for an answer; it is made without the request.
 const CONNECT_MAX: Duration = Duration::from_secs(3);
-
-/// How Redis is set up.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Topology {
-    /// One server.
-    Single,
-    /// Sentinels that know the primary of this name.
-    Sentinel {
-        /// The name of the primary.
-        primary: String,
-    },
-    /// A cluster.
-    Cluster,
-}
-
-/// Where Redis is.
-#[derive(Clone)]
-pub struct Settings {
-    /// `redis://` or `rediss://` URLs: of the server, the sentinels, or some nodes of the cluster.
-    pub urls: Vec<String>,
-    /// How it is set up.
-    pub topology: Topology,
-    /// The user of the access control list. The sentinels are told what stands in their URLs.
-    pub username: Option<String>,
-    /// The password of that user.
-    pub password: Option<String>,
-    /// How long one request may take.
-    pub command_timeout: Duration,
-}
-
-impl fmt::Debug for Settings {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Settings")
-            .field("urls", &self.urls.len())
-            .field("topology", &self.topology)
-            .field("username", &self.username)
-            .field("password", &self.password.as_ref().map(|_| "***"))
-            .field("command_timeout", &self.command_timeout)
-            .finish()
-    }
-}
 
 /// Settings that describe no Redis. Never repeats a URL: it may carry a password.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -151,12 +112,12 @@ fn parsed(url: &str) -> Result<deadpool_redis::ConnectionInfo, ConfigError> {
 }
 
 /// The user and the password of the settings, where there are any.
-fn log_in(info: &mut RedisConnectionInfo, settings: &Settings) {
-    if settings.username.is_some() {
-        info.username.clone_from(&settings.username);
+fn log_in(info: &mut RedisConnectionInfo, settings: &CacheSettings) {
+    if settings.redis_username.is_some() {
+        info.username.clone_from(&settings.redis_username);
     }
-    if settings.password.is_some() {
-        info.password.clone_from(&settings.password);
+    if let Some(password) = &settings.redis_password {
+        info.password = Some(password.expose().to_owned());
     }
 }
 
@@ -165,8 +126,7 @@ fn log_in(info: &mut RedisConnectionInfo, settings: &Settings) {
 /// the server that they name. The number of a database is that server's, too: sentinels have none.
 fn behind_sentinels(
     mut sentinels: Vec<deadpool_redis::ConnectionInfo>,
-    primary: &str,
-    settings: &Settings,
+    settings: &CacheSettings,
 ) -> sentinel::Config {
     let mut login = RedisConnectionInfo::default();
     log_in(&mut login, settings);
@@ -178,7 +138,7 @@ fn behind_sentinels(
     sentinel::Config {
         urls: None,
         server_type: SentinelServerType::Master,
-        master_name: primary.to_owned(),
+        master_name: settings.redis_primary.clone(),
         connections: Some(sentinels),
         node_connection_info: Some(SentinelNodeConnectionInfo {
             tls_mode: secure.then_some(TlsMode::Secure),
@@ -200,28 +160,25 @@ fn manager(info: deadpool_redis::ConnectionInfo) -> Result<deadpool_redis::Manag
 }
 
 impl Pool {
-    fn new(settings: &Settings) -> Result<Self, ConfigError> {
-        let mut infos: Vec<_> =
-            settings.urls.iter().map(|url| parsed(url)).collect::<Result<_, _>>()?;
-        if infos.is_empty() {
-            return Err(ConfigError("no URL".into()));
-        }
-        if !matches!(settings.topology, Topology::Sentinel { .. }) {
-            for info in &mut infos {
-                log_in(&mut info.redis, settings);
+    fn new(urls: &RedisUrls, settings: &CacheSettings) -> Result<Self, ConfigError> {
+        let mut infos: Vec<_> = urls.iter().map(parsed).collect::<Result<_, _>>()?;
+        match settings.redis_topology {
+            Topology::Sentinel => {}
+            Topology::Single | Topology::Cluster => {
+                infos.iter_mut().for_each(|info| log_in(&mut info.redis, settings));
             }
         }
         let refused = |error: &dyn fmt::Display| ConfigError(error.to_string());
         let runtime = Some(Runtime::Tokio1);
-        Ok(match &settings.topology {
+        Ok(match settings.redis_topology {
             Topology::Single => {
                 let manager = manager(infos.swap_remove(0)).map_err(|error| refused(&error))?;
                 let builder = deadpool_redis::Pool::builder(manager).config(pool_config());
                 let pool = builder.runtime(Runtime::Tokio1).build();
                 Self::Single(pool.map_err(|error| refused(&error))?)
             }
-            Topology::Sentinel { primary } => {
-                let config = behind_sentinels(infos, primary, settings);
+            Topology::Sentinel => {
+                let config = behind_sentinels(infos, settings);
                 Self::Sentinel(config.create_pool(runtime).map_err(|error| refused(&error))?)
             }
             Topology::Cluster => {
@@ -257,11 +214,11 @@ impl Pool {
 }
 
 impl Source {
-    pub(super) fn new(settings: &Settings) -> Result<Self, ConfigError> {
+    pub(super) fn new(urls: &RedisUrls, settings: &CacheSettings) -> Result<Self, ConfigError> {
         // Whoever installs one first decides for the process, and all choose the same. Over a
         // folder nobody else does, and rustls finds one by itself only as long as there is one.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        Ok(Self { pool: Pool::new(settings)?, current: Mutex::new(None) })
+        Ok(Self { pool: Pool::new(urls, settings)?, current: Mutex::new(None) })
     }
 
     fn current(&self) -> MutexGuard<'_, Option<Connecting>> {

@@ -23,10 +23,11 @@ use tracing::{Instrument as _, Span};
 
 use self::breaker::Breaker;
 use self::connection::{Connection, Source};
+use super::settings::{CacheSettings, RedisUrls};
 use super::{Cache, Key, Lookup, Stale, Token};
 use crate::telemetry::metrics::{CacheLayer, CacheOperation, CacheResult, Metrics};
 
-pub use self::connection::{ConfigError, Settings, Topology};
+pub use self::connection::ConfigError;
 
 /// How long a reader may take to read the store before its token dies.
 const TOKEN_TTL: Duration = Duration::from_secs(3);
@@ -70,22 +71,23 @@ impl std::fmt::Debug for FillScript {
 }
 
 impl Redis {
-    /// A cache over the Redis of these settings. Connects when it is first used: a Redis that is
-    /// down must not keep the registry from starting.
+    /// A cache over the Redis at `urls`. Connects when it is first used: a Redis that is down must
+    /// not keep the registry from starting.
     ///
     /// `prefix` keeps the keys of several registries apart. Needs a runtime, for the task that
     /// tries Redis again after a failure; it ends with the cache.
     pub fn start(
-        settings: &Settings,
+        urls: &RedisUrls,
+        settings: &CacheSettings,
         prefix: &str,
         metrics: &Metrics,
     ) -> Result<Arc<Self>, ConfigError> {
         metrics.cache_breaker.set((), 0);
         let wakes = Arc::new(Notify::new());
         let redis = Arc::new(Self {
-            source: Source::new(settings)?,
+            source: Source::new(urls, settings)?,
             prefix: prefix.to_owned(),
-            command_timeout: settings.command_timeout,
+            command_timeout: settings.redis_timeout,
             breaker: Breaker::default(),
             fill: FillScript(Script::new(FILL)),
             owed: Mutex::default(),
@@ -100,6 +102,16 @@ impl Redis {
     /// Whether requests are sent to Redis right now.
     pub fn is_open(&self) -> bool {
         self.breaker.is_open()
+    }
+
+    /// Whether Redis answers now; if not, the reason.
+    pub async fn ping(&self) -> Result<(), String> {
+        let probe = cmd("GET").arg(format!("{}probe", self.prefix)).to_owned();
+        let mut connection = self.source.get().await.map_err(|error| error.to_string())?;
+        match timeout(self.command_timeout, connection.run::<()>(&probe)).await {
+            Ok(answer) => answer.map_err(|error| error.to_string()),
+            Err(_) => Err(format!("no answer within {:?}", self.command_timeout)),
+        }
     }
 
     /// The key of the value and that of the token. Both hash to one slot of a Cluster.

@@ -8,7 +8,7 @@ use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use futures_util::stream;
 
-use super::{ByteStream, Checksum, Error, Location, S3, error, trace};
+use super::{ByteStream, Error, Location, S3, error, trace};
 
 impl S3 {
     pub(super) async fn put_whole(
@@ -20,10 +20,10 @@ impl S3 {
         let key = self.bytes_key(location);
         let span = trace::call("PutObject", &self.bucket, &key);
         let request = self.client.put_object().bucket(&self.bucket).key(key);
-        let request = match (sha256, self.checksum) {
-            (Some(sha256), _) => request.checksum_sha256(BASE64_STANDARD.encode(sha256)),
-            (None, Checksum::Crc32) => request.checksum_crc32(crc32(&bytes)),
-            (None, Checksum::None) => request,
+        let request = match sha256 {
+            Some(sha256) => request.checksum_sha256(BASE64_STANDARD.encode(sha256)),
+            None if self.sends_crc32 => request.checksum_crc32(crc32(&bytes)),
+            None => request,
         };
         let request = request.body(SdkBytes::from(bytes));
         // Signing the payload would hash it once more, and only to protect it on the way.

@@ -48,8 +48,8 @@ pub(super) fn provider(
     match (&settings.access_key_id, &settings.secret_access_key) {
         (Some(id), Some(secret)) => Ok(SharedCredentialsProvider::new(Credentials::new(
             id,
-            secret,
-            settings.session_token.clone(),
+            secret.expose(),
+            settings.session_token.as_ref().map(|token| token.expose().to_owned()),
             None,
             "longshore settings",
         ))),

@@ -77,21 +77,30 @@ pub struct S3 {
     transport: Transport,
     bucket: String,
     root: String,
-    checksum: Checksum,
+    /// Otherwise uploads carry no checksum: TCP and TLS have their own.
+    sends_crc32: bool,
     attempts_max: u32,
     description: String,
 }
 
 impl S3 {
     /// Prepares to speak to the store. Sends nothing to it; credentials are fetched when needed.
-    pub async fn connect(settings: Settings, metrics: &Metrics) -> Result<Self, Error> {
-        let region = credentials::region(&settings).await?;
-        let provider = credentials::provider(&settings, &region)?;
-        Self::over(settings, region, provider, metrics)
+    ///
+    /// Every key begins with `prefix`; slashes around it do not matter.
+    pub async fn connect(
+        bucket: &str,
+        prefix: &str,
+        settings: &Settings,
+        metrics: &Metrics,
+    ) -> Result<Self, Error> {
+        let region = credentials::region(settings).await?;
+        let provider = credentials::provider(settings, &region)?;
+        Self::over((bucket, prefix), settings, region, provider, metrics)
     }
 
     fn over(
-        settings: Settings,
+        (bucket, prefix): (&str, &str),
+        settings: &Settings,
         region: Region,
         provider: SharedCredentialsProvider,
         metrics: &Metrics,
@@ -101,18 +110,12 @@ impl S3 {
         let endpoint = settings.endpoint.as_deref().map(checked_endpoint).transpose()?;
         let public_endpoint =
             settings.public_endpoint.as_deref().map(checked_endpoint).transpose()?;
-        if settings.bucket.is_empty() {
-            return Err(Error::Refused("no bucket is configured".to_owned()));
-        }
-        let transport = Transport::new(&settings, metrics.clone())?;
-        let root = root(&settings.prefix);
-        let description = format!(
-            "s3://{}/{root} at {} ({region})",
-            settings.bucket,
-            endpoint.as_deref().unwrap_or("AWS")
-        );
+        let transport = Transport::new(settings, metrics.clone())?;
+        let root = root(prefix);
+        let description =
+            format!("s3://{bucket}/{root} at {} ({region})", endpoint.as_deref().unwrap_or("AWS"));
         let credentials = Remembering::new(provider);
-        let mut config = sdk_config(&settings, &transport, region, credentials.clone());
+        let mut config = sdk_config(settings, &transport, region, credentials.clone());
         config.set_endpoint_url(endpoint);
         let public = public_endpoint.map(|endpoint| config.clone().endpoint_url(endpoint).build());
         let config = config.build();
@@ -122,10 +125,10 @@ impl S3 {
             presigner: Presigner::new(credentials),
             metrics: metrics.clone(),
             transport,
-            bucket: settings.bucket,
+            bucket: bucket.to_owned(),
             root,
-            checksum: settings.checksum,
-            attempts_max: settings.attempts_max.max(1),
+            sends_crc32: settings.sends_crc32(),
+            attempts_max: settings.attempts_max,
             description,
         })
     }
@@ -158,9 +161,10 @@ impl S3 {
         };
         // versitygw keeps what it has of a body whose connection breaks, unless it was told what
         // the whole has to be. Every store knows Content-MD5 but those that only know checksums.
-        let request = match self.checksum {
-            Checksum::Crc32 => request.checksum_crc32(crc32(&body)),
-            Checksum::None => request.content_md5(md5(&body)),
+        let request = if self.sends_crc32 {
+            request.checksum_crc32(crc32(&body))
+        } else {
+            request.content_md5(md5(&body))
         };
         let written = match deadline {
             Some(deadline) => self.write_dated(span, request, body, deadline).await,
@@ -224,7 +228,7 @@ fn sdk_config(
     credentials: Remembering,
 ) -> ConfigBuilder {
     let retries = RetryConfig::standard()
-        .with_max_attempts(settings.attempts_max.max(1))
+        .with_max_attempts(settings.attempts_max)
         .with_initial_backoff(BACKOFF_FIRST)
         .with_max_backoff(BACKOFF_MAX);
     // The transport has limits of its own, which know a slow body from a dead store.
@@ -234,7 +238,7 @@ fn sdk_config(
         .http_client(transport.clone())
         .credentials_provider(credentials)
         .region(region)
-        .force_path_style(settings.path_style)
+        .force_path_style(settings.uses_path_style())
         .retry_config(retries)
         .timeout_config(timeouts)
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled())

@@ -13,7 +13,7 @@ use bytes::Bytes;
 
 use super::blobs::crc32;
 use super::error::{self, Refusal};
-use super::{Checksum, Error, Location, MultipartId, Part, S3, trace};
+use super::{Error, Location, MultipartId, Part, S3, trace};
 
 /// S3 may take minutes to put ten thousand parts together, and stores on a file system copy them.
 const COMPLETE_TIMEOUT: Duration = Duration::from_mins(10);
@@ -22,11 +22,8 @@ const CHECKSUM_MARK: char = '#';
 
 impl S3 {
     pub(super) async fn start_multipart(&self, location: &Location) -> Result<MultipartId, Error> {
-        let algorithm = match self.checksum {
-            Checksum::None => None,
-            // Announced here, because S3 refuses parts with a checksum that was not.
-            Checksum::Crc32 => Some(ChecksumAlgorithm::Crc32),
-        };
+        // S3 refuses parts with a checksum that was not announced here.
+        let algorithm = self.sends_crc32.then_some(ChecksumAlgorithm::Crc32);
         let key = self.bytes_key(location);
         let span = trace::call("CreateMultipartUpload", &self.bucket, &key);
         let request = self.client.create_multipart_upload().bucket(&self.bucket).key(key);
@@ -46,10 +43,7 @@ impl S3 {
         bytes: Bytes,
     ) -> Result<Part, Error> {
         let size = bytes.len() as u64;
-        let checksum = match self.checksum {
-            Checksum::None => None,
-            Checksum::Crc32 => Some(crc32(&bytes)),
-        };
+        let checksum = self.sends_crc32.then(|| crc32(&bytes));
         let key = self.bytes_key(location);
         let span = trace::call("UploadPart", &self.bucket, &key);
         span.record("aws.s3.part_number", number);

@@ -1,76 +1,87 @@
-//! What an operator chooses about the bucket.
+//! The settings of the connection to an S3 server.
 
-use std::fmt;
 use std::time::Duration;
 
-/// Where the bucket is and how it is spoken to.
-#[derive(Clone)]
-pub struct Settings {
-    /// The bucket; it must exist.
-    pub bucket: String,
-    /// What every key begins with, empty for the whole bucket. Slashes around it do not matter.
-    pub prefix: String,
-    /// The URL of the store; without it AWS, in the region.
-    pub endpoint: Option<String>,
-    /// The URL by which clients reach the store; without it, `endpoint`.
-    pub public_endpoint: Option<String>,
-    /// Without it, what the environment or the profile says.
-    pub region: Option<String>,
-    /// Whether the bucket is the first segment of the path rather than part of the host.
-    pub path_style: bool,
-    /// Together with the secret: fixed credentials instead of those of the environment.
-    pub access_key_id: Option<String>,
-    /// See `access_key_id`.
-    pub secret_access_key: Option<String>,
-    /// Belongs to temporary credentials.
-    pub session_token: Option<String>,
-    /// What is sent along with bytes so that the store can tell whether they arrived whole.
-    pub checksum: Checksum,
-    /// How often one request is tried in all, at least once.
-    pub attempts_max: u32,
-    /// How long a TCP connection may take to open.
-    pub connect_timeout: Duration,
-    /// How long the store may think about a request that it has received whole.
-    pub response_timeout: Duration,
-    /// How long a body may make no progress, in either direction, while its receiver is ready.
-    pub stall_timeout: Duration,
-}
+use crate::setting::{
+    HOUR, MILLISECOND, SECOND, Secret, choice, choice_of, count, duration, secret, settings, text,
+    word,
+};
 
-/// A checksum of the bytes in a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Checksum {
-    /// None: TCP and TLS have their own.
-    None,
-    /// CRC-32, which not every store accepts.
-    Crc32,
-}
-
-impl fmt::Debug for Settings {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Settings")
-            .field("bucket", &self.bucket)
-            .field("prefix", &self.prefix)
-            .field("endpoint", &self.endpoint)
-            .field("public_endpoint", &self.public_endpoint)
-            .field("region", &self.region)
-            .field("path_style", &self.path_style)
-            .field("access_key_id", &self.access_key_id)
-            .field("secret_access_key", &Hidden(self.secret_access_key.is_some()))
-            .field("session_token", &Hidden(self.session_token.is_some()))
-            .field("checksum", &self.checksum)
-            .field("attempts_max", &self.attempts_max)
-            .field("connect_timeout", &self.connect_timeout)
-            .field("response_timeout", &self.response_timeout)
-            .field("stall_timeout", &self.stall_timeout)
-            .finish()
+settings! {
+    /// The connection to an S3 server. Read only if `store.url` begins with `s3://`.
+    pub struct Settings {
+        /// The address of the S3 server. AWS itself needs none.
+        /// The default is `AWS_ENDPOINT_URL_S3`, then `AWS_ENDPOINT_URL`.
+        endpoint: Option<String> = None, text(endpoint) => "http://127.0.0.1:9000";
+        /// The address at which clients reach the same server, if it differs from the one above.
+        /// The registry writes it into redirects (`blobs.delivery`) and never connects to it.
+        public_endpoint: Option<String> = None, text(endpoint) => "https://s3.example.com";
+        /// The region of the bucket.
+        /// The default is `AWS_REGION`, then `AWS_DEFAULT_REGION`, then what the AWS SDK finds by
+        /// itself.
+        region: Option<String> = None, text(word) => "eu-central-1";
+        /// Whether the bucket is named in the path (`https://host/bucket/key`) and not in the host.
+        /// The default is true with an endpoint and false without.
+        path_style: Option<bool> = None, choice_of::<bool>() => "true";
+        /// The access key. Without it the AWS SDK looks for credentials in its usual order:
+        /// `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY`, profiles, web identity (IRSA),
+        /// container and instance roles.
+        access_key_id: Option<String> = None, text(word) => "longshore";
+        /// The secret that belongs to `access_key_id`.
+        secret_access_key: Option<Secret> = None, secret() => "...";
+        /// The session token of temporary credentials.
+        session_token: Option<Secret> = None, secret() => "...";
+        /// The checksum sent with each upload, for the store to verify: `crc32`, `none`, or `auto`,
+        /// which is `crc32` for AWS and `none` with an endpoint, because many servers refuse it.
+        checksum: Checksum = Checksum::Auto, choice_of();
+        /// How often the registry tries a request in all.
+        attempts_max: u32 = 4, count(1..=10);
+        /// How long the registry waits for a connection to the store.
+        connect_timeout: Duration = 3 * SECOND, duration(100 * MILLISECOND..=HOUR);
+        /// How long the store may take to the first byte of a response.
+        response_timeout: Duration = 30 * SECOND, duration(100 * MILLISECOND..=HOUR);
+        /// How long a transfer to or from the store may make no progress.
+        /// There is no limit on the duration of a whole transfer.
+        stall_timeout: Duration = 20 * SECOND, duration(100 * MILLISECOND..=HOUR);
     }
 }
 
-/// Says whether a secret is set, and nothing more.
-struct Hidden(bool);
-
-impl fmt::Debug for Hidden {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.0 { "set" } else { "not set" })
+choice! {
+    /// The checksum sent with an upload.
+    pub enum Checksum {
+        /// CRC32 for AWS, none for other servers.
+        Auto = "auto",
+        Crc32 = "crc32",
+        /// None: TCP and TLS have their own.
+        None = "none",
     }
+}
+
+impl Settings {
+    /// Whether the bucket is named in the path, decided.
+    pub fn uses_path_style(&self) -> bool {
+        self.path_style.unwrap_or(self.endpoint.is_some())
+    }
+
+    /// Whether uploads carry a CRC32, decided.
+    pub fn sends_crc32(&self) -> bool {
+        match self.checksum {
+            Checksum::Auto => self.endpoint.is_none(),
+            Checksum::Crc32 => true,
+            Checksum::None => false,
+        }
+    }
+}
+
+/// The address of an S3 server, without the slash at its end.
+fn endpoint(text: &str) -> Result<String, String> {
+    let bad = || format!("{text:?} is not the address of a server, such as https://s3.example.com");
+    let address: http::Uri = text.parse().map_err(|_| bad())?;
+    let scheme = matches!(address.scheme_str(), Some("http" | "https"));
+    let host =
+        address.authority().is_some_and(|a| !a.host().is_empty() && !a.as_str().contains('@'));
+    if scheme && host && address.query().is_none() {
+        return Ok(text.trim_end_matches('/').to_owned());
+    }
+    Err(bad())
 }

@@ -1,23 +1,26 @@
 use super::error::Refusal;
 use super::*;
+use crate::setting::Secret;
 
 pub(super) fn settings() -> Settings {
     Settings {
-        bucket: "images".to_owned(),
-        prefix: "team/a".to_owned(),
         endpoint: Some("http://store.internal:9000".to_owned()),
         public_endpoint: Some("https://images.example.com".to_owned()),
         region: Some("eu-central-1".to_owned()),
-        path_style: true,
+        path_style: Some(true),
         access_key_id: Some("AKIDEXAMPLE".to_owned()),
-        secret_access_key: Some("very-secret".to_owned()),
-        session_token: Some("token-secret".to_owned()),
-        checksum: Checksum::None,
+        secret_access_key: Some(Secret::new("very-secret")),
+        session_token: Some(Secret::new("token-secret")),
         attempts_max: 3,
         connect_timeout: Duration::from_secs(1),
         response_timeout: Duration::from_secs(1),
         stall_timeout: Duration::from_secs(1),
+        ..Settings::default()
     }
+}
+
+pub(super) async fn connect(prefix: &str, settings: &Settings) -> Result<S3, Error> {
+    S3::connect("images", prefix, settings, &Metrics::default()).await
 }
 
 pub(super) fn moment() -> SystemTime {
@@ -29,7 +32,7 @@ pub(super) fn location() -> Location {
 }
 
 async fn presigned(settings: Settings) -> String {
-    let store = S3::connect(settings, &Metrics::default()).await.expect("the settings are fine");
+    let store = connect("team/a", &settings).await.expect("the settings are fine");
     let options = PresignGet { dated: moment(), valid_for: Duration::from_mins(20) };
     let url = store.presign_get(&location(), options).await.expect("signing needs no network");
     url.expect("S3 can be reached by clients")
@@ -44,12 +47,12 @@ fn said(status: u16, code: &str, message: &str) -> Refusal {
 fn debug_prints_no_secrets() {
     let text = format!("{:?}", settings());
     assert!(!text.contains("secret-") && !text.contains("-secret"), "{text}");
-    assert!(text.contains("secret_access_key: set, session_token: set"), "{text}");
+    assert!(text.contains("secret_access_key: Some(***), session_token: Some(***)"), "{text}");
 }
 
 #[tokio::test]
 async fn a_store_prints_no_secrets() {
-    let store = S3::connect(settings(), &Metrics::default()).await.expect("the settings are fine");
+    let store = connect("team/a", &settings()).await.expect("the settings are fine");
     let text = format!("{store:?}");
     assert!(!text.contains("very-secret") && !text.contains("token-secret"), "{text}");
     assert_eq!(
@@ -81,7 +84,7 @@ fn an_endpoint_is_a_scheme_and_a_host() {
 #[tokio::test]
 async fn half_a_key_is_refused() {
     let half = Settings { secret_access_key: None, ..settings() };
-    assert!(matches!(S3::connect(half, &Metrics::default()).await, Err(Error::Refused(_))));
+    assert!(matches!(connect("team/a", &half).await, Err(Error::Refused(_))));
 }
 
 #[tokio::test]
@@ -110,7 +113,7 @@ async fn without_a_public_endpoint_clients_get_the_private_one() {
 
 #[tokio::test]
 async fn without_path_style_the_bucket_is_part_of_the_host() {
-    let url = presigned(Settings { path_style: false, ..settings() }).await;
+    let url = presigned(Settings { path_style: Some(false), ..settings() }).await;
     assert!(url.starts_with("https://images.images.example.com/team/a/v1/"), "{url}");
 }
 

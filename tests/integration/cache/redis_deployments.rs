@@ -6,7 +6,9 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use longshore::config::{RedisTopology, Secret, Settings};
+use longshore::config::Settings;
+use longshore::setting::Secret;
+use longshore::shared_cache::Topology;
 use longshore::store::memory::Memory;
 use tempfile::TempDir;
 use tokio::io::copy_bidirectional;
@@ -104,8 +106,8 @@ async fn a_redis_cluster_that_loses_a_node_keeps_working() {
 
     let memory = Arc::new(Memory::new());
     let cluster = |settings: &mut Settings| {
-        settings.cache.redis = Some(urls.join(","));
-        settings.cache.redis_topology = RedisTopology::Cluster;
+        settings.cache.redis = Some(urls.join(",").parse().expect("URLs"));
+        settings.cache.redis_topology = Topology::Cluster;
     };
     let (one, other) = (frontend(&memory, cluster).await, frontend(&memory, cluster).await);
     for name in ["a", "b", "c", "d"] {
@@ -181,8 +183,8 @@ async fn a_sentinel_failover_is_followed() {
     let urls: Vec<_> = ports.iter().map(|port| format!("redis://127.0.0.1:{port}")).collect();
     let memory = Arc::new(Memory::new());
     let behind = |settings: &mut Settings| {
-        settings.cache.redis = Some(urls.join(","));
-        settings.cache.redis_topology = RedisTopology::Sentinel;
+        settings.cache.redis = Some(urls.join(",").parse().expect("URLs"));
+        settings.cache.redis_topology = Topology::Sentinel;
         settings.cache.redis_primary = "main".to_owned();
     };
     let (one, other) = (frontend(&memory, behind).await, frontend(&memory, behind).await);

@@ -40,7 +40,7 @@ const KINDS: [FaultKind; 4] = [
 async fn small_parts() -> (Arc<Memory>, App) {
     let memory = Arc::new(Memory::new().with_part_bytes_min(PART_BYTES));
     let mut settings = Settings::default();
-    settings.uploads.part_bytes = PART_BYTES;
+    settings.uploads.part_bytes = 64 * 1024;
     settings.uploads.inline_bytes = 4 * 1024;
     let app = App::over_memory(memory.clone(), settings).await;
     (memory, app)

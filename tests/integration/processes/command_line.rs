@@ -41,6 +41,72 @@ fn check_reports_the_store_and_leaves_nothing_behind() {
     assert_eq!(ended.stdout, expected);
 }
 
+const DEAD_REDIS: &str = "redis://user:hunter2@127.0.0.1:1";
+
+#[test]
+fn check_reports_a_redis_that_is_not_reachable() {
+    let ended = run(&["check", "--store", "memory", "--redis", DEAD_REDIS], &[]);
+    assert!(ended.status.success(), "the registry works without Redis: {ended:?}");
+    assert!(ended.stdout.contains("redis: not reachable"), "{}", ended.stdout);
+    let warning = "warning: redis at redis://127.0.0.1:1 is not reachable: ";
+    assert!(ended.stdout.contains(warning), "{}", ended.stdout);
+    assert!(!format!("{ended:?}").contains("hunter2"), "{ended:?}");
+}
+
+#[test]
+fn serve_starts_without_redis_and_warns() {
+    let process = Process::serve("memory", &[("LONGSHORE_CACHE_REDIS", DEAD_REDIS)]);
+    let log = process.log();
+    assert!(log.contains("WARN redis at redis://127.0.0.1:1 is not reachable: "), "{log}");
+    assert!(!log.contains("hunter2"), "{log}");
+}
+
+#[test]
+fn the_start_line_says_what_runs() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let users = folder.path().join("users");
+    std::fs::write(&users, "").expect("written");
+    let process = Process::serve(
+        "memory",
+        &[
+            ("LONGSHORE_ACCESS_HTPASSWD_FILE", users.to_str().expect("text")),
+            ("LONGSHORE_ACCESS_AUTHENTICATED", "push"),
+            ("LONGSHORE_ACCESS_ANONYMOUS", "pull"),
+        ],
+    );
+    let log = process.log();
+    let line = log.lines().find(|line| line.contains("listening on ")).expect("a start line");
+    for part in [
+        concat!("version=\"", env!("CARGO_PKG_VERSION"), "\""),
+        "access=\"anonymous: pull, passwords, logged in: push\"",
+        "store=memory",
+        "redis=none",
+        "delivery=\"proxy\"",
+    ] {
+        assert!(line.contains(part), "{part} is not in {line}");
+    }
+    assert!(!log.contains("WARN"), "{log}");
+}
+
+#[test]
+fn passwords_over_plain_http_are_warned_of() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let users = folder.path().join("users");
+    std::fs::write(&users, "").expect("written");
+    let login = [
+        ("LONGSHORE_ACCESS_HTPASSWD_FILE", users.to_str().expect("text")),
+        ("LONGSHORE_ACCESS_AUTHENTICATED", "push"),
+    ];
+    let warns = |listen: &str, proxies: &str| {
+        let variables = [login[0], login[1], ("LONGSHORE_SERVER_TRUSTED_PROXIES", proxies)];
+        let ended = run(&["check", "--store", "memory", "--listen", listen], &variables);
+        assert!(ended.status.success(), "{ended:?}");
+        ended.stdout.contains("warning: clients send passwords unencrypted to ")
+    };
+    assert!(warns("0.0.0.0:5000", ""));
+    assert!(!warns("0.0.0.0:5000", "10.0.0.0/8") && !warns("127.0.0.1:5000", ""));
+}
+
 #[test]
 fn all_configuration_errors_are_reported_at_once() {
     let folder = tempfile::tempdir().expect("a temporary folder");

@@ -124,7 +124,7 @@ async fn the_image_of_a_list_is_converted_too() {
 
 #[tokio::test]
 async fn a_signing_key_is_generated_if_none_is_configured() {
-    let Some(app) = ours(|manifests| manifests.mode = ManifestMode::DockerLegacy).await else {
+    let Some(app) = ours(|manifests| manifests.mode = Negotiation::DockerLegacy).await else {
         return;
     };
     let repository = app.repository("made");
@@ -137,7 +137,7 @@ async fn a_signing_key_is_generated_if_none_is_configured() {
 async fn a_failing_store_is_503_and_not_a_missing_layer() {
     let memory = std::sync::Arc::new(longshore::store::memory::Memory::new());
     let mut settings = longshore::config::Settings::default();
-    settings.manifests.mode = ManifestMode::DockerLegacy;
+    settings.manifests.mode = Negotiation::DockerLegacy;
     let app = App::over_memory(memory.clone(), settings).await;
     let repository = app.repository("away");
     app.push_schema2(&repository, "v1").await;

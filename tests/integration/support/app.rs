@@ -4,11 +4,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use longshore::app;
-use longshore::config::{self, Flag, Settings, Sources, StoreUrl};
+use longshore::config::{self, Flag, Settings, Sources};
 use longshore::http::{self, listener};
 use longshore::oci::UploadId;
-use longshore::store::ObjectStore;
 use longshore::store::memory::Memory;
+use longshore::store::{ObjectStore, StoreUrl};
 use longshore::telemetry::metrics::Metrics;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
@@ -140,22 +140,24 @@ impl App {
         metrics: Metrics,
     ) -> Self {
         let tasks = TaskTracker::new();
-        let authorizer = app::authorizer(&settings, &metrics).expect("good settings");
-        let registry = app::registry(&settings, store.clone(), &metrics, &tasks);
+        let authorizer = app::authorizer(&settings.access, &metrics).expect("good settings");
+        let redis = app::redis(&settings, &metrics).expect("good settings");
+        let registry = app::registry(&settings, store.clone(), redis, &metrics, &tasks);
         let registry = registry.expect("good settings");
         let api = app::api(&settings, registry, authorizer, &metrics, &tasks);
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let (stop, stopped) = oneshot::channel::<()>();
-        let sockets = app::sockets(&settings, &metrics).expect("good settings");
+        let tls = app::tls(&settings, &metrics).expect("good settings");
         let serving = tasks.clone();
         // The registry stops with the test, not with this function.
         TaskTracker::new().spawn(async move {
             let shutdown = async {
                 let _ = stopped.await;
             };
-            let router = http::router(&api, &sockets.trusted_proxies);
-            listener::run(listener, router, sockets, TaskTracker::new(), shutdown).await;
+            let router = http::router(&api);
+            let tasks = TaskTracker::new();
+            listener::run(listener, tls, router, &settings.server, tasks, shutdown).await;
             drop(serving);
         });
         Self {

@@ -91,12 +91,13 @@ impl Process {
                 if let Some(address) = address_after(&line, ADMIN) {
                     *admin_found.lock().expect("no panic") = Some(address);
                 }
-                if let Some(address) = address_after(&line, awaited) {
-                    let _ = listening.try_send(address);
-                }
                 let mut written = written.lock().expect("no panic");
                 written.push_str(&line);
                 written.push('\n');
+                drop(written);
+                if let Some(address) = address_after(&line, awaited) {
+                    let _ = listening.try_send(address);
+                }
             }
         });
         let address = listens.recv_timeout(PATIENCE).ok();

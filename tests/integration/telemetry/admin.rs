@@ -90,7 +90,7 @@ async fn a_starting_process_is_alive_and_not_ready() {
     // Shutdown does not wait for an unavailable store.
     process.terminate();
     assert_eq!(process.ended().await.code(), Some(0), "{}", process.log());
-    assert!(process.log().contains("before the start was complete"), "{}", process.log());
+    assert!(process.log().contains("before start-up finished"), "{}", process.log());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -128,7 +128,7 @@ fn the_two_addresses_must_differ() {
         let arguments = ["check", "--store", "memory", "--listen", main, "--admin-listen", admin];
         let ended = run(&arguments, &[]);
         assert_eq!(ended.status.code(), Some(1), "{main} {admin}");
-        assert!(ended.stderr.contains("take another port"), "{}", ended.stderr);
+        assert!(ended.stderr.contains("choose another port"), "{}", ended.stderr);
     }
     let apart = ["--listen", "127.0.0.1:6101", "--admin-listen", "127.0.0.1:6102"];
     let ended = run(&[&["check", "--store", "memory"], &apart[..]].concat(), &[]);

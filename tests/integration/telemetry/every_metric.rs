@@ -23,9 +23,9 @@ const MIB: usize = 1024 * 1024;
 /// A registry over memory whose Redis is down.
 async fn registry(metrics: &Metrics) -> App {
     let mut settings = Settings::default();
-    settings.cache.redis = Some("redis://127.0.0.1:1".to_owned());
-    settings.uploads.part_bytes = 5 * MIB as u64;
-    settings.uploads.buffer_bytes = 6 * MIB as u64;
+    settings.cache.redis = Some("redis://127.0.0.1:1".parse().expect("a URL"));
+    settings.uploads.part_bytes = 5 * MIB;
+    settings.uploads.buffer_bytes = 6 * MIB;
     settings.store.url = "s3://shared".parse().expect("the URL of a bucket");
     App::counting(Arc::new(Memory::new()), settings, metrics.clone()).await
 }
@@ -125,9 +125,9 @@ async fn every_metric_changes_under_load() {
     std::fs::write(&certificate, made.cert.pem()).expect("written");
     std::fs::write(&key, made.signing_key.serialize_pem()).expect("written");
     let mut settings = Settings::default();
-    settings.server.tls.certificate_file = Some(certificate.display().to_string());
-    settings.server.tls.key_file = Some(key.display().to_string());
-    app::sockets(&settings, &metrics).expect("a good pair");
+    settings.server.tls.certificate_file = Some(certificate);
+    settings.server.tls.key_file = Some(key);
+    app::tls(&settings, &metrics).expect("a good pair");
 
     app.settled().await;
     let end = samples(&metrics);

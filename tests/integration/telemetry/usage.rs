@@ -51,7 +51,7 @@ fn runs(app: &App, result: &str) -> u64 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_usage_scan_counts_the_contents_of_the_bucket() {
-    let app = App::start_with(|settings| settings.uploads.part_bytes = 5 * MIB as u64).await;
+    let app = App::start_with(|settings| settings.uploads.part_bytes = 5 * MIB).await;
     let Some(mut scan) = scan(&app) else { return };
     scan.run().await;
     expect(&app, &[]);
@@ -91,7 +91,7 @@ async fn the_usage_scan_counts_the_contents_of_the_bucket() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn abandoned_multipart_uploads_are_counted() {
-    let app = App::start_with(|settings| settings.uploads.part_bytes = 5 * MIB as u64).await;
+    let app = App::start_with(|settings| settings.uploads.part_bytes = 5 * MIB).await;
     let Some(mut scan) = scan(&app) else { return };
     let content = bytes(1, 6 * MIB);
     let upload = async |length: usize| {
@@ -195,7 +195,7 @@ async fn a_usage_scan_reads_each_page_and_each_digest_once() {
 async fn a_failed_usage_scan_keeps_the_previous_numbers() {
     let memory = Arc::new(Memory::new());
     let mut settings = Settings::default();
-    settings.uploads.part_bytes = 5 * MIB as u64;
+    settings.uploads.part_bytes = 5 * MIB;
     let app = App::over_memory(memory.clone(), settings).await;
     let mut scan = scan(&app).expect("it runs here");
     app.push_image("a", "v1", 1).await;

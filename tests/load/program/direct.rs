@@ -8,7 +8,8 @@ use bytes::Bytes;
 use clap::Args;
 use futures_util::StreamExt as _;
 use longshore::oci::{RepositoryName, Tag};
-use longshore::store::s3::{Checksum, S3, Settings};
+use longshore::setting::Secret;
+use longshore::store::s3::{S3, Settings};
 use longshore::store::{BlobStore, Location, Part, RecordKey, RecordStore};
 use longshore::telemetry::metrics::Metrics;
 use serde_json::json;
@@ -86,22 +87,17 @@ pub(crate) struct EntriesArguments {
 impl Place {
     async fn open(&self, prefix: &str) -> Result<Arc<S3>, Failure> {
         let settings = Settings {
-            bucket: self.bucket.clone(),
-            prefix: prefix.to_owned(),
             endpoint: Some(self.endpoint.clone()),
-            public_endpoint: None,
             region: Some("us-east-1".to_owned()),
-            path_style: true,
             access_key_id: Some(self.access_key.clone()),
-            secret_access_key: Some(self.secret_key.clone()),
-            session_token: None,
-            checksum: Checksum::None,
+            secret_access_key: Some(Secret::new(&self.secret_key)),
             attempts_max: 1,
             connect_timeout: Duration::from_secs(5),
             response_timeout: Duration::from_secs(60),
             stall_timeout: Duration::from_secs(60),
+            ..Settings::default()
         };
-        Ok(Arc::new(S3::connect(settings, &Metrics::default()).await?))
+        Ok(Arc::new(S3::connect(&self.bucket, prefix, &settings, &Metrics::default()).await?))
     }
 }
 

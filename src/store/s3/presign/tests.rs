@@ -2,9 +2,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use aws_sdk_s3::config::Region;
 
-use super::super::tests::{location, moment, settings};
+use super::super::tests::{connect, location, moment, settings};
 use super::super::{BYTES_MEDIA_TYPE, PresignGet, S3, Settings, validity};
 use super::*;
+use crate::setting::Secret;
 use crate::store::{BlobStore as _, Location};
 use crate::telemetry::metrics::Metrics;
 
@@ -39,14 +40,13 @@ async fn urls_are_those_of_the_sdk() {
         for token in tokens {
             for (endpoint, path_style) in places {
                 let settings = Settings {
-                    prefix: prefix.to_owned(),
                     endpoint: endpoint.map(str::to_owned),
                     public_endpoint: None,
-                    session_token: token.map(str::to_owned),
-                    path_style,
+                    session_token: token.map(Secret::new),
+                    path_style: Some(path_style),
                     ..settings()
                 };
-                let store = S3::connect(settings, &Metrics::default()).await;
+                let store = connect(prefix, &settings).await;
                 let store = store.expect("the settings are fine");
                 presigned(&store, &location(), options(moment())).await;
                 for second in 0..8 {
@@ -66,7 +66,7 @@ async fn urls_are_those_of_the_sdk() {
 
 #[tokio::test]
 async fn any_key_is_encoded_as_the_sdk_does() {
-    let store = S3::connect(settings(), &Metrics::default()).await.expect("the settings are fine");
+    let store = connect("team/a", &settings()).await.expect("the settings are fine");
     presigned(&store, &location(), options(moment())).await;
     let visible: String = (' '..='~').collect();
     for key in [visible.as_str(), "a+b c/ü/€/🦀", "%41", "a/../b", "\u{7f}\u{1}", "x"] {
@@ -80,7 +80,7 @@ async fn any_key_is_encoded_as_the_sdk_does() {
 
 #[tokio::test]
 async fn another_day_has_another_key() {
-    let store = S3::connect(settings(), &Metrics::default()).await.expect("the settings are fine");
+    let store = connect("team/a", &settings()).await.expect("the settings are fine");
     let key = store.bytes_key(&location());
     for day in 0..3 {
         let options = options(moment() + Duration::from_hours(24 * day));
@@ -93,7 +93,7 @@ async fn another_day_has_another_key() {
 
 #[tokio::test(start_paused = true)]
 async fn what_was_learned_is_not_believed_for_ever() {
-    let store = S3::connect(settings(), &Metrics::default()).await.expect("the settings are fine");
+    let store = connect("team/a", &settings()).await.expect("the settings are fine");
     let options = options(moment());
     presigned(&store, &location(), options).await;
     let sign = || store.presigner.sign("key", options.dated, options.valid_for);
@@ -125,8 +125,8 @@ impl ProvideCredentials for Rotating {
 async fn credentials_that_rotate_are_followed() {
     let provider = SharedCredentialsProvider::new(Rotating::default());
     let region = Region::from_static("eu-central-1");
-    let store =
-        S3::over(settings(), region, provider, &Metrics::default()).expect("the settings are fine");
+    let store = S3::over(("images", "team/a"), &settings(), region, provider, &Metrics::default())
+        .expect("the settings are fine");
     let first = presigned(&store, &location(), options(moment())).await;
     let second = presigned(&store, &location(), options(moment())).await;
     assert!(first.contains("Credential=AKID0%2F") && first.contains("Token=token0"), "{first}");
@@ -135,7 +135,7 @@ async fn credentials_that_rotate_are_followed() {
 
 #[tokio::test]
 async fn nothing_is_signed_with_credentials_that_were_replaced() {
-    let store = S3::connect(settings(), &Metrics::default()).await.expect("the settings are fine");
+    let store = connect("team/a", &settings()).await.expect("the settings are fine");
     let options = options(moment());
     presigned(&store, &location(), options).await;
     let sign = || store.presigner.sign("key", options.dated, options.valid_for);
@@ -147,7 +147,7 @@ async fn nothing_is_signed_with_credentials_that_were_replaced() {
 
 #[tokio::test]
 async fn what_cannot_be_learned_from_is_left_to_the_sdk() {
-    let store = S3::connect(settings(), &Metrics::default()).await.expect("the settings are fine");
+    let store = connect("team/a", &settings()).await.expect("the settings are fine");
     let good = presigned(&store, &location(), options(moment())).await;
     let key = store.bytes_key(&location());
     let dated = options(moment());

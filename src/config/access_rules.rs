@@ -1,4 +1,4 @@
-//! `[[access.rules]]`: the one setting that is a list of tables, and so has no variable and no
+//! `[[access.rules]]`: the only setting that is a list of tables, so it has no variable and no
 //! flag.
 
 use std::str::FromStr;
@@ -6,10 +6,8 @@ use std::str::FromStr;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::config_file::File;
-use super::errors::Problem;
-use super::sources::Readout;
-use super::suggest::unknown;
+use super::errors::{ConfigError, Lines, unknown};
+use super::raw::RawSettings;
 use crate::auth::{Pattern, Permission, Rule, Subject};
 
 /// The key of the list.
@@ -18,36 +16,37 @@ pub(super) const RULES: &str = "access.rules";
 const FIELDS: [&str; 3] = ["subject", "repositories", "actions"];
 
 /// Adds the rules of a file, and everything that is wrong with them, in the order of the lines.
-pub(super) fn read(file: &File<'_>, at: usize, value: &DeValue<'_>, readout: &mut Readout) {
+pub(super) fn read(lines: Lines<'_>, at: usize, value: &DeValue<'_>, raw: &mut RawSettings) {
     let DeValue::Array(rows) = value else {
         let message = format!("is a list of tables: write [[{RULES}]]");
-        readout.entries.push(Err(Problem { place: file.place(at, Some(RULES)), message }));
+        raw.values.push(Err(ConfigError { source: lines.source(at, Some(RULES)), message }));
         return;
     };
     for row in rows {
         let begins = row.span().start;
         let DeValue::Table(table) = row.get_ref() else {
             let message = format!("is not a table: write [[{RULES}]]");
-            readout.entries.push(Err(Problem { place: file.place(begins, Some(RULES)), message }));
+            let source = lines.source(begins, Some(RULES));
+            raw.values.push(Err(ConfigError { source, message }));
             continue;
         };
-        let mut reading = Reading { file, begins, problems: Vec::new() };
-        let rule = reading.rule(table);
-        if reading.problems.is_empty() {
-            readout.rules.push(rule);
+        let mut reader = RuleReader { lines, begins, errors: Vec::new() };
+        let rule = reader.rule(table);
+        if reader.errors.is_empty() {
+            raw.rules.push(rule);
         }
-        readout.entries.extend(reading.problems.into_iter().map(Err));
+        raw.values.extend(reader.errors.into_iter().map(Err));
     }
 }
 
 /// One rule while it is read.
-struct Reading<'f> {
-    file: &'f File<'f>,
+struct RuleReader<'f> {
+    lines: Lines<'f>,
     begins: usize,
-    problems: Vec<Problem>,
+    errors: Vec<ConfigError>,
 }
 
-impl Reading<'_> {
+impl RuleReader<'_> {
     fn rule(&mut self, table: &DeTable<'_>) -> Rule {
         let mut rows: Vec<_> = table.iter().collect();
         rows.sort_by_key(|(name, _)| name.span().start);
@@ -62,12 +61,12 @@ impl Reading<'_> {
                     let fields = FIELDS.iter().map(|field| format!("{RULES}.{field}"));
                     let key = format!("{RULES}.{other}");
                     let message = unknown("key", &key, fields);
-                    self.problem(at, other, message);
+                    self.error(at, other, message);
                 }
             }
         }
         let permissions: Vec<Permission> = self.required("actions", permissions);
-        // The list of all repositories is of none in particular.
+        // `catalog` concerns no repository in particular.
         let needs_none = permissions == [Permission::Catalog] && repositories.is_none();
         let repositories: Vec<Pattern> =
             if needs_none { Vec::new() } else { self.required("repositories", repositories) };
@@ -75,13 +74,13 @@ impl Reading<'_> {
             subjects: self.required::<Subject>("subject", subjects),
             repositories,
             permissions,
-            place: self.file.place(self.begins, None).to_string(),
+            place: self.lines.source(self.begins, None).to_string(),
         }
     }
 
     fn required<T>(&mut self, field: &str, values: Option<Vec<T>>) -> Vec<T> {
         values.unwrap_or_else(|| {
-            self.problem(self.begins, field, "is missing".to_owned());
+            self.error(self.begins, field, "is missing".to_owned());
             Vec::new()
         })
     }
@@ -98,7 +97,7 @@ impl Reading<'_> {
             _ => single.iter().collect(),
         };
         if values.is_empty() {
-            self.problem(at, field, "is an empty list, which allows nothing".to_owned());
+            self.error(at, field, "is an empty list, which allows nothing".to_owned());
         }
         let mut parsed = Vec::new();
         for value in values {
@@ -106,16 +105,16 @@ impl Reading<'_> {
             match value.get_ref() {
                 DeValue::String(text) => match text.parse() {
                     Ok(one) => parsed.push(one),
-                    Err(error) => self.problem(at, field, format!("{error}")),
+                    Err(error) => self.error(at, field, format!("{error}")),
                 },
-                _ => self.problem(at, field, "is not a string or a list of strings".to_owned()),
+                _ => self.error(at, field, "is not a string or a list of strings".to_owned()),
             }
         }
         parsed
     }
 
-    fn problem(&mut self, at: usize, field: &str, message: String) {
-        let place = self.file.place(at, Some(&format!("{RULES}.{field}")));
-        self.problems.push(Problem { place, message });
+    fn error(&mut self, at: usize, field: &str, message: String) {
+        let source = self.lines.source(at, Some(&format!("{RULES}.{field}")));
+        self.errors.push(ConfigError { source, message });
     }
 }

@@ -1,14 +1,15 @@
-//! What must hold between settings, each of which is fine by itself.
+//! What must hold between settings, each of which is valid by itself.
 
-use super::choice::{Choice as _, Delivery};
-use super::settings::Settings;
-use super::store_url::StoreUrl;
-use super::text::{format_bytes, format_duration};
+use super::Settings;
 use crate::auth::Subject;
+use crate::http::Delivery;
+use crate::registry::Leases;
+use crate::setting::{Choice as _, format_bytes, format_duration};
+use crate::store::StoreUrl;
 
-/// One thing that must hold.
+/// One condition.
 pub(super) struct Check {
-    /// The settings it speaks of, first the one to blame.
+    /// The settings it concerns; the error names the first one that a source has.
     pub(super) keys: &'static [&'static str],
     pub(super) check: fn(&Settings) -> Result<(), String>,
 }
@@ -16,9 +17,9 @@ pub(super) struct Check {
 pub(super) const CHECKS: &[Check] = &[
     Check {
         keys: &["server.listen", "access.anonymous", "access.htpasswd_file", "access.token.realm"],
-        check: open_only_by_name,
+        check: open_only_on_request,
     },
-    Check { keys: &["admin.listen", "server.listen"], check: admin_apart },
+    Check { keys: &["admin.listen", "server.listen"], check: admin_port_differs },
     Check { keys: &["server.tls.certificate_file", "server.tls.key_file"], check: tls_complete },
     Check {
         keys: &[
@@ -30,7 +31,7 @@ pub(super) const CHECKS: &[Check] = &[
         check: token_server_complete,
     },
     Check { keys: &["access.htpasswd_file"], check: users_may_do_something },
-    Check { keys: &["access.authenticated", "access.rules"], check: rules_speak_of_somebody },
+    Check { keys: &["access.authenticated", "access.rules"], check: logged_in_rules_need_a_login },
     Check {
         keys: &["store.s3.access_key_id", "store.s3.secret_access_key", "store.s3.session_token"],
         check: credentials_complete,
@@ -47,11 +48,11 @@ pub(super) const CHECKS: &[Check] = &[
     Check { keys: &["blobs.redirect_step", "blobs.redirect_ttl"], check: step_below_ttl },
     Check {
         keys: &["collection.grace", "collection.write_deadline", "collection.clock_skew"],
-        check: grace_outlasts_writers,
+        check: leases_are_safe,
     },
 ];
 
-fn open_only_by_name(settings: &Settings) -> Result<(), String> {
+fn open_only_on_request(settings: &Settings) -> Result<(), String> {
     let (listen, access) = (settings.server.listen, &settings.access);
     let is_anonymous = |subject: &Subject| *subject == Subject::Anonymous;
     let named = access.anonymous.is_some()
@@ -60,24 +61,24 @@ fn open_only_by_name(settings: &Settings) -> Result<(), String> {
         return Ok(());
     }
     Err(format!(
-        "{listen} is reached from other machines, which could push and pull without a password: \
-         set up a login ([access] in `longshore config-reference`); or, if that is meant, add \
+        "{listen} is reachable from other machines, which could push and pull without a password: \
+         set up a login ([access] in `longshore config-reference`); to allow it on purpose, add \
          --anonymous push (or access.anonymous = \"push\", or LONGSHORE_ACCESS_ANONYMOUS=push)"
     ))
 }
 
-/// On one port the second listener could not open, or, with one address that means all of them,
-/// would sometimes be the one that is asked.
-fn admin_apart(settings: &Settings) -> Result<(), String> {
+/// The second listener on a port fails to open, or, if one of the two has a wildcard address, takes
+/// some of the connections of the first.
+fn admin_port_differs(settings: &Settings) -> Result<(), String> {
     let Some(admin) = settings.admin.listen else { return Ok(()) };
     let main = settings.server.listen;
     let (one, other) = (admin.ip().to_canonical(), main.ip().to_canonical());
     let overlap = one == other || one.is_unspecified() || other.is_unspecified();
-    // Port 0 means one that is free.
+    // Port 0 lets the system choose a free one.
     if admin.port() != main.port() || admin.port() == 0 || !overlap {
         return Ok(());
     }
-    Err(format!("{admin} is where the registry itself listens ({main}): take another port"))
+    Err(format!("{admin} is where the registry itself listens ({main}): choose another port"))
 }
 
 fn tls_complete(settings: &Settings) -> Result<(), String> {
@@ -106,26 +107,26 @@ fn token_server_complete(settings: &Settings) -> Result<(), String> {
     Err(format!("the token server is incomplete: {} missing", missing.join(", ")))
 }
 
-/// With tokens it is the token server that allows something; with passwords nobody but us.
+/// A token server grants permissions itself; for passwords only these settings do.
 fn users_may_do_something(settings: &Settings) -> Result<(), String> {
     let access = &settings.access;
     let allowed = access.authenticated.is_some() || !access.rules.is_empty();
     if access.htpasswd_file.is_none() || allowed {
         return Ok(());
     }
-    Err("the login is incomplete: nothing says what users may do; add access.authenticated = \
+    Err("the login is incomplete: no setting says what users may do; add access.authenticated = \
          \"push\", or [[access.rules]]"
         .to_owned())
 }
 
-fn rules_speak_of_somebody(settings: &Settings) -> Result<(), String> {
+fn logged_in_rules_need_a_login(settings: &Settings) -> Result<(), String> {
     let access = &settings.access;
     let of_logins = |subject: &Subject| *subject != Subject::Anonymous;
     let rules = access.rules.iter().any(|rule| rule.subjects.iter().any(of_logins));
     if access.has_login() || !(access.authenticated.is_some() || rules) {
         return Ok(());
     }
-    Err("the login is incomplete: this speaks of callers who logged in, but there is no way to; \
+    Err("the login is incomplete: this is for callers with a login, but no login is configured; \
          add access.htpasswd_file or [access.token]"
         .to_owned())
 }
@@ -142,16 +143,16 @@ fn credentials_complete(settings: &Settings) -> Result<(), String> {
 
 fn one_upload_fits(settings: &Settings) -> Result<(), String> {
     let uploads = &settings.uploads;
-    let one_upload = uploads.part_bytes * u64::from(uploads.parts_in_flight);
+    let one_upload = uploads.part_bytes * uploads.parts_in_flight;
     if one_upload <= uploads.buffer_bytes {
         return Ok(());
     }
     Err(format!(
         "{} cannot hold the {} parts of {} that one upload has in flight: {} is the least",
-        format_bytes(uploads.buffer_bytes),
+        format_bytes(uploads.buffer_bytes as u64),
         uploads.parts_in_flight,
-        format_bytes(uploads.part_bytes),
-        format_bytes(one_upload),
+        format_bytes(uploads.part_bytes as u64),
+        format_bytes(one_upload as u64),
     ))
 }
 
@@ -168,7 +169,7 @@ fn redirect_has_a_target(settings: &Settings) -> Result<(), String> {
 
 fn auto_delivery_has_networks(settings: &Settings) -> Result<(), String> {
     let blobs = &settings.blobs;
-    if blobs.delivery != Delivery::Auto || !blobs.redirect_networks.0.is_empty() {
+    if blobs.delivery != Delivery::Auto || !blobs.redirect_networks.is_empty() {
         return Ok(());
     }
     Err("auto needs blobs.redirect_networks: the networks whose clients can reach the store"
@@ -187,18 +188,6 @@ fn step_below_ttl(settings: &Settings) -> Result<(), String> {
     ))
 }
 
-/// Invariant I11: a writer that relied on content within its lease (half of the grace) and whose
-/// write the store still took must have finished before the collector may take that content.
-fn grace_outlasts_writers(settings: &Settings) -> Result<(), String> {
-    let times = &settings.collection;
-    if times.grace / 2 + times.write_deadline + times.clock_skew < times.grace {
-        return Ok(());
-    }
-    let [half, deadline, skew, grace] =
-        [times.grace / 2, times.write_deadline, times.clock_skew, times.grace].map(format_duration);
-    Err(format!(
-        "grace / 2 + write_deadline + clock_skew must be less than grace, or content could be \
-         collected while a writer relies on it: {half} + {deadline} + {skew} is not less than \
-         {grace}"
-    ))
+fn leases_are_safe(settings: &Settings) -> Result<(), String> {
+    Leases::new(&settings.collection).map(drop).map_err(|error| error.to_string())
 }

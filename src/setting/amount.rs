@@ -1,46 +1,49 @@
-//! How numbers, sizes and durations are written: `1000`, `16MiB`, `48h`.
+//! How sizes and durations are written: `16MiB`, `48h`.
 
 use std::time::Duration;
 
-pub(super) const KIB: u64 = 1024;
-pub(super) const MIB: u64 = 1024 * KIB;
-pub(super) const GIB: u64 = 1024 * MIB;
-pub(super) const TIB: u64 = 1024 * GIB;
+pub(crate) const KIB: usize = 1024;
+pub(crate) const MIB: usize = 1024 * KIB;
+pub(crate) const GIB: usize = 1024 * MIB;
+pub(crate) const TIB: usize = 1024 * GIB;
+
+pub(crate) const MILLISECOND: Duration = Duration::from_millis(1);
+pub(crate) const SECOND: Duration = Duration::from_secs(1);
+pub(crate) const MINUTE: Duration = Duration::from_mins(1);
+pub(crate) const HOUR: Duration = Duration::from_hours(1);
+pub(crate) const DAY: Duration = Duration::from_hours(24);
 
 /// A unit and what it is worth, from small to large.
 type Units = &'static [(&'static str, u64)];
 
-const SIZES: Units = &[("B", 1), ("KiB", KIB), ("MiB", MIB), ("GiB", GIB), ("TiB", TIB)];
+const SIZES: Units =
+    &[("B", 1), ("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("TiB", 1 << 40)];
 
 /// In milliseconds.
 const DURATIONS: Units =
     &[("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
 
-pub(super) fn parse_count(text: &str) -> Result<u32, String> {
-    text.parse().map_err(|_| format!("{text:?} is not a number, such as 1000"))
-}
-
 /// A size; without a unit, in bytes.
-pub(super) fn parse_bytes(text: &str) -> Result<u64, String> {
+pub(crate) fn parse_bytes(text: &str) -> Result<u64, String> {
     parse_amount(text, SIZES, "B").ok_or_else(|| {
         format!("{text:?} is not a size, such as 16MiB: units are B, KiB, MiB, GiB and TiB")
     })
 }
 
 /// A duration; without a unit, in seconds.
-pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     parse_amount(text, DURATIONS, "s").map(Duration::from_millis).ok_or_else(|| {
         format!("{text:?} is not a duration, such as 30s: units are ms, s, m, h and d")
     })
 }
 
 /// The inverse of [`parse_bytes`], in the largest unit without a remainder.
-pub(super) fn format_bytes(bytes: u64) -> String {
+pub(crate) fn format_bytes(bytes: u64) -> String {
     format_amount(bytes, SIZES)
 }
 
 /// The inverse of [`parse_duration`] down to the millisecond.
-pub(super) fn format_duration(duration: Duration) -> String {
+pub(crate) fn format_duration(duration: Duration) -> String {
     if duration.is_zero() {
         return "0s".to_owned();
     }

@@ -1,4 +1,4 @@
-//! Networks of addresses.
+//! Networks of IP addresses.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -6,11 +6,21 @@ use std::str::FromStr;
 
 use ipnet::IpNet;
 
-use super::setting::Value;
+use super::kind::{Kind, Shape};
 
-/// Networks, written as `10.0.0.0/8,fd00::/8`; a single address stands for itself.
+/// Networks, written as `10.0.0.0/8,fd00::/8`. A single address is a network of one.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Networks(pub Vec<IpNet>);
+pub struct Networks(Vec<IpNet>);
+
+impl Networks {
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub fn contains(&self, address: IpAddr) -> bool {
+        self.0.iter().any(|network| network.contains(&address))
+    }
+}
 
 impl FromStr for Networks {
     type Err = String;
@@ -37,13 +47,7 @@ impl fmt::Display for Networks {
     }
 }
 
-impl Value for Networks {
-    fn read(&mut self, text: &str) -> Result<(), String> {
-        *self = text.parse()?;
-        Ok(())
-    }
-
-    fn show(&self) -> Option<String> {
-        (!self.0.is_empty()).then(|| self.to_string())
-    }
+/// A setting that is a list of networks.
+pub(crate) fn networks() -> Kind<Networks> {
+    Kind::new(Shape::List, Networks::from_str, Networks::to_string)
 }

@@ -29,12 +29,12 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// The text of a secret that is kept in a file, without the line end that editors leave.
-pub(super) fn read_file(path: &Path) -> Result<String, String> {
-    let trouble = |error| format!("cannot read {}: {error}", path.display());
-    let file = File::open(path).map_err(trouble)?;
+/// The text of a secret in a file, without the line end that editors add.
+pub(crate) fn read_secret(path: &Path) -> Result<String, String> {
+    let failed = |error| format!("cannot read {}: {error}", path.display());
+    let file = File::open(path).map_err(failed)?;
     let mut text = String::new();
-    let length = file.take(SECRET_BYTES_MAX + 1).read_to_string(&mut text).map_err(trouble)?;
+    let length = file.take(SECRET_BYTES_MAX + 1).read_to_string(&mut text).map_err(failed)?;
     if length as u64 > SECRET_BYTES_MAX {
         return Err(format!("{} is longer than {SECRET_BYTES_MAX} bytes", path.display()));
     }

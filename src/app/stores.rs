@@ -1,0 +1,87 @@
+//! The store and Redis: opened and tested before the first request.
+
+use std::fmt;
+use std::sync::Arc;
+
+use tracing::Instrument as _;
+
+use super::StartError;
+use crate::config::Settings;
+use crate::oci::{Algorithm, Digest};
+use crate::shared_cache::redis::Redis;
+use crate::store::local::Local;
+use crate::store::memory::Memory;
+use crate::store::s3::S3;
+use crate::store::{self, ObjectStore, ProbeReport, StoreUrl};
+use crate::telemetry::metrics::Metrics;
+
+/// Opens the store that the settings name.
+pub async fn open_store(
+    settings: &Settings,
+    metrics: &Metrics,
+) -> Result<Arc<dyn ObjectStore>, StartError> {
+    Ok(match &settings.store.url {
+        StoreUrl::Folder(path) => {
+            let path = path.clone();
+            let opened = tokio::task::spawn_blocking(move || Local::open(path)).await;
+            Arc::new(opened.map_err(|error| store::Error::Unavailable(error.to_string()))??)
+        }
+        StoreUrl::Memory => Arc::new(Memory::new()),
+        StoreUrl::S3 { bucket, prefix } => {
+            Arc::new(S3::connect(bucket, prefix, &settings.store.s3, metrics).await?)
+        }
+    })
+}
+
+/// Opens the store and tests that it does what the registry relies on. An error if it does not.
+pub(super) async fn test_store(
+    settings: &Settings,
+    metrics: &Metrics,
+) -> Result<(Arc<dyn ObjectStore>, ProbeReport), StartError> {
+    let store = open_store(settings, metrics).await?;
+    let probing = tracing::info_span!(target: "traces", "store.probe");
+    let report = store::probe(store.as_ref()).instrument(probing).await?;
+    if report.append_only() && !settings.store.append_only {
+        return Err(StartError::AppendOnly(Box::new(report)));
+    }
+    Ok((store, report))
+}
+
+/// The Redis of the settings. The prefix and the URL of the store keep the keys of registries apart
+/// that share one.
+pub fn redis(settings: &Settings, metrics: &Metrics) -> Result<Option<Arc<Redis>>, StartError> {
+    let cache = &settings.cache;
+    let Some(urls) = &cache.redis else { return Ok(None) };
+    let url = settings.store.url.to_string();
+    let of_store = Digest::of(Algorithm::Sha256, url.as_bytes()).hex();
+    let prefix = format!("{}:{}:", cache.redis_prefix, of_store.get(..8).unwrap_or_default());
+    Ok(Some(Redis::start(urls, cache, &prefix, metrics)?))
+}
+
+/// Whether Redis answered at the start.
+#[derive(Debug)]
+pub(super) enum RedisState {
+    NotConfigured,
+    Reachable,
+    /// Why not.
+    Unreachable(String),
+}
+
+impl RedisState {
+    pub(super) async fn of(redis: Option<&Redis>) -> Self {
+        match redis {
+            None => Self::NotConfigured,
+            Some(redis) => redis.ping().await.map_or_else(Self::Unreachable, |()| Self::Reachable),
+        }
+    }
+}
+
+impl fmt::Display for RedisState {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::NotConfigured => "none",
+            Self::Reachable => "reachable",
+            Self::Unreachable(_) => "not reachable",
+        })
+    }
+}

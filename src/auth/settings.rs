@@ -1,0 +1,117 @@
+//! The settings of authentication and authorization.
+
+use std::path::PathBuf;
+
+use super::rules::Rule;
+use crate::setting::{choice, choice_of, path, settings, tables, text, word};
+
+settings! {
+    /// Who may do what.
+    ///
+    /// Without a login (`htpasswd_file` or a token server) and without rules every client may do
+    /// everything, and the registry listens on a loopback address only, unless `anonymous` is
+    /// given. With a login or rules, a request that nothing allows is denied.
+    pub struct AccessSettings {
+        /// What every client may do in all repositories, also without a login: `pull`, or `push`,
+        /// which is everything. The registry listens on an address other than loopback only with a
+        /// login or with this setting, so that nobody opens a registry to the network by accident.
+        anonymous: Option<GeneralAccess> = None, choice_of::<GeneralAccess>() => "pull";
+        /// What every client with a valid login may do in all repositories: `pull`, or `push`,
+        /// which is everything. Use rules to be more precise.
+        authenticated: Option<GeneralAccess> = None, choice_of::<GeneralAccess>() => "push";
+        /// Users and the bcrypt hashes of their passwords, as `htpasswd -B` writes them.
+        /// The registry reloads the file when it changes.
+        htpasswd_file: Option<PathBuf> = None, path() => "/etc/longshore/htpasswd";
+        token: TokenSettings;
+        /// Rules. Each rule allows all of its subjects all of its actions in all of its
+        /// repositories:
+        ///
+        /// ```toml
+        /// [[access.rules]]
+        /// subject = ["group:developers", "user:ci"]
+        /// repositories = ["team/**", "mirror/*"]
+        /// actions = ["pull", "push"]
+        /// ```
+        ///
+        /// Subjects: `user:NAME`; `group:NAME` and `claim:NAME=VALUE`, which the token of a caller
+        /// has to contain; `authenticated`, every caller with a valid login; `anonymous`, every
+        /// caller.
+        ///
+        /// Repositories: `*` stands for a part of one component, `**` for anything.
+        ///
+        /// Actions: `pull`; `push`; `create`, which is a push that moves no existing tag;
+        /// `delete`; `catalog`, which lists the repositories that the caller may pull. Clients
+        /// that push also read existing content, so give them `pull` as well.
+        ///
+        /// `longshore access explain` prints which rule decides.
+        rules: Vec<Rule> = Vec::new(), tables();
+    }
+}
+
+impl AccessSettings {
+    /// Whether clients can log in.
+    pub fn has_login(&self) -> bool {
+        self.htpasswd_file.is_some() || self.token.realm.is_some()
+    }
+}
+
+settings! {
+    /// A token server that authenticates users: the "Token Authentication" of Docker registries.
+    ///
+    /// Needs all of `realm`, `service`, `issuer` and `keys_file`. A token allows what its list
+    /// (`access`) contains. If rules name logins, or `access.authenticated` is given, these have
+    /// to allow the request as well.
+    pub struct TokenSettings {
+        /// Where clients fetch tokens: a URL, or a path on the registry's own address. That
+        /// address is the `Host` of the request, with `https` if the request used it (see
+        /// `server.trusted_proxies`).
+        realm: Option<String> = None, text(realm) => "https://tokens.example.com/token";
+        /// The name of this registry, which its tokens have as their audience.
+        service: Option<String> = None, text(quotable) => "registry.example.com";
+        /// The issuer of the tokens.
+        issuer: Option<String> = None, text(word) => "tokens.example.com";
+        /// The public keys that verify tokens: a JWKS, or PEM with certificates and public keys.
+        /// For `RS256`, `ES256` and `EdDSA`. The registry reloads the file when it changes.
+        keys_file: Option<PathBuf> = None, path() => "/etc/longshore/jwks.json";
+        /// The claim with the groups of a user, for rules.
+        groups_claim: String = "groups".to_owned(), text(word);
+    }
+}
+
+choice! {
+    /// What may be done in all repositories.
+    pub enum GeneralAccess {
+        /// Read, lists included.
+        Pull = "pull",
+        /// Everything.
+        Push = "push",
+    }
+}
+
+/// Text for a challenge: between quotes, and without the names of schemes, because some clients
+/// look for those anywhere in the line.
+fn quotable(text: &str) -> Result<String, String> {
+    let text = word(text)?;
+    let lower = text.to_lowercase();
+    if text.contains(['"', '\\', ',']) || ["basic", "bearer"].iter().any(|s| lower.contains(s)) {
+        return Err(format!(
+            "{text:?} would confuse clients: it must not contain a quote, a comma, a backslash, or \
+             the words basic and bearer"
+        ));
+    }
+    Ok(text)
+}
+
+/// The address of a token server, or a path on our own.
+fn realm(text: &str) -> Result<String, String> {
+    let text = quotable(text)?;
+    let own = text.starts_with('/') && !text.starts_with("//");
+    let elsewhere = text.parse::<http::Uri>().ok().filter(|address| {
+        matches!(address.scheme_str(), Some("http" | "https"))
+            && address.authority().is_some_and(|a| !a.as_str().contains('@'))
+    });
+    if own || elsewhere.is_some() {
+        return Ok(text);
+    }
+    Err(format!("{text:?} is not an address, such as https://tokens.example.com/token or /token"))
+}

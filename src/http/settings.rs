@@ -1,0 +1,117 @@
+//! The settings of everything that speaks HTTP to a client.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::setting::{
+    DAY, HOUR, MILLISECOND, MINUTE, Networks, SECOND, address, choice, choice_of, count, duration,
+    networks, path, settings,
+};
+use crate::telemetry::metrics::ServeReason;
+
+settings! {
+    /// The registry's port: its address, its timeouts and its limits.
+    pub struct ListenerSettings {
+        /// The address and port to listen on.
+        /// An address other than loopback also needs a login or `access.anonymous`, see there.
+        listen: SocketAddr = SocketAddr::from((Ipv4Addr::LOCALHOST, 5000)), address();
+        /// How long a client may take to send the headers of a request.
+        header_timeout: Duration = 30 * SECOND, duration(100 * MILLISECOND..=HOUR);
+        /// How long a body may make no progress, in either direction, before the registry closes
+        /// its connection. There is no limit on the duration of a whole transfer.
+        body_idle_timeout: Duration = MINUTE, duration(100 * MILLISECOND..=HOUR);
+        /// How long the registry still accepts connections after SIGTERM, while `/readyz` answers
+        /// 503: as long as a load balancer needs to send its requests elsewhere.
+        drain_delay: Duration = Duration::ZERO, duration(Duration::ZERO..=HOUR);
+        /// How long requests in flight may take to finish after that. A client can continue an
+        /// interrupted upload at another process.
+        drain_timeout: Duration = 30 * SECOND, duration(Duration::ZERO..=HOUR);
+        /// Connections at the same time. Further ones wait to be accepted.
+        connections_max: usize = 10_000, count(1..=1_000_000);
+        /// The proxies in front of the registry: a list of networks and addresses. The registry
+        /// believes `X-Forwarded-For` and `X-Forwarded-Proto` of these only.
+        trusted_proxies: Networks = Networks::default(), networks() => "10.0.0.0/8,fd00::/8";
+        tls: TlsSettings;
+    }
+}
+
+settings! {
+    /// With both files the registry serves HTTPS only. It reloads them when they change; open
+    /// connections continue.
+    pub struct TlsSettings {
+        /// The certificate of the registry, followed by the intermediate certificates, in PEM.
+        certificate_file: Option<PathBuf> = None, path() => "/etc/longshore/tls.crt";
+        /// The private key of the certificate, in PEM.
+        key_file: Option<PathBuf> = None, path() => "/etc/longshore/tls.key";
+    }
+}
+
+settings! {
+    /// The admin port.
+    pub struct AdminSettings {
+        /// The address and port of `/livez`, `/readyz` and `/metrics`. This port has no
+        /// authentication and no TLS: expose it to your monitoring only. Without this setting
+        /// there is no admin port.
+        listen: Option<SocketAddr> = None, address() => "0.0.0.0:5001";
+    }
+}
+
+settings! {
+    /// How blobs reach the clients.
+    pub struct BlobSettings {
+        /// `proxy`: the registry streams blobs itself. `redirect`: it sends clients to the store
+        /// with a presigned URL, which needs an S3 store that they can reach
+        /// (`store.s3.public_endpoint`). `auto`: it redirects clients in `blobs.redirect_networks`
+        /// and streams to all others.
+        delivery: Delivery = Delivery::Proxy, choice_of();
+        /// For `auto`: the networks whose clients can reach the store. The address of a client is
+        /// the one that `server.trusted_proxies` report.
+        redirect_networks: Networks = Networks::default(), networks() => "10.0.0.0/8,fd00::/8";
+        /// How long a presigned URL is valid.
+        redirect_ttl: Duration = 20 * MINUTE, duration(MINUTE..=7 * DAY);
+        /// How long the presigned URL of a blob stays the same, so that HTTP caches between client
+        /// and store can answer. A URL is valid for at least `redirect_ttl` minus this step, which
+        /// must be shorter.
+        redirect_step: Duration = 5 * MINUTE, duration(SECOND..=DAY);
+        /// Whether clients may delete blobs.
+        delete: bool = true, choice_of();
+    }
+}
+
+impl BlobSettings {
+    /// Whether the registry redirects a client to the store, and what decides it. It does not
+    /// redirect a client with an unknown address, which may not reach the store.
+    pub(super) fn redirects(&self, client: Option<IpAddr>) -> (bool, ServeReason) {
+        match self.delivery {
+            Delivery::Proxy => (false, ServeReason::Configured),
+            Delivery::Redirect => (true, ServeReason::Configured),
+            Delivery::Auto => {
+                let reaches = |address| self.redirect_networks.contains(address);
+                (client.is_some_and(reaches), ServeReason::Network)
+            }
+        }
+    }
+}
+
+settings! {
+    /// What clients may list.
+    pub struct ListSettings {
+        /// The longest page of tags, repositories or referrers, also when a client requests more.
+        page_max: usize = 1000, count(1..=1000);
+        /// Whether the registry serves the list of all repositories (`/v2/_catalog`).
+        catalog: bool = true, choice_of();
+    }
+}
+
+choice! {
+    /// How a blob reaches the client.
+    pub enum Delivery {
+        /// The registry streams it.
+        Proxy = "proxy",
+        /// The client fetches it from the store with a presigned URL.
+        Redirect = "redirect",
+        /// A redirect to clients in the redirect networks; all others get a stream.
+        Auto = "auto",
+    }
+}

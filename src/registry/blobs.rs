@@ -334,7 +334,8 @@ fn resuming(
                     return Some((Err(error), (store, location, range, bytes, resumes)));
                 }
                 resumes += 1;
-                tracing::debug!(%location, at = range.start, %error, "resuming a broken read from the store");
+                let at = range.start;
+                tracing::debug!(%location, at, %error, "resuming a broken read from the store");
                 match store.get(&location, Some(range.clone())).await {
                     Ok(again) => bytes = again,
                     Err(error) => {

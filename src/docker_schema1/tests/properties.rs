@@ -78,7 +78,8 @@ proptest! {
         let name = (&"a".parse().expect("a name"), &"t".parse().expect("a tag"));
         let schema2 = b"{\"layers\":[]}";
         let config = config.as_bytes();
-        let made = super::super::conversion::convert(name, schema2, config, &key, std::time::UNIX_EPOCH);
+        let now = std::time::UNIX_EPOCH;
+        let made = super::super::conversion::convert(name, schema2, config, &key, now);
         if let Ok(made) = made {
             prop_assert!(Signed::parse(made.raw).is_ok());
         }

@@ -5,8 +5,8 @@
 use super::label::{Label, LabelSet, label};
 
 label! {
-    /// Operation, as in the access log, with its endpoint of the distribution-spec. `GET` and `HEAD`
-    /// share a name; the method tells them apart.
+    /// Operation, as in the access log, with its endpoint of the distribution-spec. `GET` and
+    /// `HEAD` share a name; the method tells them apart.
     pub Operation as "route" {
         /// end-1, `GET /v2/`.
         ApiVersion => "api_version",

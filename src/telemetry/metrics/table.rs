@@ -51,8 +51,8 @@ table! {
         ["LongshoreErrors", "LongshoreManyRefusals"];
     /// Duration of a request, from its header to the last byte of the response. It includes the
     /// transfer of bodies, whose speed depends on the client: see `ttfb` for the registry alone.
-    http_duration: Histogram<(Operation, Method)> = "longshore_http_request_duration_seconds", Seconds,
-        [];
+    http_duration: Histogram<(Operation, Method)> =
+        "longshore_http_request_duration_seconds", Seconds, [];
     /// Time from the header of a request to the header of the response (time to first byte). For an
     /// upload it includes the request body.
     http_ttfb: Histogram<(Operation,)> = "longshore_http_ttfb_seconds", Seconds, ["LongshoreSlow"];

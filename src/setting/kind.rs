@@ -11,9 +11,11 @@ use super::amount::{format_bytes, format_duration, parse_bytes, parse_duration};
 use super::choice::Choice;
 use super::secret::Secret;
 
+type Parser<T> = dyn Fn(&str) -> Result<T, String>;
+
 /// How the values of a setting are written.
 pub(crate) struct Kind<T> {
-    pub(super) parse: Box<dyn Fn(&str) -> Result<T, String>>,
+    pub(super) parse: Box<Parser<T>>,
     /// The inverse of `parse`; empty for what must not be shown.
     pub(super) show: fn(&T) -> String,
     /// The smallest and the largest value.

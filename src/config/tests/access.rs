@@ -48,8 +48,8 @@ file longshore.toml, line 1, server.listen: \"x\" is not an address and a port, 
 file longshore.toml, line 3, access.rules.subject: \"alice\" is not a subject: write user:NAME, \
          group:NAME, claim:NAME=VALUE, authenticated or anonymous
 file longshore.toml, line 4, access.rules.repositories: \"B\" is not a pattern of repositories: \
-         write a name in which * stands for a part of one component and ** for anything, such as \
-         team/* or **
+         write a name in which * matches a part of one component and ** matches anything, \
+         such as team/* or **
 file longshore.toml, line 4, access.rules.repositories: is not a string or a list of strings
 file longshore.toml, line 5, access.rules.actions: \"read\" is not an action: actions are pull, \
          push, create, delete and catalog

@@ -165,7 +165,9 @@ impl Pool {
         match settings.redis_topology {
             Topology::Sentinel => {}
             Topology::Single | Topology::Cluster => {
-                infos.iter_mut().for_each(|info| log_in(&mut info.redis, settings));
+                for info in &mut infos {
+                    log_in(&mut info.redis, settings);
+                }
             }
         }
         let refused = |error: &dyn fmt::Display| ConfigError(error.to_string());

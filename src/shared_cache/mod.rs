@@ -10,9 +10,9 @@
 //!
 //! So a value that was read before a write can never be filled in after it. Deleting the value
 //! alone, or writing the new value through, both lose against a slow reader or a second writer and
-//! then stay wrong (`tests/integration/cache/model.rs` shows each of them failing). Every value also
-//! has a time to live: a writer that dies between the store and the cache leaves a value that is
-//! wrong for that long at most.
+//! then stay wrong (`tests/integration/cache/model.rs` shows each of them failing). Every value
+//! also has a time to live: a writer that dies between the store and the cache leaves a value that
+//! is wrong for that long at most.
 
 pub mod redis;
 

@@ -182,7 +182,8 @@ async fn acknowledged_data_survives_a_failure_while_it_is_read_back() {
         let app = App::start().await;
         let Some(memory) = &app.memory else {
             println!(
-                "not run: acknowledged_data_survives_a_failure_while_it_is_read_back needs the store in memory"
+                "not run: acknowledged_data_survives_a_failure_while_it_is_read_back \
+                 needs the store in memory"
             );
             return;
         };
@@ -234,7 +235,8 @@ async fn a_late_cancel_does_not_delete_the_committed_blob() {
         let app = App::start().await;
         let Some(memory) = &app.memory else {
             println!(
-                "not run: a_late_cancel_does_not_delete_the_committed_blob needs the store in memory"
+                "not run: a_late_cancel_does_not_delete_the_committed_blob \
+                 needs the store in memory"
             );
             return;
         };

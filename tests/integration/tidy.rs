@@ -3,6 +3,7 @@
 //! answered and where it is tested.
 
 mod directions;
+mod docs;
 mod endpoints;
 
 use std::fs;

@@ -24,7 +24,7 @@ the others.
 `route` is the [operation](#label-values), as in the access log.
 Each replica counts for itself: sum over all replicas.
 The numbers of the usage scan describe the bucket: take the maximum over the replicas that scan \
-([operations.md](operations.md#the-inventory)).
+([operations.md](operations.md#the-usage-scan)).
 
 The alerts are in [deploy/prometheus/alerts.yml](../deploy/prometheus/alerts.yml), each with what \
 to do about it.

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::{Source, sources};
 
 /// What each module may use, besides itself. A module may use only modules above it in this table.
-const MODULES: &[(&str, &[&str])] = &[
+pub(super) const MODULES: &[(&str, &[&str])] = &[
     // How modules declare their settings.
     ("setting", &[]),
     ("oci", &[]),

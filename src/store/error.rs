@@ -1,4 +1,4 @@
-//! What can go wrong between us and the store, by what the caller does about it.
+//! Failures of the store, by what the caller does about them.
 
 use crate::layout::records::DecodeError;
 
@@ -9,22 +9,22 @@ pub enum Error {
     /// There is nothing under this key. The only error that may ever become a 404.
     #[error("no such object")]
     NotFound,
-    /// A condition did not hold: the entry exists, or its version is another one.
+    /// A condition did not hold: the record exists, or has another version.
     #[error("the condition of a write did not hold")]
     Conflict,
-    /// The write reached the store after its deadline; take the lease again.
+    /// The write reached the store after its deadline; the caller has to take the lease again.
     #[error("the write arrived after its deadline")]
     Expired,
-    /// The bytes do not hash to the digest that was announced.
-    #[error("the bytes do not match their digest")]
+    /// The data does not match the announced digest.
+    #[error("the data does not match its digest")]
     BadDigest,
-    /// The store cannot be used right now; the same request may succeed later.
-    #[error("the object store is unavailable: {0}")]
+    /// The store cannot be used now; the same request may succeed later.
+    #[error("{0}")]
     Unavailable(String),
-    /// The store answered in a way that no retry will change: wrong credentials, no such bucket.
-    #[error("the object store refused: {0}")]
+    /// The store refused, and no retry will change that: wrong credentials, no such bucket.
+    #[error("{0}")]
     Refused(String),
-    /// What is stored is not what was written.
+    /// The stored data is not what was written.
     #[error("stored data is damaged: {0}")]
     Damaged(String),
 }

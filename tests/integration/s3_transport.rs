@@ -54,6 +54,13 @@ impl Fake {
         Self { port, connections }
     }
 
+    /// A port on which no server listens.
+    async fn nowhere() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let port = listener.local_addr().expect("an address").port();
+        Self { port, connections: Arc::default() }
+    }
+
     pub(crate) fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
     }

@@ -1,24 +1,40 @@
-//! The bytes of blobs, written whole and read as streams.
+//! Blob data: objects written whole or in parts, and read as streams.
 
 use std::ops::Range;
+use std::time::Duration;
 
+use async_trait::async_trait;
+use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::primitives::ByteStream as SdkBytes;
+use aws_sdk_s3::types::{ChecksumAlgorithm, CompletedMultipartUpload, CompletedPart};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use futures_util::stream;
 
-use super::{ByteStream, Error, Location, S3, error, trace};
+use super::client::S3;
+use super::error::{self, Failure};
+use super::operation::OperationName;
+use crate::store::{
+    BlobStore, ByteStream, Error, Location, MultipartId, Part, PresignGet, RecordStore as _,
+};
+use crate::telemetry::metrics::S3Operation;
 
-impl S3 {
-    pub(super) async fn put_whole(
+/// S3 may take minutes to assemble ten thousand parts, and stores on a file system copy them.
+const COMPLETE_TIMEOUT: Duration = Duration::from_mins(10);
+/// Separates the `ETag` of a part from its checksum, which the store wants to see again.
+const CHECKSUM_MARK: char = '#';
+
+#[async_trait]
+impl BlobStore for S3 {
+    async fn put(
         &self,
         location: &Location,
         bytes: Bytes,
         sha256: Option<[u8; 32]>,
     ) -> Result<(), Error> {
-        let key = self.bytes_key(location);
-        let span = trace::call("PutObject", &self.bucket, &key);
+        let key = self.key(location);
+        let operation = self.operation(S3Operation::Put, &key);
         let request = self.client.put_object().bucket(&self.bucket).key(key);
         let request = match sha256 {
             Some(sha256) => request.checksum_sha256(BASE64_STANDARD.encode(sha256)),
@@ -27,38 +43,31 @@ impl S3 {
         };
         let request = request.body(SdkBytes::from(bytes));
         // Signing the payload would hash it once more, and only to protect it on the way.
-        let request = request.customize().disable_payload_signing();
-        match trace::sent(span, request.send()).await {
-            Ok(_) => Ok(()),
-            Err(error) => Err(error::of(&error)),
-        }
+        operation.send(request.customize().disable_payload_signing().send()).await?;
+        Ok(())
     }
 
-    pub(super) async fn open(
+    async fn get(
         &self,
         location: &Location,
         range: Option<Range<u64>>,
     ) -> Result<ByteStream, Error> {
         if range.as_ref().is_some_and(Range::is_empty) {
-            // HTTP cannot ask for nothing.
+            // HTTP cannot ask for an empty range.
             return Ok(Box::pin(stream::empty()));
         }
-        let key = self.bytes_key(location);
-        let span = trace::call("GetObject", &self.bucket, &key);
+        let key = self.key(location);
+        let operation = self.operation(S3Operation::Get, &key);
         let request = self.client.get_object().bucket(&self.bucket).key(key);
         let header = range.as_ref().map(|range| format!("bytes={}-{}", range.start, range.end - 1));
-        let output = match trace::sent(span, request.set_range(header).send()).await {
+        let name = operation.name.clone();
+        let output = match operation.send(request.set_range(header).send()).await {
             Ok(output) => output,
-            Err(error) => {
-                // The caller knows the size, so a range outside of it means that bytes are gone.
-                let refusal = error::refusal(&error);
-                let outside = refusal.is_some_and(|refusal| refusal.status == 416);
-                return Err(if outside {
-                    Error::Damaged(format!("{location} is shorter than it was"))
-                } else {
-                    error::of(&error)
-                });
+            // The caller knows the size, so a range outside of the object means lost data.
+            Err(Failure { status: Some(416), .. }) => {
+                return Err(Error::Damaged(format!("{location} is shorter than it was")));
             }
+            Err(failure) => return Err(failure.error),
         };
         let promised = output.content_length.and_then(|size| u64::try_from(size).ok());
         let wanted = range.map(|range| range.end - range.start);
@@ -69,35 +78,187 @@ impl S3 {
                 "{wanted} bytes of {location} were asked for and the store has {promised:?}"
             )));
         }
-        Ok(counted(output.body, promised))
+        Ok(checked_length(output.body, promised, name))
+    }
+
+    async fn delete(&self, location: &Location) -> Result<(), Error> {
+        let key = self.key(location);
+        let operation = self.operation(S3Operation::Delete, &key);
+        let request = self.client.delete_object().bucket(&self.bucket).key(key);
+        absent_is_ok(operation.send(request.send()).await)
+    }
+
+    async fn presign_get(
+        &self,
+        location: &Location,
+        options: PresignGet,
+    ) -> Result<Option<String>, Error> {
+        let (url, key) = self.presigner.url(&self.key(location), options, self.now()).await?;
+        self.metrics.presigned.inc((key,));
+        Ok(Some(url))
+    }
+
+    async fn start(&self, location: &Location) -> Result<MultipartId, Error> {
+        // S3 refuses parts with a checksum that was not announced here.
+        let algorithm = self.sends_crc32.then_some(ChecksumAlgorithm::Crc32);
+        let key = self.key(location);
+        let operation = self.operation(S3Operation::CreateMultipart, &key);
+        let request = self.client.create_multipart_upload().bucket(&self.bucket).key(key);
+        let output = operation.send(request.set_checksum_algorithm(algorithm).send()).await?;
+        let id = output.upload_id.map(MultipartId);
+        id.ok_or_else(|| Error::Refused("a multipart upload without an id".to_owned()))
+    }
+
+    async fn put_part(
+        &self,
+        location: &Location,
+        id: &MultipartId,
+        number: u32,
+        bytes: Bytes,
+    ) -> Result<Part, Error> {
+        let size = bytes.len() as u64;
+        let checksum = self.sends_crc32.then(|| crc32(&bytes));
+        let key = self.key(location);
+        let operation = self.operation(S3Operation::UploadPart, &key).part(number);
+        let request = self
+            .client
+            .upload_part()
+            .bucket(&self.bucket)
+            .key(key)
+            .upload_id(&id.0)
+            .part_number(part_number(number)?)
+            .set_checksum_crc32(checksum.clone())
+            .body(SdkBytes::from(bytes))
+            .customize()
+            .disable_payload_signing();
+        let output = operation.send(request.send()).await?;
+        let tag =
+            output.e_tag.ok_or_else(|| Error::Refused("a part without an ETag".to_owned()))?;
+        let tag = match checksum {
+            None => tag,
+            Some(checksum) => format!("{tag}{CHECKSUM_MARK}{checksum}"),
+        };
+        Ok(Part { number, tag, size })
+    }
+
+    async fn complete(
+        &self,
+        location: &Location,
+        id: &MultipartId,
+        parts: &[Part],
+    ) -> Result<(), Error> {
+        let completed: Result<Vec<CompletedPart>, Error> = parts.iter().map(completed).collect();
+        let completed = CompletedMultipartUpload::builder().set_parts(Some(completed?)).build();
+        let timeout = TimeoutConfig::builder().read_timeout(COMPLETE_TIMEOUT).build();
+        let key = self.key(location);
+        let operation = self.operation(S3Operation::CompleteMultipart, &key);
+        let request = self
+            .client
+            .complete_multipart_upload()
+            .bucket(&self.bucket)
+            .key(key)
+            .upload_id(&id.0)
+            .multipart_upload(completed)
+            .customize()
+            .config_override(aws_sdk_s3::Config::builder().timeout_config(timeout));
+        let Err(failure) = operation.send(request.send()).await else { return Ok(()) };
+        // It may have happened: its answer was lost, or that of an earlier attempt was, and the
+        // upload has become an object since.
+        if matches!(failure.error, Error::NotFound | Error::Unavailable(_)) {
+            // The key is unique to this upload: an object of the right size there is ours.
+            let size: u64 = parts.iter().map(|part| part.size).sum();
+            if self.size_of(location).await? == Some(size) {
+                return Ok(());
+            }
+        }
+        Err(failure.error)
+    }
+
+    async fn abort(&self, location: &Location, id: &MultipartId) -> Result<(), Error> {
+        let key = self.key(location);
+        let operation = self.operation(S3Operation::AbortMultipart, &key);
+        let request = self.client.abort_multipart_upload().bucket(&self.bucket);
+        absent_is_ok(operation.send(request.key(key).upload_id(&id.0).send()).await)
+    }
+
+    /// Lists the parts of the upload, because `MinIO` lists uploads by one whole key only, and
+    /// none below a prefix.
+    async fn is_open(&self, location: &Location, id: &MultipartId) -> Result<bool, Error> {
+        let key = self.key(location);
+        let operation = self.operation(S3Operation::ListParts, &key);
+        let request = self.client.list_parts().bucket(&self.bucket).key(key).upload_id(&id.0);
+        match operation.send(request.max_parts(1).send()).await {
+            Ok(_) => Ok(true),
+            Err(Failure { error: Error::NotFound, .. }) => Ok(false),
+            Err(failure) => Err(failure.error),
+        }
     }
 }
 
-/// The CRC-32 of some bytes as S3 spells it.
+impl S3 {
+    /// The size of the data at a location in bytes, `None` if there is none.
+    async fn size_of(&self, location: &Location) -> Result<Option<u64>, Error> {
+        let key = self.key(location);
+        let operation = self.operation(S3Operation::Head, &key);
+        let request = self.client.head_object().bucket(&self.bucket).key(key);
+        match operation.send(request.send()).await {
+            Ok(output) => Ok(output.content_length.and_then(|size| u64::try_from(size).ok())),
+            // An answer to HEAD has no body, so this 404 cannot say what was not found. Whatever
+            // it was, the completion that the caller asks about stays a failure.
+            Err(Failure { status: Some(404), .. }) => Ok(None),
+            Err(failure) => Err(failure.error),
+        }
+    }
+}
+
+fn absent_is_ok<T>(deleted: Result<T, Failure>) -> Result<(), Error> {
+    match deleted {
+        Ok(_) | Err(Failure { error: Error::NotFound, .. }) => Ok(()),
+        Err(failure) => Err(failure.error),
+    }
+}
+
+fn completed(part: &Part) -> Result<CompletedPart, Error> {
+    let (tag, checksum) = match part.tag.split_once(CHECKSUM_MARK) {
+        Some((tag, checksum)) => (tag, Some(checksum.to_owned())),
+        None => (part.tag.as_str(), None),
+    };
+    Ok(CompletedPart::builder()
+        .part_number(part_number(part.number)?)
+        .e_tag(tag)
+        .set_checksum_crc32(checksum)
+        .build())
+}
+
+fn part_number(number: u32) -> Result<i32, Error> {
+    i32::try_from(number).map_err(|_| Error::Refused(format!("there is no part {number}")))
+}
+
+/// The CRC-32 of some bytes as S3 encodes it.
 pub(super) fn crc32(bytes: &[u8]) -> String {
     BASE64_STANDARD.encode(crc32fast::hash(bytes).to_be_bytes())
 }
 
-/// A stream that ends well only after as many bytes as were promised.
-fn counted(body: SdkBytes, promised: Option<u64>) -> ByteStream {
-    let read = stream::unfold(Some((body, promised)), |state| async move {
-        let (mut body, left) = state?;
+/// A stream that fails unless it has exactly the promised number of bytes.
+fn checked_length(body: SdkBytes, promised: Option<u64>, operation: OperationName) -> ByteStream {
+    let read = stream::unfold(Some((body, promised, operation)), |state| async move {
+        let (mut body, left, operation) = state?;
         let (item, left) = match body.next().await {
             Some(Ok(chunk)) => match left.map(|left| left.checked_sub(chunk.len() as u64)) {
                 Some(None) => (Err(Error::Damaged("more bytes than promised".to_owned())), None),
                 Some(Some(left)) => (Ok(chunk), Some(Some(left))),
                 None => (Ok(chunk), Some(None)),
             },
-            Some(Err(error)) => (Err(Error::Unavailable(error::chain(&error))), None),
+            Some(Err(error)) => (Err(operation.broke_off(error::chain(&error))), None),
             None => match left {
                 None | Some(0) => return None,
                 Some(left) => {
                     let error = format!("the stream ended {left} bytes early");
-                    (Err(Error::Unavailable(error)), None)
+                    (Err(operation.broke_off(error)), None)
                 }
             },
         };
-        Some((item, left.map(|left| (body, left))))
+        Some((item, left.map(|left| (body, left, operation))))
     });
     Box::pin(read)
 }

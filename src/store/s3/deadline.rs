@@ -1,135 +1,128 @@
 //! Writes that the store refuses after their deadline.
 //!
-//! An ordinary request is signed when it is sent, and signed again when it is repeated, so it is
-//! as fresh as ever after a stall of two days. A presigned PUT is signed once, dated with the
-//! moment at which the lease was checked, and the store itself refuses it when its time is over.
-//! The SDK only signs it; sending it, and again while there is time, is ours.
+//! An ordinary request is signed when it is sent, and again for each retry, so its signature is
+//! fresh even after a stall of two days. A presigned PUT is signed once, with the time at which the
+//! lease was checked, and the store itself refuses it after the deadline. The SDK only signs the
+//! request; this module sends and retries it.
 
 use std::time::{Duration, SystemTime};
 
 use aws_sdk_s3::operation::put_object::builders::PutObjectFluentBuilder;
-use aws_sdk_s3::presigning::PresignedRequest;
+use aws_sdk_s3::presigning::{PresignedRequest, PresigningConfig};
 use bytes::Bytes;
 use http::{Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Limited};
-use tracing::{Instrument as _, Span};
 
-use super::error::{self, Refusal};
-use super::http_client::{NoAnswer, Watched};
-use super::metrics::Again;
-use super::{
-    BACKOFF_FIRST, BACKOFF_MAX, Deadline, Error, NO_ETAG, RecordStore as _, S3, Version, trace,
-    validity,
-};
+use super::client::S3;
+use super::error::{self, Failure, Refusal, SendError};
+use super::http_client::StallTimeoutBody;
+use super::operation::Operation;
+use super::retry::backoff;
+use crate::store::{Deadline, Error, RecordStore as _, Version};
 
-/// What is read of an answer; all of it is an error of a few lines.
+/// Bytes of an answer that are read; a success has no body, an error a few lines.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
+/// Without an `ETag` one write of a record cannot be told from another.
+pub(super) const NO_ETAG: &str = "the store acknowledged a write without an ETag";
 
-/// A try that did not succeed, and what is known about it.
+/// An attempt that failed.
 struct Failed {
-    error: Error,
-    again: bool,
-    /// Whether the write may have happened nevertheless.
+    failure: Failure,
+    retry: bool,
+    /// Whether the store may have written the record nevertheless.
     may_have_happened: bool,
 }
 
 impl S3 {
     /// Sends `request` so that it has no effect after `deadline`.
-    pub(super) async fn write_dated(
+    pub(super) async fn write_until(
         &self,
-        span: Span,
+        operation: Operation,
         request: PutObjectFluentBuilder,
         body: Bytes,
         deadline: Deadline,
-    ) -> Result<Version, Error> {
-        let writing = self.write_until(&span, request, body, deadline);
-        let written = writing.instrument(span.clone()).await;
-        trace::ended(&span, &written);
-        written
+    ) -> Result<Version, Failure> {
+        let sending = Box::pin(self.send_until(&operation, request, body, deadline));
+        operation.run(sending).await
     }
 
-    async fn write_until(
+    async fn send_until(
         &self,
-        span: &Span,
+        operation: &Operation,
         request: PutObjectFluentBuilder,
         body: Bytes,
         deadline: Deadline,
-    ) -> Result<Version, Error> {
+    ) -> Result<Version, Failure> {
         let length = i64::try_from(body.len()).unwrap_or(i64::MAX);
         let signed = request
             .content_length(length)
             .presigned(validity(deadline.leased_at, deadline.valid_for)?)
             .await
-            .map_err(|error| error::of(&error))?;
+            .map_err(|error| Failure::of(&error))?;
         let end = deadline.leased_at + deadline.valid_for;
         let mut may_have_happened = false;
-        let mut tries = 0;
+        let mut attempts = 0;
         loop {
-            // The first try is never withheld, even late: whether it is too late the store says.
-            let failed = match self.attempt(span, &signed, &body, end, tries > 0).await {
+            // The first attempt is always sent: the store's clock decides whether it is too late.
+            let failed = match self.attempt(operation, &signed, &body, end).await {
                 Ok(version) => return Ok(version),
                 Err(failed) => failed,
             };
-            tries += 1;
-            if matches!(failed.error, Error::Expired) && may_have_happened {
-                return Err(Error::Unavailable(
-                    "the deadline passed while it is unknown whether the write happened".to_owned(),
-                ));
+            attempts += 1;
+            if matches!(failed.failure.error, Error::Expired) && may_have_happened {
+                let unknown = "the deadline passed while it is unknown whether the write happened";
+                return Err(Error::Unavailable(unknown.to_owned()).into());
             }
             may_have_happened |= failed.may_have_happened;
             let late = self.now() >= end;
-            if !failed.again || late || tries >= self.attempts_max {
-                return Err(failed.error);
+            if !failed.retry || late || attempts >= self.attempts_max {
+                return Err(failed.failure);
             }
-            tokio::time::sleep(pause(tries)).await;
+            tokio::time::sleep(backoff(attempts)).await;
         }
     }
 
     async fn attempt(
         &self,
-        span: &Span,
+        operation: &Operation,
         signed: &PresignedRequest,
         body: &Bytes,
         end: SystemTime,
-        again: bool,
     ) -> Result<Version, Failed> {
-        let unsent = |what: String| Failed {
-            error: Error::Refused(what),
-            again: false,
-            may_have_happened: false,
-        };
         let mut request = Request::builder().method(signed.method()).uri(signed.uri());
-        if again {
-            request = request.extension(Again);
-        }
         for (name, value) in signed.headers() {
             request = request.header(name, value);
         }
-        let request = request.body(body.clone()).map_err(|error| unsent(error.to_string()))?;
-        let response = self.transport.send(request).await.map_err(|error| no_answer(&error))?;
-        trace::answered(span, response.status().as_u16(), response.headers());
-        judge(response, end).await
+        let request = request.body(body.clone()).map_err(|error| Failed {
+            failure: Error::Refused(error.to_string()).into(),
+            retry: false,
+            may_have_happened: false,
+        })?;
+        let response = self.http.send(request).await.map_err(|error| no_answer(&error))?;
+        operation.record_answer(response.status().as_u16(), response.headers());
+        outcome(response, end).await
     }
 }
 
-fn no_answer(error: &NoAnswer) -> Failed {
+fn no_answer(error: &SendError) -> Failed {
     Failed {
-        error: Error::Unavailable(error::chain(error)),
-        again: true,
+        failure: Error::Unavailable(error::chain(error)).into(),
+        retry: true,
         may_have_happened: error.may_have_arrived(),
     }
 }
 
-/// What an answer means for a write whose time is over at `end`.
-async fn judge(response: Response<Watched>, end: SystemTime) -> Result<Version, Failed> {
+/// What an answer means for a write whose deadline is `end`.
+async fn outcome(response: Response<StallTimeoutBody>, end: SystemTime) -> Result<Version, Failed> {
     let (head, body) = response.into_parts();
-    // Also after a success: a connection whose answer was read to its end is used again.
+    // Read also after a success: only then the connection can be used again.
     let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await;
+    let status = Some(head.status.as_u16());
     if head.status == StatusCode::OK {
         let tag = head.headers.get(header::ETAG).and_then(|tag| tag.to_str().ok());
         return tag.map(|tag| Version(tag.to_owned())).ok_or_else(|| Failed {
-            error: Error::Refused(NO_ETAG.to_owned()),
-            again: false,
+            failure: Failure { error: Error::Refused(NO_ETAG.to_owned()), status },
+            retry: false,
             may_have_happened: true,
         });
     }
@@ -137,17 +130,20 @@ async fn judge(response: Response<Watched>, end: SystemTime) -> Result<Version, 
     let refusal = Refusal::parse(head.status.as_u16(), &body);
     let store_date = head.headers.get(header::DATE).and_then(|date| date.to_str().ok());
     let store_date = store_date.and_then(|date| httpdate::parse_http_date(date).ok());
-    // Not every store says that it was the time, but each says what its clock shows.
+    // Not every store says that the request expired, but each sends the time of its clock.
     let too_late = matches!(refusal.status, 400 | 403)
         && (refusal.says_expired() || store_date.is_some_and(|date| date > end));
     let error = if too_late { Error::Expired } else { refusal.meaning() };
-    let again = matches!(error, Error::Unavailable(_));
-    Err(Failed { error, again, may_have_happened: head.status.is_server_error() })
+    let retry = matches!(error, Error::Unavailable(_));
+    let failure = Failure { error, status };
+    Err(Failed { failure, retry, may_have_happened: head.status.is_server_error() })
 }
 
-/// The pause after so many tries: doubling, and a random part of it so that callers spread out.
-fn pause(tries: u32) -> Duration {
-    let ceiling = BACKOFF_FIRST.saturating_mul(1 << (tries - 1).min(16)).min(BACKOFF_MAX);
-    let part = getrandom::u32().unwrap_or(u32::MAX / 2);
-    ceiling.mul_f64(f64::from(part) / f64::from(u32::MAX))
+/// How long a signature is valid, and from when.
+pub(super) fn validity(from: SystemTime, valid_for: Duration) -> Result<PresigningConfig, Error> {
+    PresigningConfig::builder()
+        .start_time(from)
+        .expires_in(valid_for)
+        .build()
+        .map_err(|error| Error::Refused(format!("a signature for {valid_for:?}: {error}")))
 }

@@ -1,16 +1,77 @@
-//! What the store's refusals mean to us.
+//! What failed requests and error answers of the store mean to the caller.
 
 use std::error::Error as StdError;
+use std::time::Duration;
 
 use aws_sdk_s3::config::http::HttpResponse;
-use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::error::{BoxError, ProvideErrorMetadata, SdkError};
 
-use super::Error;
+use crate::store::Error;
 
-/// The part of a store's own words that is worth repeating.
+/// How much of a store's own message is repeated.
 const MESSAGE_CHARS_MAX: usize = 300;
-/// Signatures are dated, and some stores refuse one that comes from the future.
+/// Signatures are dated, and some stores refuse one from the future.
 const WRONG_CLOCK: &str = "; set the clock of this machine";
+
+/// Why a request got no answer.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum SendError {
+    #[error("the store did not answer within {0:?}")]
+    ResponseTimeout(Duration),
+    #[error("the upload made no progress for {0:?}")]
+    UploadStalled(Duration),
+    #[error(transparent)]
+    NotConnected(BoxError),
+    #[error(transparent)]
+    ConnectionLost(BoxError),
+}
+
+impl SendError {
+    /// Whether the store may have acted on the request nevertheless.
+    pub(super) fn may_have_arrived(&self) -> bool {
+        match self {
+            Self::ResponseTimeout(_) | Self::UploadStalled(_) | Self::ConnectionLost(_) => true,
+            Self::NotConnected(_) => false,
+        }
+    }
+}
+
+/// An operation that failed.
+#[derive(Debug)]
+pub(super) struct Failure {
+    pub(super) error: Error,
+    /// The status of the last answer, if there was one.
+    pub(super) status: Option<u16>,
+}
+
+impl Failure {
+    /// What a failed request of the SDK means, whichever operation it was.
+    pub(super) fn of<E>(error: &SdkError<E, HttpResponse>) -> Self
+    where
+        E: StdError + ProvideErrorMetadata + Send + Sync + 'static,
+    {
+        let SdkError::ServiceError(service) = error else {
+            let refused = matches!(error, SdkError::ConstructionFailure(_));
+            let meaning = if refused { Error::Refused } else { Error::Unavailable };
+            return meaning(chain(error)).into();
+        };
+        let (status, meta) = (service.raw().status().as_u16(), service.err().meta());
+        let (code, message) = (meta.code().map(str::to_owned), meta.message().map(str::to_owned));
+        Self { error: Refusal { status, code, message }.meaning(), status: Some(status) }
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self { error, status: None }
+    }
+}
+
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Self {
+        failure.error
+    }
+}
 
 /// An answer that is not a success, by what S3 says in it.
 #[derive(Debug, PartialEq, Eq)]
@@ -27,7 +88,7 @@ impl Refusal {
         Self { status, code: element(&body, "Code"), message: element(&body, "Message") }
     }
 
-    /// Whether the refusal says that a presigned request came too late.
+    /// Whether the refusal says that a presigned request arrived too late.
     ///
     /// S3 and its imitators answer `AccessDenied` with a message, R2 `ExpiredRequest`.
     /// `ExpiredToken` is about credentials on S3, so it does not count.
@@ -39,10 +100,10 @@ impl Refusal {
         }
     }
 
-    /// What the caller can do about it.
+    /// What the refusal means to the caller.
     pub(super) fn meaning(&self) -> Error {
         match self.code.as_deref() {
-            Some("NoSuchKey") => return Error::NotFound,
+            Some("NoSuchKey" | "NoSuchUpload") => return Error::NotFound,
             Some("ConditionalRequestConflict" | "OperationAborted" | "PreconditionFailed") => {
                 return Error::Conflict;
             }
@@ -53,8 +114,8 @@ impl Refusal {
                 | "XAmzContentChecksumMismatch",
             ) => return Error::BadDigest,
             // Any other 404 may come from a proxy that does not know the store, and says nothing
-            // about the key; the SDK calls one without a body `NotFound`. Expired credentials are
-            // temporary ones, which are being renewed.
+            // about the key; the SDK calls one without a body `NotFound`. Credentials that expire
+            // are temporary, and are being renewed.
             Some(
                 "NotFound"
                 | "ExpiredToken"
@@ -127,32 +188,6 @@ fn element(xml: &str, name: &str) -> Option<String> {
         .replace("&#34;", "\"")
         .replace("&amp;", "&");
     (!plain.is_empty()).then_some(plain)
-}
-
-/// What a failed request of the SDK means, whichever operation it was.
-pub(super) fn of<E>(error: &SdkError<E, HttpResponse>) -> Error
-where
-    E: StdError + ProvideErrorMetadata + Send + Sync + 'static,
-{
-    match refusal(error) {
-        Some(refusal) => refusal.meaning(),
-        None if matches!(error, SdkError::ConstructionFailure(_)) => Error::Refused(chain(error)),
-        None => Error::Unavailable(chain(error)),
-    }
-}
-
-/// What the store said, if it said anything.
-pub(super) fn refusal<E>(error: &SdkError<E, HttpResponse>) -> Option<Refusal>
-where
-    E: ProvideErrorMetadata,
-{
-    let SdkError::ServiceError(service) = error else { return None };
-    let meta = service.err().meta();
-    Some(Refusal {
-        status: service.raw().status().as_u16(),
-        code: meta.code().map(str::to_owned),
-        message: meta.message().map(str::to_owned),
-    })
 }
 
 /// An error and what caused it, in one line. The SDK's causes name hosts and reasons, not secrets.

@@ -1,11 +1,11 @@
-//! The connections to the store, shared by the SDK and by our own presigned requests.
+//! The HTTP client, used by the SDK and for our own presigned requests.
 //!
-//! The SDK's client has one timeout from the start of a request to the first byte of its answer,
-//! so it must be longer than the slowest upload and then notices a dead store late; its protection
-//! against stalled streams sees a body in memory leave in one piece and learns nothing from it.
-//! Here a body goes out in chunks, and whoever is waited for has a limit of its own: a body that
-//! makes no progress, a store that has the whole request and does not answer, an answer that stops
-//! in the middle. A receiver that is slow to take what has arrived is nobody's failure.
+//! The SDK's client has one timeout from the start of a request to the first byte of its answer. It
+//! would have to be longer than the slowest upload, and then notices a dead store late. The SDK's
+//! stalled stream protection sees a body in memory leave in one piece, so it detects no stall.
+//! This client sends a body in chunks and has three timeouts: an upload that makes no progress, a
+//! store that has the whole request and does not answer, and an answer that stops in the middle.
+//! Time that the reader of an answer spends elsewhere does not count.
 
 use std::fmt;
 use std::pin::Pin;
@@ -15,8 +15,8 @@ use std::time::Duration;
 
 use aws_sdk_s3::config::http::{HttpRequest, HttpResponse};
 use aws_smithy_runtime_api::client::http::{
-    HttpClient, HttpConnector as SmithyConnector, HttpConnectorFuture, HttpConnectorSettings,
-    SharedHttpConnector,
+    HttpClient as SdkHttpClient, HttpConnector as SdkConnector, HttpConnectorFuture,
+    HttpConnectorSettings, SharedHttpConnector,
 };
 use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
@@ -32,65 +32,47 @@ use hyper_util::client::legacy::{self, Client};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::time::{Instant, Sleep};
 
-use super::metrics::{Asked, count};
-use super::{Error, Settings};
+use super::error::SendError;
+use super::metrics::{RequestLabels, count};
+use super::retry::next_attempt;
+use super::settings::Settings;
+use crate::store::Error;
 use crate::telemetry::metrics::Metrics;
 
-/// What is handed to the connection at once; small enough that progress can be seen.
+/// Bytes of a body that the connection gets at once; small enough to see progress.
 const CHUNK_BYTES: usize = 128 * 1024;
-/// What the kernels at both ends may still hold when the last chunk has left our hands.
-const UNSEEN_BYTES: usize = 4 * 1024 * 1024;
-/// The slowest path on which those bytes are waited for.
+/// Bytes that the kernels at both ends may still buffer when the last chunk was handed over.
+const KERNEL_BUFFER_BYTES: usize = 4 * 1024 * 1024;
+/// The slowest network for which the timeout allows while those bytes are sent.
 const SLOWEST_BYTES_PER_SECOND: u64 = 256 * 1024;
-/// How often a request that is waited for is looked at within the limit that applies to it.
-const LOOKS_PER_LIMIT: u32 = 8;
-/// Connections kept for the next requests.
+/// How often the progress of a request is checked within its timeout.
+const CHECKS_PER_TIMEOUT: u32 = 8;
+/// Idle connections that stay open for the next requests.
 const IDLE_CONNECTIONS_MAX: usize = 256;
 /// S3 closes idle connections after some 20 seconds; using one at that moment costs a retry.
 const IDLE_CONNECTION_TIMEOUT: Duration = Duration::from_secs(15);
 /// Finds peers that vanished without closing, for example behind a NAT.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
 
-/// The pool of connections.
+/// A pool of connections.
 #[derive(Clone)]
-pub(super) struct Transport {
+pub(super) struct HttpClient {
     client: Client<HttpsConnector<HttpConnector>, Outgoing>,
     response_timeout: Duration,
     stall_timeout: Duration,
     metrics: Metrics,
 }
 
-impl fmt::Debug for Transport {
+impl fmt::Debug for HttpClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Transport")
+        f.debug_struct("HttpClient")
             .field("response_timeout", &self.response_timeout)
             .field("stall_timeout", &self.stall_timeout)
             .finish_non_exhaustive()
     }
 }
 
-/// Why there is no answer.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum NoAnswer {
-    #[error("the store did not answer within {0:?}")]
-    Silent(Duration),
-    #[error("the upload made no progress for {0:?}")]
-    Stalled(Duration),
-    #[error(transparent)]
-    Broken(#[from] legacy::Error),
-}
-
-impl NoAnswer {
-    /// Whether the store may have acted on the request all the same.
-    pub(super) fn may_have_arrived(&self) -> bool {
-        match self {
-            Self::Silent(_) | Self::Stalled(_) => true,
-            Self::Broken(error) => !error.is_connect(),
-        }
-    }
-}
-
-impl Transport {
+impl HttpClient {
     pub(super) fn new(settings: &Settings, metrics: Metrics) -> Result<Self, Error> {
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
@@ -116,19 +98,20 @@ impl Transport {
         })
     }
 
-    pub(super) async fn send(&self, request: Request<Bytes>) -> Result<Answer, NoAnswer> {
-        self.send_patiently(request, self.response_timeout).await
+    pub(super) async fn send(&self, request: Request<Bytes>) -> Result<Answer, SendError> {
+        self.send_with_timeout(request, self.response_timeout).await
     }
 
-    /// Sends a request and counts it. Whoever sends it again comes here again.
-    async fn send_patiently(
+    /// Sends a request once, and counts it.
+    async fn send_with_timeout(
         &self,
         request: Request<Bytes>,
         response_timeout: Duration,
-    ) -> Result<Answer, NoAnswer> {
-        let (asked, begun) = (Asked::of(&request), Instant::now());
+    ) -> Result<Answer, SendError> {
+        let (labels, started) = (RequestLabels::of(&request, next_attempt()), Instant::now());
         let answer = self.send_once(request, response_timeout).await;
-        count(&self.metrics, asked, &answer, begun.elapsed());
+        let status = answer.as_ref().map(Response::status);
+        count(&self.metrics, labels, status, started.elapsed());
         answer
     }
 
@@ -136,40 +119,39 @@ impl Transport {
         &self,
         request: Request<Bytes>,
         response_timeout: Duration,
-    ) -> Result<Answer, NoAnswer> {
+    ) -> Result<Answer, SendError> {
         let progress = Progress::new(request.body());
-        let unseen = request.body().len().min(UNSEEN_BYTES) as u64;
+        let buffered = request.body().len().min(KERNEL_BUFFER_BYTES) as u64;
         let response_timeout =
-            response_timeout + Duration::from_millis(unseen * 1000 / SLOWEST_BYTES_PER_SECOND);
+            response_timeout + Duration::from_millis(buffered * 1000 / SLOWEST_BYTES_PER_SECOND);
         let mut request = request.map(|rest| Outgoing { rest, progress: Arc::clone(&progress) });
         let connection = capture_connection(&mut request);
         let mut response = std::pin::pin!(self.client.request(request));
         let response = loop {
             let (since, sent) = progress.read();
             let limit = if sent { response_timeout } else { self.stall_timeout };
-            // Several looks within one limit, because the limit changes when the last chunk leaves.
-            let wake = (Instant::now() + limit / LOOKS_PER_LIMIT).min(since + limit);
+            // Several checks within one timeout, because it changes when the last chunk is sent.
+            let wake = (Instant::now() + limit / CHECKS_PER_TIMEOUT).min(since + limit);
             match tokio::time::timeout_at(wake, &mut response).await {
-                Ok(response) => break response?,
+                Ok(response) => break response.map_err(connection_error)?,
                 Err(_) if progress.read() != (since, sent) || Instant::now() < since + limit => {}
-                Err(_) if sent => return Err(NoAnswer::Silent(limit)),
-                Err(_) => return Err(NoAnswer::Stalled(limit)),
+                Err(_) if sent => return Err(SendError::ResponseTimeout(limit)),
+                Err(_) => return Err(SendError::UploadStalled(limit)),
             }
         };
         if response.status().is_server_error() {
-            // Behind one name there may be many machines, and the next may be well.
+            // One name may stand for many servers, and the next one may work.
             if let Some(connected) = connection.connection_metadata().as_ref() {
                 connected.poison();
             }
         }
-        Ok(response.map(|body| Watched::new(body, self.stall_timeout)))
+        Ok(response.map(|body| StallTimeoutBody::new(body, self.stall_timeout)))
     }
 }
 
-/// An answer whose body ends in an error if the store stops in the middle of it.
-pub(super) type Answer = Response<Watched>;
+pub(super) type Answer = Response<StallTimeoutBody>;
 
-/// When a request last moved, and whether it has left whole.
+/// When a request last made progress, and whether it was sent completely.
 #[derive(Debug)]
 struct Progress(Mutex<(Instant, bool)>);
 
@@ -219,8 +201,8 @@ impl Body for Outgoing {
     }
 }
 
-/// The body of an answer. Its clock runs only while we ask for more and none is there.
-pub(super) struct Watched {
+/// The body of an answer, with a timeout that runs only while we wait for more of it.
+pub(super) struct StallTimeoutBody {
     body: Incoming,
     stall_timeout: Duration,
     waiting: Option<Pin<Box<Sleep>>>,
@@ -231,13 +213,13 @@ pub(super) struct Watched {
 #[error("the download made no progress for {0:?}")]
 struct Stalled(Duration);
 
-impl Watched {
+impl StallTimeoutBody {
     fn new(body: Incoming, stall_timeout: Duration) -> Self {
         Self { body, stall_timeout, waiting: None }
     }
 }
 
-impl Body for Watched {
+impl Body for StallTimeoutBody {
     type Data = Bytes;
     type Error = Box<dyn std::error::Error + Send + Sync>;
 
@@ -245,8 +227,8 @@ impl Body for Watched {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        // What is there is taken before the clock is read: time that the receiver spent elsewhere
-        // does not count against the store.
+        // The body is polled before the timeout: time that the reader spent elsewhere does not
+        // count against the store.
         if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) {
             self.waiting = None;
             return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
@@ -268,29 +250,29 @@ impl Body for Watched {
     }
 }
 
-impl HttpClient for Transport {
+impl SdkHttpClient for HttpClient {
     fn http_connector(
         &self,
         settings: &HttpConnectorSettings,
         _: &RuntimeComponents,
     ) -> SharedHttpConnector {
         SharedHttpConnector::new(Connector {
-            transport: self.clone(),
+            http: self.clone(),
             response_timeout: settings.read_timeout().unwrap_or(self.response_timeout),
         })
     }
 }
 
-/// The transport as the SDK wants it. The SDK's read timeout is our response timeout.
+/// The client for the SDK, whose read timeout is our response timeout.
 #[derive(Debug)]
 struct Connector {
-    transport: Transport,
+    http: HttpClient,
     response_timeout: Duration,
 }
 
-impl SmithyConnector for Connector {
+impl SdkConnector for Connector {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
-        let transport = self.transport.clone();
+        let http = self.http.clone();
         let response_timeout = self.response_timeout;
         HttpConnectorFuture::new(async move {
             let request =
@@ -298,8 +280,8 @@ impl SmithyConnector for Connector {
             let (head, body) = request.into_parts();
             // Every body we send is one buffer in memory, and collecting one buffer copies nothing.
             let body = body.collect().await.map_err(ConnectorError::user)?.to_bytes();
-            let response = transport
-                .send_patiently(Request::from_parts(head, body), response_timeout)
+            let response = http
+                .send_with_timeout(Request::from_parts(head, body), response_timeout)
                 .await
                 .map_err(connector_error)?;
             HttpResponse::try_from(response.map(SdkBody::from_body_1_x))
@@ -308,10 +290,22 @@ impl SmithyConnector for Connector {
     }
 }
 
-/// Says to the SDK what may be tried again: all of it.
-fn connector_error(error: NoAnswer) -> ConnectorError {
+fn connection_error(error: legacy::Error) -> SendError {
+    if error.is_connect() {
+        SendError::NotConnected(error.into())
+    } else {
+        SendError::ConnectionLost(error.into())
+    }
+}
+
+/// Both kinds of error make the SDK retry.
+fn connector_error(error: SendError) -> ConnectorError {
     match error {
-        NoAnswer::Silent(_) | NoAnswer::Stalled(_) => ConnectorError::timeout(error.into()),
-        NoAnswer::Broken(_) => ConnectorError::io(error.into()),
+        SendError::ResponseTimeout(_) | SendError::UploadStalled(_) => {
+            ConnectorError::timeout(error.into())
+        }
+        SendError::NotConnected(_) | SendError::ConnectionLost(_) => {
+            ConnectorError::io(error.into())
+        }
     }
 }

@@ -1,33 +1,24 @@
-//! What is counted of the requests to S3, each try for itself: it is read off the request as it
-//! leaves, so that what the SDK repeats on its own is seen.
+//! Metrics of the requests to S3. Each attempt is counted, the SDK's retries included, so the
+//! labels are read from the request as it is sent.
 
 use std::time::Duration;
 
 use http::header::{IF_MATCH, IF_NONE_MATCH};
 use http::{Method, Request, StatusCode};
 
-use super::http_client::{Answer, NoAnswer};
+use super::error::SendError;
 use crate::telemetry::metrics::{ConditionalWrite, Metrics, S3Operation, S3Outcome};
 
-/// The header in which the SDK says which try this is: `attempt=2; max=4`.
-const ATTEMPT: &str = "amz-sdk-request";
-
-/// Marks a request of our own that was sent before.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Again;
-
-/// A request, as far as it is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Asked {
+pub(super) struct RequestLabels {
     operation: S3Operation,
     condition: Option<ConditionalWrite>,
-    repeated: bool,
+    retry: bool,
 }
 
-impl Asked {
-    /// Reads it off a request. S3 tells its operations apart by the method and one key of the
-    /// query.
-    pub(super) fn of<B>(request: &Request<B>) -> Self {
+impl RequestLabels {
+    /// S3 tells its operations apart by the method and one key of the query.
+    pub(super) fn of<B>(request: &Request<B>, attempt: u32) -> Self {
         let query = request.uri().query().unwrap_or_default();
         let has = |key: &str| query.split('&').any(|pair| pair.split('=').next() == Some(key));
         let operation = match *request.method() {
@@ -50,22 +41,19 @@ impl Asked {
             S3Operation::Put if headers.contains_key(IF_MATCH) => Some(ConditionalWrite::Replace),
             _ => None,
         };
-        let attempt = headers.get(ATTEMPT).and_then(|value| value.to_str().ok());
-        let ours = request.extensions().get::<Again>().is_some();
-        let repeated = ours
-            || attempt.is_some_and(|value| {
-                let count = value.split(';').find_map(|part| part.trim().strip_prefix("attempt="));
-                count.is_some_and(|count| count != "1")
-            });
-        Self { operation, condition, repeated }
+        Self { operation, condition, retry: attempt > 1 }
     }
 }
 
-fn outcome(answer: &Result<Answer, NoAnswer>) -> S3Outcome {
+fn outcome(answer: Result<StatusCode, &SendError>) -> S3Outcome {
     let status = match answer {
-        Ok(answer) => answer.status(),
-        Err(NoAnswer::Silent(_) | NoAnswer::Stalled(_)) => return S3Outcome::Timeout,
-        Err(NoAnswer::Broken(_)) => return S3Outcome::ConnectionError,
+        Ok(status) => status,
+        Err(SendError::ResponseTimeout(_) | SendError::UploadStalled(_)) => {
+            return S3Outcome::Timeout;
+        }
+        Err(SendError::NotConnected(_) | SendError::ConnectionLost(_)) => {
+            return S3Outcome::ConnectionError;
+        }
     };
     match status {
         StatusCode::NOT_FOUND => S3Outcome::NotFound,
@@ -78,20 +66,21 @@ fn outcome(answer: &Result<Answer, NoAnswer>) -> S3Outcome {
     }
 }
 
-/// Counts a request and what came of it.
+/// Counts a request and its outcome.
 pub(super) fn count(
     metrics: &Metrics,
-    asked: Asked,
-    answer: &Result<Answer, NoAnswer>,
-    took: Duration,
+    labels: RequestLabels,
+    answer: Result<StatusCode, &SendError>,
+    duration: Duration,
 ) {
+    let RequestLabels { operation, condition, retry } = labels;
     let outcome = outcome(answer);
-    metrics.s3_requests.inc((asked.operation, outcome));
-    metrics.s3_duration.observe((asked.operation,), took);
-    if asked.repeated {
-        metrics.s3_retries.inc((asked.operation,));
+    metrics.s3_requests.inc((operation, outcome));
+    metrics.s3_duration.observe((operation,), duration);
+    if retry {
+        metrics.s3_retries.inc((operation,));
     }
-    if let Some(write) = asked.condition
+    if let Some(write) = condition
         && matches!(outcome, S3Outcome::Conflict | S3Outcome::ConditionFailed)
     {
         metrics.s3_conflicts.inc((write,));
@@ -102,12 +91,16 @@ pub(super) fn count(
 mod tests {
     use super::*;
 
-    fn asked(method: &str, target: &str, headers: &[(&str, &str)]) -> Asked {
+    fn labels(
+        (method, target): (&str, &str),
+        headers: &[(&str, &str)],
+        attempt: u32,
+    ) -> RequestLabels {
         let mut request = Request::builder().method(method).uri(format!("http://s3{target}"));
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        Asked::of(&request.body(()).unwrap())
+        RequestLabels::of(&request.body(()).unwrap(), attempt)
     }
 
     #[test]
@@ -126,17 +119,17 @@ mod tests {
             ("DELETE", "/b/k?uploadId=u", S3Operation::AbortMultipart),
             ("DELETE", "/b/k", S3Operation::Delete),
         ] {
-            assert_eq!(asked(method, target, &[]).operation, operation, "{method} {target}");
+            let labels = labels((method, target), &[], 1);
+            assert_eq!(labels.operation, operation, "{method} {target}");
         }
     }
 
     #[test]
-    fn conditions_and_tries_are_in_the_headers() {
-        let first = asked("PUT", "/b/k", &[(ATTEMPT, "attempt=1; max=4"), ("if-none-match", "*")]);
-        assert_eq!((first.condition, first.repeated), (Some(ConditionalWrite::Create), false));
-        let second =
-            asked("PUT", "/b/k", &[(ATTEMPT, "ttl=x; attempt=2; max=4"), ("if-match", "a")]);
-        assert_eq!((second.condition, second.repeated), (Some(ConditionalWrite::Replace), true));
-        assert_eq!(asked("GET", "/b/k", &[("if-match", "a")]).condition, None);
+    fn conditions_are_in_the_headers() {
+        let first = labels(("PUT", "/b/k"), &[("if-none-match", "*")], 1);
+        assert_eq!((first.condition, first.retry), (Some(ConditionalWrite::Create), false));
+        let second = labels(("PUT", "/b/k"), &[("if-match", "a")], 2);
+        assert_eq!((second.condition, second.retry), (Some(ConditionalWrite::Replace), true));
+        assert_eq!(labels(("GET", "/b/k"), &[("if-match", "a")], 1).condition, None);
     }
 }

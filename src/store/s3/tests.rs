@@ -1,6 +1,12 @@
+use std::time::{Duration, SystemTime};
+
+use super::client::{checked_endpoint, root};
 use super::error::Refusal;
-use super::*;
+use super::records::StoreDate;
+use super::{S3, Settings};
 use crate::setting::Secret;
+use crate::store::{BlobStore as _, Error, Location, ObjectStore as _, PresignGet};
+use crate::telemetry::metrics::Metrics;
 
 pub(super) fn settings() -> Settings {
     Settings {
@@ -132,6 +138,7 @@ fn refusals_are_read_as_far_as_they_go() {
 #[test]
 fn only_a_missing_key_is_not_found() {
     assert!(matches!(said(404, "NoSuchKey", "").meaning(), Error::NotFound));
+    assert!(matches!(said(404, "NoSuchUpload", "").meaning(), Error::NotFound));
     assert!(matches!(said(404, "NoSuchBucket", "").meaning(), Error::Refused(_)));
     assert!(matches!(said(404, "NotFound", "").meaning(), Error::Unavailable(_)));
     assert!(matches!(Refusal::parse(404, b"").meaning(), Error::Unavailable(_)));

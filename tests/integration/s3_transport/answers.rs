@@ -99,6 +99,48 @@ async fn errors_are_retried_and_404_is_not() {
     assert_eq!(fake.connections(), 3);
 }
 
+fn text_of<T>(result: Result<T, Error>) -> String {
+    result.err().expect("it fails").to_string()
+}
+
+/// One line tells the operator which request failed, where it was sent and how often.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_error_names_the_operation_the_address_and_the_attempts() {
+    let busy = Fake::start(|_, mut socket| async move {
+        request(&mut socket).await;
+        answer(&mut socket, "503 Slow Down", "", &error("SlowDown")).await;
+    })
+    .await;
+    let (store, url) = (busy.store().await, busy.url());
+    let (at, id, deadline) = (location(&store), upload(), Some(within(60)));
+    for (operation, text) in [
+        ("get_object", text_of(store.read(&key()).await)),
+        ("get_object", text_of(store.get(&at, None).await)),
+        ("put_object", text_of(store.create(&key(), "x".into(), None).await)),
+        ("put_object", text_of(store.create(&key(), "x".into(), deadline).await)),
+        ("list_objects", text_of(store.list(&Prefix::Repositories, None, 10).await)),
+        ("create_multipart", text_of(store.start(&at).await)),
+        ("upload_part", text_of(store.put_part(&at, &id, 1, "x".into()).await)),
+        ("abort_multipart", text_of(store.abort(&at, &id).await)),
+    ] {
+        let expected = format!(
+            "store operation {operation} at {url} failed after 3 attempts: 503 SlowDown: scripted"
+        );
+        assert_eq!(text, expected);
+    }
+
+    let nowhere = Fake::nowhere().await;
+    let store = nowhere.store().await;
+    for deadline in [None, Some(within(60))] {
+        let text = text_of(store.create(&key(), "x".into(), deadline).await);
+        let start = format!("store operation put_object at {} failed after 3 ", nowhere.url());
+        assert!(text.starts_with(&start) && text.contains("tcp connect error"), "{text}");
+        for secret in ["?", "X-Amz", "K1K1", "SECRET12"] {
+            assert!(!text.contains(secret), "{text}");
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn connections_are_reused() {
     let fake = Fake::start(|_, mut socket| async move {

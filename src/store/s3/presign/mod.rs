@@ -1,219 +1,166 @@
-//! URLs that clients fetch blobs with, signed here instead of by the SDK.
+//! Presigned URLs, with which clients fetch blobs from the store.
 //!
-//! A redirect is one signature and nothing else, and the SDK derives its key anew for each and runs
-//! a whole request through its machinery first. But the SDK knows where a bucket is and who we are.
-//! So one URL in a while comes from the SDK and is learned from: its host, its query, its scope. We
-//! sign the same URL, and only if it comes out equal do we sign others by it, until another day
-//! begins, the credentials change, or the SDK is to be asked again.
+//! A redirect is one signature and little else. The SDK and the crate `aws-sigv4` build a whole
+//! request for each URL and derive the signing key anew. Here that crate derives the key once a
+//! day, and the canonical request is formatted directly. The tests compare with the SDK's URLs.
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use arc_swap::ArcSwapOption;
-use aws_credential_types::provider::future;
-use aws_sdk_s3::config::{Credentials, ProvideCredentials, SharedCredentialsProvider};
-use hmac::{Hmac, KeyInit as _, Mac as _};
+use aws_sdk_s3::config::Region;
+use aws_sdk_s3::config::endpoint::{DefaultResolver, Params, ResolveEndpoint as _};
+use aws_sigv4::sign::v4::{calculate_signature, generate_signing_key};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use sha2::{Digest as _, Sha256};
 use time::OffsetDateTime;
 use time::macros::format_description;
-use tokio::time::Instant;
 
-/// How long the SDK is not asked again: it may have got other credentials meanwhile.
-const LEARNED_FOR: Duration = Duration::from_secs(60);
-/// How long before they expire the SDK gets new credentials.
-const EXPIRY_MARGIN: Duration = Duration::from_secs(10);
-/// Where the parameters of a signature begin in a URL of the SDK.
-const SIGNATURE_PARAMETERS: &str = "&X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=";
+use super::credentials::{Fetched, LatestCredentials};
+use super::deadline::validity;
+use super::error::chain;
+use super::settings::Settings;
+use crate::store::{Error, PresignGet};
+use crate::telemetry::metrics::PresignKey;
+
 /// What S3 does not encode in a key.
 const KEY_ENCODED: &AsciiSet =
     &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
 /// The same for a value in a query.
 const VALUE_ENCODED: &AsciiSet = &KEY_ENCODED.add(b'/');
+/// Parameters of every URL, in the order in which the SDK sends them, and sorted to be signed.
+const SENT: &str = "x-id=GetObject&response-content-type=application%2Foctet-stream";
+const SIGNED: &str = "response-content-type=application%2Foctet-stream&x-id=GetObject";
 
-/// The credentials that the SDK used last. It asks for them here.
-#[derive(Clone, Debug)]
-pub(super) struct Remembering {
-    provider: SharedCredentialsProvider,
-    last: Arc<ArcSwapOption<Credentials>>,
-}
-
-impl Remembering {
-    pub(super) fn new(provider: SharedCredentialsProvider) -> Self {
-        Self { provider, last: Arc::default() }
-    }
-}
-
-impl ProvideCredentials for Remembering {
-    fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
-    where
-        Self: 'a,
-    {
-        future::ProvideCredentials::new(async {
-            let credentials = self.provider.provide_credentials().await?;
-            self.last.store(Some(Arc::new(credentials.clone())));
-            Ok(credentials)
-        })
-    }
-
-    fn fallback_on_interrupt(&self) -> Option<Credentials> {
-        self.provider.fallback_on_interrupt()
-    }
-}
-
-/// Signs URLs, as long as it knows how.
+/// Signs URLs of one bucket.
 pub(super) struct Presigner {
-    credentials: Remembering,
-    learned: ArcSwapOption<Learned>,
+    credentials: LatestCredentials,
+    /// The URL of the bucket for clients, without a slash at its end.
+    bucket: String,
+    /// Where the path begins in `bucket`.
+    path_at: usize,
+    host: String,
+    region: String,
+    service: String,
+    day: ArcSwapOption<Day>,
+}
+
+/// What the URLs of one day have in common, as long as the credentials stay the same.
+struct Day {
+    fetched: Arc<Fetched>,
+    /// `20261124`.
+    date: String,
+    /// `<day>/<region>/<service>/aws4_request`.
+    scope: String,
+    /// The access key id and the scope, encoded.
+    credential: String,
+    /// The parameter with the session token, encoded; empty without a token.
+    token: String,
+    key: Vec<u8>,
 }
 
 impl fmt::Debug for Presigner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Presigner").finish_non_exhaustive()
+        f.debug_struct("Presigner").field("bucket", &self.bucket).finish_non_exhaustive()
     }
-}
-
-/// What all URLs of a day have in common.
-struct Learned {
-    credentials: Arc<Credentials>,
-    until: Instant,
-    /// `20261124`.
-    day: String,
-    /// The URL up to the key.
-    base: String,
-    /// Where the path begins in it.
-    path_at: usize,
-    host: String,
-    /// The query before the parameters of the signature, as it is sent and as it is signed.
-    query: String,
-    query_sorted: String,
-    /// `<id>/<day>/<region>/s3/aws4_request`, encoded.
-    credential: String,
-    /// The same without the id, not encoded.
-    scope: String,
-    token: Option<String>,
-    /// Has taken in the key of the day.
-    key: Hmac<Sha256>,
 }
 
 impl Presigner {
-    pub(super) fn new(credentials: Remembering) -> Self {
-        Self { credentials, learned: ArcSwapOption::empty() }
+    /// The SDK knows where a bucket is, and in which region and for which service to sign.
+    pub(super) async fn new(
+        bucket: &str,
+        settings: &Settings,
+        endpoint: Option<String>,
+        region: &Region,
+        credentials: LatestCredentials,
+    ) -> Result<Self, Error> {
+        let refused = |error: String| Error::Refused(format!("the address of the bucket: {error}"));
+        let place = Params::builder()
+            .bucket(bucket)
+            .region(region.as_ref())
+            .set_endpoint(endpoint)
+            .force_path_style(settings.uses_path_style())
+            .disable_s3_express_session_auth(true)
+            .build()
+            .map_err(|error| refused(chain(&error)))?;
+        let place = DefaultResolver::new().resolve_endpoint(&place).await;
+        let place = place.map_err(|error| refused(error.to_string()))?;
+        let bucket = place.url().trim_end_matches('/').to_owned();
+        let host_at = bucket.find("://").map_or(0, |at| at + "://".len());
+        let path_at = bucket[host_at..].find('/').map_or(bucket.len(), |at| host_at + at);
+        let host = bucket[host_at..path_at].to_owned();
+        let scheme = place.auth_schemes().iter().find(|scheme| scheme.name() == "sigv4");
+        let signing = |name, default: &str| {
+            let value = scheme.and_then(|scheme| scheme.get(name)?.as_string());
+            value.unwrap_or(default).to_owned()
+        };
+        let region = signing("signingRegion", region.as_ref());
+        let service = signing("signingName", "s3");
+        let day = ArcSwapOption::empty();
+        Ok(Self { credentials, bucket, path_at, host, region, service, day })
     }
 
-    /// The URL of a key, if it is known how to sign it.
-    pub(super) fn sign(&self, key: &str, dated: SystemTime, valid_for: Duration) -> Option<String> {
-        let learned = self.learned.load();
-        let learned = learned.as_ref()?;
-        let current = self.credentials.last.load();
-        let same = current.as_ref().is_some_and(|now| Arc::ptr_eq(now, &learned.credentials));
-        if !same || Instant::now() >= learned.until {
-            return None;
-        }
-        learned.sign(key, &amazon_date(dated)?, valid_for)
-    }
-
-    /// Learns from a URL that the SDK signed at `now`. What cannot be learned from stays with it.
-    pub(super) fn learn(
+    /// The URL of a key, and whether a signing key was derived for it.
+    pub(super) async fn url(
         &self,
-        url: &str,
         key: &str,
-        dated: SystemTime,
-        valid_for: Duration,
+        options: PresignGet,
         now: SystemTime,
-    ) {
-        let Some(credentials) = self.credentials.last.load_full() else { return };
-        let learned = Learned::from(url, key, credentials, now).filter(|learned| {
-            let date = amazon_date(dated);
-            date.and_then(|date| learned.sign(key, &date, valid_for)).as_deref() == Some(url)
+    ) -> Result<(String, PresignKey), Error> {
+        validity(options.dated, options.valid_for)?;
+        let format = format_description!("[year][month][day]T[hour][minute][second]Z");
+        let date = OffsetDateTime::from(options.dated).format(&format);
+        let date = date.map_err(|error| Error::Refused(format!("a date of a URL: {error}")))?;
+        let fetched = self.credentials.get(now).await?;
+        let day = self.day.load_full().filter(|day| {
+            Arc::ptr_eq(&day.fetched, &fetched) && date.starts_with(day.date.as_str())
         });
-        self.learned.store(learned.map(Arc::new));
-    }
-}
-
-impl Learned {
-    fn from(url: &str, key: &str, credentials: Arc<Credentials>, now: SystemTime) -> Option<Self> {
-        let (address, all) = url.split_once('?')?;
-        let base = address.strip_suffix(&encoded_key(key))?.to_owned();
-        let authority_at = base.find("://")? + "://".len();
-        let path_at = authority_at + base.get(authority_at..)?.find('/')?;
-        let host = base.get(authority_at..path_at)?.to_owned();
-        let (query, signature) = all.split_once(SIGNATURE_PARAMETERS)?;
-        let credential = signature.split('&').next()?.to_owned();
-        let (_, scope) = credential.split_once("%2F")?;
-        let scope = scope.replace("%2F", "/");
-        let mut parts = scope.split('/');
-        let (day, region, service) = (parts.next()?.to_owned(), parts.next()?, parts.next()?);
-        let secret = format!("AWS4{}", credentials.secret_access_key());
-        let key = [region, service, "aws4_request"]
-            .iter()
-            .fold(hmac(secret.as_bytes(), &day)?, |key, part| hmac(&key, part).unwrap_or(key));
-        let mut sorted: Vec<&str> = query.split('&').collect();
-        sorted.sort_unstable();
-        let left = credentials.expiry().map_or(LEARNED_FOR, |expiry| {
-            expiry.duration_since(now).unwrap_or_default().saturating_sub(EXPIRY_MARGIN)
-        });
-        Some(Self {
-            until: Instant::now() + left.min(LEARNED_FOR),
-            day,
-            path_at,
-            host,
-            query: query.to_owned(),
-            query_sorted: sorted.join("&"),
-            credential,
-            scope,
-            token: credentials
-                .session_token()
-                .map(|token| utf8_percent_encode(token, VALUE_ENCODED).to_string()),
-            key: Hmac::new_from_slice(&key).ok()?,
-            base,
-            credentials,
-        })
+        let (day, origin) = if let Some(day) = day {
+            (day, PresignKey::Cached)
+        } else {
+            let day = Arc::new(self.derive(fetched, &date, options.dated));
+            self.day.store(Some(day.clone()));
+            (day, PresignKey::Derived)
+        };
+        Ok((self.sign(&day, key, &date, options.valid_for.as_secs()), origin))
     }
 
-    /// None for another day, because its key is another one.
-    fn sign(&self, key: &str, date: &str, valid_for: Duration) -> Option<String> {
-        if !date.starts_with(&self.day) {
-            return None;
-        }
-        let key = encoded_key(key);
-        let Self { credential, host, query_sorted, scope, .. } = self;
-        let (expires, path) = (valid_for.as_secs(), self.base.get(self.path_at..)?);
-        let token = self.token.as_deref().map(|token| ("&X-Amz-Security-Token=", token));
-        let (token_name, token) = token.unwrap_or_default();
+    fn derive(&self, fetched: Arc<Fetched>, date: &str, dated: SystemTime) -> Day {
+        let Self { region, service, .. } = self;
+        let credentials = &fetched.credentials;
+        let date = date.split_once('T').map_or(date, |(day, _)| day).to_owned();
+        let scope = format!("{date}/{region}/{service}/aws4_request");
+        let encoded = |value: &str| utf8_percent_encode(value, VALUE_ENCODED).to_string();
+        let credential = encoded(&format!("{}/{scope}", credentials.access_key_id()));
+        let token = credentials.session_token().map(encoded);
+        let token = token.map(|token| format!("&X-Amz-Security-Token={token}")).unwrap_or_default();
+        let key = generate_signing_key(credentials.secret_access_key(), dated, region, service);
+        let key = key.as_ref().to_vec();
+        Day { fetched, date, scope, credential, token, key }
+    }
+
+    /// The query string authentication of Signature Version 4 (Amazon S3 API reference).
+    fn sign(&self, day: &Day, key: &str, date: &str, expires: u64) -> String {
+        let Self { bucket, host, .. } = self;
+        let Day { scope, credential, token, .. } = day;
+        let (path, key) = (&bucket[self.path_at..], utf8_percent_encode(key, KEY_ENCODED));
+        let head = format!(
+            "X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential={credential}\
+             &X-Amz-Date={date}&X-Amz-Expires={expires}"
+        );
         let request = format!(
-            "GET\n{path}{key}\nX-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential={credential}\
-             &X-Amz-Date={date}&X-Amz-Expires={expires}{token_name}{token}\
-             &X-Amz-SignedHeaders=host&{query_sorted}\nhost:{host}\n\nhost\nUNSIGNED-PAYLOAD"
+            "GET\n{path}/{key}\n{head}{token}&X-Amz-SignedHeaders=host&{SIGNED}\n\
+             host:{host}\n\nhost\nUNSIGNED-PAYLOAD"
         );
         let request = hex::encode(Sha256::digest(request));
-        let mut signing = self.key.clone();
-        signing.update(format!("AWS4-HMAC-SHA256\n{date}\n{scope}\n{request}").as_bytes());
-        let signature = hex::encode(signing.finalize().into_bytes());
-        let Self { base, query, .. } = self;
-        Some(format!(
-            "{base}{key}?{query}{SIGNATURE_PARAMETERS}{credential}&X-Amz-Date={date}\
-             &X-Amz-Expires={expires}&X-Amz-SignedHeaders=host&X-Amz-Signature={signature}\
-             {token_name}{token}"
-        ))
+        let to_sign = format!("AWS4-HMAC-SHA256\n{date}\n{scope}\n{request}");
+        let signature = calculate_signature(&day.key, to_sign.as_bytes());
+        format!(
+            "{bucket}/{key}?{SENT}&{head}&X-Amz-SignedHeaders=host\
+             &X-Amz-Signature={signature}{token}"
+        )
     }
-}
-
-fn hmac(key: &[u8], text: &str) -> Option<[u8; 32]> {
-    let mut hmac = Hmac::<Sha256>::new_from_slice(key).ok()?;
-    hmac.update(text.as_bytes());
-    Some(hmac.finalize().into_bytes().into())
-}
-
-fn encoded_key(key: &str) -> String {
-    utf8_percent_encode(key, KEY_ENCODED).to_string()
-}
-
-/// `20261124T100531Z`.
-fn amazon_date(moment: SystemTime) -> Option<String> {
-    let format = format_description!("[year][month][day]T[hour][minute][second]Z");
-    OffsetDateTime::from(moment).format(&format).ok()
 }
 
 #[cfg(test)]

@@ -1,0 +1,155 @@
+//! The client: one bucket, or the part of it below a prefix, and how it is reached.
+
+use std::fmt::Display;
+use std::sync::Arc;
+
+use aws_sdk_s3::Client;
+use aws_sdk_s3::config::timeout::TimeoutConfig;
+use aws_sdk_s3::config::{
+    BehaviorVersion, Builder as ConfigBuilder, Region, RequestChecksumCalculation,
+    ResponseChecksumValidation, SharedCredentialsProvider, StalledStreamProtectionConfig,
+};
+
+use super::credentials::{self, LatestCredentials};
+use super::http_client::HttpClient;
+use super::operation::Operation;
+use super::presign::Presigner;
+use super::retry;
+use super::settings::Settings;
+use crate::store::{Error, ObjectStore};
+use crate::telemetry::metrics::{Metrics, S3Operation};
+
+/// A store in a bucket, or in the part of a bucket below a prefix.
+#[derive(Debug)]
+pub struct S3 {
+    pub(super) client: Client,
+    pub(super) http: HttpClient,
+    pub(super) presigner: Presigner,
+    pub(super) metrics: Metrics,
+    pub(super) bucket: String,
+    /// Otherwise uploads carry no checksum: TCP and TLS have their own.
+    pub(super) sends_crc32: bool,
+    pub(super) attempts_max: u32,
+    root: String,
+    /// How errors name the place to which requests are sent.
+    address: Arc<str>,
+    description: String,
+}
+
+impl S3 {
+    /// Prepares the client. Sends nothing to the store; credentials are fetched when needed.
+    ///
+    /// Every key begins with `prefix`; slashes around it do not matter.
+    pub async fn connect(
+        bucket: &str,
+        prefix: &str,
+        settings: &Settings,
+        metrics: &Metrics,
+    ) -> Result<Self, Error> {
+        let region = credentials::region(settings).await?;
+        let provider = credentials::provider(settings, &region)?;
+        Self::with_credentials((bucket, prefix), settings, region, provider, metrics).await
+    }
+
+    pub(super) async fn with_credentials(
+        (bucket, prefix): (&str, &str),
+        settings: &Settings,
+        region: Region,
+        provider: SharedCredentialsProvider,
+        metrics: &Metrics,
+    ) -> Result<Self, Error> {
+        // The first provider of the process stays installed, and every caller installs this one.
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let endpoint = settings.endpoint.as_deref().map(checked_endpoint).transpose()?;
+        let public = settings.public_endpoint.as_deref().map(checked_endpoint).transpose()?;
+        let http = HttpClient::new(settings, metrics.clone())?;
+        let root = root(prefix);
+        let place = endpoint.as_deref().unwrap_or("AWS");
+        let description = format!("s3://{bucket}/{root} at {place} ({region})");
+        let address = endpoint.clone().unwrap_or_else(|| format!("AWS {region}")).into();
+        let credentials = LatestCredentials::new(provider);
+        let reached_by_clients = public.or_else(|| endpoint.clone());
+        let presigner =
+            Presigner::new(bucket, settings, reached_by_clients, &region, credentials.clone())
+                .await?;
+        let mut config = sdk_config(settings, &http, region, credentials);
+        config.set_endpoint_url(endpoint);
+        Ok(Self {
+            client: Client::from_conf(config.build()),
+            http,
+            presigner,
+            metrics: metrics.clone(),
+            bucket: bucket.to_owned(),
+            sends_crc32: settings.sends_crc32(),
+            attempts_max: settings.attempts_max,
+            root,
+            address,
+            description,
+        })
+    }
+
+    /// The key in the bucket of a record, a location or a prefix.
+    pub(super) fn key(&self, name: impl Display) -> String {
+        format!("{}{name}", self.root)
+    }
+
+    /// The rest of a key below the operator's prefix.
+    pub(super) fn name_of<'a>(&self, key: &'a str) -> Option<&'a str> {
+        key.strip_prefix(&self.root)
+    }
+
+    pub(super) fn operation(&self, name: S3Operation, key: &str) -> Operation {
+        Operation::new(name, self.address.clone(), &self.bucket, key)
+    }
+}
+
+impl ObjectStore for S3 {
+    fn describe(&self) -> String {
+        self.description.clone()
+    }
+}
+
+/// How the SDK behaves, without the endpoint.
+pub(super) fn sdk_config(
+    settings: &Settings,
+    http: &HttpClient,
+    region: Region,
+    credentials: LatestCredentials,
+) -> ConfigBuilder {
+    // The HTTP client has its own limits, which tell a slow body from a dead store.
+    let timeouts = TimeoutConfig::builder().read_timeout(settings.response_timeout).build();
+    ConfigBuilder::new()
+        .behavior_version(BehaviorVersion::v2026_01_12())
+        .http_client(http.clone())
+        .credentials_provider(credentials)
+        .region(region)
+        .force_path_style(settings.uses_path_style())
+        .retry_config(retry::config(settings.attempts_max))
+        .timeout_config(timeouts)
+        .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
+        // Otherwise bodies get checksums that Garage and radosgw reject.
+        .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
+        .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
+        .disable_s3_express_session_auth(true)
+}
+
+/// The operator's prefix as keys begin with it.
+pub(super) fn root(prefix: &str) -> String {
+    match prefix.trim_matches('/') {
+        "" => String::new(),
+        prefix => format!("{prefix}/"),
+    }
+}
+
+/// An endpoint is a scheme and a host; anything more is a mistake.
+pub(super) fn checked_endpoint(endpoint: &str) -> Result<String, Error> {
+    let mistaken = || Error::Refused(format!("{endpoint:?} is no URL of an object store"));
+    let uri: http::Uri = endpoint.parse().map_err(|_| mistaken())?;
+    let scheme = uri.scheme_str().ok_or_else(mistaken)?;
+    let authority = uri.authority().ok_or_else(mistaken)?;
+    let plain = matches!(scheme, "http" | "https")
+        && uri.path() == "/"
+        && uri.query().is_none()
+        && !authority.as_str().contains('@');
+    if plain { Ok(format!("{scheme}://{authority}")) } else { Err(mistaken()) }
+}

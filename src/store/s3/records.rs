@@ -1,0 +1,239 @@
+//! Records: small objects that are written under conditions.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use async_trait::async_trait;
+use aws_sdk_s3::config::interceptors::BeforeDeserializationInterceptorContextRef;
+use aws_sdk_s3::config::{ConfigBag, Intercept, RuntimeComponents};
+use aws_sdk_s3::error::BoxError;
+use aws_sdk_s3::operation::get_object::GetObjectOutput;
+use aws_sdk_s3::primitives::ByteStream as SdkBytes;
+use aws_smithy_runtime_api::client::interceptors::dyn_dispatch_hint;
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use bytes::Bytes;
+use md5::{Digest as _, Md5};
+
+use super::blobs::crc32;
+use super::client::S3;
+use super::deadline::NO_ETAG;
+use super::error;
+use super::operation::OperationName;
+use crate::store::{
+    Deadline, Error, ListedKey, Listing, Prefix, Record, RecordKey, RecordStore, Version,
+};
+use crate::telemetry::metrics::S3Operation;
+
+/// Records hold headers, manifests and the tails of uploads; larger ones are not ours.
+const RECORD_BYTES_MAX: u64 = 256 * 1024 * 1024;
+/// Up to this size the whole body is sent before the answer arrives, so no refusal is lost.
+const REFUSAL_ARRIVES_BYTES: usize = 64 * 1024;
+
+/// What must hold for a write to happen.
+#[derive(Clone, Copy)]
+enum Condition<'a> {
+    Absent,
+    Version(&'a Version),
+}
+
+impl S3 {
+    /// Writes a record if `condition` holds.
+    async fn write(
+        &self,
+        key: &RecordKey,
+        condition: Condition<'_>,
+        body: Bytes,
+        deadline: Option<Deadline>,
+    ) -> Result<Version, Error> {
+        if body.len() as u64 > RECORD_BYTES_MAX {
+            return Err(Error::Refused(format!("a record of {} bytes is too large", body.len())));
+        }
+        let (key, length) = (self.key(key), body.len());
+        let operation = self.operation(S3Operation::Put, &key);
+        let request = self.client.put_object().bucket(&self.bucket).key(&key);
+        let request = match condition {
+            Condition::Absent => request.if_none_match("*"),
+            Condition::Version(version) => request.if_match(&version.0),
+        };
+        // versitygw keeps what it has of a body whose connection breaks, unless it knows what the
+        // whole has to be. Every store knows Content-MD5, except those that only know checksums.
+        let request = if self.sends_crc32 {
+            request.checksum_crc32(crc32(&body))
+        } else {
+            request.content_md5(md5(&body))
+        };
+        let written = if let Some(deadline) = deadline {
+            self.write_until(operation, request, body, deadline).await
+        } else {
+            let request = request.body(SdkBytes::from(body)).customize().disable_payload_signing();
+            operation.send(request.send()).await.and_then(|output| {
+                let version = output.e_tag.map(Version);
+                version.ok_or_else(|| Error::Refused(NO_ETAG.to_owned()).into())
+            })
+        };
+        let written = written.map_err(Error::from);
+        if matches!(written, Err(Error::Unavailable(_)))
+            && length > REFUSAL_ARRIVES_BYTES
+            && self.is_unmet(&key, condition).await
+        {
+            return Err(Error::Conflict);
+        }
+        match (written, condition) {
+            // An absent record does not have the expected version.
+            (Err(Error::NotFound), Condition::Version(_)) => Err(Error::Conflict),
+            (Err(Error::NotFound), Condition::Absent) => {
+                Err(Error::Unavailable("a write that was answered with 404".to_owned()))
+            }
+            (written, _) => written,
+        }
+    }
+
+    /// Whether `condition` is known not to hold.
+    ///
+    /// Stores refuse a condition before they read the body, and some then close the connection at
+    /// once. The client sees only a body that it could not send, in each attempt.
+    async fn is_unmet(&self, key: &str, condition: Condition<'_>) -> bool {
+        let operation = self.operation(S3Operation::Head, key);
+        let request = self.client.head_object().bucket(&self.bucket).key(key);
+        match (operation.send(request.send()).await, condition) {
+            (Ok(_), Condition::Absent) => true,
+            (Ok(found), Condition::Version(version)) => {
+                found.e_tag.is_some_and(|tag| tag != version.0)
+            }
+            // An answer to HEAD has no body, so nothing says what was not found.
+            (Err(_), _) => false,
+        }
+    }
+}
+
+#[async_trait]
+impl RecordStore for S3 {
+    async fn read(&self, key: &RecordKey) -> Result<Record, Error> {
+        let date = StoreDate::default();
+        let key = self.key(key);
+        let operation = self.operation(S3Operation::Get, &key);
+        let request = self.client.get_object().bucket(&self.bucket).key(key);
+        let request = request.customize().interceptor(date.clone());
+        let name = operation.name.clone();
+        record(operation.send(request.send()).await?, &date, &name).await
+    }
+
+    async fn create(
+        &self,
+        key: &RecordKey,
+        body: Bytes,
+        deadline: Option<Deadline>,
+    ) -> Result<Version, Error> {
+        self.write(key, Condition::Absent, body, deadline).await
+    }
+
+    async fn replace(
+        &self,
+        key: &RecordKey,
+        expected: &Version,
+        body: Bytes,
+        deadline: Option<Deadline>,
+    ) -> Result<Version, Error> {
+        self.write(key, Condition::Version(expected), body, deadline).await
+    }
+
+    async fn list(
+        &self,
+        prefix: &Prefix,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Listing, Error> {
+        let prefix = self.key(prefix);
+        let operation = self.operation(S3Operation::List, &prefix);
+        let request = self
+            .client
+            .list_objects_v2()
+            .bucket(&self.bucket)
+            .prefix(&prefix)
+            .set_start_after(after.map(|after| format!("{prefix}{after}")))
+            .max_keys(i32::try_from(limit).unwrap_or(i32::MAX));
+        let output = operation.send(request.send()).await?;
+        let more = output.is_truncated.unwrap_or_default();
+        let rows: Option<Vec<ListedKey>> = output
+            .contents
+            .unwrap_or_default()
+            .into_iter()
+            .map(|object| {
+                let key = self.name_of(&object.key?)?.to_owned();
+                Some(ListedKey { key, size: u64::try_from(object.size?).ok()? })
+            })
+            .collect();
+        let strange = || Error::Refused("the store listed keys that were not asked for".to_owned());
+        let rows = rows.ok_or_else(strange)?;
+        if more && rows.is_empty() {
+            // The last row is the cursor of the next page; without one the list would never end.
+            return Err(strange());
+        }
+        Ok(Listing { rows, more })
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "deadlines are dated with the clock that signs")]
+    fn now(&self) -> SystemTime {
+        SystemTime::now()
+    }
+}
+
+/// Reads a record from an answer.
+async fn record(
+    output: GetObjectOutput,
+    date: &StoreDate,
+    operation: &OperationName,
+) -> Result<Record, Error> {
+    let lacks = |what: &str| Error::Refused(format!("the store's answer has no {what}"));
+    let size = output.content_length.unwrap_or_default().unsigned_abs();
+    if size > RECORD_BYTES_MAX {
+        return Err(Error::Damaged(format!("a record of {size} bytes")));
+    }
+    let version = output.e_tag.map(Version).ok_or_else(|| lacks("ETag"))?;
+    let written = output.last_modified.ok_or_else(|| lacks("Last-Modified"))?;
+    let written = SystemTime::try_from(written).map_err(|_| lacks("valid Last-Modified"))?;
+    let age = date.since(written).ok_or_else(|| lacks("Date"))?;
+    let body = output.body.collect().await;
+    let body = body.map_err(|error| operation.broke_off(error::chain(&error)))?.into_bytes();
+    if body.len() as u64 != size {
+        return Err(operation.broke_off(format!("{} of {size} bytes arrived", body.len())));
+    }
+    Ok(Record { body, version, age })
+}
+
+/// The MD5 of some bytes as RFC 1864 encodes it. It detects truncation and is no protection.
+fn md5(bytes: &[u8]) -> String {
+    BASE64_STANDARD.encode(Md5::digest(bytes))
+}
+
+/// The `Date` of an answer: the store's clock. Of several attempts the last one counts.
+#[derive(Clone, Debug, Default)]
+pub(super) struct StoreDate(pub(super) Arc<Mutex<Option<SystemTime>>>);
+
+impl StoreDate {
+    /// How long before the answer this time was.
+    pub(super) fn since(&self, time: SystemTime) -> Option<Duration> {
+        let date = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        Some(date?.duration_since(time).unwrap_or_default())
+    }
+}
+
+#[dyn_dispatch_hint]
+impl Intercept for StoreDate {
+    fn name(&self) -> &'static str {
+        "StoreDate"
+    }
+
+    fn read_before_deserialization(
+        &self,
+        context: &BeforeDeserializationInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let date = context.response().headers().get("date");
+        let date = date.and_then(|date| httpdate::parse_http_date(date).ok());
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = date;
+        Ok(())
+    }
+}

@@ -1,18 +1,18 @@
-//! The shared cache: facts that are cheap to lose.
+//! The shared cache: records and list pages that replicas share, and that may be lost at any time.
 //!
-//! Nothing depends on it. An error is a miss; a cache that is down, slow, full or flushed makes
-//! answers slower and changes none of them. What it must never do is keep something that a write
-//! has made wrong, and that is a matter of protocol:
+//! No request depends on it: a failed lookup is a miss. If the cache is down, slow, full or was
+//! flushed, requests are slower and still answered. It must never keep a value that a write has
+//! made outdated, which this protocol ensures:
 //!
 //! - A reader that misses takes a **token** for the key, reads the store, and may fill the key only
-//!   while its token is alive.
+//!   while its token exists.
 //! - A writer, after its write to the store and before it answers, deletes value **and** token.
 //!
-//! So a value that was read before a write can never be filled in after it. Deleting the value
-//! alone, or writing the new value through, both lose against a slow reader or a second writer and
-//! then stay wrong (`tests/integration/cache/model.rs` shows each of them failing). Every value
-//! also has a time to live: a writer that dies between the store and the cache leaves a value that
-//! is wrong for that long at most.
+//! So a value that was read before a write is never filled in after it. Deleting the value alone,
+//! or writing the new value, both lose against a slow reader or a second writer and then stay wrong
+//! (`tests/integration/cache/model.rs` shows each of them failing). Every value also has a time to
+//! live, which bounds how long a value is outdated if a writer crashes between the store and the
+//! cache, or if the cache does not answer the writer.
 
 pub mod redis;
 
@@ -31,32 +31,29 @@ pub use settings::{CacheSettings, RedisUrls, Topology};
 
 /// What is cached.
 ///
-/// A list has many pages, and one write makes all of them wrong. So a page is kept under the
-/// **epoch** of its list, a random text that is a value like any other: the write forgets the
-/// epoch, the next reader makes a new one, and the pages of the old one are never asked for again.
+/// A list has many pages, and one write makes all of them outdated. So a page is cached under the
+/// **epoch** of its list, a random text that is cached like a record: a write deletes the epoch,
+/// the next reader makes a new one, and no one asks for the pages of the old epoch again.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Key {
-    /// What an entry says.
-    Entry(RecordKey),
+    Record(RecordKey),
     /// The epoch of a list.
     Epoch(Prefix),
     /// The first page of a list.
     Page {
-        /// The list.
         list: Prefix,
-        /// The epoch in which it was read.
+        /// The epoch in which the page was read.
         epoch: Box<str>,
-        /// How many rows it was asked for.
+        /// How many rows were asked for.
         count: usize,
     },
 }
 
-/// How a key is written in a cache: that of an entry as in the bucket, the others so that no entry
-/// is written like them.
+/// A record has the same key in a cache as in the bucket; no other key is written like one.
 impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Entry(key) => key.fmt(f),
+            Self::Record(key) => key.fmt(f),
             Self::Epoch(list) => list.fmt(f),
             Self::Page { list, epoch, count } => write!(f, "{list}!{epoch}!{count}"),
         }
@@ -64,16 +61,16 @@ impl fmt::Display for Key {
 }
 
 impl Key {
-    /// As what a lookup is counted. An epoch is only a step to its page, and some entries are never
-    /// cached.
+    /// The metric label of a lookup. An epoch is only a step to its page, and some records are
+    /// never cached.
     pub(crate) fn metric_label(&self) -> Option<Cached> {
         match self {
-            Self::Entry(RecordKey::Tag(..)) => Some(Cached::Tag),
-            Self::Entry(RecordKey::Manifest(..)) => Some(Cached::Manifest),
-            Self::Entry(RecordKey::Link(..)) => Some(Cached::Blob),
+            Self::Record(RecordKey::Tag(..)) => Some(Cached::Tag),
+            Self::Record(RecordKey::Manifest(..)) => Some(Cached::Manifest),
+            Self::Record(RecordKey::Link(..)) => Some(Cached::Blob),
             Self::Page { .. } => Some(Cached::List),
             Self::Epoch(_)
-            | Self::Entry(
+            | Self::Record(
                 RecordKey::Pointer(_)
                 | RecordKey::TagIndex(..)
                 | RecordKey::Referrer(..)
@@ -85,33 +82,28 @@ impl Key {
     }
 }
 
-/// The right to fill a key, as long as nobody wrote meanwhile.
+/// The right to fill a key, as long as no write happened since.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Token(pub(crate) String);
 
-/// What a cache says about a key.
+/// The answer of a cache.
 #[derive(Clone, Debug)]
 pub enum Lookup {
-    /// The value.
     Hit(Bytes),
-    /// Nothing, and the right to fill it; none if another reader is about to, or the cache is away.
+    /// No value. The token is missing if another reader has it, or if the cache does not answer.
     Miss(Option<Token>),
 }
 
-/// A write could not be made known: others may see the old value until its time to live ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the shared cache could not be told about a write")]
-pub struct Stale;
-
-/// A cache that several processes share.
+/// A cache that several replicas share.
 #[async_trait]
 pub trait Cache: Send + Sync + fmt::Debug {
-    /// Looks a key up. An error is a miss.
+    /// Looks a key up. A failure is a miss.
     async fn get(&self, key: &Key) -> Lookup;
 
-    /// Fills a key, if the token is still alive. An error is nothing.
+    /// Fills a key if its token still exists. Failures have no consequence.
     async fn fill(&self, key: &Key, token: &Token, value: Bytes, ttl: Duration);
 
-    /// Deletes value and token of a key: the one failure that a caller may have to know about.
-    async fn forget(&self, key: &Key) -> Result<(), Stale>;
+    /// Deletes value and token of a key. If that fails, the cache logs it and tries again later:
+    /// until then other replicas may read the outdated value, at most for its time to live.
+    async fn invalidate(&self, key: &Key);
 }

@@ -15,7 +15,7 @@ use crate::store::{self, Deadline, Listing, Prefix, Record, RecordKey, RecordSto
 /// it is a row. A write that only changes a row invalidates the list, too: only the response of the
 /// store could tell whether the row was there before, and that response may be lost.
 fn obsolete(key: &RecordKey) -> (Option<Key>, Option<Key>) {
-    let record = || Some(Key::Entry(key.clone()));
+    let record = || Some(Key::Record(key.clone()));
     let list = |list| Some(Key::Epoch(list));
     match key {
         RecordKey::Tag(name, _) => (record(), list(Prefix::Tags(name.clone()))),

@@ -148,10 +148,10 @@ impl Layers {
     /// a write whose invalidation was lost.
     fn shared_ttl(&self, key: &Key, loaded: &Loaded) -> Duration {
         let ttl = match key {
-            Key::Entry(RecordKey::Tag(..)) | Key::Epoch(_) | Key::Page { .. } => {
+            Key::Record(RecordKey::Tag(..)) | Key::Epoch(_) | Key::Page { .. } => {
                 self.caching.tag_ttl
             }
-            Key::Entry(_) => self.caching.ttl,
+            Key::Record(_) => self.caching.ttl,
         };
         if let CachedRecord::Absent = loaded.value {
             return ABSENT_TTL;
@@ -220,10 +220,8 @@ impl Layers {
             self.loads.invalidate(&key, || {
                 self.local.remove(&key);
             });
-            if let Some(shared) = &self.shared
-                && let Err(stale) = shared.forget(&key).await
-            {
-                tracing::warn!(%key, "{stale}");
+            if let Some(shared) = &self.shared {
+                shared.invalidate(&key).await;
             }
         };
         invalidating.instrument(span).await;

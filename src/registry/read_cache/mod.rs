@@ -96,7 +96,7 @@ impl ReadCache {
             return Ok(layers.clone().read_record(key).await?.value);
         }
         let origin = || layers.clone().read_record(key.clone()).boxed();
-        Ok(layers.look_up(Key::Entry(key.clone()), &origin).await?)
+        Ok(layers.look_up(Key::Record(key.clone()), &origin).await?)
     }
 
     /// The rows of a list after `last`, at most `count` of them.

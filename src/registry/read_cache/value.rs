@@ -102,11 +102,11 @@ impl Loaded {
 pub(super) fn decode(key: &Key, value: &Bytes) -> Option<CachedRecord> {
     let (flag, body) = (*value.first()?, value.slice(1..));
     match (key, flag) {
-        (Key::Entry(_), b'-') => Some(CachedRecord::Absent),
-        (Key::Entry(key), b'y') => CachedRecord::from_record(key, &body, LinkAge::Fresh).ok(),
-        (Key::Entry(key), b'o') => CachedRecord::from_record(key, &body, LinkAge::NeedsLease).ok(),
+        (Key::Record(_), b'-') => Some(CachedRecord::Absent),
+        (Key::Record(key), b'y') => CachedRecord::from_record(key, &body, LinkAge::Fresh).ok(),
+        (Key::Record(key), b'o') => CachedRecord::from_record(key, &body, LinkAge::NeedsLease).ok(),
         (Key::Epoch(_), b'e') => Some(CachedRecord::Epoch(str::from_utf8(&body).ok()?.into())),
         (Key::Page { .. }, b'p') => Some(CachedRecord::Page(body)),
-        (Key::Entry(_) | Key::Epoch(_) | Key::Page { .. }, _) => None,
+        (Key::Record(_) | Key::Epoch(_) | Key::Page { .. }, _) => None,
     }
 }

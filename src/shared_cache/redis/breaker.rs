@@ -1,5 +1,5 @@
-//! The circuit breaker: after a few failures in a row nothing is asked for a moment, then one
-//! request may try.
+//! The circuit breaker: after several failures in a row it admits no request for a while, then one
+//! request that probes.
 
 use std::sync::Mutex;
 use std::time::Duration;
@@ -8,20 +8,19 @@ use tokio::time::Instant;
 
 /// Failures in a row that open the breaker.
 const FAILURES_MAX: u32 = 5;
-/// How long it stays open before one request may try.
+/// How long it stays open before one request probes.
 pub(super) const OPEN_FOR: Duration = Duration::from_secs(1);
 
 #[derive(Clone, Copy, Debug)]
 enum State {
-    /// Requests go through; so many have failed in a row.
+    /// Requests are sent; so many failed in a row.
     Closed { failures: u32 },
-    /// Nothing goes through until then.
+    /// No request is sent until then.
     Open { until: Instant },
-    /// One request is trying.
+    /// One request was admitted to probe.
     Probing { until: Instant },
 }
 
-/// Whether a dependency is worth asking.
 #[derive(Debug)]
 pub(super) struct Breaker {
     state: Mutex<State>,
@@ -43,7 +42,7 @@ impl Breaker {
         let mut state = self.state();
         match *state {
             State::Closed { .. } => true,
-            // The one that was trying may have been dropped: another one may try after a while.
+            // The request that probed may have been dropped: after a while another one is admitted.
             State::Open { until } | State::Probing { until } => {
                 let now = Instant::now();
                 if now < until {
@@ -59,11 +58,13 @@ impl Breaker {
         !matches!(*self.state(), State::Closed { .. })
     }
 
-    pub(super) fn succeeded(&self) {
-        *self.state() = State::Closed { failures: 0 };
+    /// Records a success. True if it closed the breaker.
+    pub(super) fn succeeded(&self) -> bool {
+        let before = std::mem::replace(&mut *self.state(), State::Closed { failures: 0 });
+        !matches!(before, State::Closed { .. })
     }
 
-    /// Notes a failure. True if this one opened the breaker.
+    /// Records a failure. True if it opened the breaker.
     pub(super) fn failed(&self) -> bool {
         let mut state = self.state();
         let open = State::Open { until: Instant::now() + OPEN_FOR };
@@ -90,26 +91,26 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn opens_after_failures_in_a_row_and_lets_one_try_after_a_while() {
+    async fn opens_after_failures_in_a_row_and_lets_one_request_probe() {
         let breaker = Breaker::default();
         for _ in 0..FAILURES_MAX - 1 {
             assert!(breaker.admits());
             assert!(!breaker.failed());
         }
-        breaker.succeeded();
+        assert!(!breaker.succeeded(), "it was closed");
         for _ in 0..FAILURES_MAX - 1 {
             assert!(!breaker.failed());
         }
         assert!(breaker.failed());
         assert!(breaker.is_open() && !breaker.admits());
         tokio::time::advance(OPEN_FOR).await;
-        assert!(breaker.admits(), "one may try");
+        assert!(breaker.admits(), "one may probe");
         assert!(!breaker.admits(), "but only one");
         assert!(!breaker.failed());
         assert!(!breaker.admits());
         tokio::time::advance(OPEN_FOR).await;
         assert!(breaker.admits());
-        breaker.succeeded();
+        assert!(breaker.succeeded(), "it was open");
         assert!(!breaker.is_open() && breaker.admits());
     }
 }

@@ -1,4 +1,4 @@
-//! Connections to Redis, however it is set up.
+//! Connections to Redis: one server, Sentinel, or Cluster.
 
 use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -21,10 +21,10 @@ use tokio_util::task::TaskTracker;
 
 use crate::shared_cache::settings::{CacheSettings, RedisUrls, Topology};
 
-/// Connections in the pool: one carries the requests, the others replace it after a failure.
+/// Connections in the pool: one carries all requests, the others replace it after a failure.
 const POOL_MAX: usize = 4;
-/// How long making a connection may take, with TLS, what the sentinels say and the nodes of a
-/// cluster. A request waits for it no longer than for an answer; it is made without the request.
+/// How long connecting may take, with TLS, the answers of sentinels and the nodes of a cluster. A
+/// request waits no longer than the command timeout; the connection is then made without it.
 const CONNECT_MAX: Duration = Duration::from_secs(3);
 
 /// Settings that describe no Redis. Never repeats a URL: it may carry a password.
@@ -84,10 +84,10 @@ impl ConnectionLike for Connection {
     }
 }
 
-/// A connection that is being made, or was. All who wait for it get the same one.
+/// A connection that is being made, or was made. All requests that wait get the same one.
 type Connecting = Shared<BoxFuture<'static, Result<Connection, String>>>;
 
-/// Where connections come from.
+/// The pool, and the connection that is in use.
 pub(super) struct Source {
     pool: Pool,
     current: Mutex<Option<Connecting>>,
@@ -103,7 +103,7 @@ impl fmt::Debug for Source {
     }
 }
 
-/// What a URL says. The error of the parser repeats the URL, which may hold a password.
+/// Parses a URL. The parser's error is not used, because it repeats the URL with its password.
 fn parsed(url: &str) -> Result<deadpool_redis::ConnectionInfo, ConfigError> {
     let info = url
         .into_connection_info()
@@ -111,7 +111,6 @@ fn parsed(url: &str) -> Result<deadpool_redis::ConnectionInfo, ConfigError> {
     Ok(deadpool_redis::ConnectionInfo::from(info))
 }
 
-/// The user and the password of the settings, where there are any.
 fn log_in(info: &mut RedisConnectionInfo, settings: &CacheSettings) {
     if settings.redis_username.is_some() {
         info.username.clone_from(&settings.redis_username);
@@ -121,9 +120,9 @@ fn log_in(info: &mut RedisConnectionInfo, settings: &CacheSettings) {
     }
 }
 
-/// Sentinels have logins of their own, and most have none: a server that knows no password refuses
-/// whoever sends one. So what stands in the URLs is theirs, and what stands in the settings is for
-/// the server that they name. The number of a database is that server's, too: sentinels have none.
+/// Sentinels have their own passwords, and most have none: a server without a password refuses a
+/// client that sends one. So the URLs contain the password of the sentinels, and the settings that
+/// of the server which they name. The database number is that server's, too: sentinels have none.
 fn behind_sentinels(
     mut sentinels: Vec<deadpool_redis::ConnectionInfo>,
     settings: &CacheSettings,
@@ -152,8 +151,9 @@ fn pool_config() -> deadpool_redis::PoolConfig {
     deadpool_redis::PoolConfig::new(POOL_MAX)
 }
 
-/// Connects so that a request does not wait until the one before it was acknowledged, which both
-/// the pool and the client do by default. Of Sentinel and Cluster the pool keeps that to itself.
+/// Sets `TCP_NODELAY`, which neither the pool nor the client does by default: without it a request
+/// waits for the acknowledgement of the one before. For Sentinel and Cluster the pool has no way to
+/// set it.
 fn manager(info: deadpool_redis::ConnectionInfo) -> Result<deadpool_redis::Manager, RedisError> {
     let tcp = TcpSettings::default().set_nodelay(true);
     deadpool_redis::Manager::new(ConnectionInfo::from(info).set_tcp_settings(tcp))
@@ -195,7 +195,7 @@ impl Pool {
         })
     }
 
-    /// A new connection, which is the pool's no more.
+    /// A new connection, taken out of the pool.
     async fn connect(self) -> Result<Connection, String> {
         let failed = |error: &dyn fmt::Display| error.to_string();
         Ok(match self {
@@ -217,8 +217,8 @@ impl Pool {
 
 impl Source {
     pub(super) fn new(urls: &RedisUrls, settings: &CacheSettings) -> Result<Self, ConfigError> {
-        // Whoever installs one first decides for the process, and all choose the same. Over a
-        // folder nobody else does, and rustls finds one by itself only as long as there is one.
+        // The first provider of the process stays installed, and every caller installs this one.
+        // With the local store no one else does.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         Ok(Self { pool: Pool::new(urls, settings)?, current: Mutex::new(None) })
     }
@@ -229,14 +229,14 @@ impl Source {
 
     /// The connection of this process, or a new one.
     ///
-    /// It is made by a task of its own. With TLS, sentinels or a cluster that may take longer than
-    /// a request waits, and if each request began anew, none would ever be served.
+    /// A separate task connects. With TLS, sentinels or a cluster that may take longer than a
+    /// request waits, and if each request started over, none would ever get a connection.
     pub(super) async fn get(&self) -> Result<Connection, RedisError> {
         let connecting = {
             let mut current = self.current();
             match current.clone().and_then(Connecting::now_or_never) {
                 Some(Ok(connection)) => return Ok(connection),
-                // It failed while nobody waited for it, which says nothing about now.
+                // It failed earlier, which says nothing about now.
                 Some(Err(_)) => *current = None,
                 None => {}
             }
@@ -248,16 +248,16 @@ impl Source {
     fn connect(&self) -> Connecting {
         let made = timeout(CONNECT_MAX, self.pool.clone().connect());
         let made = TaskTracker::new().spawn(async move {
-            made.await.unwrap_or_else(|_| Err("it took too long to connect".to_owned()))
+            made.await.unwrap_or_else(|_| Err("connecting took too long".to_owned()))
         });
         made.map(|made| made.unwrap_or_else(|error| Err(error.to_string()))).boxed().shared()
     }
 
     /// Drops the connection after a failure, so that the next request gets a new one.
     ///
-    /// One that is still being made stays: nothing has failed but the patience of a request. That
-    /// of a cluster stays, too, unless nothing is answered any more: it finds the nodes that are
-    /// left by itself, while a new one would first wait for the node that is gone.
+    /// A connection that is still being made stays: only a request has timed out. The connection
+    /// to a cluster stays, too, unless everything fails: it finds the remaining nodes by itself,
+    /// while a new one would first wait for the node that is gone.
     pub(super) fn discard(&self, everything_fails: bool) {
         let mut current = self.current();
         let keep = match current.as_ref().and_then(Connecting::peek) {

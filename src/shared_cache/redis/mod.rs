@@ -1,19 +1,19 @@
 //! The shared cache in Redis: one server, Sentinel, or Cluster.
 //!
-//! Connections come from deadpool-redis. What it hands out is a multiplexed connection, of which a
-//! clone costs nothing: one connection carries all requests of this process, and is taken from the
-//! pool again after a failure. A circuit breaker turns a Redis that is away into misses at once.
+//! Connections come from deadpool-redis. They are multiplexed and cheap to clone: one connection
+//! carries all requests of this process, and is replaced from the pool after a failure. While Redis
+//! does not answer, a circuit breaker turns lookups into misses without asking it.
 
 mod breaker;
 mod connection;
 
 use std::collections::HashSet;
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use deadpool_redis::redis::{RedisError, Script, cmd};
+use deadpool_redis::redis::{Cmd, RedisError, Script, cmd};
 use futures_util::{StreamExt as _, stream};
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
@@ -24,23 +24,23 @@ use tracing::{Instrument as _, Span};
 use self::breaker::Breaker;
 use self::connection::{Connection, Source};
 use super::settings::{CacheSettings, RedisUrls};
-use super::{Cache, Key, Lookup, Stale, Token};
+use super::{Cache, Key, Lookup, Token};
 use crate::telemetry::metrics::{CacheLayer, CacheOperation, CacheResult, Metrics};
 
 pub use self::connection::ConfigError;
 
-/// How long a reader may take to read the store before its token dies.
+/// How long a reader may take to read the store before its token expires.
 const TOKEN_TTL: Duration = Duration::from_secs(3);
-/// How long a write goes on trying to make itself known while the breaker is closed.
-const FORGET_MAX: Duration = Duration::from_secs(1);
-/// The pause between two of these tries.
-const FORGET_PAUSE: Duration = Duration::from_millis(50);
-/// Keys that are deleted later because Redis was away; more are left to their time to live.
-const OWED_MAX: usize = 100_000;
-/// How many of them are deleted at once.
-const PAID_AT_ONCE: usize = 64;
-/// What a full Redis answers to a write. It still reads, by the same connection.
-const FULL: &str = "OOM";
+/// How long a write retries its invalidation while the breaker is closed.
+const INVALIDATE_TIMEOUT: Duration = Duration::from_secs(1);
+/// The pause between two of these attempts.
+const INVALIDATE_PAUSE: Duration = Duration::from_millis(50);
+/// Keys whose invalidation failed and is queued; further keys are left to their time to live.
+const QUEUED_INVALIDATIONS_MAX: usize = 100_000;
+/// How many queued invalidations are sent at once.
+const INVALIDATIONS_AT_ONCE: usize = 64;
+/// The error code of a full Redis. It still answers reads, on the same connection.
+const OUT_OF_MEMORY: &str = "OOM";
 
 /// Fills the value if the token is still there: `KEYS` value and token, `ARGV` token, value, ttl.
 const FILL: &str = "if redis.call('GET', KEYS[2]) == ARGV[1] then \
@@ -55,10 +55,9 @@ pub struct Redis {
     command_timeout: Duration,
     breaker: Breaker,
     fill: FillScript,
-    /// Keys whose deletion failed. They are deleted before anything is believed again.
-    owed: Mutex<HashSet<String>>,
-    /// Wakes the task that tries Redis again.
-    wakes: Arc<Notify>,
+    /// Keys whose invalidation failed. They are deleted before any other value is read.
+    queued: Mutex<HashSet<String>>,
+    wake_recovery: Arc<Notify>,
     metrics: Metrics,
 }
 
@@ -71,11 +70,11 @@ impl std::fmt::Debug for FillScript {
 }
 
 impl Redis {
-    /// A cache over the Redis at `urls`. Connects when it is first used: a Redis that is down must
+    /// A cache in the Redis at `urls`. It connects on first use: a Redis that is down does
     /// not keep the registry from starting.
     ///
-    /// `prefix` keeps the keys of several registries apart. Needs a runtime, for the task that
-    /// tries Redis again after a failure; it ends with the cache.
+    /// `prefix` separates the keys of several registries. Needs a runtime, for the task that tries
+    /// Redis again after a failure; the task ends with the cache.
     pub fn start(
         urls: &RedisUrls,
         settings: &CacheSettings,
@@ -83,35 +82,40 @@ impl Redis {
         metrics: &Metrics,
     ) -> Result<Arc<Self>, ConfigError> {
         metrics.cache_breaker.set((), 0);
-        let wakes = Arc::new(Notify::new());
+        let wake_recovery = Arc::new(Notify::new());
         let redis = Arc::new(Self {
             source: Source::new(urls, settings)?,
             prefix: prefix.to_owned(),
             command_timeout: settings.redis_timeout,
             breaker: Breaker::default(),
             fill: FillScript(Script::new(FILL)),
-            owed: Mutex::default(),
-            wakes: wakes.clone(),
+            queued: Mutex::default(),
+            wake_recovery: wake_recovery.clone(),
             metrics: metrics.clone(),
         });
-        // Nobody waits for it: it ends with the cache.
-        TaskTracker::new().spawn(try_again(Arc::downgrade(&redis), wakes));
+        TaskTracker::new().spawn(recover(Arc::downgrade(&redis), wake_recovery));
         Ok(redis)
     }
 
-    /// Whether requests are sent to Redis right now.
-    pub fn is_open(&self) -> bool {
-        self.breaker.is_open()
-    }
-
     /// Whether Redis answers now; if not, the reason.
+    ///
+    /// Reads a key that is never written: users of Redis who may do all that a cache needs need not
+    /// be allowed to PING.
     pub async fn ping(&self) -> Result<(), String> {
-        let probe = cmd("GET").arg(format!("{}probe", self.prefix)).to_owned();
         let mut connection = self.source.get().await.map_err(|error| error.to_string())?;
-        match timeout(self.command_timeout, connection.run::<()>(&probe)).await {
+        let answer = timeout(self.command_timeout, connection.run::<()>(&self.probe())).await;
+        let result = match answer {
             Ok(answer) => answer.map_err(|error| error.to_string()),
             Err(_) => Err(format!("no answer within {:?}", self.command_timeout)),
+        };
+        if result.is_err() {
+            self.source.discard(true);
         }
+        result
+    }
+
+    fn probe(&self) -> Cmd {
+        cmd("GET").arg(format!("{}probe", self.prefix)).to_owned()
     }
 
     /// The key of the value and that of the token. Both hash to one slot of a Cluster.
@@ -121,46 +125,53 @@ impl Redis {
         (value, token)
     }
 
-    /// Sends one request, if the breaker lets it through.
-    async fn ask<T>(
+    /// Sends one request, unless the breaker is open.
+    async fn send<T>(
         &self,
         command: &'static str,
         operation: CacheOperation,
         request: impl AsyncFnOnce(&mut Connection) -> Result<T, RedisError>,
     ) -> Result<T, NoAnswer> {
         if !self.breaker.admits() {
-            return Err(NoAnswer::NotAsked);
+            return Err(NoAnswer::NotSent);
         }
-        let begun = Instant::now();
-        let asked = timeout(self.command_timeout, async {
+        let started = Instant::now();
+        let sending = timeout(self.command_timeout, async {
             let mut connection = self.source.get().await?;
-            if self.owes() {
-                self.pay(&mut connection).await?;
+            if !self.queued().is_empty() {
+                self.send_queued(&mut connection).await?;
             }
             request(&mut connection).await
         });
-        let span = asking(command);
-        let asked = asked.instrument(span.clone()).await;
-        self.metrics.cache_latency.observe((operation,), begun.elapsed());
-        let answer = match asked {
+        let span = command_span(command);
+        let sent = sending.instrument(span.clone()).await;
+        self.metrics.cache_latency.observe((operation,), started.elapsed());
+        let answer = match sent {
             Ok(Ok(answer)) => {
-                self.breaker.succeeded();
+                if self.breaker.succeeded() {
+                    tracing::info!("redis answers again: the shared cache is used");
+                }
                 Ok(answer)
             }
             failed => {
                 span.record("otel.status_code", "ERROR");
                 span.record("error.type", if failed.is_err() { "timeout" } else { "redis" });
-                if let Ok(Err(error)) = &failed {
-                    tracing::debug!(%error, "Redis failed");
-                }
+                let error = match &failed {
+                    Ok(Err(error)) => error.to_string(),
+                    Ok(Ok(_)) | Err(_) => format!("no answer within {:?}", self.command_timeout),
+                };
+                tracing::debug!(error, command, "redis command failed");
                 self.metrics.cache_errors.inc((operation,));
                 let opened = self.breaker.failed();
-                if !matches!(&failed, Ok(Err(error)) if error.code() == Some(FULL)) {
+                if !matches!(&failed, Ok(Err(error)) if error.code() == Some(OUT_OF_MEMORY)) {
                     self.source.discard(self.breaker.is_open());
                 }
                 if opened {
-                    self.wakes.notify_one();
-                    tracing::warn!("Redis is away: reading from the store until it is back");
+                    self.wake_recovery.notify_one();
+                    tracing::warn!(
+                        error,
+                        "redis does not answer: reading from the store until it does"
+                    );
                 }
                 Err(NoAnswer::Failed)
             }
@@ -169,81 +180,83 @@ impl Redis {
         answer
     }
 
-    /// Deletes what could not be deleted before, so that nothing from before the failure is read.
-    async fn pay(&self, connection: &mut Connection) -> Result<(), RedisError> {
-        let owed: Vec<String> = match self.owed.lock() {
-            Ok(owed) => owed.iter().cloned().collect(),
-            Err(_) => return Ok(()),
-        };
-        // Each by itself, because the nodes of a cluster share them. If there is no time for all,
-        // the next try goes on from here.
-        let paying = owed.into_iter().map(|key| {
+    /// Sends the queued invalidations, so that no value from before the failure is read.
+    async fn send_queued(&self, connection: &mut Connection) -> Result<(), RedisError> {
+        let keys: Vec<String> = self.queued().iter().cloned().collect();
+        // One command per key, because the nodes of a cluster share the keys. If the time does not
+        // suffice for all, the next request goes on with the rest.
+        let sending = keys.into_iter().map(|key| {
             let mut connection = connection.clone();
             async move {
                 let token = format!("{key}t");
                 connection.run::<()>(cmd("DEL").arg(&key).arg(token)).await.map(|()| key)
             }
         });
-        let mut paid = stream::iter(paying).buffer_unordered(PAID_AT_ONCE);
-        while let Some(key) = paid.next().await {
-            let key = key?;
-            if let Ok(mut all) = self.owed.lock() {
-                all.remove(&key);
-            }
+        let mut sent = stream::iter(sending).buffer_unordered(INVALIDATIONS_AT_ONCE);
+        let mut count = 0;
+        while let Some(key) = sent.next().await {
+            count += usize::from(self.queued().remove(&key?));
+        }
+        if count > 0 {
+            tracing::info!(count, "queued redis invalidations were sent");
         }
         Ok(())
     }
 
-    fn owe(&self, key: String) {
+    /// Queues an invalidation that failed. Logs the first one only; the metric counts all.
+    fn queue(&self, key: String) {
         self.metrics.cache_stale.inc(());
-        match self.owed.lock() {
-            Ok(mut owed) if owed.len() < OWED_MAX => {
-                owed.insert(key);
-            }
-            Ok(_) | Err(_) => tracing::warn!("too many writes that Redis does not know of"),
+        let mut queued = self.queued();
+        if queued.is_empty() {
+            tracing::warn!(
+                key,
+                "redis invalidation failed and is queued: other replicas may serve the previous \
+                 value for up to cache.tag_ttl (tags, lists) or cache.ttl (manifests, blobs)"
+            );
         }
+        if queued.len() < QUEUED_INVALIDATIONS_MAX {
+            queued.insert(key);
+        }
+        drop(queued);
         // The breaker may be closed: one node of a cluster fails, and the others answer.
-        self.wakes.notify_one();
+        self.wake_recovery.notify_one();
     }
 
-    /// Whether there are writes that Redis does not know of.
-    fn owes(&self) -> bool {
-        self.owed.lock().is_ok_and(|owed| !owed.is_empty())
+    fn queued(&self) -> MutexGuard<'_, HashSet<String>> {
+        self.queued.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for Redis {
     fn drop(&mut self) {
-        self.wakes.notify_one();
+        self.wake_recovery.notify_one();
     }
 }
 
-/// Tries Redis while the breaker is open or Redis is owed something. That is paid then, and the
-/// breaker closes, also while nobody asks for anything: other processes would go on reading what
-/// should be gone, and an idle one would say for ever that Redis is away.
-async fn try_again(redis: Weak<Redis>, opened: Arc<Notify>) {
+/// Asks Redis while the breaker is open or invalidations are queued, also if no client sends a
+/// request: otherwise other replicas would go on to read outdated values, and an idle replica would
+/// never report that Redis is back.
+async fn recover(redis: Weak<Redis>, wake: Arc<Notify>) {
     loop {
-        opened.notified().await;
+        wake.notified().await;
         loop {
             let Some(redis) = redis.upgrade() else { return };
-            if !redis.is_open() && !redis.owes() {
+            if !redis.breaker.is_open() && redis.queued().is_empty() {
                 break;
             }
-            // A failure only means another round, and was counted like any other. A key is read
-            // that nobody writes: PING might be forbidden to one who may do what a cache needs.
-            let nothing = format!("{}probe", redis.prefix);
-            let asked = redis.ask("GET", CacheOperation::Probe, async |connection| {
-                connection.run::<()>(cmd("GET").arg(&nothing)).await
+            let command = redis.probe();
+            let probing = redis.send("GET", CacheOperation::Probe, async |connection| {
+                connection.run::<()>(&command).await
             });
-            let _answer = asked.await;
+            // A failure was counted like any other, and means another round.
+            let _answer = probing.await;
             drop(redis);
             tokio::time::sleep(breaker::OPEN_FOR).await;
         }
     }
 }
 
-/// The span of one request to Redis, which is named after its command.
-fn asking(command: &'static str) -> Span {
+fn command_span(command: &'static str) -> Span {
     tracing::info_span!(
         target: "traces",
         "redis",
@@ -256,13 +269,13 @@ fn asking(command: &'static str) -> Span {
     )
 }
 
-/// Why Redis said nothing.
+/// Why there is no answer.
 #[derive(Clone, Copy, Debug)]
 enum NoAnswer {
-    /// It failed, or took too long.
+    /// The command failed or timed out.
     Failed,
     /// The breaker is open.
-    NotAsked,
+    NotSent,
 }
 
 fn new_token() -> Option<Token> {
@@ -279,7 +292,7 @@ fn milliseconds(duration: Duration) -> u64 {
 impl Cache for Redis {
     async fn get(&self, key: &Key) -> Lookup {
         let (value, token) = self.keys(key);
-        let found = self.ask("GET", CacheOperation::Get, async |connection| {
+        let found = self.send("GET", CacheOperation::Get, async |connection| {
             connection.run::<Option<Vec<u8>>>(cmd("GET").arg(&value)).await
         });
         let found = found.await;
@@ -287,7 +300,7 @@ impl Cache for Redis {
             Ok(Some(_)) => CacheResult::Hit,
             Ok(None) => CacheResult::Miss,
             Err(NoAnswer::Failed) => CacheResult::Error,
-            Err(NoAnswer::NotAsked) => CacheResult::Skipped,
+            Err(NoAnswer::NotSent) => CacheResult::Skipped,
         };
         if let Some(cached) = key.metric_label() {
             self.metrics.cache_requests.inc((cached, CacheLayer::Redis, result));
@@ -298,7 +311,7 @@ impl Cache for Redis {
             Err(_) => return Lookup::Miss(None),
         }
         let Some(mine) = new_token() else { return Lookup::Miss(None) };
-        let taken = self.ask("SET", CacheOperation::FillToken, async |connection| {
+        let taken = self.send("SET", CacheOperation::FillToken, async |connection| {
             let ttl = milliseconds(TOKEN_TTL);
             let take = cmd("SET").arg(&token).arg(&mine.0).arg("NX").arg("PX").arg(ttl).to_owned();
             connection.run::<Option<String>>(&take).await
@@ -313,30 +326,28 @@ impl Cache for Redis {
         let (value_key, token_key) = self.keys(key);
         let mut call = self.fill.0.prepare_invoke();
         call.key(value_key).key(token_key).arg(&token.0).arg(value.as_ref()).arg(milliseconds(ttl));
-        let filled = self.ask("EVALSHA", CacheOperation::Fill, async |connection| {
+        let filled = self.send("EVALSHA", CacheOperation::Fill, async |connection| {
             connection.invoke(&call).await
         });
         let filled = filled.await;
         tracing::trace!(?filled, %key, "filled");
     }
 
-    async fn forget(&self, key: &Key) -> Result<(), Stale> {
+    async fn invalidate(&self, key: &Key) {
         let (value, token) = self.keys(key);
-        let begun = Instant::now();
+        let started = Instant::now();
         loop {
             let delete = cmd("DEL").arg(&value).arg(&token).to_owned();
-            let deleted = self.ask("DEL", CacheOperation::Invalidate, async |connection| {
+            let deleted = self.send("DEL", CacheOperation::Invalidate, async |connection| {
                 connection.run::<()>(&delete).await
             });
             if deleted.await.is_ok() {
-                return Ok(());
+                return;
             }
-            // With the breaker open there is nothing to wait for.
-            if self.breaker.is_open() || begun.elapsed() >= FORGET_MAX {
-                self.owe(value);
-                return Err(Stale);
+            if self.breaker.is_open() || started.elapsed() >= INVALIDATE_TIMEOUT {
+                return self.queue(value);
             }
-            tokio::time::sleep(FORGET_PAUSE).await;
+            tokio::time::sleep(INVALIDATE_PAUSE).await;
         }
     }
 }

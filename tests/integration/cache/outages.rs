@@ -4,7 +4,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use longshore::shared_cache::CacheSettings;
+use longshore::shared_cache::redis::Redis;
 use longshore::store::memory::Memory;
+use longshore::telemetry::metrics::Metrics;
 
 use super::redis_server::{self, free_port};
 use super::{frontend, frontend_at, tag};
@@ -140,4 +143,25 @@ async fn values_are_not_served_if_redis_refuses_to_delete_them() {
         assert!(began.elapsed() < Duration::from_secs(20), "the invalidation was not retried");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
+}
+
+/// What `check` and `serve` report at the start.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ping_says_whether_redis_answers() {
+    let start = |url: String| {
+        let urls = url.parse().expect("a URL");
+        let redis_timeout = Duration::from_millis(500);
+        let settings = CacheSettings { redis_timeout, ..CacheSettings::default() };
+        Redis::start(&urls, &settings, "longshore:", &Metrics::default()).expect("a URL")
+    };
+    let nowhere = start(format!("redis://:hidden@127.0.0.1:{}", free_port()));
+    let reason = nowhere.ping().await.expect_err("no server listens");
+    assert!(reason.contains("refused") && !reason.contains("hidden"), "{reason}");
+    let Some(mut server) = redis_server::start(&[]).await else { return };
+    let cache = start(server.url());
+    assert_eq!(cache.ping().await, Ok(()));
+    server.kill();
+    cache.ping().await.expect_err("it was killed");
+    server.run().await;
+    assert_eq!(cache.ping().await, Ok(()));
 }

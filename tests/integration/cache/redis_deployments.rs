@@ -318,7 +318,7 @@ async fn redis_over_tls_with_a_private_authority() {
         stranger.client().request("GET", &path).send().await.expect(404);
         sleep(PAUSE).await;
     }
-    assert!(stranger.log().contains("Redis is away"), "{}", stranger.log());
+    assert!(stranger.log().contains("redis does not answer"), "{}", stranger.log());
     assert_eq!(secured.asked(&redis, &["DBSIZE"]), "0", "a certificate of an unknown authority");
     secured.is_used(&redis, &url, &[]).await;
 }

@@ -1,8 +1,8 @@
-//! Finds out at start-up what the store can be relied on for.
+//! The start-up check: tests which guarantees the store gives.
 //!
-//! A store that takes `If-Match` and ignores it answers like one that honours it, until two
-//! writers meet. So nothing is believed that was not seen to be refused. At most eight calls, on
-//! scratch keys that nobody else knows, however large the bucket is.
+//! A store that ignores `If-Match` answers like one that honours it, until two writers race. So
+//! each guarantee is tested with a request that the store has to refuse. The check takes at most
+//! eight calls on random scratch keys, whatever the size of the bucket.
 
 use std::fmt;
 use std::time::{Duration, SystemTime};
@@ -12,42 +12,41 @@ use bytes::Bytes;
 use super::{Deadline, Error, Location, ObjectStore, RecordKey, Version};
 use crate::oci::UploadId;
 
-/// How long ago the lease of the late write was taken: more than any two clocks differ.
+/// The age of the lease of the late write: more than any two clocks differ.
 const LATE_BY: Duration = Duration::from_hours(24);
-/// A version that no write has: it has the form of one, so that its form is no reason to refuse.
+/// A version that no write has, in the form of an `ETag`, so that the form is no reason to refuse.
 const STALE_VERSION: &str = "\"00000000000000000000000000000000\"";
 
-/// What a store was seen to do.
+/// The guarantees that a store was seen to give.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(clippy::struct_excessive_bools, reason = "four independent answers of yes or no")]
+#[expect(clippy::struct_excessive_bools, reason = "four independent guarantees")]
 pub struct Capabilities {
-    /// Of several that create an entry one succeeds, and an entry that exists is not created again.
+    /// Of several concurrent creations one succeeds, and an existing record is not created again.
     pub create: bool,
-    /// A replacement that expects another version is refused, one that expects this version is not.
+    /// A replacement that expects another version is refused, one with the right version is not.
     pub compare_and_swap: bool,
     /// A write after its deadline is refused.
     pub deadline: bool,
-    /// Bytes that do not have the digest they were announced with are refused.
+    /// Data that does not match its announced digest is refused.
     pub checksum: bool,
 }
 
-/// What the probe found. `Display` says it in one line.
+/// The result of the check. `Display` writes it in one line.
 #[derive(Clone, Debug)]
 pub struct ProbeReport {
-    /// The store, in its own words.
+    /// [`ObjectStore::describe`] of the store.
     pub store: String,
-    /// What it was seen to do.
     pub capabilities: Capabilities,
 }
 
 impl ProbeReport {
-    /// Whether anything is missing.
+    /// Whether any guarantee is missing.
     pub fn degraded(&self) -> bool {
         let Capabilities { create, compare_and_swap, deadline, checksum } = self.capabilities;
         !(create && compare_and_swap && deadline && checksum)
     }
 
-    /// Whether what is missing leaves no safe way to move a tag between writers or to collect.
+    /// Whether concurrent tag changes or garbage collection would be unsafe.
     pub fn append_only(&self) -> bool {
         let Capabilities { create, compare_and_swap, deadline, checksum: _ } = self.capabilities;
         !(create && compare_and_swap && deadline)
@@ -69,20 +68,23 @@ impl fmt::Display for ProbeReport {
             write!(f, "{comma} {name} {}", if works { "ok" } else { "MISSING" })?;
         }
         if self.append_only() {
-            f.write_str("; append-only mode: nothing may be collected, concurrent writers may lose")
+            f.write_str(
+                "; append-only mode: no garbage collection, concurrent writers may \
+                 overwrite each other",
+            )
         } else if !checksum {
-            f.write_str("; what is damaged on its way to the store is not noticed there")
+            f.write_str("; the store does not detect data that is damaged in transit")
         } else {
             Ok(())
         }
     }
 }
 
-/// Puts the store to the test.
+/// Checks the store.
 ///
 /// # Errors
 ///
-/// The store cannot be reached or used at all; the text says what the operator can do.
+/// The store cannot be reached or used at all; the text contains advice for the operator.
 pub async fn probe(store: &dyn ObjectStore) -> Result<ProbeReport, Error> {
     match examine(store).await {
         Ok(capabilities) => Ok(ProbeReport { store: store.describe(), capabilities }),
@@ -96,17 +98,17 @@ async fn examine(store: &dyn ObjectStore) -> Result<Capabilities, Error> {
     let refuses_stale = refuses_stale(store, &key).await?;
     let checksum = checks_digests(store).await?;
     let (deadline, version) = refuses_late(store, &key, version).await?;
-    let kills = match store.replace(&key, &version, Bytes::new(), None).await {
+    let replaces = match store.replace(&key, &version, Bytes::new(), None).await {
         Ok(_) => true,
-        // An entry that was created twice, or replaced when it should not have been, has a version
-        // that we cannot name. It stays, a few bytes under a key that nobody reads.
+        // A record that was created twice, or wrongly replaced, has an unknown version. It stays, a
+        // few bytes under a key that is never read.
         Err(Error::Conflict) => false,
         Err(error) => return Err(error),
     };
-    Ok(Capabilities { create, compare_and_swap: refuses_stale && kills, deadline, checksum })
+    Ok(Capabilities { create, compare_and_swap: refuses_stale && replaces, deadline, checksum })
 }
 
-/// Three calls: two writers at once, and one after them.
+/// Three calls: two concurrent creations, and one after them.
 async fn creates(store: &dyn ObjectStore, key: &RecordKey) -> Result<(bool, Version), Error> {
     let create = |body: &'static [u8]| store.create(key, Bytes::from_static(body), None);
     let (first, second) = tokio::join!(create(b"first"), create(b"second"));
@@ -121,7 +123,7 @@ async fn creates(store: &dyn ObjectStore, key: &RecordKey) -> Result<(bool, Vers
     }
     let one = winners.len() == 1;
     let last = winners.pop().ok_or_else(|| {
-        Error::Refused("it says that an entry exists which was never created".to_owned())
+        Error::Refused("it says that a record exists which was never created".to_owned())
     })?;
     Ok((one, last))
 }
@@ -136,8 +138,8 @@ async fn refuses_stale(store: &dyn ObjectStore, key: &RecordKey) -> Result<bool,
     }
 }
 
-/// Two calls. The second one also shows that the store tells us what is absent: S3 answers 403
-/// instead of 404 to those who may not list the bucket, and every miss would look like an outage.
+/// Two calls. The second one also tests that the store reports absent keys: S3 answers 403 instead
+/// of 404 without the permission to list the bucket, and every miss would look like an outage.
 async fn checks_digests(store: &dyn ObjectStore) -> Result<bool, Error> {
     let location = Location::new_unique(store.now());
     match store.put(&location, Bytes::from_static(b"probe"), Some([0; 32])).await {
@@ -154,7 +156,7 @@ async fn checks_digests(store: &dyn ObjectStore) -> Result<bool, Error> {
     }
 }
 
-/// One call. Returns the version that the entry has afterwards.
+/// One call. Returns also the version that the record has afterwards.
 async fn refuses_late(
     store: &dyn ObjectStore,
     key: &RecordKey,
@@ -165,13 +167,13 @@ async fn refuses_late(
     match store.replace(key, &version, Bytes::from_static(b"late"), Some(late)).await {
         Ok(written) => Ok((false, written)),
         Err(Error::Expired) => Ok((true, version)),
-        // The version was not the current one, and the store looked at that before the time.
+        // The version was not the current one, and the store checked that before the deadline.
         Err(Error::Conflict) => Ok((false, version)),
         Err(error) => Err(error),
     }
 }
 
-/// An error that stops the start, with what can be done about it.
+/// The error that stops the start, with advice.
 fn advised(store: &dyn ObjectStore, error: Error) -> Error {
     let store = store.describe();
     match error {
@@ -180,7 +182,7 @@ fn advised(store: &dyn ObjectStore, error: Error) -> Error {
         )),
         Error::Refused(why) => Error::Refused(format!("{store} cannot be used: {why}")),
         Error::NotFound | Error::Conflict | Error::Expired | Error::BadDigest => {
-            Error::Refused(format!("{store} answers what was not asked: {error}"))
+            Error::Refused(format!("{store} gave an unexpected answer: {error}"))
         }
         Error::Damaged(why) => Error::Damaged(format!("{store}: {why}")),
     }

@@ -1,28 +1,33 @@
-//! The layout of the bucket, spelled here and nowhere else.
+//! The keys of the bucket: how each is written and read back, here and nowhere else.
 //!
-//! Everything lies below a root prefix (chosen by the operator, spelled by the store) and the
-//! layout version `v1/`:
+//! Every key starts with the operator's prefix (which the store adds) and the layout version `v1/`:
 //!
 //! ```text
-//! d/<yyyymmdd>/<ulid>                               bytes of a blob, under a key never used again
-//! p/<alg>/<hh>/<hex>                                blob pointer: one per distinct content
-//! l/<repo>/_/<alg>/<hex>                            blob link: makes a blob readable in a repo
+//! d/<yyyymmdd>/<uuidv7>                             data of a blob, at a location used only once
+//! p/<alg>/<hh>/<hex>                                pointer: where the data of a digest is
+//! l/<repo>/_/<alg>/<hex>                            link: makes a blob readable in a repository
 //! m/<repo>/_/<alg>/<hex>                            manifest: header and the exact bytes
-//! t/<repo>/_/<tag>                                  tag: the descriptor it points at
-//! x/<repo>/_/<alg>/<hex>/<tag>                      digest -> tags, a superset of the truth
-//! r/<repo>/_/<subj alg>/<subj hex>/<alg>-<hex>      referrer: one entry each
-//! c/<repo>!                                         catalog marker
+//! t/<repo>/_/<tag>                                  tag: the descriptor that it points at
+//! x/<repo>/_/<alg>/<hex>/<tag>                      index of tags by digest, may name old tags
+//! r/<repo>/_/<subj alg>/<subj hex>/<alg>-<hex>      referrer: one record each
+//! c/<repo>!                                         catalog marker: the repository exists
 //! u/<id>                                            upload session
-//! g/probe/<id>                                      scratch of the start-up probe
+//! g/probe/<id>                                      scratch record of the start-up check
 //! ```
 //!
+//! All of them are records except `d/`. `<hh>` are the first two digits of `<hex>`, `<uuidv7>` is
+//! 32 hexadecimal digits, `<id>` is an [`UploadId`].
+//!
 //! - `_` cannot begin a component of a repository name, so `t/a/_/` never matches a key of `a/b`.
-//! - `!` sorts below every character of a name, so the markers list in the order of the names.
+//! - `!` sorts before every character of a name, so the markers list in the order of the names.
 //! - No key lies below another key: stores that keep objects as files refuse `x` beside `x/y`.
 
 use std::fmt;
 use std::str::FromStr;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
+
+use time::OffsetDateTime;
+use uuid::Uuid;
 
 use crate::oci::serde_from_str::serde_as_text;
 use crate::oci::{Algorithm, Digest, RepositoryName, Tag, UploadId};
@@ -30,26 +35,23 @@ use crate::oci::{Algorithm, Digest, RepositoryName, Tag, UploadId};
 /// The version of the layout; part of every key.
 const LAYOUT: &str = "v1/";
 
-/// The key of an entry.
+/// The key of a record.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum RecordKey {
-    /// One per distinct content: where its bytes are.
+    /// One per distinct content: where its data is.
     Pointer(Digest),
     /// Makes a blob readable in a repository.
     Link(RepositoryName, Digest),
-    /// A manifest of a repository.
     Manifest(RepositoryName, Digest),
-    /// A tag of a repository.
     Tag(RepositoryName, Tag),
-    /// Says that a tag points, or once pointed, at a manifest.
+    /// A tag that points, or once pointed, at a manifest.
     TagIndex(RepositoryName, Digest, Tag),
-    /// Says that the second manifest names the first one as its subject.
+    /// A subject, and a manifest that names it as its subject.
     Referrer(RepositoryName, Digest, Digest),
-    /// Says that a repository exists.
+    /// The catalog marker of a repository.
     Repository(RepositoryName),
-    /// An upload session.
     Upload(UploadId),
-    /// Scratch space of the start-up probe.
+    /// A scratch record of the start-up check.
     Probe(UploadId),
 }
 
@@ -88,7 +90,7 @@ impl fmt::Display for Slashed<'_> {
     }
 }
 
-/// A string that is no key of this layout.
+/// A text that is no key of this layout.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a key of this layout: {0}")]
 pub struct KeyError(String);
@@ -116,7 +118,7 @@ fn parse(text: &str) -> Option<RecordKey> {
         "l" | "m" | "t" | "x" | "r" => in_repository(kind, rest)?,
         _ => return None,
     };
-    // There is one spelling of each key: what parses must print as it was.
+    // Each key has one spelling: a text that prints differently is no key.
     (key.to_string() == text).then_some(key)
 }
 
@@ -148,7 +150,7 @@ fn digest(algorithm: &str, hex: &str) -> Option<Digest> {
     format!("{algorithm}:{hex}").parse().ok()
 }
 
-/// What a listing is asked for. The rest of each key below it is what clients page by.
+/// The keys that a listing contains. The rest of each key below the prefix is the cursor.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Prefix {
     /// The tags of a repository: the rest is the tag.
@@ -159,22 +161,18 @@ pub enum Prefix {
     Referrers(RepositoryName, Digest),
     /// All repositories: the rest is the name and `!`.
     Repositories,
-    /// Everything of one kind in the whole bucket, to survey it: the rest is what
-    /// [`RecordKey`] spells.
+    /// All records of one kind in the whole bucket, for the usage scan: the rest is as in
+    /// [`RecordKey`].
     All(Kind),
 }
 
-/// A kind of entry of which there are many.
+/// A kind of record that the usage scan lists. Records of repositories whose names begin with the
+/// same component are listed one after the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
-    /// The blobs of all repositories. What is below one first component of their names comes in
-    /// one piece, as with manifests and tags.
     Links,
-    /// The manifests of all repositories.
     Manifests,
-    /// The tags of all repositories.
     Tags,
-    /// The upload sessions.
     Uploads,
 }
 
@@ -201,38 +199,22 @@ impl Prefix {
     }
 }
 
-/// Where the bytes of a blob lie: `d/<yyyymmdd>/<ulid>`, never used twice.
+/// Where the data of a blob is: `d/<yyyymmdd>/<uuidv7>`, never used twice.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Location(Box<str>);
 
 impl Location {
-    /// A location that nothing has used and nothing will use again.
+    /// A location that was never used before and is never returned again.
     pub fn new_unique(now: SystemTime) -> Self {
-        let seconds = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        let (year, month, day) = civil(seconds / 86_400);
-        let id = uuid::Uuid::now_v7().simple().to_string();
+        let (year, month, day) = OffsetDateTime::from(now).to_calendar_date();
+        let (month, id) = (u8::from(month), Uuid::now_v7().simple());
         Self(format!("{LAYOUT}d/{year:04}{month:02}{day:02}/{id}").into())
     }
 
-    /// The whole key, without the operator's root prefix.
+    /// The complete key, without the operator's prefix.
     pub fn as_str(&self) -> &str {
         &self.0
     }
-}
-
-/// Days since 1970 as year, month and day (Howard Hinnant's `civil_from_days`).
-fn civil(days: u64) -> (u64, u64, u64) {
-    let shifted = days + 719_468;
-    let era = shifted / 146_097;
-    let day_of_era = shifted % 146_097;
-    let year_of_era =
-        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_shifted = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_shifted + 2) / 5 + 1;
-    let month = if month_shifted < 10 { month_shifted + 3 } else { month_shifted - 9 };
-    let year = year_of_era + era * 400 + u64::from(month <= 2);
-    (year, month, day)
 }
 
 impl fmt::Display for Location {

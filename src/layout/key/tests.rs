@@ -1,3 +1,5 @@
+use std::time::UNIX_EPOCH;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -43,7 +45,7 @@ proptest! {
         prop_assert!(text.is_ascii() && text.len() <= 1024, "{text}");
     }
 
-    /// Stores that keep entries as files cannot have `x` beside `x/y`.
+    /// Stores that keep records as files cannot have `x` beside `x/y`.
     #[test]
     fn no_key_lies_below_another(one in key(), other in key()) {
         let (one, other) = (one.to_string(), other.to_string());
@@ -76,7 +78,7 @@ proptest! {
         }
     }
 
-    /// The survey relies on it: nothing of another namespace stands between two of one.
+    /// The usage scan relies on it: no key of another namespace lies between two of one.
     #[test]
     fn a_namespace_lists_in_one_piece(
         mut names in proptest::collection::vec(name(), 3),
@@ -179,7 +181,7 @@ fn near_misses_are_no_keys() {
     }
 }
 
-/// The day in the key of bytes, which the collector lists by.
+/// The day in a location, which the collector lists by.
 #[test]
 fn days_of_locations() {
     for (seconds, day) in [

@@ -1,5 +1,4 @@
-//! The database of the entries: what is read from it, what a commit does, and the way back to it
-//! after the disk has failed.
+//! The database of the records: reads, commits, and reopening it after the disk has failed.
 
 use std::fmt;
 use std::ops::Bound;
@@ -10,23 +9,22 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use redb::{
-    Builder, Database, ReadableDatabase as _, ReadableTable as _, Table, TableDefinition,
-    TableError,
+    Builder, ReadableDatabase as _, ReadableTable as _, Table, TableDefinition, TableError,
 };
 
-use super::{io_error, told_time};
+use super::error::io_error;
 use crate::store::{Deadline, Error, ListedKey, Listing, Record, Version};
 
 /// Key to version, milliseconds since 1970 at which it was written, and body.
-const ENTRIES: TableDefinition<'_, &str, (u64, u64, &[u8])> = TableDefinition::new("entries");
+const RECORDS: TableDefinition<'_, &str, (u64, u64, &[u8])> = TableDefinition::new("entries");
 
-/// The last version that was given out, under the one key of this table.
+/// The version of the last write, under the one key of this table.
 const VERSIONS: TableDefinition<'_, (), u64> = TableDefinition::new("versions");
 
-/// Pages of the database that are kept in memory.
+/// Bytes of database pages that are kept in memory.
 const CACHE_BYTES: usize = 64 * 1024 * 1024;
 
-/// One write of an entry.
+/// One write of a record.
 #[derive(Debug)]
 pub(super) struct Write {
     pub(super) key: String,
@@ -42,46 +40,45 @@ pub(super) enum Condition {
     Version(u64),
 }
 
-/// The database of the entries.
-pub(super) struct Ledger {
+/// The database of the records.
+pub(super) struct Database {
     path: PathBuf,
-    database: RwLock<Held>,
+    state: RwLock<State>,
 }
 
-/// What there is of the database.
-enum Held {
-    Open(Database),
-    /// It could not be opened again after the disk had failed. The next call tries once more.
+enum State {
+    Open(redb::Database),
+    /// It could not be reopened after the disk had failed. The next call tries again.
     Failed,
     /// The folder was closed.
     Closed,
 }
 
-impl fmt::Debug for Ledger {
+impl fmt::Debug for Database {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Ledger").field("path", &self.path).finish_non_exhaustive()
+        f.debug_struct("Database").field("path", &self.path).finish_non_exhaustive()
     }
 }
 
-impl Ledger {
+impl Database {
     /// Opens the database, which locks it against every other process.
     pub(super) fn open(path: PathBuf) -> Result<Self, redb::Error> {
-        let database = RwLock::new(Held::Open(open(&path)?));
-        Ok(Self { path, database })
+        let state = RwLock::new(State::Open(open(&path)?));
+        Ok(Self { path, state })
     }
 
-    /// Gives the database back, after the reads that are under way.
+    /// Closes the database, after the reads in progress.
     pub(super) fn close(&self) {
-        *self.database.write().unwrap_or_else(PoisonError::into_inner) = Held::Closed;
+        *self.state.write().unwrap_or_else(PoisonError::into_inner) = State::Closed;
     }
 
     pub(super) fn read(&self, key: &str) -> Result<Record, Error> {
         self.with(|database| {
-            let entries = database.begin_read()?.open_table(ENTRIES)?;
-            let Some(row) = entries.get(key)? else { return Ok(None) };
+            let records = database.begin_read()?.open_table(RECORDS)?;
+            let Some(row) = records.get(key)? else { return Ok(None) };
             let (version, written_at, body) = row.value();
-            // A clock that was set back must not make an entry older than it is.
-            let age = milliseconds(told_time()).saturating_sub(written_at);
+            // A clock that was set back must not make the age negative.
+            let age = milliseconds(now()).saturating_sub(written_at);
             Ok(Some(Record {
                 body: Bytes::copy_from_slice(body),
                 version: Version(version.to_string()),
@@ -103,9 +100,9 @@ impl Ledger {
             None => Bound::Included(cursor.as_str()),
         };
         self.with(|database| {
-            let entries = database.begin_read()?.open_table(ENTRIES)?;
+            let records = database.begin_read()?.open_table(RECORDS)?;
             let mut listing = Listing::default();
-            for row in entries.range::<&str>((from, Bound::Unbounded))? {
+            for row in records.range::<&str>((from, Bound::Unbounded))? {
                 let (key, value) = row?;
                 if !key.value().starts_with(prefix) {
                     break;
@@ -126,16 +123,16 @@ impl Ledger {
     pub(super) fn commit(&self, writes: &[Write]) -> Result<Vec<Result<Version, Error>>, Error> {
         self.with(|database| {
             let mut transaction = database.begin_write()?;
-            // The second sync rules out that a commit is half applied after a loss of power, where
-            // otherwise a checksum that clients might know how to forge would have to tell.
+            // The second sync rules out that a commit is half applied after a power failure.
+            // Without it only a checksum would show that, which clients might be able to forge.
             transaction.set_two_phase_commit(true);
             let mut outcomes = Vec::with_capacity(writes.len());
             {
-                let mut entries = transaction.open_table(ENTRIES)?;
+                let mut records = transaction.open_table(RECORDS)?;
                 let mut versions = transaction.open_table(VERSIONS)?;
                 let mut last = versions.get(())?.map_or(0, |row| row.value());
                 for write in writes {
-                    outcomes.push(apply(&mut entries, &mut last, write)?);
+                    outcomes.push(apply(&mut records, &mut last, write)?);
                 }
                 versions.insert((), last)?;
             }
@@ -148,18 +145,18 @@ impl Ledger {
         })
     }
 
-    /// Acts on the database. One failed access to the disk makes redb refuse everything until it
-    /// is opened again, so that is done here: what failed may have been a full disk.
-    fn with<T>(&self, act: impl Fn(&Database) -> Result<T, redb::Error>) -> Result<T, Error> {
-        let attempt = || match &*self.database.read().unwrap_or_else(PoisonError::into_inner) {
-            Held::Open(database) => act(database),
-            Held::Failed => Err(redb::Error::PreviousIo),
-            Held::Closed => Err(redb::Error::DatabaseClosed),
+    /// Uses the database. After one failed access to the disk redb refuses everything until it is
+    /// reopened, so that is done here: the disk may only have been full.
+    fn with<T>(&self, act: impl Fn(&redb::Database) -> Result<T, redb::Error>) -> Result<T, Error> {
+        let attempt = || match &*self.state.read().unwrap_or_else(PoisonError::into_inner) {
+            State::Open(database) => act(database),
+            State::Failed => Err(redb::Error::PreviousIo),
+            State::Closed => Err(redb::Error::DatabaseClosed),
         };
         let mut outcome = attempt();
         if let Err(redb::Error::Io(_) | redb::Error::PreviousIo) = outcome {
             let reopened = self.reopen();
-            // Nothing was tried if it was someone else's access that had failed.
+            // Not this access had failed, but an earlier one, so this one was not tried yet.
             if matches!(outcome, Err(redb::Error::PreviousIo)) {
                 outcome = reopened.and_then(|()| attempt());
             }
@@ -168,18 +165,19 @@ impl Ledger {
     }
 
     fn reopen(&self) -> Result<(), redb::Error> {
-        let mut held = self.database.write().unwrap_or_else(PoisonError::into_inner);
-        let usable = match &*held {
-            // With the lock held nobody writes: this fails only if the disk had failed.
-            Held::Open(database) => database.try_begin_write().is_ok(),
-            Held::Failed => false,
-            Held::Closed => true,
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        let usable = match &*state {
+            // No other thread writes while the lock is held: this fails only after a disk error.
+            State::Open(database) => database.try_begin_write().is_ok(),
+            State::Failed => false,
+            State::Closed => true,
         };
         if !usable {
-            // It is locked against a second opening until it is dropped.
-            *held = Held::Failed;
-            *held = Held::Open(open(&self.path)?);
-            tracing::warn!(path = %self.path.display(), "opened again after the disk had failed");
+            // The file stays locked until the database is dropped.
+            *state = State::Failed;
+            *state = State::Open(open(&self.path)?);
+            let path = self.path.display();
+            tracing::warn!(%path, "local store: database reopened after a disk error");
         }
         Ok(())
     }
@@ -194,7 +192,7 @@ impl Ledger {
                 Error::Unavailable("the local folder was closed".to_owned())
             }
             redb::Error::ValueTooLarge(size) => {
-                Error::Refused(format!("an entry of {size} bytes is too large"))
+                Error::Refused(format!("a record of {size} bytes is too large"))
             }
             other @ (redb::Error::Corrupted(_)
             | redb::Error::TableTypeMismatch { .. }
@@ -207,25 +205,28 @@ impl Ledger {
 }
 
 /// Opens the database and creates its table, so that no reader finds it without.
-fn open(path: &Path) -> Result<Database, redb::Error> {
+fn open(path: &Path) -> Result<redb::Database, redb::Error> {
     let mut builder = Builder::new();
     builder.set_cache_size(CACHE_BYTES);
-    // Only after a crash. To save what it takes for an immediate start with every commit (redb's
-    // quick repair) makes each of them ten times slower; to read a gigabyte takes seconds.
-    let told = AtomicBool::new(false);
+    // Called only after a crash. redb's quick repair would avoid it, but makes each commit ten
+    // times slower; reading a gigabyte takes seconds.
+    let logged = AtomicBool::new(false);
     let shown = path.to_owned();
     builder.set_repair_callback(move |_| {
-        if !told.swap(true, Ordering::Relaxed) {
-            tracing::warn!(path = %shown.display(), "not closed properly; reading all of it");
+        if !logged.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                path = %shown.display(),
+                "local store: repairing the database after a crash, reading all of it"
+            );
         }
     });
     let database = builder.create(path)?;
-    let table = database.begin_read()?.open_table(ENTRIES);
+    let table = database.begin_read()?.open_table(RECORDS);
     match table {
         Ok(_) => {}
         Err(TableError::TableDoesNotExist(_)) => {
             let transaction = database.begin_write()?;
-            transaction.open_table(ENTRIES)?;
+            transaction.open_table(RECORDS)?;
             transaction.commit()?;
         }
         Err(error) => return Err(error.into()),
@@ -235,18 +236,18 @@ fn open(path: &Path) -> Result<Database, redb::Error> {
 
 /// Applies one write if its condition holds after those before it.
 fn apply(
-    entries: &mut Table<'_, &str, (u64, u64, &[u8])>,
+    records: &mut Table<'_, &str, (u64, u64, &[u8])>,
     last_version: &mut u64,
     write: &Write,
 ) -> Result<Result<Version, Error>, redb::Error> {
-    let now = told_time();
+    let now = now();
     let late = |deadline: Deadline| {
         now.duration_since(deadline.leased_at).is_ok_and(|age| age > deadline.valid_for)
     };
     if write.deadline.is_some_and(late) {
         return Ok(Err(Error::Expired));
     }
-    let present = entries.get(write.key.as_str())?.map(|row| row.value().0);
+    let present = records.get(write.key.as_str())?.map(|row| row.value().0);
     let holds = match write.condition {
         Condition::Absent => present.is_none(),
         Condition::Version(expected) => present == Some(expected),
@@ -256,8 +257,14 @@ fn apply(
     }
     *last_version += 1;
     let row = (*last_version, milliseconds(now), write.body.as_ref());
-    entries.insert(write.key.as_str(), row)?;
+    records.insert(write.key.as_str(), row)?;
     Ok(Ok(Version(last_version.to_string())))
+}
+
+/// The clock of this store, for ages and deadlines.
+#[expect(clippy::disallowed_methods, reason = "a store has its own clock")]
+pub(super) fn now() -> SystemTime {
+    SystemTime::now()
 }
 
 fn milliseconds(time: SystemTime) -> u64 {

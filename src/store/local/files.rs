@@ -1,4 +1,4 @@
-//! The folder on disk: where things lie in it, and how something is put there to stay.
+//! The folder on disk: the paths in it, and durable writes.
 
 use std::collections::HashSet;
 use std::fs::{self, File};
@@ -8,27 +8,27 @@ use std::sync::{Mutex, PoisonError};
 
 use uuid::Uuid;
 
-use super::OpenError;
+use super::error::OpenError;
 use crate::store::Location;
 
-/// What the file `layout` must say. Another program version that arranges the folder differently
-/// says something else, and each refuses the folder of the other.
+/// The content of the file `layout`. A program version with another layout writes another text, and
+/// each version refuses the folder of the other.
 const LAYOUT: &str = "longshore local store, layout 1\n";
 
 /// The paths below the root of the store.
 #[derive(Debug)]
 pub(super) struct Folder {
     root: PathBuf,
-    /// Folders below `bytes/` that are known to outlive a loss of power. One is added a day.
+    /// Folders below `bytes/` whose names are known to be synced. One is added each day.
     durable: Mutex<HashSet<PathBuf>>,
 }
 
 impl Folder {
-    /// Creates what is missing of the folder, and checks that it is ours.
+    /// Creates what is missing of the folder, and checks its layout.
     pub(super) fn prepare(root: &Path) -> Result<Self, OpenError> {
         let failed = |action| move |source| OpenError::new(action, root, source);
         fs::create_dir_all(root).map_err(failed("create"))?;
-        // Every later message names the folder in full, wherever the process was started.
+        // Later messages contain the absolute path, wherever the process was started.
         let root = &root.canonicalize().map_err(failed("find"))?;
         let failed = |action| move |source| OpenError::new(action, root, source);
         let layout = root.join("layout");
@@ -49,13 +49,13 @@ impl Folder {
         Ok(Self { root: root.clone(), durable })
     }
 
-    /// Removes what was being written when the process ended: nobody was told of it, so nobody
-    /// misses it. To be called once the database is open, which only one process can do at a time.
-    pub(super) fn sweep(&self) -> io::Result<()> {
-        // The database has just been created, perhaps, and so has the folder.
+    /// Removes what was being written when the process ended, none of which was acknowledged. Must
+    /// be called after the database was opened, because that locks the folder.
+    pub(super) fn clean_up(&self) -> io::Result<()> {
+        // The database and the folder may have been created just now.
         sync_folder(&self.root)?;
         if let Some(parent) = self.root.parent() {
-            // It need not be ours to read, and then whoever created it has to see to it.
+            // This process may not be allowed to open the parent.
             drop(sync_folder(parent));
         }
         for entry in fs::read_dir(self.root.join("incoming"))? {
@@ -73,17 +73,17 @@ impl Folder {
         &self.root
     }
 
-    /// Whether the folder is where it was when it was opened.
+    /// Whether the folder still exists.
     pub(super) fn is_there(&self) -> bool {
         self.root.join("layout").exists()
     }
 
-    pub(super) fn entries(&self) -> PathBuf {
+    pub(super) fn database(&self) -> PathBuf {
         self.root.join("entries.redb")
     }
 
-    /// Where the bytes of a location lie: a file, or a folder of the parts they were sent in.
-    pub(super) fn bytes(&self, location: &Location) -> PathBuf {
+    /// The data of a location: a file, or a folder of the parts in which it was sent.
+    pub(super) fn data(&self, location: &Location) -> PathBuf {
         self.root.join("bytes").join(location.as_str())
     }
 
@@ -91,20 +91,20 @@ impl Folder {
         self.root.join("parts")
     }
 
-    /// Where the parts of a multipart upload are gathered.
+    /// The folder of the parts of a multipart upload.
     pub(super) fn parts(&self, id: Uuid) -> PathBuf {
         self.all_parts().join(id.simple().to_string())
     }
 
-    /// A path for something that is on its way in or out, gone when the folder is next opened.
+    /// A path for data that is being written or removed; deleted when the folder is next opened.
     pub(super) fn transient(&self, id: Uuid) -> PathBuf {
         self.root.join("incoming").join(id.simple().to_string())
     }
 
-    /// Makes sure that a folder below `bytes/` exists and stays.
+    /// Creates a folder below `bytes/` durably, unless it exists.
     pub(super) fn ensure(&self, folder: &Path) -> io::Result<()> {
-        // One at a time: whoever finds the folder there must not acknowledge bytes in it before
-        // whoever created it has seen it reach the disk.
+        // One thread at a time: a thread that finds the folder must not acknowledge data in it
+        // before the thread that created the folder has synced it.
         let mut durable = self.durable.lock().unwrap_or_else(PoisonError::into_inner);
         let missing: Vec<&Path> =
             folder.ancestors().take_while(|ancestor| !durable.contains(*ancestor)).collect();
@@ -120,12 +120,12 @@ impl Folder {
     }
 }
 
-/// A file under `incoming/` that removes itself unless it was moved to where it belongs.
+/// A file under `incoming/` that is removed when dropped, unless it was moved to its final path.
 #[derive(Debug)]
 pub(super) struct Incoming(PathBuf);
 
 impl Incoming {
-    /// Writes the bytes and waits until they are on the disk.
+    /// Writes and syncs the bytes.
     pub(super) fn write(path: PathBuf, bytes: &[u8]) -> io::Result<Self> {
         let incoming = Self(path);
         write_durably(&incoming.0, bytes)?;
@@ -140,8 +140,8 @@ impl Incoming {
 
 impl Drop for Incoming {
     fn drop(&mut self) {
-        // After a successful move there is nothing left to remove, and after a failure the file is
-        // in nobody's way: it goes when the folder is next opened.
+        // After a successful move there is nothing to remove, and if this fails, the file is
+        // removed when the folder is next opened.
         drop(fs::remove_file(&self.0));
     }
 }
@@ -152,17 +152,17 @@ fn write_durably(path: &Path, bytes: &[u8]) -> io::Result<()> {
     file.sync_all()
 }
 
-/// Waits until the names in a folder are on the disk.
+/// Syncs the names in a folder.
 pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
-/// Waits until the name of a file or folder is on the disk.
+/// Syncs the name of a file or folder.
 pub(super) fn sync_parent(path: &Path) -> io::Result<()> {
     sync_folder(path.parent().expect("a path in the store has a parent"))
 }
 
-/// Takes what is absent as removed.
+/// Removing an absent path succeeds.
 pub(super) fn unless_absent(outcome: io::Result<()>) -> io::Result<()> {
     match outcome {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),

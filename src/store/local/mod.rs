@@ -1,27 +1,27 @@
-//! A store in a folder of this machine: what `longshore serve` uses unless told otherwise.
+//! A store in a local folder: the default of `longshore serve`.
 //!
 //! ```text
-//! layout                            which arrangement this is
-//! entries.redb                      the entries, in one ordered table
-//! bytes/v1/d/<day>/<id>             bytes that came whole: a file
-//! bytes/v1/d/<day>/<id>/<part>      bytes that came in parts: a folder of them, never copied
-//! parts/<multipart id>/<part>       parts of an upload that goes on, also after a restart
-//! incoming/<id>                     on its way in or out; emptied whenever the folder is opened
+//! layout                            the version of this layout
+//! entries.redb                      the records, in one ordered table
+//! bytes/v1/d/<day>/<id>             data that was written whole: a file
+//! bytes/v1/d/<day>/<id>/<part>      data that was written in parts: a folder, never copied
+//! parts/<multipart id>/<part>       parts of an upload in progress, also after a restart
+//! incoming/<id>                     being written or removed; emptied when the folder is opened
 //! ```
 //!
-//! A file comes into being under `incoming/`, is synced, renamed to its place, and the place's
-//! folder is synced; only then is it acknowledged. Entries are committed by redb. One process has
-//! the folder at a time: redb locks its file, and the lock goes with the process.
+//! A file is written under `incoming/`, synced, renamed to its final path, and its folder is
+//! synced; only then is the write acknowledged. redb commits the records. One process opens the
+//! folder at a time: redb locks its file, and the lock ends with the process.
 
 mod database;
+mod error;
 mod files;
 mod parts;
 mod reader;
 mod records;
 
-use std::io;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -30,92 +30,22 @@ use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
-use self::database::Condition;
+use self::database::{Condition, now};
+pub use self::error::OpenError;
+use self::error::{in_background, io_error};
 use self::files::{Folder, Incoming, sync_parent};
 use self::parts::{Parts, parent, remove};
 use self::reader::Pieces;
-use self::records::Entries;
+use self::records::Records;
 use super::{
     BlobStore, ByteStream, Deadline, Error, Listing, Location, MultipartId, ObjectStore, Part,
     Prefix, PresignGet, Record, RecordKey, RecordStore, Version,
 };
 
-/// Why a folder cannot be used.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum OpenError {
-    /// Another process has it, or this one has it already.
-    #[error("the folder {} is in use by another process", folder.display())]
-    InUse {
-        /// The folder.
-        folder: PathBuf,
-    },
-    /// This process may not write there.
-    #[error("the folder {} is not writable: {source}", folder.display())]
-    NotWritable {
-        /// The folder.
-        folder: PathBuf,
-        /// What the system says.
-        source: io::Error,
-    },
-    /// It was written by a version of the program that arranges it differently.
-    #[error(
-        "the folder {} has another layout than this version of longshore reads: {found:?}",
-        folder.display()
-    )]
-    Layout {
-        /// The folder.
-        folder: PathBuf,
-        /// What its file `layout` says.
-        found: String,
-    },
-    /// Its database cannot be read.
-    #[error("the database of the folder {} cannot be opened: {reason}", folder.display())]
-    Database {
-        /// The folder.
-        folder: PathBuf,
-        /// What the database says.
-        reason: String,
-    },
-    /// Anything else the system refuses.
-    #[error("cannot {action} the folder {}: {source}", folder.display())]
-    Io {
-        /// What was tried.
-        action: &'static str,
-        /// The folder.
-        folder: PathBuf,
-        /// What the system says.
-        source: io::Error,
-    },
-}
-
-impl OpenError {
-    fn new(action: &'static str, folder: &Path, source: io::Error) -> Self {
-        let folder = folder.to_owned();
-        match source.kind() {
-            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
-                Self::NotWritable { folder, source }
-            }
-            _ => Self::Io { action, folder, source },
-        }
-    }
-
-    fn database(folder: &Path, error: redb::Error) -> Self {
-        let folder = folder.to_owned();
-        match error {
-            redb::Error::DatabaseAlreadyOpen => Self::InUse { folder },
-            redb::Error::Io(error) if error.kind() != io::ErrorKind::InvalidData => {
-                Self::new("use the database of", &folder, error)
-            }
-            other => Self::Database { folder, reason: other.to_string() },
-        }
-    }
-}
-
 /// A store in a folder. See the [module documentation](self).
 #[derive(Debug)]
 pub struct Local {
-    entries: Entries,
+    records: Records,
     files: Arc<Files>,
 }
 
@@ -126,26 +56,26 @@ struct Files {
 }
 
 impl Local {
-    /// Opens a folder, and creates it if it is not there.
+    /// Opens a folder, and creates it if it does not exist.
     ///
-    /// Dropping the store waits for the writes that are queued, and leaves the folder free.
+    /// Dropping the store waits for the queued writes and unlocks the folder.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, OpenError> {
         let folder = Folder::prepare(path.as_ref())?;
-        let entries = Entries::open(folder.entries())
+        let records = Records::open(folder.database())
             .map_err(|error| OpenError::database(folder.root(), error))?;
-        // From here on the folder is ours alone, so nobody is writing what is swept away.
-        folder.sweep().map_err(|error| OpenError::new("tidy", folder.root(), error))?;
-        Ok(Self { entries, files: Arc::new(Files { folder, parts: Parts::default() }) })
+        // Only this process uses the folder now, so what is left in `incoming/` is abandoned.
+        folder.clean_up().map_err(|error| OpenError::new("clean up", folder.root(), error))?;
+        Ok(Self { records, files: Arc::new(Files { folder, parts: Parts::default() }) })
     }
 
-    /// Acts on the files where waiting for the disk holds up nobody.
+    /// Uses the files on a thread that may block.
     async fn with_files<T: Send + 'static>(
         &self,
         act: impl FnOnce(&Files) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
         let files = Arc::clone(&self.files);
         in_background(move || match act(&files) {
-            // A volume that is not mounted any more holds nothing; that is not what is asked.
+            // If the volume is not mounted any more, the whole folder is absent.
             Err(Error::NotFound) if !files.folder.is_there() => {
                 Err(Error::Unavailable(format!("{} is gone", files.folder.root().display())))
             }
@@ -158,8 +88,8 @@ impl Local {
 #[async_trait]
 impl RecordStore for Local {
     async fn read(&self, key: &RecordKey) -> Result<Record, Error> {
-        let (ledger, key) = (self.entries.ledger(), key.to_string());
-        in_background(move || ledger.read(&key)).await
+        let (database, key) = (self.records.database(), key.to_string());
+        in_background(move || database.read(&key)).await
     }
 
     async fn create(
@@ -168,7 +98,7 @@ impl RecordStore for Local {
         body: Bytes,
         deadline: Option<Deadline>,
     ) -> Result<Version, Error> {
-        self.entries.write(key.to_string(), Condition::Absent, body, deadline).await
+        self.records.write(key.to_string(), Condition::Absent, body, deadline).await
     }
 
     async fn replace(
@@ -178,9 +108,9 @@ impl RecordStore for Local {
         body: Bytes,
         deadline: Option<Deadline>,
     ) -> Result<Version, Error> {
-        // Versions are numbers that begin with 1: what is none was never given out.
+        // Versions are numbers from 1 on, so any other text is the version of no write.
         let condition = Condition::Version(expected.0.parse().unwrap_or(0));
-        self.entries.write(key.to_string(), condition, body, deadline).await
+        self.records.write(key.to_string(), condition, body, deadline).await
     }
 
     async fn list(
@@ -189,13 +119,13 @@ impl RecordStore for Local {
         after: Option<&str>,
         limit: usize,
     ) -> Result<Listing, Error> {
-        let (ledger, prefix) = (self.entries.ledger(), prefix.to_string());
+        let (database, prefix) = (self.records.database(), prefix.to_string());
         let after = after.map(ToOwned::to_owned);
-        in_background(move || ledger.list(&prefix, after.as_deref(), limit)).await
+        in_background(move || database.list(&prefix, after.as_deref(), limit)).await
     }
 
     fn now(&self) -> SystemTime {
-        told_time()
+        now()
     }
 }
 
@@ -218,14 +148,14 @@ impl BlobStore for Local {
     ) -> Result<ByteStream, Error> {
         let location = location.clone();
         let pieces = self
-            .with_files(move |files| Pieces::open(&files.folder.bytes(&location), range))
+            .with_files(move |files| Pieces::open(&files.folder.data(&location), range))
             .await?;
         Ok(pieces.into_stream())
     }
 
     async fn delete(&self, location: &Location) -> Result<(), Error> {
         let location = location.clone();
-        self.with_files(move |files| remove(&files.folder, &files.folder.bytes(&location))).await
+        self.with_files(move |files| remove(&files.folder, &files.folder.data(&location))).await
     }
 
     async fn presign_get(
@@ -289,7 +219,7 @@ impl Files {
         if sha256.is_some_and(|expected| Sha256::digest(bytes)[..] != expected[..]) {
             return Err(Error::BadDigest);
         }
-        let place = self.folder.bytes(location);
+        let place = self.folder.data(location);
         let write = || {
             let incoming = Incoming::write(self.folder.transient(Uuid::now_v7()), bytes)?;
             self.folder.ensure(parent(&place))?;
@@ -297,35 +227,9 @@ impl Files {
             sync_parent(&place)
         };
         write().map_err(|error| match io_error("write", &place, &error) {
-            // Writing needs nothing that may be absent: it is the folder that is gone.
+            // A write needs no existing file, so the folder itself is gone.
             Error::NotFound => Error::Unavailable(format!("{} is gone", place.display())),
             other => other,
         })
-    }
-}
-
-/// The time of this store, by which it tells ages and deadlines.
-#[expect(clippy::disallowed_methods, reason = "a store tells its own time")]
-fn told_time() -> SystemTime {
-    SystemTime::now()
-}
-
-/// Runs what waits for the disk on a thread that may wait.
-async fn in_background<T: Send + 'static>(
-    act: impl FnOnce() -> Result<T, Error> + Send + 'static,
-) -> Result<T, Error> {
-    let outcome = tokio::task::spawn_blocking(act).await;
-    outcome.unwrap_or_else(|error| Err(Error::Unavailable(format!("a task was lost: {error}"))))
-}
-
-/// What a failure of the file system means to the rest of the program.
-fn io_error(action: &str, path: &Path, error: &io::Error) -> Error {
-    let path = path.display();
-    match error.kind() {
-        io::ErrorKind::NotFound => Error::NotFound,
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            Error::Unavailable(format!("the disk is full: cannot {action} {path}"))
-        }
-        _ => Error::Unavailable(format!("cannot {action} {path}: {error}")),
     }
 }

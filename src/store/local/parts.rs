@@ -1,7 +1,7 @@
-//! Multipart uploads: a folder that gathers parts, and in the end becomes the blob itself.
+//! Multipart uploads: a folder that collects parts, and on completion becomes the data itself.
 //!
-//! Nothing of it is in memory, so an upload goes on after a restart. Each part lies under a name
-//! of its own, even if its number is sent again: the caller's list says which one counts.
+//! Nothing is kept in memory, so an upload can continue after a restart. Each part has its own file
+//! name, even if its number is sent again: the caller's list says which of them counts.
 
 use std::fmt;
 use std::fs;
@@ -11,8 +11,8 @@ use std::sync::{PoisonError, RwLock};
 
 use uuid::Uuid;
 
+use super::error::io_error;
 use super::files::{Folder, Incoming, sync_folder, sync_parent, unless_absent};
-use super::io_error;
 use crate::store::{Error, Location, MultipartId, Part};
 
 /// Parts a multipart upload can have, as on S3.
@@ -21,13 +21,13 @@ const PART_NUMBER_MAX: u32 = 10_000;
 /// The multipart uploads of a folder.
 #[derive(Debug, Default)]
 pub(super) struct Parts {
-    /// Held for reading while a part is put in its place, and for writing while an upload becomes
-    /// a blob: a late part must not slip in between the look at what is there and the move. There
-    /// are several so that uploads rarely wait for each other's disk.
+    /// Read-locked while a part is moved to its path, and write-locked while an upload is
+    /// completed: no late part may arrive between listing the folder and moving it. There are
+    /// several locks so that uploads rarely wait for each other.
     placing: [RwLock<()>; 32],
 }
 
-/// The file name of a part: everything that is known of it.
+/// The file name of a part, with all that is known about the part.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct PartName {
     pub(super) number: u32,
@@ -69,12 +69,12 @@ impl Parts {
         bytes: &[u8],
     ) -> Result<Part, Error> {
         if !(1..=PART_NUMBER_MAX).contains(&number) {
-            return Err(Error::Refused(format!("{number} is no number of a part")));
+            return Err(Error::Refused(format!("{number} is not a part number")));
         }
         let id = parse(id)?;
         let gathered = folder.parts(id);
         let failed = |error: io::Error| io_error("write a part to", &gathered, &error);
-        // Asked first, so that what nobody waits for is not written at all.
+        // Checked first, so that no part of an ended upload is written.
         fs::metadata(&gathered).map_err(failed)?;
         let tag = Uuid::now_v7();
         let incoming = Incoming::write(folder.transient(tag), bytes).map_err(failed)?;
@@ -99,7 +99,7 @@ impl Parts {
         }
         let id = parse(id)?;
         let gathered = folder.parts(id);
-        let place = folder.bytes(location);
+        let place = folder.data(location);
         let failed = |error: io::Error| io_error("complete", &gathered, &error);
         folder.ensure(parent(&place)).map_err(failed)?;
 
@@ -112,8 +112,8 @@ impl Parts {
                 fs::rename(&gathered, &place).map_err(failed)?;
             }
         }
-        // The location was used for this upload only: what lies there now, or lay there already
-        // when the call was repeated, is its outcome.
+        // The location is used by this upload only: what is there now, or was there already when
+        // the call was repeated, is its result.
         sync_parent(&place).map_err(failed)?;
         unless_absent(fs::remove_dir_all(&gathered)).map_err(failed)?;
         sync_parent(&gathered).map_err(failed)
@@ -129,7 +129,7 @@ impl Parts {
     pub(super) fn is_open(folder: &Folder, id: &MultipartId) -> Result<bool, Error> {
         let gathered = folder.parts(parse(id)?);
         match fs::metadata(&gathered) {
-            // The caller tells a folder that is gone as a whole from an upload that is.
+            // If the whole folder is gone, the caller reports that.
             Err(error) if error.kind() == io::ErrorKind::NotFound && folder.is_there() => Ok(false),
             outcome => outcome
                 .map(|found| found.is_dir())
@@ -143,7 +143,7 @@ impl Parts {
     }
 }
 
-/// Checks that the parts are there and removes all others, so that the folder holds the blob.
+/// Checks that the parts exist and removes all others, so that the folder holds the data.
 fn choose(gathered: &Path, parts: &[Part]) -> Result<Vec<String>, Error> {
     let failed = |error: io::Error| io_error("complete", gathered, &error);
     let mut found = Vec::new();
@@ -162,26 +162,26 @@ fn choose(gathered: &Path, parts: &[Part]) -> Result<Vec<String>, Error> {
         for name in found.iter().filter(|there| chosen.iter().all(|name| *there != name.as_str())) {
             fs::remove_file(gathered.join(name)).map_err(failed)?;
         }
-        // Before the move, or they might be back after a loss of power and be read as its bytes.
+        // Before the move: otherwise they might be back after a power failure, as part of the data.
         sync_folder(gathered).map_err(failed)?;
     }
     Ok(chosen)
 }
 
-/// Removes a file or a folder such that nobody ever sees a half of it.
+/// Removes a file or a folder atomically.
 pub(super) fn remove(folder: &Folder, path: &Path) -> Result<(), Error> {
     let failed = |error: io::Error| io_error("remove", path, &error);
-    let doomed = folder.transient(Uuid::now_v7());
-    match fs::rename(path, &doomed) {
+    let removed = folder.transient(Uuid::now_v7());
+    match fs::rename(path, &removed) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         outcome => outcome.map_err(failed)?,
     }
     sync_parent(path).map_err(failed)?;
-    if doomed.is_dir() { fs::remove_dir_all(&doomed) } else { fs::remove_file(&doomed) }
+    if removed.is_dir() { fs::remove_dir_all(&removed) } else { fs::remove_file(&removed) }
         .map_err(failed)
 }
 
-/// The only way from a name that came from outside to a path.
+/// The only way from an id that a caller sent to a path.
 fn parse(id: &MultipartId) -> Result<Uuid, Error> {
     Uuid::try_parse(&id.0).map_err(|_| Error::Refused(format!("{:?} names no upload", id.0)))
 }

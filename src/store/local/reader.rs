@@ -1,4 +1,4 @@
-//! Reading bytes back: one file, or the parts of an upload one after the other.
+//! Reading data: one file, or the parts of an upload one after the other.
 
 use std::collections::VecDeque;
 use std::fs::{self, File};
@@ -9,11 +9,11 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use futures_util::stream;
 
+use super::error::{in_background, io_error};
 use super::parts::PartName;
-use super::{in_background, io_error};
 use crate::store::{ByteStream, Error};
 
-/// How many bytes are held in memory for a reader.
+/// Bytes that are held in memory for a reader.
 const CHUNK_BYTES: u64 = 256 * 1024;
 
 /// What is still to be read.
@@ -32,7 +32,7 @@ struct Piece {
 }
 
 impl Pieces {
-    /// Finds the files that hold a range of what lies at a path.
+    /// Opens a range of the data at a path.
     pub(super) fn open(place: &Path, range: Option<Range<u64>>) -> Result<Self, Error> {
         let failed = |error: io::Error| io_error("open", place, &error);
         let file = File::open(place).map_err(failed)?;
@@ -50,8 +50,8 @@ impl Pieces {
                 Error::Damaged(format!("{} holds what is not a part", place.display()))
             })?);
         }
-        // A folder that is being removed is renamed before it loses its files: if it is still here,
-        // the list is whole.
+        // A folder is renamed before its files are removed: if it still exists, the list is
+        // complete.
         fs::metadata(place).map_err(failed)?;
         names.sort_by_key(|name| name.number);
         let range = within(range, names.iter().map(|name| name.size).sum())?;
@@ -88,9 +88,9 @@ impl Pieces {
             };
             let opened = File::open(&path).and_then(|file| take(file, offset, length));
             let opened = opened.map_err(|error| match error.kind() {
-                // The answer has begun, so this is no longer a question of what exists.
+                // The first bytes were read already, so the data did exist.
                 io::ErrorKind::NotFound => {
-                    Error::Unavailable(format!("{} went while it was read", path.display()))
+                    Error::Unavailable(format!("{} was removed while it was read", path.display()))
                 }
                 _ => io_error("open", &path, &error),
             })?;

@@ -1,4 +1,4 @@
-//! Entries are written by one thread, which commits at once whatever has queued up meanwhile.
+//! One thread writes the records, and commits all queued writes together.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -7,33 +7,33 @@ use std::thread::JoinHandle;
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
-use super::database::{Condition, Ledger, Write};
+use super::database::{Condition, Database, Write};
 use crate::store::{Deadline, Error, Version};
 
-/// How many writes may wait. Whoever comes later waits for room in the queue.
+/// How many writes may be queued; further callers wait for space in the queue.
 const QUEUE_WRITES_MAX: usize = 1_024;
 
-/// How much one commit takes from the queue.
+/// How many queued writes one commit contains.
 const COMMIT_WRITES_MAX: usize = 512;
 const COMMIT_BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 type Answer = oneshot::Sender<Result<Version, Error>>;
 
-/// The entries of a folder.
+/// The records of a folder.
 #[derive(Debug)]
-pub(super) struct Entries {
-    ledger: Arc<Ledger>,
-    /// Taken when the folder is closed, which is how the writer learns of it.
+pub(super) struct Records {
+    database: Arc<Database>,
+    /// Dropped when the folder is closed, which ends the writer thread.
     queue: Option<mpsc::Sender<(Write, Answer)>>,
     writer: Option<JoinHandle<()>>,
 }
 
-impl Entries {
+impl Records {
     /// Opens the database, which locks it against every other process.
     pub(super) fn open(path: PathBuf) -> Result<Self, redb::Error> {
-        let ledger = Arc::new(Ledger::open(path)?);
+        let database = Arc::new(Database::open(path)?);
         let (queue, mut queued) = mpsc::channel(QUEUE_WRITES_MAX);
-        let own = Arc::clone(&ledger);
+        let own = Arc::clone(&database);
         let writer = std::thread::Builder::new()
             .name("longshore-entries".to_owned())
             .spawn(move || {
@@ -42,16 +42,16 @@ impl Entries {
                 }
             })
             .map_err(redb::Error::Io)?;
-        Ok(Self { ledger, queue: Some(queue), writer: Some(writer) })
+        Ok(Self { database, queue: Some(queue), writer: Some(writer) })
     }
 
-    /// What is read needs no queue.
-    pub(super) fn ledger(&self) -> Arc<Ledger> {
-        Arc::clone(&self.ledger)
+    /// The database, for reads: they need no queue.
+    pub(super) fn database(&self) -> Arc<Database> {
+        Arc::clone(&self.database)
     }
 
-    /// Writes an entry and waits until it is on the disk. Once queued it is written even if nobody
-    /// waits any more.
+    /// Writes a record and waits until it is on the disk. A queued write happens even if its caller
+    /// is dropped.
     pub(super) async fn write(
         &self,
         key: String,
@@ -59,7 +59,8 @@ impl Entries {
         body: Bytes,
         deadline: Option<Deadline>,
     ) -> Result<Version, Error> {
-        let stopped = || Error::Unavailable("the writer of the local folder has stopped".into());
+        let stopped =
+            || Error::Unavailable("the writer thread of the local store has stopped".into());
         let (answer, answered) = oneshot::channel();
         let write = Write { key, condition, body, deadline };
         let queue = self.queue.as_ref().ok_or_else(stopped)?;
@@ -68,18 +69,18 @@ impl Entries {
     }
 }
 
-impl Drop for Entries {
+impl Drop for Records {
     fn drop(&mut self) {
         drop(self.queue.take());
         if self.writer.take().is_some_and(|writer| writer.join().is_err()) {
-            tracing::error!("the writer of the local folder had panicked");
+            tracing::error!("the writer thread of the local store panicked");
         }
-        // Closed here and not with the last reader, so that the folder can be opened again at once.
-        self.ledger.close();
+        // Closed here and not by the last reader, so that the folder can be reopened at once.
+        self.database.close();
     }
 }
 
-/// Takes from the queue what one commit can carry.
+/// Takes the writes of one commit from the queue.
 fn gather(
     first: (Write, Answer),
     queued: &mut mpsc::Receiver<(Write, Answer)>,
@@ -94,19 +95,19 @@ fn gather(
     batch
 }
 
-fn commit(ledger: &Ledger, batch: Vec<(Write, Answer)>) {
+fn commit(database: &Database, batch: Vec<(Write, Answer)>) {
     let (writes, answers): (Vec<Write>, Vec<Answer>) = batch.into_iter().unzip();
-    let outcomes = ledger.commit(&writes).unwrap_or_else(|error| {
-        tracing::error!(%error, writes = writes.len(), "entries could not be written");
+    let outcomes = database.commit(&writes).unwrap_or_else(|error| {
+        tracing::error!(%error, writes = writes.len(), "local store: commit of records failed");
         writes.iter().map(|_| Err(again(&error))).collect()
     });
     for (answer, outcome) in answers.into_iter().zip(outcomes) {
-        // Whoever asked may have gone; the write stands, as with a store far away.
+        // The caller may be gone; the write happened nevertheless, as with a remote store.
         drop(answer.send(outcome));
     }
 }
 
-/// The failure of a commit, for each of those who waited for it.
+/// The failure of a commit, for each of its writes.
 fn again(error: &Error) -> Error {
     match error {
         Error::Unavailable(why) => Error::Unavailable(why.clone()),

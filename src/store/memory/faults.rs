@@ -1,11 +1,11 @@
-//! Faults that a test asks for: what a network and a store far away do on a bad day.
+//! Faults that a test injects: the failures of a network and of a remote store.
 
 use std::time::Duration;
 
 use super::calls::Operation;
 
-/// A fault, where it strikes and how often. Build it with [`Fault::on`] or [`Fault::everywhere`];
-/// unless told otherwise it strikes once.
+/// A fault, the calls that it matches, and how often it applies. Build it with [`Fault::on`] or
+/// [`Fault::everywhere`]; by default it applies once.
 #[derive(Clone, Debug)]
 pub struct Fault {
     kind: FaultKind,
@@ -17,24 +17,24 @@ pub struct Fault {
 /// What goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FaultKind {
-    /// The request has no effect and fails as unavailable: an outage.
+    /// An outage: the request has no effect and fails as unavailable.
     FailBefore,
-    /// The request takes effect and its response is lost. What the caller then sees depends on
-    /// whether the SDK below it tried again.
+    /// The request takes effect and its response is lost. The error depends on whether the SDK
+    /// retried.
     FailAfter(Reported),
-    /// The store refuses for good, as it does with wrong credentials.
+    /// The store refuses permanently, as it does with wrong credentials.
     Refuse,
-    /// The request reaches the store only after this long, by tokio's clock.
+    /// The request reaches the store after this time, by tokio's clock.
     Delay(Duration),
-    /// A body breaks off after so many bytes. Strikes only reads and the opening of bytes.
+    /// A body breaks off after so many bytes. Matches only `read` and `get`.
     TruncateBody(u64),
 }
 
-/// How a lost response shows.
+/// The error that a lost response causes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reported {
-    /// The SDK tried again and ran into its own first attempt. Only a condition can fail so, hence
-    /// anything but creating and replacing reports [`Reported::Unavailable`] instead.
+    /// The SDK retried and met the result of its own first attempt. Only conditional writes can
+    /// fail so; other operations report [`Reported::Unavailable`] instead.
     Conflict,
     /// The SDK gave up.
     Unavailable,
@@ -47,46 +47,46 @@ enum Frequency {
 }
 
 impl Fault {
-    /// A fault of one kind of call.
+    /// A fault of one operation.
     pub fn on(operation: Operation, kind: FaultKind) -> Self {
         Self { kind, operation: Some(operation), below: None, frequency: Frequency::Times(1) }
     }
 
-    /// A fault of every kind of call.
+    /// A fault of every operation.
     pub fn everywhere(kind: FaultKind) -> Self {
         Self { kind, operation: None, below: None, frequency: Frequency::Times(1) }
     }
 
-    /// Strikes the next `times` calls it fits.
+    /// Applies to the next `times` matching calls.
     #[must_use]
     pub fn times(self, times: u32) -> Self {
         Self { frequency: Frequency::Times(times), ..self }
     }
 
-    /// Strikes every call it fits, until [`Memory::heal`](super::Memory::heal).
+    /// Applies to every matching call, until [`Memory::heal`](super::Memory::heal).
     #[must_use]
     pub fn always(self) -> Self {
         self.times(u32::MAX)
     }
 
-    /// Strikes `per_mille` of 1,000 calls it fits, drawn from `seed`.
+    /// Applies to `per_mille` of 1,000 matching calls, drawn from `seed`.
     #[must_use]
     pub fn chance(self, seed: u64, per_mille: u32) -> Self {
         Self { frequency: Frequency::Chance { state: seed, per_mille }, ..self }
     }
 
-    /// Strikes only calls whose key, prefix or location starts with this, `v1/t/` for instance.
+    /// Matches only calls whose key, prefix or location starts with this, `v1/t/` for instance.
     #[must_use]
     pub fn below(self, prefix: impl Into<String>) -> Self {
         Self { below: Some(prefix.into()), ..self }
     }
 
-    fn fits(&self, operation: Operation, subject: &str) -> bool {
+    fn matches(&self, operation: Operation, subject: &str) -> bool {
         self.operation.is_none_or(|own| own == operation)
             && self.below.as_ref().is_none_or(|below| subject.starts_with(below))
     }
 
-    fn strikes(&mut self) -> bool {
+    fn applies(&mut self) -> bool {
         match &mut self.frequency {
             Frequency::Times(0) => false,
             Frequency::Times(u32::MAX) => true,
@@ -108,7 +108,7 @@ fn draw(state: &mut u64) -> u64 {
     mixed ^ (mixed >> 31)
 }
 
-/// The faults in force, asked in the order in which they were injected.
+/// The injected faults, in their order.
 #[derive(Debug, Default)]
 pub(super) struct Faults(Vec<Fault>);
 
@@ -121,13 +121,13 @@ impl Faults {
         self.0.clear();
     }
 
-    /// What strikes a call before or after it takes effect.
-    pub(super) fn strike(&mut self, operation: Operation, subject: &str) -> Option<Strike> {
+    /// The fault that applies to a call as a whole.
+    pub(super) fn of_call(&mut self, operation: Operation, subject: &str) -> Option<CallFault> {
         self.find(operation, subject, |kind| match kind {
-            FaultKind::FailBefore => Some(Strike::FailBefore),
-            FaultKind::FailAfter(reported) => Some(Strike::FailAfter(reported)),
-            FaultKind::Refuse => Some(Strike::Refuse),
-            FaultKind::Delay(delay) => Some(Strike::Delay(delay)),
+            FaultKind::FailBefore => Some(CallFault::FailBefore),
+            FaultKind::FailAfter(reported) => Some(CallFault::FailAfter(reported)),
+            FaultKind::Refuse => Some(CallFault::Refuse),
+            FaultKind::Delay(delay) => Some(CallFault::Delay(delay)),
             FaultKind::TruncateBody(_) => None,
         })
     }
@@ -143,7 +143,7 @@ impl Faults {
         })
     }
 
-    /// The first fault that is of the kind, fits, and whose turn it is.
+    /// The first fault that is of the kind, matches and applies.
     fn find<T>(
         &mut self,
         operation: Operation,
@@ -152,14 +152,14 @@ impl Faults {
     ) -> Option<T> {
         self.0.iter_mut().find_map(|fault| {
             let found = of_kind(fault.kind)?;
-            (fault.fits(operation, subject) && fault.strikes()).then_some(found)
+            (fault.matches(operation, subject) && fault.applies()).then_some(found)
         })
     }
 }
 
-/// A fault that has struck a call as a whole.
+/// A fault of a call as a whole.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Strike {
+pub(super) enum CallFault {
     FailBefore,
     FailAfter(Reported),
     Refuse,

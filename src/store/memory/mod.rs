@@ -1,7 +1,7 @@
-//! A store that lives as long as the process: `--store memory`, and what most tests run against.
+//! A store in memory, which ends with the process: `--store memory`, and the store of most tests.
 //!
-//! Everything happens under one mutex, so each call takes effect at one moment. A test may bring
-//! its own clock, count the calls, and have the store fail in the ways a real one does.
+//! One mutex guards everything, so calls are atomic. A test may set the clock, count the calls, and
+//! inject the failures of a real store.
 
 mod calls;
 mod faults;
@@ -16,7 +16,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::stream;
 
-use self::faults::{Faults, Strike};
+use self::faults::{CallFault, Faults};
 use self::state::{Condition, State};
 use super::{
     BlobStore, ByteStream, Deadline, Error, Listing, Location, MultipartId, ObjectStore, Part,
@@ -29,10 +29,10 @@ pub use faults::{Fault, FaultKind, Reported};
 /// The least size of a part that is not the last one, as on S3.
 const PART_BYTES_MIN: u64 = 5 * 1024 * 1024;
 
-/// How many bytes a reader is given at a time.
+/// Bytes of a chunk of data.
 const CHUNK_BYTES: usize = 64 * 1024;
 
-/// The clock of the store, by which it tells ages and deadlines.
+/// The clock of the store, for ages and deadlines.
 pub type StoreClock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
 
 /// A store in memory. See the [module documentation](self).
@@ -58,13 +58,13 @@ impl Default for Memory {
 }
 
 impl Memory {
-    /// An empty store that tells the time of the system.
-    #[expect(clippy::disallowed_methods, reason = "a store tells its own time")]
+    /// An empty store with the system clock.
+    #[expect(clippy::disallowed_methods, reason = "a store has its own clock")]
     pub fn new() -> Self {
         Self::with_clock(Arc::new(SystemTime::now))
     }
 
-    /// An empty store that tells the time of a clock of yours.
+    /// An empty store with another clock.
     pub fn with_clock(clock: StoreClock) -> Self {
         Self {
             clock,
@@ -76,39 +76,39 @@ impl Memory {
         }
     }
 
-    /// Makes URLs below `base_url`, `memory://bucket` for instance. Nothing answers them.
+    /// Presigns URLs below `base_url`, `memory://bucket` for instance. No server answers them.
     #[must_use]
     pub fn with_presign(self, base_url: impl Into<String>) -> Self {
         Self { presign_base: Some(base_url.into()), ..self }
     }
 
-    /// Takes parts of this size and more (the last one may be smaller) instead of 5 MiB.
+    /// Sets the smallest size of a part that is not the last one, instead of 5 MiB.
     #[must_use]
     pub fn with_part_bytes_min(self, part_bytes_min: u64) -> Self {
         Self { part_bytes_min, ..self }
     }
 
-    /// The calls so far, including those that failed.
+    /// The calls so far, failed ones included.
     pub fn calls(&self) -> Calls {
         *locked(&self.calls)
     }
 
-    /// Has calls fail from now on. Of several faults that fit a call the first injected strikes.
+    /// Makes calls fail from now on. Of several faults that match a call the first one applies.
     pub fn inject(&self, fault: Fault) {
         locked(&self.faults).inject(fault);
     }
 
-    /// Takes back all faults.
+    /// Removes all faults.
     pub fn heal(&self) {
         locked(&self.faults).clear();
     }
 
-    /// Every location that holds bytes, and how many, in ascending order.
+    /// Every location with data, and its size in bytes, in ascending order.
     pub fn data_objects(&self) -> Vec<(String, u64)> {
         locked(&self.state).data_objects()
     }
 
-    /// Every entry by its key, dead ones (without bytes) included, past all faults and uncounted.
+    /// Every record by its key, tombstones (without bytes) included. Neither counted nor failing.
     pub fn records(&self) -> Vec<(String, Bytes)> {
         locked(&self.state).records()
     }
@@ -118,12 +118,12 @@ impl Memory {
         locked(&self.state).open_multiparts()
     }
 
-    /// An entry as it is, past all faults and uncounted. `None` if it was never created.
+    /// A record, `None` if it was never created. Neither counted nor failing.
     pub fn record(&self, key: &RecordKey) -> Option<Record> {
         locked(&self.state).read(&key.to_string(), self.now()).ok()
     }
 
-    /// Counts a call, lets a fault strike it, and has it take effect at one moment.
+    /// Counts a call, applies a fault to it, and performs it atomically.
     async fn perform<T>(
         &self,
         operation: Operation,
@@ -131,19 +131,19 @@ impl Memory {
         act: impl FnOnce(&mut State) -> Result<T, Error> + Send,
     ) -> Result<T, Error> {
         locked(&self.calls).count(operation);
-        let fault = locked(&self.faults).strike(operation, subject);
+        let fault = locked(&self.faults).of_call(operation, subject);
         match fault {
-            Some(Strike::FailBefore) => return Err(unavailable("the request was lost")),
-            Some(Strike::Refuse) => return Err(Error::Refused("injected".to_owned())),
-            Some(Strike::Delay(delay)) => tokio::time::sleep(delay).await,
-            Some(Strike::FailAfter(_)) | None => {}
+            Some(CallFault::FailBefore) => return Err(unavailable("the request was lost")),
+            Some(CallFault::Refuse) => return Err(Error::Refused("injected".to_owned())),
+            Some(CallFault::Delay(delay)) => tokio::time::sleep(delay).await,
+            Some(CallFault::FailAfter(_)) | None => {}
         }
         let outcome = act(&mut locked(&self.state));
-        let Some(Strike::FailAfter(reported)) = fault else { return outcome };
+        let Some(CallFault::FailAfter(reported)) = fault else { return outcome };
         let conditional = matches!(operation, Operation::Create | Operation::Replace);
         match (reported, outcome) {
             (Reported::Conflict, Ok(_)) if conditional => Err(Error::Conflict),
-            // What failed the first time fails again in the same way.
+            // A call that failed fails again in the same way when it is retried.
             (Reported::Conflict, Err(error)) => Err(error),
             (Reported::Conflict | Reported::Unavailable, _) => {
                 Err(unavailable("the response was lost"))
@@ -151,7 +151,7 @@ impl Memory {
         }
     }
 
-    /// Where the body of an answer breaks off, if it does.
+    /// After how many bytes the body of an answer breaks off, if it does.
     fn truncation(&self, operation: Operation, subject: &str) -> Option<u64> {
         locked(&self.faults).truncate(operation, subject)
     }
@@ -161,12 +161,12 @@ impl Memory {
 impl RecordStore for Memory {
     async fn read(&self, key: &RecordKey) -> Result<Record, Error> {
         let key = key.to_string();
-        let entry =
+        let record =
             self.perform(Operation::Read, &key, |state| state.read(&key, self.now())).await?;
         match self.truncation(Operation::Read, &key) {
-            // An entry is only handed out whole, so that its reader never sees the first half.
-            Some(sent) if sent < entry.body.len() as u64 => Err(unavailable("the body broke off")),
-            Some(_) | None => Ok(entry),
+            // A record is returned whole or not at all.
+            Some(sent) if sent < record.body.len() as u64 => Err(unavailable("the body broke off")),
+            Some(_) | None => Ok(record),
         }
     }
 
@@ -313,7 +313,7 @@ impl ObjectStore for Memory {
     }
 }
 
-/// Cuts pieces into chunks, and breaks off where a fault says so.
+/// Cuts the data into chunks, and breaks off where a fault says so.
 fn chunks(pieces: Vec<Bytes>, truncation: Option<u64>) -> Vec<Result<Bytes, Error>> {
     let mut left = truncation.unwrap_or(u64::MAX);
     let mut chunks = Vec::new();
@@ -338,7 +338,7 @@ fn unavailable(what: &str) -> Error {
     Error::Unavailable(format!("injected: {what}"))
 }
 
-/// A panic while the lock was held was a test's own: what the lock guards is consistent.
+/// If a thread panicked with the lock, it was a failed test: the guarded state is consistent.
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,4 +1,4 @@
-//! What the store holds, and what each operation does to it at the moment it takes effect.
+//! The content of the store, and what each operation does to it.
 
 use std::collections::BTreeMap;
 use std::ops::{Bound, Range};
@@ -41,7 +41,7 @@ pub(super) enum Condition<'a> {
 impl State {
     pub(super) fn read(&self, key: &str, now: SystemTime) -> Result<Record, Error> {
         let written = self.records.get(key).ok_or(Error::NotFound)?;
-        // A clock that was set back must not make an entry older than it is.
+        // A clock that was set back must not make the age negative.
         let age = now.duration_since(written.at).unwrap_or_default();
         Ok(Record {
             body: written.body.clone(),
@@ -104,8 +104,8 @@ impl State {
         if sha256.is_some_and(|expected| Sha256::digest(&bytes)[..] != expected[..]) {
             return Err(Error::BadDigest);
         }
-        // A real store would overwrite. A location is never used twice, so it is a mistake of ours
-        // that must not pass a test; only a request that was sent again may find itself.
+        // A real store would overwrite. A location is never used twice, so this fails to make tests
+        // find such mistakes; only a retried request may meet its own data.
         let present = self.bytes.entry(location.to_owned()).or_insert_with(|| vec![bytes.clone()]);
         if *present == [bytes] {
             Ok(())
@@ -114,7 +114,7 @@ impl State {
         }
     }
 
-    /// The bytes of a range, in pieces that share memory with what is stored.
+    /// The data of a range, in pieces that share memory with the store.
     pub(super) fn get(
         &self,
         location: &str,
@@ -159,12 +159,12 @@ impl State {
         bytes: &Bytes,
     ) -> Result<Part, Error> {
         if !(1..=10_000).contains(&number) {
-            return Err(Error::Refused(format!("{number} is no number of a part")));
+            return Err(Error::Refused(format!("{number} is not a part number")));
         }
         let multipart = self.multiparts.get_mut(id).filter(|found| found.location == location);
         let multipart = multipart.ok_or(Error::NotFound)?;
         let part = Part { number, tag: tag_of(bytes), size: bytes.len() as u64 };
-        // S3 would let the last one win. See `put` for why a test must not pass so.
+        // On S3 the last one wins. It fails here for the same reason as in `put`.
         let present = multipart.parts.entry(number).or_insert_with(|| bytes.clone());
         if present == bytes {
             Ok(part)
@@ -182,7 +182,7 @@ impl State {
     ) -> Result<(), Error> {
         let Some(multipart) = self.multiparts.get(id).filter(|open| open.location == location)
         else {
-            // The location was used for this upload only: what lies there is its outcome.
+            // The location is used by this upload only: what is there is its result.
             return self.bytes.contains_key(location).then_some(()).ok_or(Error::NotFound);
         };
         if parts.is_empty() || !parts.is_sorted_by(|one, next| one.number < next.number) {

@@ -133,7 +133,7 @@ impl Parts {
             Err(error) if error.kind() == io::ErrorKind::NotFound && folder.is_there() => Ok(false),
             outcome => outcome
                 .map(|found| found.is_dir())
-                .map_err(|error| io_error("look at", &gathered, &error)),
+                .map_err(|error| io_error("find", &gathered, &error)),
         }
     }
 

@@ -5,10 +5,10 @@
 //! lease was checked, and the store itself refuses it after the deadline. The SDK only signs the
 //! request; this module sends and retries it.
 
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use aws_sdk_s3::operation::put_object::builders::PutObjectFluentBuilder;
-use aws_sdk_s3::presigning::{PresignedRequest, PresigningConfig};
+use aws_sdk_s3::presigning::PresignedRequest;
 use bytes::Bytes;
 use http::{Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Limited};
@@ -17,6 +17,7 @@ use super::client::S3;
 use super::error::{self, Failure, Refusal, SendError};
 use super::http_client::StallTimeoutBody;
 use super::operation::Operation;
+use super::presign::validity;
 use super::retry::backoff;
 use crate::store::{Deadline, Error, RecordStore as _, Version};
 
@@ -137,13 +138,4 @@ async fn outcome(response: Response<StallTimeoutBody>, end: SystemTime) -> Resul
     let retry = matches!(error, Error::Unavailable(_));
     let failure = Failure { error, status };
     Err(Failed { failure, retry, may_have_happened: head.status.is_server_error() })
-}
-
-/// How long a signature is valid, and from when.
-pub(super) fn validity(from: SystemTime, valid_for: Duration) -> Result<PresigningConfig, Error> {
-    PresigningConfig::builder()
-        .start_time(from)
-        .expires_in(valid_for)
-        .build()
-        .map_err(|error| Error::Refused(format!("a signature for {valid_for:?}: {error}")))
 }

@@ -194,7 +194,7 @@ fn a_long_message_is_cut() {
 fn an_age_is_never_negative() {
     let date = StoreDate::default();
     assert_eq!(date.since(moment()), None);
-    *date.0.lock().expect("nobody else has it") = Some(moment());
+    *date.0.lock().expect("no other thread has it") = Some(moment());
     assert_eq!(date.since(moment() - Duration::from_secs(7)), Some(Duration::from_secs(7)));
     assert_eq!(date.since(moment() + Duration::from_secs(7)), Some(Duration::ZERO));
 }

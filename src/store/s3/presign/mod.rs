@@ -6,11 +6,12 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwapOption;
 use aws_sdk_s3::config::Region;
 use aws_sdk_s3::config::endpoint::{DefaultResolver, Params, ResolveEndpoint as _};
+use aws_sdk_s3::presigning::PresigningConfig;
 use aws_sigv4::sign::v4::{calculate_signature, generate_signing_key};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use sha2::{Digest as _, Sha256};
@@ -18,7 +19,6 @@ use time::OffsetDateTime;
 use time::macros::format_description;
 
 use super::credentials::{Fetched, LatestCredentials};
-use super::deadline::validity;
 use super::error::chain;
 use super::settings::Settings;
 use crate::store::{Error, PresignGet};
@@ -161,6 +161,15 @@ impl Presigner {
              &X-Amz-Signature={signature}{token}"
         )
     }
+}
+
+/// How long a signature is valid, and from when.
+pub(super) fn validity(from: SystemTime, valid_for: Duration) -> Result<PresigningConfig, Error> {
+    PresigningConfig::builder()
+        .start_time(from)
+        .expires_in(valid_for)
+        .build()
+        .map_err(|error| Error::Refused(format!("a signature for {valid_for:?}: {error}")))
 }
 
 #[cfg(test)]

@@ -1,6 +1,5 @@
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
 
 use aws_credential_types::provider::future;
 use aws_sdk_s3::Client;

@@ -1,6 +1,6 @@
 //! The configuration: the settings of all modules, from a file, the environment and flags.
 //!
-//! Each module declares its settings with [`settings!`]; this module composes them into
+//! Each module declares its settings with `settings!`; this module composes them into
 //! [`Settings`] and stands above all of them. The inputs are data too ([`Sources`]), so no test
 //! touches the environment of its process; only [`Sources::from_process`] reads it.
 

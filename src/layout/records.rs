@@ -203,6 +203,10 @@ struct Line<H> {
 pub struct DecodeError(String);
 
 /// 96 random bits in hex: a text that differs from every other.
+///
+/// # Panics
+///
+/// The operating system provides no randomness.
 pub fn nonce() -> String {
     let mut nonce = [0u8; 12];
     // Without randomness nothing here can work; the operating system always has some.
@@ -211,6 +215,10 @@ pub fn nonce() -> String {
 }
 
 /// The bytes of a record, with a new nonce.
+///
+/// # Panics
+///
+/// The header is not plain data with string keys, which all our headers are.
 pub fn encode<H: Serialize>(header: &H, payload: &[u8]) -> Bytes {
     let line = Line { v: ENCODING, nonce: nonce(), header };
     let line = serde_json::to_vec(&line).expect("headers are plain data with string keys");

@@ -7,9 +7,27 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::settings::{GRACE_MIN, LeaseSettings};
-use crate::setting::format_duration;
+use crate::setting::{DAY, MINUTE, SECOND, duration, format_duration, settings};
 use crate::store::Deadline;
+
+/// With a shorter grace a slow push could lose content that it relies on.
+const GRACE_MIN: Duration = Duration::from_hours(2);
+
+settings! {
+    /// The lease times: they keep a garbage collector from deleting content that a client is about
+    /// to use.
+    ///
+    /// All processes on one bucket must have the same, and
+    /// `grace / 2 + write_deadline + clock_skew < grace` must hold.
+    pub struct LeaseSettings {
+        /// How long unreferenced content is kept after its last use.
+        grace: Duration = 2 * DAY, duration(GRACE_MIN..=365 * DAY);
+        /// How long a write that relies on other content may take before the store refuses it.
+        write_deadline: Duration = 5 * MINUTE, duration(SECOND..=DAY);
+        /// The largest difference between the clocks of the registry and the store.
+        clock_skew: Duration = 5 * MINUTE, duration(Duration::ZERO..=DAY);
+    }
+}
 
 /// The durations of the lease protocol.
 #[derive(Clone, Copy, Debug)]

@@ -381,7 +381,7 @@ impl Manifests {
     async fn create_or_lease(
         &self,
         key: &RecordKey,
-        header: &impl Serialize,
+        header: &(impl Serialize + Sync),
         deadline: Deadline,
     ) -> Result<(), Error> {
         let (body, deadline) = (records::encode(header, &[]), Some(deadline));

@@ -29,12 +29,12 @@ use tokio_util::task::TaskTracker;
 pub use blobs::{Blobs, MountSource};
 pub use content::{Blob, Content, StoredManifest};
 pub use error::Error;
-pub use lease::Leases;
+pub use lease::{LeaseSettings, Leases};
 pub use lists::Page;
 pub use manifests::{Manifests, Push, Pushed};
 pub use referrers::{Referrers, ReferrersPage};
 pub use repositories::Repositories;
-pub use settings::{LeaseSettings, ManifestSettings, Settings, Sparse, UploadSettings};
+pub use settings::{ManifestSettings, Settings, Sparse, UploadSettings};
 pub use tags::{TagCondition, Tags};
 
 use crate::shared_cache::Cache;

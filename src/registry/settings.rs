@@ -6,8 +6,8 @@ use super::lease::Leases;
 use crate::docker_schema1::Schema1;
 use crate::oci::Negotiation;
 use crate::setting::{
-    Choice, DAY, GIB, HOUR, KIB, MIB, MINUTE, SECOND, Secret, TIB, bytes, choice, choice_of, count,
-    duration, secret, settings,
+    Choice, GIB, HOUR, KIB, MIB, MINUTE, Secret, TIB, bytes, choice, choice_of, count, duration,
+    secret, settings,
 };
 use crate::shared_cache::CacheSettings;
 
@@ -98,23 +98,4 @@ choice! {
 impl Choice for Negotiation {
     const WORDS: &'static [(&'static str, Self)] =
         &[("oci", Self::Oci), ("docker-legacy", Self::DockerLegacy)];
-}
-
-/// With a shorter grace a slow push could lose content that it relies on.
-pub(super) const GRACE_MIN: Duration = Duration::from_hours(2);
-
-settings! {
-    /// The lease times: they keep a garbage collector from deleting content that a client is about
-    /// to use.
-    ///
-    /// All processes on one bucket must have the same, and
-    /// `grace / 2 + write_deadline + clock_skew < grace` must hold.
-    pub struct LeaseSettings {
-        /// How long unreferenced content is kept after its last use.
-        grace: Duration = 2 * DAY, duration(GRACE_MIN..=365 * DAY);
-        /// How long a write that relies on other content may take before the store refuses it.
-        write_deadline: Duration = 5 * MINUTE, duration(SECOND..=DAY);
-        /// The largest difference between the clocks of the registry and the store.
-        clock_skew: Duration = 5 * MINUTE, duration(Duration::ZERO..=DAY);
-    }
 }

@@ -163,7 +163,7 @@ impl Tags {
         name: &RepositoryName,
         tag: &Tag,
         current: Current,
-        matches: impl Fn(&Digest) -> Result<bool, Error>,
+        matches: impl Fn(&Digest) -> Result<bool, Error> + Send + Sync,
     ) -> Result<bool, Error> {
         let key = RecordKey::Tag(name.clone(), tag.clone());
         record::delete(self.records.as_ref(), &key, current, |record| {

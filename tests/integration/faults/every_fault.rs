@@ -153,10 +153,10 @@ fn unnamed(memory: &Memory) -> Vec<(String, u64)> {
 /// Orphaned data is the outcome of exactly these cases:
 ///
 /// 1. *Written, then not committed.* A blob smaller than a part is written at once, and no session
-///   names its location: if the write, the pointer or the link after it fails, the client starts
-///   again at another location.
+///    names its location: if the write, the pointer or the link after it fails, the client starts
+///    again at another location.
 /// 2. *The duplicate.* The registry deletes the duplicate of existing content after the response,
-///   and does not retry if that fails.
+///    and does not retry if that fails.
 ///
 /// The collector can find both by their age in the key, `d/<day>/`. A single fault leaves one
 /// object at most.

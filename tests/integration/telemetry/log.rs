@@ -225,7 +225,7 @@ async fn a_refused_caller_is_logged_with_the_reason_and_no_secret() {
     let process = Process::serve("memory", &variables);
     let client = process.client();
     let secret = STANDARD.encode(format!("ada:{CANARY}"));
-    let wrong = client.request("GET", "/v2/").header("authorization", &format!("Basic {secret}"));
+    let wrong = client.request("GET", "/v2/").header("authorization", format!("Basic {secret}"));
     wrong.header("x-request-id", "wrong").send().await.expect(401);
     client.request("GET", "/v2/").header("x-request-id", "nothing").send().await.expect(401);
     let lines = requests(&process, 2).await;

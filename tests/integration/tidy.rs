@@ -1,7 +1,8 @@
-//! Properties of the code that no compiler checks: which module may use which, how long files and
-//! functions are, that every endpoint of the distribution-spec ("Endpoints") is cited where it is
-//! answered and where it is tested.
+//! Properties of the code that no compiler checks: which module may use which, that no two files use
+//! each other, how long files and functions are, and that every endpoint of the distribution-spec
+//! ("Endpoints") is cited where it is answered and where it is tested.
 
+mod cycles;
 mod directions;
 mod docs;
 mod endpoints;

@@ -93,7 +93,7 @@ const CRATES: &[(&str, &[&str])] = &[
 ];
 
 /// Text without comments and without what stands in quotation marks.
-fn code(text: &str) -> String {
+pub(super) fn code(text: &str) -> String {
     let mut code = String::new();
     for line in text.lines() {
         let mut quoted = false;
@@ -113,7 +113,7 @@ fn code(text: &str) -> String {
     code
 }
 
-fn is_word(character: char) -> bool {
+pub(super) fn is_word(character: char) -> bool {
     character.is_ascii_alphanumeric() || character == '_'
 }
 

@@ -87,12 +87,15 @@ fn label_values(out: &mut String) {
         let metrics: Vec<&str> = rows.map(|row| row.name).collect();
         line(out, format_args!("\n`{}` of {}:{}\n", set.name, code(&metrics), set.about));
         let values = set.values.iter().zip(set.meanings);
-        if set.meanings.iter().all(|meaning| meaning.is_empty()) {
-            line(out, format_args!("{}.", code(set.values)));
-            continue;
+        let (plain, explained): (Vec<_>, Vec<_>) = values.partition(|value| value.1.is_empty());
+        if !plain.is_empty() {
+            let plain: Vec<&str> = plain.iter().map(|(value, _)| **value).collect();
+            line(out, format_args!("{}\n", code(&plain)));
         }
-        out.push_str("| value | meaning |\n|---|---|\n");
-        for (value, meaning) in values {
+        if !explained.is_empty() {
+            out.push_str("| value | meaning |\n|---|---|\n");
+        }
+        for (value, meaning) in explained {
             line(out, format_args!("| `{value}` | {} |", meaning.trim()));
         }
     }

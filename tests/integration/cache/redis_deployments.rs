@@ -22,7 +22,7 @@ use crate::support::App;
 use crate::support::process::Process;
 
 /// A generous timeout for a busy machine.
-const PATIENCE: Duration = Duration::from_secs(45);
+const TIMEOUT: Duration = Duration::from_secs(45);
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// The user of the registry, with the further permissions for deployments of several servers.
@@ -44,7 +44,7 @@ async fn frontend(memory: &Arc<Memory>, change: impl FnOnce(&mut Settings)) -> A
 async fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let began = Instant::now();
     while !holds() {
-        assert!(began.elapsed() < PATIENCE, "{what}");
+        assert!(began.elapsed() < TIMEOUT, "{what}");
         sleep(PAUSE).await;
     }
 }
@@ -60,7 +60,7 @@ async fn is_used(memory: &Memory, apps: [&App; 2], name: &str) {
         if memory.calls().since(&before).total() == 0 {
             return;
         }
-        assert!(began.elapsed() < PATIENCE, "{name} is always read from the store");
+        assert!(began.elapsed() < TIMEOUT, "{name} is always read from the store");
         sleep(PAUSE).await;
     }
 }
@@ -300,7 +300,7 @@ impl Secured {
             if filled && self.asked(redis, &["DBSIZE"]) != "0" {
                 break;
             }
-            assert!(began.elapsed() < PATIENCE, "Redis is not used: {}", process.log());
+            assert!(began.elapsed() < TIMEOUT, "Redis is not used: {}", process.log());
             sleep(PAUSE).await;
         }
     }

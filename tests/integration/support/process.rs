@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use super::http::Client;
 
 /// The timeout for the start and the exit of a process.
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A running registry. It is killed when this value is dropped.
 #[derive(Debug)]
@@ -100,7 +100,7 @@ impl Process {
                 }
             }
         });
-        let address = listens.recv_timeout(PATIENCE).ok();
+        let address = listens.recv_timeout(TIMEOUT).ok();
         let address = address.unwrap_or_else(|| {
             let _ = child.kill();
             panic!("it does not listen:\n{}", log.lock().expect("no panic"))
@@ -141,7 +141,7 @@ impl Process {
             if let Some(status) = self.child.try_wait().expect("it can be waited for") {
                 return status;
             }
-            assert!(began.elapsed() < PATIENCE, "it does not end:\n{}", self.log());
+            assert!(began.elapsed() < TIMEOUT, "it does not end:\n{}", self.log());
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }

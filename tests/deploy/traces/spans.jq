@@ -1,5 +1,5 @@
 # What the collector received, a batch on each line, as one list of spans with their attributes as an
-# object, and words to ask for them. Read with `jq -s -L tests/telemetry`.
+# object, and words to ask for them. Read with `jq -s -L tests/deploy/traces`.
 
 def text: to_entries[0].value;
 

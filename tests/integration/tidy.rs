@@ -1,6 +1,6 @@
-//! Properties of the code that no compiler checks: which module may use which, that no two files use
-//! each other, how long files and functions are, and that every endpoint of the distribution-spec
-//! ("Endpoints") is cited where it is answered and where it is tested.
+//! Properties of the code that no compiler checks: which module may use which, that no two files
+//! use each other, how long files and functions are, and that every endpoint of the
+//! distribution-spec ("Endpoints") is cited where it is answered and where it is tested.
 
 mod cycles;
 mod directions;

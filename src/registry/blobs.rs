@@ -9,14 +9,11 @@ use futures_util::{StreamExt, stream};
 
 use super::Error;
 use super::content::{Blob, Content};
-use super::lease::Leases;
 use super::read_cache::{LinkAge, ReadCache};
-use super::record::{self, CreatedOrLeased, Current, Written};
+use super::record::{self, CreatedOrLeased, Current, Records, Written};
 use crate::layout::records::{self, Link, Pointer};
 use crate::oci::{Digest, RepositoryName};
-use crate::store::{
-    self, BlobStore, ByteStream, Deadline, Location, PresignGet, RecordKey, RecordStore,
-};
+use crate::store::{self, BlobStore, ByteStream, Deadline, Location, PresignGet, RecordKey};
 use crate::telemetry::metrics::{Commit, Metrics};
 
 /// How often a read that breaks off is resumed where it stopped.
@@ -43,28 +40,13 @@ pub enum MountSource {
 /// The blobs of all repositories.
 #[derive(Clone, Debug)]
 pub struct Blobs {
-    records: Arc<dyn RecordStore>,
-    data: Arc<dyn BlobStore>,
-    read_cache: ReadCache,
-    leases: Leases,
-    metrics: Metrics,
+    pub(super) records: Records,
+    pub(super) data: Arc<dyn BlobStore>,
+    pub(super) read_cache: Arc<ReadCache>,
+    pub(super) metrics: Metrics,
 }
 
 impl Blobs {
-    pub(super) fn new(
-        data: Arc<dyn BlobStore>,
-        read_cache: &ReadCache,
-        leases: Leases,
-        metrics: Metrics,
-    ) -> Self {
-        let (records, read_cache) = (read_cache.records(), read_cache.clone());
-        Self { records, data, read_cache, leases, metrics }
-    }
-
-    fn records(&self) -> &dyn RecordStore {
-        self.records.as_ref()
-    }
-
     /// Finds a blob of a repository. At most one read of the store.
     pub async fn get(&self, name: &RepositoryName, digest: &Digest) -> Result<Arc<Blob>, Error> {
         let (blob, _) = self.read_cache.link(name, digest).await?.ok_or(Error::BlobUnknown)?;
@@ -84,10 +66,8 @@ impl Blobs {
             None => return Err(Error::BlobUnknown),
         }
         let key = RecordKey::Link(name.clone(), *digest);
-        let link = record::load::<Link>(self.records(), &key).await?.ok_or(Error::BlobUnknown)?;
-        record::lease(self.records(), &self.leases, &key, link.record)
-            .await?
-            .ok_or(Error::BlobUnknown)?;
+        let link = self.records.load::<Link>(&key).await?.ok_or(Error::BlobUnknown)?;
+        self.records.lease(&key, link.record).await?.ok_or(Error::BlobUnknown)?;
         Ok(Arc::new(Blob::from_link(digest, link.header, link.payload)))
     }
 
@@ -142,23 +122,23 @@ impl Blobs {
             MountSource::Named(name) => {
                 let key = RecordKey::Link(name.clone(), *digest);
                 let (link, pointer) = tokio::join!(
-                    record::load::<Link>(self.records(), &key),
-                    record::load::<Pointer>(self.records(), &pointer_key)
+                    self.records.load::<Link>(&key),
+                    self.records.load::<Pointer>(&pointer_key)
                 );
                 (link?, pointer?)
             }
             MountSource::Any => {
-                let pointer = record::load::<Pointer>(self.records(), &pointer_key).await?;
+                let pointer = self.records.load::<Pointer>(&pointer_key).await?;
                 let Some(found) = &pointer else { return Ok(None) };
                 if !may_read(&found.header.repository) {
                     return Ok(None);
                 }
                 let key = RecordKey::Link(found.header.repository.clone(), *digest);
-                (record::load::<Link>(self.records(), &key).await?, pointer)
+                (self.records.load::<Link>(&key).await?, pointer)
             }
         };
         let Some(link) = link else { return Ok(None) };
-        let deadline = self.leases.deadline(leased_at);
+        let deadline = self.records.deadline(leased_at);
         if link.header.location.is_none() {
             let (blob, _) = self.link_inline(target, digest, &link.payload, leased_at).await?;
             return Ok(Some(blob));
@@ -167,7 +147,7 @@ impl Blobs {
         // at any time.
         let Some(pointer) = pointer else { return Ok(None) };
         let Some(location) = pointer.header.location else { return Ok(None) };
-        let leased = record::lease(self.records(), &self.leases, &pointer_key, pointer.record);
+        let leased = self.records.lease(&pointer_key, pointer.record);
         if leased.await?.is_none() {
             return Ok(None);
         }
@@ -178,8 +158,8 @@ impl Blobs {
     /// Deletes a blob from a repository. Its data stays until it is collected.
     pub async fn delete(&self, name: &RepositoryName, digest: &Digest) -> Result<(), Error> {
         let key = RecordKey::Link(name.clone(), *digest);
-        let current = record::read(self.records(), &key).await?;
-        let deleted = record::delete(self.records(), &key, current, |_| Ok(true)).await?;
+        let current = self.records.read(&key).await?;
+        let deleted = self.records.delete(&key, current, |_| Ok(true)).await?;
         if deleted { Ok(()) } else { Err(Error::BlobUnknown) }
     }
 
@@ -200,9 +180,9 @@ impl Blobs {
         let (link_key, pointer_key) =
             (RecordKey::Link(name.clone(), *digest), RecordKey::Pointer(*digest));
         let (body, hint) = (records::encode(&link, bytes), records::encode(&hint, &[]));
-        let deadline = Some(self.leases.deadline(leased_at));
+        let deadline = Some(self.records.deadline(leased_at));
         let (linked, hinted) = tokio::join!(
-            record::create_or_lease(self.records(), &self.leases, &link_key, &body, deadline),
+            self.records.create_or_lease(&link_key, &body, deadline),
             self.write_hint(&pointer_key, &hint)
         );
         let commit = match linked? {
@@ -217,7 +197,7 @@ impl Blobs {
 
     /// Writes a pointer without a location unless there is a pointer: every other one is better.
     async fn write_hint(&self, key: &RecordKey, body: &Bytes) -> Result<(), store::Error> {
-        match self.records.create(key, body.clone(), None).await {
+        match self.records.store().create(key, body.clone(), None).await {
             Ok(_) | Err(store::Error::Conflict) => Ok(()),
             Err(error) => Err(error),
         }
@@ -232,7 +212,7 @@ impl Blobs {
         size: u64,
         written: Location,
     ) -> Result<Published, Error> {
-        let deadline = self.leases.deadline(self.records.now());
+        let deadline = self.records.deadline(self.records.now());
         let claimed = self.claim_pointer(name, digest, size, &written).await?;
         let duplicate = (claimed != written).then_some(written);
         let blob = self.link_stored(name, digest, size, claimed, deadline).await?;
@@ -258,15 +238,15 @@ impl Blobs {
             if let Current::Live(record) = &current {
                 let (header, _) = records::decode::<Pointer>(&record.body)?;
                 if let Some(location) = header.location {
-                    let leased = record::lease(self.records(), &self.leases, &key, record.clone());
+                    let leased = self.records.lease(&key, record.clone());
                     match leased.await? {
                         Some(_) => return Ok(location),
-                        None => current = record::read(self.records(), &key).await?,
+                        None => current = self.records.read(&key).await?,
                     }
                     continue;
                 }
             }
-            match record::upsert(self.records(), &key, &current, &body, None).await? {
+            match self.records.upsert(&key, &current, &body, None).await? {
                 Written::Ours(_) => return Ok(written.clone()),
                 Written::Lost(now) => current = now,
             }
@@ -284,8 +264,8 @@ impl Blobs {
     ) -> Result<Blob, Error> {
         let key = RecordKey::Link(name.clone(), *digest);
         let link = Link { size, location: Some(location) };
-        let (store, body) = (self.records(), records::encode(&link, &[]));
-        match record::create_or_lease(store, &self.leases, &key, &body, Some(deadline)).await? {
+        let body = records::encode(&link, &[]);
+        match self.records.create_or_lease(&key, &body, Some(deadline)).await? {
             CreatedOrLeased::Created => Ok(Blob::from_link(digest, link, Bytes::new())),
             CreatedOrLeased::Leased(found) => {
                 let (link, payload) = records::decode(&found.body)?;

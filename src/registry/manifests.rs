@@ -9,10 +9,9 @@ use super::Error;
 use super::blobs::Blobs;
 use super::concurrently::concurrently;
 use super::content::StoredManifest;
-use super::lease::Leases;
 use super::lists::read_page;
 use super::read_cache::ReadCache;
-use super::record::{self, Current, Written};
+use super::record::{self, Current, Records, Written};
 use super::repositories::Repositories;
 use super::schema1;
 use super::settings::Sparse;
@@ -23,7 +22,7 @@ use crate::oci::{
     Accept, Algorithm, Answer, AnyDigest, Digest, Manifest, MediaType, Reference, RepositoryName,
     Tag,
 };
-use crate::store::{Deadline, LIST_ROWS_MAX, Prefix, RecordKey, RecordStore, Version};
+use crate::store::{Deadline, LIST_ROWS_MAX, Prefix, RecordKey, Version};
 
 /// The manifest of a push after its record was written or found.
 #[derive(Debug)]
@@ -62,9 +61,8 @@ pub struct Pushed {
 /// The manifests of all repositories.
 #[derive(Debug)]
 pub struct Manifests {
-    pub(super) records: Arc<dyn RecordStore>,
-    pub(super) read_cache: ReadCache,
-    pub(super) leases: Leases,
+    pub(super) records: Records,
+    pub(super) read_cache: Arc<ReadCache>,
     pub(super) blobs: Blobs,
     pub(super) tags: Tags,
     pub(super) repositories: Arc<Repositories>,
@@ -73,10 +71,6 @@ pub struct Manifests {
 }
 
 impl Manifests {
-    fn records(&self) -> &dyn RecordStore {
-        self.records.as_ref()
-    }
-
     /// Checks the body of a push. `declared` is its `Content-Type`. Returns the manifest and its
     /// digest, which must be that of the reference, if it is a digest.
     pub fn accept(
@@ -170,7 +164,7 @@ impl Manifests {
         let (leased, tags) = tokio::join!(self.lease_references(push), self.read_tags(push));
         leased?;
         let mut tags = tags?;
-        let deadline = self.leases.deadline(leased_at);
+        let deadline = self.records.deadline(leased_at);
         let mut attempt = Attempt::First;
         for _ in 0..record::ATTEMPTS_MAX {
             // Taken before the manifest is written: the tags rely on the manifest being young.
@@ -184,7 +178,7 @@ impl Manifests {
             indexed?;
             added?;
             let subject = self.write_referrer(push, deadline).await?;
-            let tags_deadline = self.leases.deadline(written_at);
+            let tags_deadline = self.records.deadline(written_at);
             self.set_tags(push, std::mem::take(&mut tags), attempt, tags_deadline).await?;
             let named = subject.is_some() || !push.tags.is_empty();
             if !named || self.still_current(push, written).await? {
@@ -250,11 +244,9 @@ impl Manifests {
         keys.sort_by_key(|(digest, ..)| *digest);
         keys.dedup_by(|a, b| a.1 == b.1);
         let lease = |(digest, key, sparse): (Digest, RecordKey, bool)| async move {
-            let leased = match record::read(self.records(), &key).await? {
+            let leased = match self.records.read(&key).await? {
                 Current::Absent | Current::Tombstone(_) => None,
-                Current::Live(record) => {
-                    record::lease(self.records(), &self.leases, &key, record).await?
-                }
+                Current::Live(record) => self.records.lease(&key, record).await?,
             };
             Ok::<_, Error>((leased.is_none() && !sparse).then_some(digest))
         };
@@ -291,8 +283,7 @@ impl Manifests {
         let mut current = Current::Absent;
         for _ in 0..record::ATTEMPTS_MAX {
             let body = body(push, &generation);
-            let written =
-                record::upsert(self.records(), &key, &current, &body, Some(deadline)).await?;
+            let written = self.records.upsert(&key, &current, &body, Some(deadline)).await?;
             let now = match written {
                 Written::Ours(version) => return Ok(WrittenManifest { generation, version }),
                 Written::Lost(now) => now,
@@ -324,7 +315,7 @@ impl Manifests {
         let WrittenManifest { generation, mut version } = written;
         for touched_by_another in [false, true] {
             let body = body(push, &generation);
-            match record::replace(self.records(), &key, &version, &body, None).await? {
+            match self.records.replace(&key, &version, &body, None).await? {
                 Written::Ours(_) => return Ok(true),
                 Written::Lost(Current::Live(record)) => {
                     let found = records::decode::<records::Manifest>(&record.body)?.0.generation;
@@ -385,7 +376,7 @@ impl Manifests {
         deadline: Deadline,
     ) -> Result<(), Error> {
         let (body, deadline) = (records::encode(header, &[]), Some(deadline));
-        record::create_or_lease(self.records(), &self.leases, key, &body, deadline).await?;
+        self.records.create_or_lease(key, &body, deadline).await?;
         Ok(())
     }
 
@@ -397,18 +388,18 @@ impl Manifests {
     pub async fn delete(&self, name: &RepositoryName, digest: &Digest) -> Result<(), Error> {
         let key = RecordKey::Manifest(name.clone(), *digest);
         for _ in 0..record::ATTEMPTS_MAX {
-            let manifest = record::load::<records::Manifest>(self.records(), &key).await?;
+            let manifest = self.records.load::<records::Manifest>(&key).await?;
             let manifest = manifest.ok_or(Error::ManifestUnknown)?;
             let tags = self.tags_of(name, digest).await?;
             let delete = |tag| self.tags.delete_pointing_at(name, tag, digest);
             concurrently(tags.iter().map(delete).collect()).await?;
             if let Some(subject) = manifest.header.subject {
                 let referrer = RecordKey::Referrer(name.clone(), subject, *digest);
-                let current = record::read(self.records(), &referrer).await?;
-                record::delete(self.records(), &referrer, current, |_| Ok(true)).await?;
+                let current = self.records.read(&referrer).await?;
+                self.records.delete(&referrer, current, |_| Ok(true)).await?;
             }
             let version = &manifest.record.version;
-            match record::replace(self.records(), &key, version, &Bytes::new(), None).await? {
+            match self.records.replace(&key, version, &Bytes::new(), None).await? {
                 Written::Ours(_) => return Ok(()),
                 Written::Lost(_) => {}
             }
@@ -423,7 +414,7 @@ impl Manifests {
         loop {
             let last = tags.last().map(ToString::to_string).unwrap_or_default();
             let row = |rest: &str| rest.parse::<Tag>().ok();
-            let page = read_page(self.records(), &prefix, &last, LIST_ROWS_MAX, row).await?;
+            let page = read_page(self.records.store(), &prefix, &last, LIST_ROWS_MAX, row).await?;
             let more = page.more && !page.rows.is_empty();
             tags.extend(page.rows);
             if !more {

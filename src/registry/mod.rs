@@ -22,7 +22,7 @@ mod schema1;
 mod settings;
 mod tags;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use tokio_util::task::TaskTracker;
 
@@ -41,7 +41,8 @@ use crate::shared_cache::Cache;
 use crate::store::ObjectStore;
 use crate::telemetry::metrics::Metrics;
 use read_cache::ReadCache;
-use uploads::Uploads;
+use record::Records;
+use uploads::{UploadMemory, Uploads};
 
 /// The registry over one object store, divided by what requests are about.
 #[derive(Debug)]
@@ -66,31 +67,43 @@ impl Registry {
         tasks: &TaskTracker,
     ) -> Self {
         let Settings { caching, uploads: limits, sparse, leases, schema1 } = settings;
-        let (metrics_, tasks_) = (metrics.clone(), tasks.clone());
-        let read_cache = ReadCache::new(store.clone(), shared, leases, caching, metrics_, tasks_);
-        let records = read_cache.records();
-        let blobs = Blobs::new(store.clone(), &read_cache, leases, metrics.clone());
-        let uploads = Uploads::new(
-            records.clone(),
-            store,
-            blobs.clone(),
-            limits,
-            metrics.clone(),
-            tasks.clone(),
-        );
-        let repositories = Arc::new(Repositories::new(&read_cache, leases));
-        let tags = Tags::new(&read_cache, &repositories);
-        let manifests = Manifests {
-            records,
+        let read_cache = ReadCache::new(store.clone(), shared, leases, caching, metrics, tasks);
+        let records = Records::new(read_cache.records(), leases);
+        let blobs = Blobs {
+            records: records.clone(),
+            data: store.clone(),
             read_cache: read_cache.clone(),
-            leases,
+            metrics: metrics.clone(),
+        };
+        let uploads = Uploads {
+            records: records.clone(),
+            data: store,
+            blobs: blobs.clone(),
+            memory: UploadMemory::new(&limits, metrics.clone()),
+            limits,
+            metrics: metrics.clone(),
+            tasks: tasks.clone(),
+        };
+        let repositories = Arc::new(Repositories {
+            records: records.clone(),
+            read_cache: read_cache.clone(),
+            known: Mutex::default(),
+        });
+        let tags = Tags {
+            records: records.clone(),
+            read_cache: read_cache.clone(),
+            repositories: repositories.clone(),
+        };
+        let manifests = Manifests {
+            records: records.clone(),
+            read_cache: read_cache.clone(),
             blobs: blobs.clone(),
             tags: tags.clone(),
             repositories: repositories.clone(),
             sparse,
             schema1,
         };
-        let referrers = Referrers { read_cache };
+        let referrers = Referrers { records, read_cache };
         Self { blobs, uploads, manifests, tags, referrers, repositories }
     }
 }

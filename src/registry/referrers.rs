@@ -9,10 +9,10 @@ use super::Error;
 use super::concurrently::concurrently;
 use super::lists::{CachedPage, Page, read_page};
 use super::read_cache::ReadCache;
-use super::record;
+use super::record::Records;
 use crate::layout::records::Referrer;
 use crate::oci::{Digest, RepositoryName};
-use crate::store::{self, Prefix, RecordKey, RecordStore};
+use crate::store::{self, Prefix, RecordKey};
 
 /// Bytes of descriptors on one page: clients read a list as they read a manifest, up to 4 MiB
 /// (distribution-spec, "Listing Referrers").
@@ -42,7 +42,8 @@ impl CachedPage for ReferrersPage {
 /// The manifests that name a subject.
 #[derive(Debug)]
 pub struct Referrers {
-    pub(super) read_cache: ReadCache,
+    pub(super) records: Records,
+    pub(super) read_cache: Arc<ReadCache>,
 }
 
 impl Referrers {
@@ -57,10 +58,11 @@ impl Referrers {
     ) -> Result<ReferrersPage, Error> {
         let list = Prefix::Referrers(name.clone(), *subject);
         let last = last.unwrap_or_default();
-        let read = |store: Arc<dyn RecordStore>| {
-            let (name, subject, last) = (name.clone(), *subject, last.to_owned());
+        let read = |_| {
+            let (records, subject) = (self.records.clone(), *subject);
+            let (name, last) = (name.clone(), last.to_owned());
             async move {
-                let page = read_descriptors(store.as_ref(), &name, &subject, &last, count).await;
+                let page = read_descriptors(&records, &name, &subject, &last, count).await;
                 page.map_err(Error::into_store)
             }
         };
@@ -81,7 +83,7 @@ fn cursor(referrer: &Digest) -> String {
 
 /// Lists the referrers and reads the record of each of them.
 async fn read_descriptors(
-    store: &dyn RecordStore,
+    records: &Records,
     name: &RepositoryName,
     subject: &Digest,
     last: &str,
@@ -92,12 +94,12 @@ async fn read_descriptors(
         let (algorithm, hex) = rest.split_once('-')?;
         format!("{algorithm}:{hex}").parse::<Digest>().ok()
     };
-    let Page { rows, more } = read_page(store, &list, last, count, row).await?;
+    let Page { rows, more } = read_page(records.store(), &list, last, count, row).await?;
     let mut next = rows.last().filter(|_| more).map(cursor);
     let keys = rows.clone();
     let read = |referrer: Digest| async move {
         let key = RecordKey::Referrer(name.clone(), *subject, referrer);
-        record::load::<Referrer>(store, &key).await
+        records.load::<Referrer>(&key).await
     };
     let found = concurrently(rows.into_iter().map(read).collect()).await?;
     let mut descriptors = Vec::with_capacity(found.len());

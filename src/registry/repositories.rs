@@ -4,13 +4,12 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 
 use super::Error;
-use super::lease::Leases;
 use super::lists::Page;
 use super::read_cache::ReadCache;
-use super::record::{self, CreatedOrLeased};
+use super::record::{CreatedOrLeased, Current, Records};
 use crate::layout::records::{self, Marker};
 use crate::oci::RepositoryName;
-use crate::store::{Deadline, Prefix, RecordKey, RecordStore};
+use crate::store::{Deadline, Prefix, RecordKey};
 
 /// Repositories that this process remembers to be in the catalog.
 const KNOWN_MAX: usize = 10_000;
@@ -18,20 +17,14 @@ const KNOWN_MAX: usize = 10_000;
 /// The repositories of the registry.
 #[derive(Debug)]
 pub struct Repositories {
-    records: Arc<dyn RecordStore>,
-    read_cache: ReadCache,
-    leases: Leases,
+    pub(super) records: Records,
+    pub(super) read_cache: Arc<ReadCache>,
     /// Repositories whose marker this process has written or read. Saves a write: markers are
     /// never deleted.
-    known: Mutex<HashSet<RepositoryName>>,
+    pub(super) known: Mutex<HashSet<RepositoryName>>,
 }
 
 impl Repositories {
-    pub(super) fn new(read_cache: &ReadCache, leases: Leases) -> Self {
-        let (records, read_cache) = (read_cache.records(), read_cache.clone());
-        Self { records, read_cache, leases, known: Mutex::default() }
-    }
-
     /// The repositories after `last`, at most `count` of them.
     pub async fn list(
         &self,
@@ -46,8 +39,8 @@ impl Repositories {
     /// Whether anything was ever pushed to a repository.
     pub(super) async fn exists(&self, name: &RepositoryName) -> Result<bool, Error> {
         let key = RecordKey::Repository(name.clone());
-        let marker = record::read(self.records.as_ref(), &key).await?;
-        Ok(matches!(marker, record::Current::Live(_)))
+        let marker = self.records.read(&key).await?;
+        Ok(matches!(marker, Current::Live(_)))
     }
 
     /// Puts a repository into the catalog, once per process.
@@ -57,9 +50,7 @@ impl Repositories {
         }
         let key = RecordKey::Repository(name.clone());
         let body = records::encode(&Marker {}, &[]);
-        let store = self.records.as_ref();
-        let added =
-            record::create_or_lease(store, &self.leases, &key, &body, Some(deadline)).await?;
+        let added = self.records.create_or_lease(&key, &body, Some(deadline)).await?;
         if let CreatedOrLeased::Leased(record) = added {
             tracing::trace!(%name, age = ?record.age, "the repository is in the catalog");
         }

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use super::Error;
 use super::lists::Page;
 use super::read_cache::ReadCache;
-use super::record::{self, Current, Written};
+use super::record::{self, Current, Records, Written};
 use super::repositories::Repositories;
 use crate::layout::records;
 use crate::oci::{Digest, RepositoryName, Tag};
-use crate::store::{Deadline, Prefix, RecordKey, RecordStore};
+use crate::store::{Deadline, Prefix, RecordKey};
 
 /// What must be true of a tag for a change to happen (RFC 9110, sections 13.1.1 and 13.1.2).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,17 +49,12 @@ impl TagCondition {
 /// The tags of all repositories.
 #[derive(Clone, Debug)]
 pub struct Tags {
-    records: Arc<dyn RecordStore>,
-    read_cache: ReadCache,
-    repositories: Arc<Repositories>,
+    pub(super) records: Records,
+    pub(super) read_cache: Arc<ReadCache>,
+    pub(super) repositories: Arc<Repositories>,
 }
 
 impl Tags {
-    pub(super) fn new(read_cache: &ReadCache, repositories: &Arc<Repositories>) -> Self {
-        let (records, read_cache) = (read_cache.records(), read_cache.clone());
-        Self { records, read_cache, repositories: repositories.clone() }
-    }
-
     /// The tags of a repository after `last`, at most `count` of them.
     pub async fn list(
         &self,
@@ -78,7 +73,7 @@ impl Tags {
     /// Reads a tag from the store, for a write that follows.
     pub(super) async fn read(&self, name: &RepositoryName, tag: &Tag) -> Result<Current, Error> {
         let key = RecordKey::Tag(name.clone(), tag.clone());
-        record::read(self.records.as_ref(), &key).await
+        self.records.read(&key).await
     }
 
     /// Points a tag at a manifest of the repository. `current` is what this request has read of the
@@ -106,8 +101,7 @@ impl Tags {
             if !condition.holds_of(&current)? {
                 return Err(Error::PreconditionFailed);
             }
-            let store = self.records.as_ref();
-            match record::upsert(store, &key, &current, &body, Some(deadline)).await? {
+            match self.records.upsert(&key, &current, &body, Some(deadline)).await? {
                 Written::Ours(_) => return Ok(()),
                 Written::Lost(now) => {
                     let winner = now.header::<records::Tag>()?;
@@ -166,9 +160,10 @@ impl Tags {
         matches: impl Fn(&Digest) -> Result<bool, Error> + Send + Sync,
     ) -> Result<bool, Error> {
         let key = RecordKey::Tag(name.clone(), tag.clone());
-        record::delete(self.records.as_ref(), &key, current, |record| {
-            matches(&records::decode::<records::Tag>(&record.body)?.0.digest)
-        })
-        .await
+        self.records
+            .delete(&key, current, |record| {
+                matches(&records::decode::<records::Tag>(&record.body)?.0.digest)
+            })
+            .await
     }
 }

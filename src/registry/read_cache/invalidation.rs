@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::future::join_all;
 
-use super::layers::Layers;
+use super::layers::ReadCache;
 use crate::shared_cache::Key;
 use crate::store::{self, Deadline, Listing, Prefix, Record, RecordKey, RecordStore, Version};
 
@@ -32,12 +32,12 @@ fn obsolete(key: &RecordKey) -> (Option<Key>, Option<Key>) {
 }
 
 pub(super) struct InvalidatingStore {
-    pub(super) layers: Arc<Layers>,
+    pub(super) cache: Arc<ReadCache>,
 }
 
 impl std::fmt::Debug for InvalidatingStore {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.layers.store.fmt(f)
+        self.cache.store.fmt(f)
     }
 }
 
@@ -46,14 +46,14 @@ impl InvalidatingStore {
     async fn invalidate(&self, key: &RecordKey) {
         let (record, list) = obsolete(key);
         let keys = record.into_iter().chain(list);
-        join_all(keys.map(|key| self.layers.invalidate(key))).await;
+        join_all(keys.map(|key| self.cache.invalidate(key))).await;
     }
 }
 
 #[async_trait]
 impl RecordStore for InvalidatingStore {
     async fn read(&self, key: &RecordKey) -> Result<Record, store::Error> {
-        self.layers.store.read(key).await
+        self.cache.store.read(key).await
     }
 
     async fn create(
@@ -62,7 +62,7 @@ impl RecordStore for InvalidatingStore {
         body: Bytes,
         deadline: Option<Deadline>,
     ) -> Result<Version, store::Error> {
-        let created = self.layers.store.create(key, body, deadline).await;
+        let created = self.cache.store.create(key, body, deadline).await;
         self.invalidate(key).await;
         created
     }
@@ -74,7 +74,7 @@ impl RecordStore for InvalidatingStore {
         body: Bytes,
         deadline: Option<Deadline>,
     ) -> Result<Version, store::Error> {
-        let replaced = self.layers.store.replace(key, expected, body, deadline).await;
+        let replaced = self.cache.store.replace(key, expected, body, deadline).await;
         self.invalidate(key).await;
         replaced
     }
@@ -85,10 +85,10 @@ impl RecordStore for InvalidatingStore {
         after: Option<&str>,
         limit: usize,
     ) -> Result<Listing, store::Error> {
-        self.layers.store.list(prefix, after, limit).await
+        self.cache.store.list(prefix, after, limit).await
     }
 
     fn now(&self) -> SystemTime {
-        self.layers.store.now()
+        self.cache.store.now()
     }
 }

@@ -44,8 +44,8 @@ impl Weighter<Key, Cached> for Weights {
     }
 }
 
-/// The three layers, and the loads that are under way.
-pub(super) struct Layers {
+/// The read cache of the registry: the three layers, and the loads that are under way.
+pub(in crate::registry) struct ReadCache {
     pub(super) store: Arc<dyn RecordStore>,
     pub(super) shared: Option<Arc<dyn Cache>>,
     local: quick_cache::sync::Cache<Key, Cached, Weights>,
@@ -56,20 +56,25 @@ pub(super) struct Layers {
     tasks: TaskTracker,
 }
 
-impl Layers {
-    pub(super) fn new(
+impl std::fmt::Debug for ReadCache {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ReadCache").field("shared", &self.shared).finish_non_exhaustive()
+    }
+}
+
+impl ReadCache {
+    pub(in crate::registry) fn new(
         store: Arc<dyn RecordStore>,
         shared: Option<Arc<dyn Cache>>,
         leases: Leases,
         caching: CacheSettings,
-        metrics: Metrics,
-        tasks: TaskTracker,
-    ) -> Self {
-        let items = (caching.local_bytes / (4 * OVERHEAD_BYTES)).max(16);
-        let local =
-            quick_cache::sync::Cache::with_weighter(items, caching.local_bytes as u64, Weights);
-        let loads = SingleFlight::new();
-        Self { store, shared, local, loads, leases, caching, metrics, tasks }
+        metrics: &Metrics,
+        tasks: &TaskTracker,
+    ) -> Arc<Self> {
+        let (items, bytes) = (caching.local_bytes / (4 * OVERHEAD_BYTES), caching.local_bytes);
+        let local = quick_cache::sync::Cache::with_weighter(items.max(16), bytes as u64, Weights);
+        let (loads, metrics, tasks) = (SingleFlight::new(), metrics.clone(), tasks.clone());
+        Arc::new(Self { store, shared, local, loads, leases, caching, metrics, tasks })
     }
 
     /// The value of a key: from this process, from the shared cache, or from `origin`.
@@ -84,9 +89,9 @@ impl Layers {
             self.count(&key, CacheResult::Hit);
             return Ok(cached.value);
         }
-        let (layers, load_key) = (self.clone(), key.clone());
+        let (cache, load_key) = (self.clone(), key.clone());
         let from_origin = origin();
-        let load = |guard| layers.load(load_key, guard, from_origin);
+        let load = |guard| cache.load(load_key, guard, from_origin);
         match self.loads.join(&key, &self.tasks, load) {
             Joined::Leader(loading) => {
                 self.count(&key, CacheResult::Miss);

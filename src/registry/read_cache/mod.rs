@@ -16,55 +16,28 @@ use std::sync::Arc;
 
 use futures_util::future::ready;
 use futures_util::{FutureExt, TryFutureExt};
-use tokio_util::task::TaskTracker;
 
+pub(super) use layers::ReadCache;
 pub(super) use value::LinkAge;
 
 use self::invalidation::InvalidatingStore;
-use self::layers::Layers;
 use self::value::{CachedRecord, Loaded};
 use super::Error;
 use super::content::{Blob, StoredManifest};
-use super::lease::Leases;
 use super::lists::{CachedPage, Page, Row, read_page};
 use crate::layout::records;
 use crate::oci::{Digest, RepositoryName, Tag};
-use crate::shared_cache::{Cache, CacheSettings, Key};
+use crate::shared_cache::Key;
 use crate::store::{self, Prefix, RecordKey, RecordStore};
-use crate::telemetry::metrics::Metrics;
-
-/// The read cache of the registry.
-#[derive(Clone)]
-pub(super) struct ReadCache {
-    layers: Arc<Layers>,
-}
-
-impl std::fmt::Debug for ReadCache {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ReadCache").field("shared", &self.layers.shared).finish_non_exhaustive()
-    }
-}
 
 impl ReadCache {
-    pub(super) fn new(
-        store: Arc<dyn RecordStore>,
-        shared: Option<Arc<dyn Cache>>,
-        leases: Leases,
-        caching: CacheSettings,
-        metrics: Metrics,
-        tasks: TaskTracker,
-    ) -> Self {
-        let layers = Layers::new(store, shared, leases, caching, metrics, tasks);
-        Self { layers: Arc::new(layers) }
-    }
-
     /// The records of the store. Writing one invalidates it in this cache.
-    pub(super) fn records(&self) -> Arc<dyn RecordStore> {
-        Arc::new(InvalidatingStore { layers: self.layers.clone() })
+    pub(super) fn records(self: &Arc<Self>) -> Arc<dyn RecordStore> {
+        Arc::new(InvalidatingStore { cache: self.clone() })
     }
 
     pub(super) async fn tag(
-        &self,
+        self: &Arc<Self>,
         name: &RepositoryName,
         tag: &Tag,
     ) -> Result<Option<records::Tag>, Error> {
@@ -73,7 +46,7 @@ impl ReadCache {
     }
 
     pub(super) async fn manifest(
-        &self,
+        self: &Arc<Self>,
         name: &RepositoryName,
         digest: &Digest,
     ) -> Result<Option<Arc<StoredManifest>>, Error> {
@@ -82,7 +55,7 @@ impl ReadCache {
     }
 
     pub(super) async fn link(
-        &self,
+        self: &Arc<Self>,
         name: &RepositoryName,
         digest: &Digest,
     ) -> Result<Option<(Arc<Blob>, LinkAge)>, Error> {
@@ -90,18 +63,17 @@ impl ReadCache {
         Ok(if let CachedRecord::Link(blob, age) = found { Some((blob, age)) } else { None })
     }
 
-    async fn read(&self, key: RecordKey) -> Result<CachedRecord, Error> {
-        let layers = &self.layers;
-        if layers.caching.strict_tags && matches!(key, RecordKey::Tag(..)) {
-            return Ok(layers.clone().read_record(key).await?.value);
+    async fn read(self: &Arc<Self>, key: RecordKey) -> Result<CachedRecord, Error> {
+        if self.caching.strict_tags && matches!(key, RecordKey::Tag(..)) {
+            return Ok(self.clone().read_record(key).await?.value);
         }
-        let origin = || layers.clone().read_record(key.clone()).boxed();
-        Ok(layers.look_up(Key::Record(key.clone()), &origin).await?)
+        let origin = || self.clone().read_record(key.clone()).boxed();
+        Ok(self.look_up(Key::Record(key.clone()), &origin).await?)
     }
 
     /// The rows of a list after `last`, at most `count` of them.
     pub(super) async fn rows<T>(
-        &self,
+        self: &Arc<Self>,
         list: Prefix,
         last: &str,
         count: usize,
@@ -121,7 +93,7 @@ impl ReadCache {
     /// the first page of a list is cached, because most clients ask for it: clients choose cursors
     /// freely, and each cursor would be another page.
     pub(super) async fn page<T, F>(
-        &self,
+        self: &Arc<Self>,
         list: Prefix,
         after: &str,
         count: usize,
@@ -131,31 +103,30 @@ impl ReadCache {
         T: CachedPage + Send + 'static,
         F: Future<Output = Result<T, store::Error>> + Send + 'static,
     {
-        let layers = &self.layers;
         // If no cached value survives its request, each epoch would be a new one.
-        let keeps = layers.shared.is_some() || !layers.caching.local_ttl.is_zero();
-        if !keeps || layers.caching.strict_tags || count == 0 || !after.is_empty() {
-            return Ok(load(layers.store.clone()).await?);
+        let keeps = self.shared.is_some() || !self.caching.local_ttl.is_zero();
+        if !keeps || self.caching.strict_tags || count == 0 || !after.is_empty() {
+            return Ok(load(self.store.clone()).await?);
         }
         let new_epoch = || {
             let epoch = CachedRecord::Epoch(records::nonce().into());
             ready(Ok(Loaded::without_record(epoch))).boxed()
         };
-        let epoch = layers.look_up(Key::Epoch(list.clone()), &new_epoch).await?;
+        let epoch = self.look_up(Key::Epoch(list.clone()), &new_epoch).await?;
         let CachedRecord::Epoch(epoch) = epoch else {
             return Err(store::Error::Damaged(format!("the epoch of {list}")).into());
         };
         let origin = || {
-            let page = load(layers.store.clone()).map(|page| page?.encode());
+            let page = load(self.store.clone()).map(|page| page?.encode());
             page.map_ok(|page| Loaded::without_record(CachedRecord::Page(page))).boxed()
         };
         let key = Key::Page { list, epoch, count };
-        let CachedRecord::Page(page) = layers.look_up(key.clone(), &origin).await? else {
+        let CachedRecord::Page(page) = self.look_up(key.clone(), &origin).await? else {
             return Err(store::Error::Damaged(format!("the page {key}")).into());
         };
         match T::decode(&page) {
             Some(page) => Ok(page),
-            None => Ok(load(layers.store.clone()).await?),
+            None => Ok(load(self.store.clone()).await?),
         }
     }
 }

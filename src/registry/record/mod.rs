@@ -4,6 +4,9 @@
 //! *Deleting* replaces it with a tombstone. Each write is conditional. A conflict with a record
 //! whose bytes are ours is a success: our first attempt arrived, and its response was lost.
 
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use tracing::Instrument as _;
@@ -54,53 +57,6 @@ pub(super) enum Written {
     Lost(Current),
 }
 
-/// Reads a key.
-pub(super) async fn read(store: &dyn RecordStore, key: &RecordKey) -> Result<Current, Error> {
-    match store.read(key).await {
-        Ok(record) if record.body.is_empty() => Ok(Current::Tombstone(record.version)),
-        Ok(record) => Ok(Current::Live(record)),
-        Err(store::Error::NotFound) => Ok(Current::Absent),
-        Err(error) => Err(error.into()),
-    }
-}
-
-/// Reads and decodes a record, `None` if there is no live one.
-pub(super) async fn load<H: DeserializeOwned>(
-    store: &dyn RecordStore,
-    key: &RecordKey,
-) -> Result<Option<Decoded<H>>, Error> {
-    match read(store, key).await? {
-        Current::Absent | Current::Tombstone(_) => Ok(None),
-        Current::Live(record) => {
-            let (header, payload) = decode(&record.body)?;
-            Ok(Some(Decoded { header, payload, record }))
-        }
-    }
-}
-
-/// Creates a record.
-pub(super) async fn create(
-    store: &dyn RecordStore,
-    key: &RecordKey,
-    body: &Bytes,
-    deadline: Option<Deadline>,
-) -> Result<Written, Error> {
-    let write = store.create(key, body.clone(), deadline);
-    resolve_conflict("record.create", store, key, body, write).await
-}
-
-/// Replaces one version of a record; an empty body leaves a tombstone.
-pub(super) async fn replace(
-    store: &dyn RecordStore,
-    key: &RecordKey,
-    expected: &Version,
-    body: &Bytes,
-    deadline: Option<Deadline>,
-) -> Result<Written, Error> {
-    let write = store.replace(key, expected, body.clone(), deadline);
-    resolve_conflict("record.replace", store, key, body, write).await
-}
-
 /// The outcome of deleting one version of a record.
 #[derive(Debug)]
 pub(super) enum Ended {
@@ -113,93 +69,7 @@ pub(super) enum Ended {
     Not,
 }
 
-/// Deletes one version of a record.
-pub(super) async fn delete_version(
-    store: &dyn RecordStore,
-    key: &RecordKey,
-    version: &Version,
-) -> Result<Ended, Error> {
-    let (nothing, mut certain) = (Bytes::new(), false);
-    let write = async {
-        let written = store.replace(key, version, nothing.clone(), None).await;
-        certain = written.is_ok();
-        written
-    };
-    let written = resolve_conflict("record.replace", store, key, &nothing, write).await?;
-    Ok(match written {
-        Written::Ours(_) if certain => Ended::Here,
-        Written::Ours(_) | Written::Lost(Current::Tombstone(_)) => Ended::Unknown,
-        Written::Lost(Current::Absent | Current::Live(_)) => Ended::Not,
-    })
-}
-
-/// Sends a conditional write. If it meets a conflict, reads the key to find out whether the
-/// conflict is with our own write. Has a span of its own.
-async fn resolve_conflict(
-    verb: &'static str,
-    store: &dyn RecordStore,
-    key: &RecordKey,
-    body: &Bytes,
-    write: impl Future<Output = Result<Version, store::Error>> + Send,
-) -> Result<Written, Error> {
-    let span = tracing::info_span!(
-        target: "traces",
-        "record",
-        otel.name = verb,
-        otel.status_code = Empty,
-        record.key = %key,
-        outcome = Empty,
-    );
-    let writing = async {
-        match write.await {
-            Ok(version) => Ok(Written::Ours(version)),
-            Err(store::Error::Conflict) => after_conflict(store, key, body).await,
-            Err(error) => Err(error.into()),
-        }
-    };
-    let written = writing.instrument(span.clone()).await;
-    let outcome = match &written {
-        Ok(Written::Ours(_)) => "ours",
-        Ok(Written::Lost(_)) => "lost",
-        Err(_) => "error",
-    };
-    span.record("outcome", outcome);
-    if written.is_err() {
-        span.record("otel.status_code", "ERROR");
-    }
-    written
-}
-
-async fn after_conflict(
-    store: &dyn RecordStore,
-    key: &RecordKey,
-    body: &Bytes,
-) -> Result<Written, Error> {
-    match read(store, key).await? {
-        // Our own first attempt, whose response was lost. No other writer knows our nonce.
-        Current::Live(record) if record.body == *body => Ok(Written::Ours(record.version)),
-        // Deleting is idempotent, whichever request did it.
-        Current::Tombstone(version) if body.is_empty() => Ok(Written::Ours(version)),
-        current => Ok(Written::Lost(current)),
-    }
-}
-
-/// Writes a record over what was read, whatever that was.
-pub(super) async fn upsert(
-    store: &dyn RecordStore,
-    key: &RecordKey,
-    current: &Current,
-    body: &Bytes,
-    deadline: Option<Deadline>,
-) -> Result<Written, Error> {
-    match current {
-        Current::Absent => create(store, key, body, deadline).await,
-        Current::Tombstone(version) => replace(store, key, version, body, deadline).await,
-        Current::Live(record) => replace(store, key, &record.version, body, deadline).await,
-    }
-}
-
-/// The outcome of [`create_or_lease`].
+/// The outcome of [`Records::create_or_lease`].
 #[derive(Debug)]
 pub(super) enum CreatedOrLeased {
     /// Our body is there.
@@ -208,83 +78,233 @@ pub(super) enum CreatedOrLeased {
     Leased(Record),
 }
 
-/// Creates a record, or takes a lease on the one that is there.
-pub(super) async fn create_or_lease(
-    store: &dyn RecordStore,
-    leases: &Leases,
-    key: &RecordKey,
-    body: &Bytes,
-    deadline: Option<Deadline>,
-) -> Result<CreatedOrLeased, Error> {
-    let mut current = Current::Absent;
-    for _ in 0..ATTEMPTS_MAX {
-        if let Current::Live(record) = current {
-            match lease(store, leases, key, record).await? {
-                Some(record) => return Ok(CreatedOrLeased::Leased(record)),
-                None => current = read(store, key).await?,
-            }
-            continue;
-        }
-        match upsert(store, key, &current, body, deadline).await? {
-            Written::Ours(_) => return Ok(CreatedOrLeased::Created),
-            Written::Lost(now) => current = now,
-        }
-    }
-    Err(contended())
+/// The records of the store, and the lease times for which a request may rely on them.
+#[derive(Clone, Debug)]
+pub(super) struct Records {
+    store: Arc<dyn RecordStore>,
+    leases: Leases,
 }
 
-/// Takes a lease on a record: the caller may rely on it until the deadline of the lease. `None` if
-/// the record was deleted meanwhile. A record younger than the half-life needs no write.
-pub(super) async fn lease(
-    store: &dyn RecordStore,
-    leases: &Leases,
-    key: &RecordKey,
-    mut record: Record,
-) -> Result<Option<Record>, Error> {
-    for _ in 0..ATTEMPTS_MAX {
-        if record.age < leases.half_life() {
-            return Ok(Some(record));
+impl Records {
+    pub(super) fn new(store: Arc<dyn RecordStore>, leases: Leases) -> Self {
+        Self { store, leases }
+    }
+
+    pub(super) fn store(&self) -> &dyn RecordStore {
+        self.store.as_ref()
+    }
+
+    /// The time by the store's clock.
+    pub(super) fn now(&self) -> SystemTime {
+        self.store.now()
+    }
+
+    /// The deadline of a write that relies on records read at `leased_at` or later.
+    pub(super) fn deadline(&self, leased_at: SystemTime) -> Deadline {
+        self.leases.deadline(leased_at)
+    }
+
+    /// Reads a key.
+    pub(super) async fn read(&self, key: &RecordKey) -> Result<Current, Error> {
+        match self.store.read(key).await {
+            Ok(record) if record.body.is_empty() => Ok(Current::Tombstone(record.version)),
+            Ok(record) => Ok(Current::Live(record)),
+            Err(store::Error::NotFound) => Ok(Current::Absent),
+            Err(error) => Err(error.into()),
         }
-        match touch(store, key, &record).await? {
-            Written::Ours(version) => {
-                record.version = version;
-                record.age = std::time::Duration::ZERO;
+    }
+
+    /// Reads and decodes a record, `None` if there is no live one.
+    pub(super) async fn load<H: DeserializeOwned>(
+        &self,
+        key: &RecordKey,
+    ) -> Result<Option<Decoded<H>>, Error> {
+        match self.read(key).await? {
+            Current::Absent | Current::Tombstone(_) => Ok(None),
+            Current::Live(record) => {
+                let (header, payload) = decode(&record.body)?;
+                Ok(Some(Decoded { header, payload, record }))
+            }
+        }
+    }
+
+    /// Creates a record.
+    pub(super) async fn create(
+        &self,
+        key: &RecordKey,
+        body: &Bytes,
+        deadline: Option<Deadline>,
+    ) -> Result<Written, Error> {
+        let write = self.store.create(key, body.clone(), deadline);
+        self.resolve_conflict("record.create", key, body, write).await
+    }
+
+    /// Replaces one version of a record; an empty body leaves a tombstone.
+    pub(super) async fn replace(
+        &self,
+        key: &RecordKey,
+        expected: &Version,
+        body: &Bytes,
+        deadline: Option<Deadline>,
+    ) -> Result<Written, Error> {
+        let write = self.store.replace(key, expected, body.clone(), deadline);
+        self.resolve_conflict("record.replace", key, body, write).await
+    }
+
+    /// Deletes one version of a record.
+    pub(super) async fn delete_version(
+        &self,
+        key: &RecordKey,
+        version: &Version,
+    ) -> Result<Ended, Error> {
+        let (nothing, mut certain) = (Bytes::new(), false);
+        let write = async {
+            let written = self.store.replace(key, version, nothing.clone(), None).await;
+            certain = written.is_ok();
+            written
+        };
+        let written = self.resolve_conflict("record.replace", key, &nothing, write).await?;
+        Ok(match written {
+            Written::Ours(_) if certain => Ended::Here,
+            Written::Ours(_) | Written::Lost(Current::Tombstone(_)) => Ended::Unknown,
+            Written::Lost(Current::Absent | Current::Live(_)) => Ended::Not,
+        })
+    }
+
+    /// Sends a conditional write. If it meets a conflict, reads the key to find out whether the
+    /// conflict is with our own write. Has a span of its own.
+    async fn resolve_conflict(
+        &self,
+        verb: &'static str,
+        key: &RecordKey,
+        body: &Bytes,
+        write: impl Future<Output = Result<Version, store::Error>> + Send,
+    ) -> Result<Written, Error> {
+        let span = tracing::info_span!(
+            target: "traces",
+            "record",
+            otel.name = verb,
+            otel.status_code = Empty,
+            record.key = %key,
+            outcome = Empty,
+        );
+        let writing = async {
+            match write.await {
+                Ok(version) => Ok(Written::Ours(version)),
+                Err(store::Error::Conflict) => self.after_conflict(key, body).await,
+                Err(error) => Err(error.into()),
+            }
+        };
+        let written = writing.instrument(span.clone()).await;
+        let outcome = match &written {
+            Ok(Written::Ours(_)) => "ours",
+            Ok(Written::Lost(_)) => "lost",
+            Err(_) => "error",
+        };
+        span.record("outcome", outcome);
+        if written.is_err() {
+            span.record("otel.status_code", "ERROR");
+        }
+        written
+    }
+
+    async fn after_conflict(&self, key: &RecordKey, body: &Bytes) -> Result<Written, Error> {
+        match self.read(key).await? {
+            // Our own first attempt, whose response was lost. No other writer knows our nonce.
+            Current::Live(record) if record.body == *body => Ok(Written::Ours(record.version)),
+            // Deleting is idempotent, whichever request did it.
+            Current::Tombstone(version) if body.is_empty() => Ok(Written::Ours(version)),
+            current => Ok(Written::Lost(current)),
+        }
+    }
+
+    /// Writes a record over what was read, whatever that was.
+    pub(super) async fn upsert(
+        &self,
+        key: &RecordKey,
+        current: &Current,
+        body: &Bytes,
+        deadline: Option<Deadline>,
+    ) -> Result<Written, Error> {
+        match current {
+            Current::Absent => self.create(key, body, deadline).await,
+            Current::Tombstone(version) => self.replace(key, version, body, deadline).await,
+            Current::Live(record) => self.replace(key, &record.version, body, deadline).await,
+        }
+    }
+
+    /// Creates a record, or takes a lease on the one that is there.
+    pub(super) async fn create_or_lease(
+        &self,
+        key: &RecordKey,
+        body: &Bytes,
+        deadline: Option<Deadline>,
+    ) -> Result<CreatedOrLeased, Error> {
+        let mut current = Current::Absent;
+        for _ in 0..ATTEMPTS_MAX {
+            if let Current::Live(record) = current {
+                match self.lease(key, record).await? {
+                    Some(record) => return Ok(CreatedOrLeased::Leased(record)),
+                    None => current = self.read(key).await?,
+                }
+                continue;
+            }
+            match self.upsert(key, &current, body, deadline).await? {
+                Written::Ours(_) => return Ok(CreatedOrLeased::Created),
+                Written::Lost(now) => current = now,
+            }
+        }
+        Err(contended())
+    }
+
+    /// Takes a lease on a record: the caller may rely on it until the deadline of the lease. `None`
+    /// if the record was deleted meanwhile. A record younger than the half-life needs no write.
+    pub(super) async fn lease(
+        &self,
+        key: &RecordKey,
+        mut record: Record,
+    ) -> Result<Option<Record>, Error> {
+        for _ in 0..ATTEMPTS_MAX {
+            if record.age < self.leases.half_life() {
                 return Ok(Some(record));
             }
-            Written::Lost(Current::Live(now)) => record = now,
-            Written::Lost(Current::Absent | Current::Tombstone(_)) => return Ok(None),
+            match self.touch(key, &record).await? {
+                Written::Ours(version) => {
+                    record.version = version;
+                    record.age = Duration::ZERO;
+                    return Ok(Some(record));
+                }
+                Written::Lost(Current::Live(now)) => record = now,
+                Written::Lost(Current::Absent | Current::Tombstone(_)) => return Ok(None),
+            }
         }
+        Err(contended())
     }
-    Err(contended())
-}
 
-/// Rewrites a record with a new nonce.
-pub(super) async fn touch(
-    store: &dyn RecordStore,
-    key: &RecordKey,
-    record: &Record,
-) -> Result<Written, Error> {
-    replace(store, key, &record.version, &with_new_nonce(&record.body)?, None).await
-}
-
-/// Deletes a record if it is live and `matches`. Returns whether this call deleted it.
-pub(super) async fn delete(
-    store: &dyn RecordStore,
-    key: &RecordKey,
-    mut current: Current,
-    matches: impl Fn(&Record) -> Result<bool, Error>,
-) -> Result<bool, Error> {
-    for _ in 0..ATTEMPTS_MAX {
-        let Current::Live(record) = current else { return Ok(false) };
-        if !matches(&record)? {
-            return Ok(false);
-        }
-        match replace(store, key, &record.version, &Bytes::new(), None).await? {
-            Written::Ours(_) => return Ok(true),
-            Written::Lost(now) => current = now,
-        }
+    /// Rewrites a record with a new nonce.
+    pub(super) async fn touch(&self, key: &RecordKey, record: &Record) -> Result<Written, Error> {
+        self.replace(key, &record.version, &with_new_nonce(&record.body)?, None).await
     }
-    Err(contended())
+
+    /// Deletes a record if it is live and `matches`. Returns whether this call deleted it.
+    pub(super) async fn delete(
+        &self,
+        key: &RecordKey,
+        mut current: Current,
+        matches: impl Fn(&Record) -> Result<bool, Error>,
+    ) -> Result<bool, Error> {
+        for _ in 0..ATTEMPTS_MAX {
+            let Current::Live(record) = current else { return Ok(false) };
+            if !matches(&record)? {
+                return Ok(false);
+            }
+            match self.replace(key, &record.version, &Bytes::new(), None).await? {
+                Written::Ours(_) => return Ok(true),
+                Written::Lost(now) => current = now,
+            }
+        }
+        Err(contended())
+    }
 }
 
 /// The error after [`ATTEMPTS_MAX`] lost attempts.

@@ -13,7 +13,8 @@ use crate::store::memory::{Fault, FaultKind, Memory, Operation, Reported};
 
 /// A store, its time, and leases that last a day.
 struct Setting {
-    store: Memory,
+    store: Arc<Memory>,
+    records: Records,
     now: Arc<Mutex<SystemTime>>,
     leases: Leases,
     key: RecordKey,
@@ -25,10 +26,12 @@ fn setting() -> Setting {
     let now = Arc::new(Mutex::new(UNIX_EPOCH + Duration::from_secs(1_800_000_000)));
     let clock = now.clone();
     let store = Memory::with_clock(Arc::new(move || *clock.lock().expect("a time")));
+    let store = Arc::new(store);
     let minute = Duration::from_mins(1);
     let settings = LeaseSettings { grace: 2 * DAY, write_deadline: minute, clock_skew: minute };
     let leases = Leases::new(&settings).expect("safe times");
-    Setting { store, now, leases, key: RecordKey::Probe(UploadId::random()) }
+    let records = Records::new(store.clone(), leases);
+    Setting { store, records, now, leases, key: RecordKey::Probe(UploadId::random()) }
 }
 
 impl Setting {
@@ -41,23 +44,23 @@ impl Setting {
     }
 
     async fn created(&self, body: &Bytes) -> Version {
-        match create(&self.store, &self.key, body, None).await {
+        match self.records.create(&self.key, body, None).await {
             Ok(Written::Ours(version)) => version,
             other => panic!("{other:?}"),
         }
     }
 
     async fn current(&self) -> Current {
-        read(&self.store, &self.key).await.expect("the store answers")
+        self.records.read(&self.key).await.expect("the store answers")
     }
 
     async fn delete(&self) -> bool {
         let current = self.current().await;
-        delete(&self.store, &self.key, current, |_| Ok(true)).await.expect("the store answers")
+        self.records.delete(&self.key, current, |_| Ok(true)).await.expect("the store answers")
     }
 
     async fn create_or_lease(&self, body: &Bytes) -> CreatedOrLeased {
-        let done = create_or_lease(&self.store, &self.leases, &self.key, body, None).await;
+        let done = self.records.create_or_lease(&self.key, body, None).await;
         done.expect("the store answers")
     }
 
@@ -107,7 +110,7 @@ async fn one_creator_wins() {
     let setting = setting();
     let (first, second) = (encode(&json!({ "n": 1 }), b""), encode(&json!({ "n": 2 }), b""));
     let version = setting.created(&first).await;
-    match create(&setting.store, &setting.key, &second, None).await {
+    match setting.records.create(&setting.key, &second, None).await {
         Ok(Written::Lost(Current::Live(record))) => {
             assert_eq!((record.body, record.version), (first.clone(), version));
         }
@@ -124,7 +127,7 @@ async fn a_conflict_with_ourselves_is_a_success() {
     setting.lose(Operation::Create, Reported::Conflict);
     let version = setting.created(&first).await;
     setting.lose(Operation::Replace, Reported::Conflict);
-    match replace(&setting.store, &setting.key, &version, &second, None).await {
+    match setting.records.replace(&setting.key, &version, &second, None).await {
         Ok(Written::Ours(now)) => assert_ne!(now, version),
         other => panic!("{other:?}"),
     }
@@ -140,14 +143,14 @@ async fn a_lost_response_is_an_outage_and_can_be_repeated() {
     let setting = setting();
     let body = encode(&json!({}), b"");
     setting.lose(Operation::Create, Reported::Unavailable);
-    match create(&setting.store, &setting.key, &body, None).await {
+    match setting.records.create(&setting.key, &body, None).await {
         Err(Error::Unavailable(store::Error::Unavailable(_))) => {}
         other => panic!("{other:?}"),
     }
     setting.created(&body).await;
     // An outage is never an absent record.
     setting.store.inject(Fault::on(Operation::Read, FaultKind::FailBefore));
-    assert!(matches!(read(&setting.store, &setting.key).await, Err(Error::Unavailable(_))));
+    assert!(matches!(setting.records.read(&setting.key).await, Err(Error::Unavailable(_))));
     assert!(matches!(setting.current().await, Current::Live(_)));
 }
 
@@ -160,11 +163,11 @@ async fn deleting_is_idempotent() {
     assert!(!setting.delete().await);
     assert!(matches!(setting.current().await, Current::Tombstone(_)));
     // By a writer that read it before it was deleted, too.
-    match replace(&setting.store, &setting.key, &version, &Bytes::new(), None).await {
+    match setting.records.replace(&setting.key, &version, &Bytes::new(), None).await {
         Ok(Written::Ours(_)) => {}
         other => panic!("{other:?}"),
     }
-    let read = load::<Value>(&setting.store, &setting.key).await.expect("the store answers");
+    let read = setting.records.load::<Value>(&setting.key).await.expect("the store answers");
     assert!(read.is_none());
 }
 
@@ -175,9 +178,9 @@ async fn deleting_reads_again() {
     let version = setting.created(&encode(&json!({ "n": 1 }), b"")).await;
     let current = setting.current().await;
     let other = encode(&json!({ "n": 2 }), b"");
-    replace(&setting.store, &setting.key, &version, &other, None).await.expect("a replacement");
+    setting.records.replace(&setting.key, &version, &other, None).await.expect("a replacement");
     let matches = |record: &Record| Ok(header_of(&record.body)["n"] == 1);
-    let deleted = delete(&setting.store, &setting.key, current, matches).await;
+    let deleted = setting.records.delete(&setting.key, current, matches).await;
     assert!(!deleted.expect("the store answers"));
     assert_eq!(setting.body(), Some(other));
 }
@@ -203,8 +206,7 @@ async fn create_or_lease_through_lost_responses() {
         let setting = setting();
         let body = encode(&json!({}), b"");
         setting.lose(Operation::Create, reported);
-        let done =
-            create_or_lease(&setting.store, &setting.leases, &setting.key, &body, None).await;
+        let done = setting.records.create_or_lease(&setting.key, &body, None).await;
         match reported {
             Reported::Conflict => assert!(matches!(done, Ok(CreatedOrLeased::Created))),
             Reported::Unavailable => assert!(matches!(done, Err(Error::Unavailable(_)))),
@@ -230,7 +232,7 @@ async fn a_lease_touches_an_old_record() {
         setting.pass(time);
         let Current::Live(record) = setting.current().await else { panic!("it is live") };
         let (before, calls) = (record.version.clone(), setting.store.calls());
-        let leased = lease(&setting.store, &setting.leases, &setting.key, record).await;
+        let leased = setting.records.lease(&setting.key, record).await;
         let leased = leased.expect("the store answers").expect("it is live");
         assert_eq!(leased.version != before, touches);
         let calls = setting.store.calls().since(&calls);
@@ -250,14 +252,14 @@ async fn a_lease_on_a_changed_record() {
     setting.created(&encode(&json!({}), b"")).await;
     setting.pass(DAY);
     let Current::Live(old) = setting.current().await else { panic!("it is live") };
-    assert!(matches!(touch(&setting.store, &setting.key, &old).await, Ok(Written::Ours(_))));
-    let leased = lease(&setting.store, &setting.leases, &setting.key, old.clone()).await;
+    assert!(matches!(setting.records.touch(&setting.key, &old).await, Ok(Written::Ours(_))));
+    let leased = setting.records.lease(&setting.key, old.clone()).await;
     let leased = leased.expect("the store answers").expect("it is live");
     assert_ne!(leased.version, old.version);
     setting.pass(DAY);
     let Current::Live(old) = setting.current().await else { panic!("it is live") };
     assert!(setting.delete().await);
-    let leased = lease(&setting.store, &setting.leases, &setting.key, old).await;
+    let leased = setting.records.lease(&setting.key, old).await;
     assert!(leased.expect("the store answers").is_none());
 }
 
@@ -268,7 +270,7 @@ async fn a_deadline_that_has_passed() {
     let deadline = setting.leases.deadline(setting.store.now());
     setting.pass(Duration::from_secs(61));
     let body = encode(&json!({}), b"");
-    match create(&setting.store, &setting.key, &body, Some(deadline)).await {
+    match setting.records.create(&setting.key, &body, Some(deadline)).await {
         Err(Error::Unavailable(store::Error::Expired)) => {}
         other => panic!("{other:?}"),
     }
@@ -283,12 +285,12 @@ async fn attempts_have_an_end() {
     let current = setting.current().await;
     let rivals = |record: &Record| {
         // The predicate itself is the rival: it rewrites the record before each attempt.
-        let rewritten = touch(&setting.store, &setting.key, record);
+        let rewritten = setting.records.touch(&setting.key, record);
         let written = futures_util::FutureExt::now_or_never(rewritten);
         assert!(matches!(written, Some(Ok(Written::Ours(_)))));
         Ok(true)
     };
-    let deleted = delete(&setting.store, &setting.key, current, rivals).await;
+    let deleted = setting.records.delete(&setting.key, current, rivals).await;
     assert!(matches!(deleted, Err(Error::Busy(_))));
     assert_eq!(setting.store.calls().replace, u64::from(2 * ATTEMPTS_MAX));
 }

@@ -16,7 +16,7 @@ use crate::oci::Digest;
 use crate::registry::Error;
 use crate::registry::blobs::Published;
 use crate::registry::content::Blob;
-use crate::registry::record::{self, Ended};
+use crate::registry::record::Ended;
 use crate::store::{self, Location, MultipartId, Part, RecordKey, Version};
 
 fn mismatch(expected: Digest, actual: Digest) -> Error {
@@ -219,7 +219,7 @@ impl Uploads {
 
     /// Ends a session. False unless this call certainly deleted the record as it was read.
     async fn end_session(&self, key: &RecordKey, version: &Version) -> bool {
-        match record::delete_version(&*self.records, key, version).await {
+        match self.records.delete_version(key, version).await {
             Ok(ended) => matches!(ended, Ended::Here),
             Err(error) => {
                 tracing::debug!(%key, %error, "the record of an ended upload session remains");

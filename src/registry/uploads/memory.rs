@@ -21,7 +21,7 @@ const UNIT_BYTES: usize = 1024;
 
 /// The bounds of all uploads of the process.
 #[derive(Clone, Debug)]
-pub(super) struct UploadMemory {
+pub(in crate::registry) struct UploadMemory {
     units: Arc<Semaphore>,
     units_max: usize,
     uploads: Arc<Semaphore>,
@@ -83,7 +83,7 @@ fn units(bytes: usize) -> u32 {
 }
 
 impl UploadMemory {
-    pub(super) fn new(limits: &UploadSettings, metrics: Metrics) -> Self {
+    pub(in crate::registry) fn new(limits: &UploadSettings, metrics: Metrics) -> Self {
         let units_max = units(limits.buffer_bytes) as usize;
         Self {
             units: Arc::new(Semaphore::new(units_max)),

@@ -47,45 +47,33 @@ use tracing::Instrument as _;
 use super::Error;
 use super::blobs::Blobs;
 use super::content::Blob;
-use super::record::{self, Ended};
+use super::record::{Ended, Records};
 use super::settings::UploadSettings;
 use crate::layout::records::Multipart;
 use crate::oci::{Digest, RepositoryName, UploadId};
-use crate::store::{self, BlobStore, Location, MultipartId, RecordKey, RecordStore};
+use crate::store::{self, BlobStore, Location, MultipartId, RecordKey};
 use crate::telemetry::metrics::{Commit, Metrics};
-use memory::UploadMemory;
 use request::Request;
 use writer::{Stop, UploadWriter};
 
+pub(super) use memory::UploadMemory;
 pub use parts::{PART_BYTES_MIN, part_bytes};
 pub use request::{Body, Chunk, Interrupted, NewSession, UploadAddress};
 
 /// The upload sessions of all repositories.
 #[derive(Clone, Debug)]
 pub struct Uploads {
-    records: Arc<dyn RecordStore>,
-    data: Arc<dyn BlobStore>,
-    blobs: Blobs,
-    limits: UploadSettings,
-    memory: UploadMemory,
-    metrics: Metrics,
+    pub(super) records: Records,
+    pub(super) data: Arc<dyn BlobStore>,
+    pub(super) blobs: Blobs,
+    pub(super) limits: UploadSettings,
+    pub(super) memory: UploadMemory,
+    pub(super) metrics: Metrics,
     /// Work that continues after its response.
-    tasks: TaskTracker,
+    pub(super) tasks: TaskTracker,
 }
 
 impl Uploads {
-    pub(super) fn new(
-        records: Arc<dyn RecordStore>,
-        data: Arc<dyn BlobStore>,
-        blobs: Blobs,
-        limits: UploadSettings,
-        metrics: Metrics,
-        tasks: TaskTracker,
-    ) -> Self {
-        let memory = UploadMemory::new(&limits, metrics.clone());
-        Self { records, data, blobs, limits, memory, metrics, tasks }
-    }
-
     /// Adds a chunk to a session and returns its new offset, which is durable then.
     pub async fn append(&self, upload: &UploadAddress, chunk: Chunk<'_>) -> Result<u64, Error> {
         let _permit = self.memory.admit()?;
@@ -155,7 +143,7 @@ impl Uploads {
         let key = RecordKey::Upload(upload.id);
         match self.load_session(upload).await? {
             Some(loaded) if loaded.session.committing.is_empty() => {
-                let ended = record::delete_version(&*self.records, &key, &loaded.version).await?;
+                let ended = self.records.delete_version(&key, &loaded.version).await?;
                 if matches!(ended, Ended::Not) {
                     return Err(busy());
                 }
@@ -168,7 +156,7 @@ impl Uploads {
             }
             // No record was written yet: a tombstone invalidates the location.
             None if upload.new.is_some() => {
-                match self.records.create(&key, Bytes::new(), None).await {
+                match self.records.store().create(&key, Bytes::new(), None).await {
                     Err(store::Error::Conflict) => return Err(busy()),
                     created => created?,
                 };

@@ -13,7 +13,7 @@ use super::parts::{UNRESERVED_BYTES_MAX, part_bytes_min};
 use super::request::UploadAddress;
 use crate::layout::records::Session;
 use crate::registry::Error;
-use crate::registry::record::{self, Current};
+use crate::registry::record::Current;
 use crate::store::{self, Location, RecordKey, Version};
 
 pub(super) fn damaged(what: String) -> Error {
@@ -113,7 +113,7 @@ impl Uploads {
     ) -> Result<Option<Loaded>, Error> {
         let loading = tracing::info_span!(target: "traces", "session.load");
         let key = RecordKey::Upload(upload.id);
-        match record::read(&*self.records, &key).instrument(loading).await? {
+        match self.records.read(&key).instrument(loading).await? {
             Current::Absent => Ok(None),
             Current::Tombstone(_) => Err(Error::UploadUnknown),
             Current::Live(record) => {

@@ -19,7 +19,7 @@ use super::request::{Chunk, Interrupted, Request};
 use super::session::Loaded;
 use crate::layout::records::{self, Session};
 use crate::registry::Error;
-use crate::registry::record::{self, Current, Written};
+use crate::registry::record::{Current, Written};
 use crate::store::{self, Location, Part, RecordKey, Version};
 
 /// By how much a buffer grows beyond the smallest part while memory is free, in bytes.
@@ -340,10 +340,10 @@ impl<'a> UploadWriter<'a> {
 
     /// Writes the session record, or creates that of a new session.
     pub(super) async fn write_record(&mut self, body: &Bytes) -> Result<Written, Error> {
-        let (store, key) = (&*self.uploads.records, self.key());
+        let (records, key) = (&self.uploads.records, self.key());
         let written = match &self.version {
-            None => record::create(store, &key, body, None).await?,
-            Some(version) => record::replace(store, &key, version, body, None).await?,
+            None => records.create(&key, body, None).await?,
+            Some(version) => records.replace(&key, version, body, None).await?,
         };
         if let Written::Ours(version) = &written {
             self.version = Some(version.clone());

@@ -5,8 +5,6 @@
 
 #![deny(clippy::wildcard_enum_match_arm)]
 
-use std::error::Error as StdError;
-
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, VARY, WWW_AUTHENTICATE};
@@ -18,6 +16,7 @@ use super::headers::value;
 use crate::auth::Denied;
 use crate::oci::{Digest, DigestError, ErrorCode, ManifestError, ReferenceError};
 use crate::registry;
+use crate::telemetry::error_chain;
 use crate::telemetry::metrics::AuthReason;
 
 /// After how many seconds a client may come back when we are too busy or the store is away.
@@ -150,22 +149,6 @@ impl IntoResponse for Error {
     }
 }
 
-/// An error and what caused it, in one line.
-pub(super) fn chain(error: &dyn StdError) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        let words = error.to_string();
-        // Errors that only pass on another one say the same.
-        if !text.ends_with(&words) {
-            text.push_str(": ");
-            text.push_str(&words);
-        }
-        source = error.source();
-    }
-    text
-}
-
 impl From<registry::Error> for Error {
     fn from(error: registry::Error) -> Self {
         use registry::Error as Registry;
@@ -210,7 +193,7 @@ impl From<registry::Error> for Error {
             }
             Registry::Busy(_) => Self::unavailable("too busy, try again later", message),
             Registry::Unavailable(ref source) => {
-                Self::unavailable("storage is unavailable, try again later", chain(source))
+                Self::unavailable("storage is unavailable, try again later", error_chain(source))
             }
         }
     }

@@ -5,6 +5,8 @@ pub mod traces;
 
 mod settings;
 
+use std::error::Error as StdError;
+
 use tracing_subscriber::prelude::*;
 use tracing_subscriber::{EnvFilter, Layer, Registry, fmt};
 
@@ -18,6 +20,21 @@ fn directives(level: &str) -> String {
         other => other.to_owned(),
     };
     level.split(',').map(ours).collect::<Vec<_>>().join(",")
+}
+
+/// An error and what caused it, in one line.
+pub fn error_chain(error: &(dyn StdError + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let words = error.to_string();
+        // Errors that only pass on another one say the same.
+        if !text.ends_with(&words) {
+            text = format!("{text}: {words}");
+        }
+        cause = error.source();
+    }
+    text
 }
 
 /// Starts logging, and traces if they are enabled, inside of a runtime. A second call in one

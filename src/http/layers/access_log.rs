@@ -15,10 +15,11 @@ use super::peer::Client;
 use super::request_id::RequestId;
 use crate::auth::Caller;
 use crate::http::endpoint::Parsed;
-use crate::http::error::{Failure, chain};
+use crate::http::error::Failure;
 use crate::http::headers::DOCKER_CONTENT_DIGEST;
 use crate::http::metered_body::{Observer, Received};
 use crate::oci::{Digest, RepositoryName};
+use crate::telemetry::error_chain;
 use crate::telemetry::metrics::{Label as _, Operation};
 
 /// What is learned about a request only inside of this layer. It is in the extensions of the
@@ -94,7 +95,7 @@ impl Observer for AccessLog {
 
     /// The head is gone, so the line is the only place that can tell of it.
     fn fail(&mut self, error: &axum::Error) {
-        self.broken = Some(chain(error));
+        self.broken = Some(error_chain(error));
     }
 }
 

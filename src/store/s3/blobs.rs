@@ -13,11 +13,12 @@ use bytes::Bytes;
 use futures_util::stream;
 
 use super::client::S3;
-use super::error::{self, Failure};
+use super::error::Failure;
 use super::operation::OperationName;
 use crate::store::{
     BlobStore, ByteStream, Error, Location, MultipartId, Part, PresignGet, RecordStore as _,
 };
+use crate::telemetry::error_chain;
 use crate::telemetry::metrics::S3Operation;
 
 /// S3 may take minutes to assemble ten thousand parts, and stores on a file system copy them.
@@ -249,7 +250,7 @@ fn checked_length(body: SdkBytes, promised: Option<u64>, operation: OperationNam
                 Some(Some(left)) => (Ok(chunk), Some(Some(left))),
                 None => (Ok(chunk), Some(None)),
             },
-            Some(Err(error)) => (Err(operation.broke_off(error::chain(&error))), None),
+            Some(Err(error)) => (Err(operation.broke_off(error_chain(&error))), None),
             None => match left {
                 None | Some(0) => return None,
                 Some(left) => {

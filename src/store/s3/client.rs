@@ -60,8 +60,7 @@ impl S3 {
     ) -> Result<Self, Error> {
         // The first provider of the process stays installed, and every caller installs this one.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        let endpoint = settings.endpoint.as_deref().map(checked_endpoint).transpose()?;
-        let public = settings.public_endpoint.as_deref().map(checked_endpoint).transpose()?;
+        let (endpoint, public) = (settings.endpoint.clone(), settings.public_endpoint.clone());
         let http = HttpClient::new(settings, metrics.clone())?;
         let root = root(prefix);
         let place = endpoint.as_deref().unwrap_or("AWS");
@@ -139,17 +138,4 @@ pub(super) fn root(prefix: &str) -> String {
         "" => String::new(),
         prefix => format!("{prefix}/"),
     }
-}
-
-/// An endpoint is a scheme and a host; anything more is a mistake.
-pub(super) fn checked_endpoint(endpoint: &str) -> Result<String, Error> {
-    let mistaken = || Error::Refused(format!("{endpoint:?} is no URL of an object store"));
-    let uri: http::Uri = endpoint.parse().map_err(|_| mistaken())?;
-    let scheme = uri.scheme_str().ok_or_else(mistaken)?;
-    let authority = uri.authority().ok_or_else(mistaken)?;
-    let plain = matches!(scheme, "http" | "https")
-        && uri.path() == "/"
-        && uri.query().is_none()
-        && !authority.as_str().contains('@');
-    if plain { Ok(format!("{scheme}://{authority}")) } else { Err(mistaken()) }
 }

@@ -19,9 +19,9 @@ use aws_credential_types::provider::future;
 use aws_sdk_s3::config::{Credentials, ProvideCredentials, Region, SharedCredentialsProvider};
 use tokio::time::{Instant, timeout};
 
-use super::error;
 use super::settings::Settings;
 use crate::store::Error;
+use crate::telemetry::error_chain;
 
 /// The region that stores other than AWS expect in a signature.
 const DEFAULT_REGION: &str = "us-east-1";
@@ -141,7 +141,7 @@ impl LatestCredentials {
         }
         let failed = |why: String| Error::Unavailable(format!("no credentials for S3: {why}"));
         match timeout(FETCH_TIMEOUT, self.fetch()).await {
-            Ok(fetched) => fetched.map_err(|error| failed(error::chain(&error))),
+            Ok(fetched) => fetched.map_err(|error| failed(error_chain(&error))),
             Err(_) => Err(failed(format!("none within {FETCH_TIMEOUT:?}"))),
         }
     }

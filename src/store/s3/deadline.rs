@@ -14,12 +14,13 @@ use http::{Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Limited};
 
 use super::client::S3;
-use super::error::{self, Failure, Refusal, SendError};
+use super::error::{Failure, Refusal, SendError};
 use super::http_client::StallTimeoutBody;
 use super::operation::Operation;
 use super::presign::validity;
 use super::retry::backoff;
 use crate::store::{Deadline, Error, RecordStore as _, Version};
+use crate::telemetry::error_chain;
 
 /// Bytes of an answer that are read; a success has no body, an error a few lines.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
@@ -107,7 +108,7 @@ impl S3 {
 
 fn no_answer(error: &SendError) -> Failed {
     Failed {
-        failure: Error::Unavailable(error::chain(error)).into(),
+        failure: Error::Unavailable(error_chain(error)).into(),
         retry: true,
         may_have_happened: error.may_have_arrived(),
     }

@@ -7,6 +7,7 @@ use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{BoxError, ProvideErrorMetadata, SdkError};
 
 use crate::store::Error;
+use crate::telemetry::error_chain;
 
 /// How much of a store's own message is repeated.
 const MESSAGE_CHARS_MAX: usize = 300;
@@ -53,7 +54,7 @@ impl Failure {
         let SdkError::ServiceError(service) = error else {
             let refused = matches!(error, SdkError::ConstructionFailure(_));
             let meaning = if refused { Error::Refused } else { Error::Unavailable };
-            return meaning(chain(error)).into();
+            return meaning(error_chain(error)).into();
         };
         let (status, meta) = (service.raw().status().as_u16(), service.err().meta());
         let (code, message) = (meta.code().map(str::to_owned), meta.message().map(str::to_owned));
@@ -188,18 +189,4 @@ fn element(xml: &str, name: &str) -> Option<String> {
         .replace("&#34;", "\"")
         .replace("&amp;", "&");
     (!plain.is_empty()).then_some(plain)
-}
-
-/// An error and what caused it, in one line. The SDK's causes name hosts and reasons, not secrets.
-pub(super) fn chain(error: &(dyn StdError + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let words = error.to_string();
-        if !text.ends_with(&words) {
-            text = format!("{text}: {words}");
-        }
-        cause = error.source();
-    }
-    text
 }

@@ -18,11 +18,11 @@ use md5::{Digest as _, Md5};
 use super::blobs::crc32;
 use super::client::S3;
 use super::deadline::NO_ETAG;
-use super::error;
 use super::operation::OperationName;
 use crate::store::{
     Deadline, Error, ListedKey, Listing, Prefix, Record, RecordKey, RecordStore, Version,
 };
+use crate::telemetry::error_chain;
 use crate::telemetry::metrics::S3Operation;
 
 /// Records hold headers, manifests and the tails of uploads; larger ones are not ours.
@@ -195,7 +195,7 @@ async fn record(
     let written = SystemTime::try_from(written).map_err(|_| lacks("valid Last-Modified"))?;
     let age = date.since(written).ok_or_else(|| lacks("Date"))?;
     let body = output.body.collect().await;
-    let body = body.map_err(|error| operation.broke_off(error::chain(&error)))?.into_bytes();
+    let body = body.map_err(|error| operation.broke_off(error_chain(&error)))?.into_bytes();
     if body.len() as u64 != size {
         return Err(operation.broke_off(format!("{} of {size} bytes arrived", body.len())));
     }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use http::uri::Authority;
+
 use crate::setting::{
     HOUR, MILLISECOND, SECOND, Secret, choice, choice_of, count, duration, secret, settings, text,
     word,
@@ -73,15 +75,17 @@ impl Settings {
     }
 }
 
-/// The address of an S3 server, without the slash at its end.
-fn endpoint(text: &str) -> Result<String, String> {
+/// The address of an S3 server: a scheme and a host, without the slash at its end.
+pub(super) fn endpoint(text: &str) -> Result<String, String> {
     let bad = || format!("{text:?} is not the address of a server, such as https://s3.example.com");
     let address: http::Uri = text.parse().map_err(|_| bad())?;
-    let scheme = matches!(address.scheme_str(), Some("http" | "https"));
-    let host =
-        address.authority().is_some_and(|a| !a.host().is_empty() && !a.as_str().contains('@'));
-    if scheme && host && address.query().is_none() {
-        return Ok(text.trim_end_matches('/').to_owned());
+    let (scheme, authority) = (address.scheme_str(), address.authority().map(Authority::as_str));
+    match (scheme, authority) {
+        (Some(scheme @ ("http" | "https")), Some(host))
+            if !host.contains('@') && address.path() == "/" && address.query().is_none() =>
+        {
+            Ok(format!("{scheme}://{host}"))
+        }
+        _ => Err(bad()),
     }
-    Err(bad())
 }

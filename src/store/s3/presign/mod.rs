@@ -20,9 +20,9 @@ use time::OffsetDateTime;
 use time::macros::format_description;
 
 use super::credentials::{Fetched, LatestCredentials};
-use super::error::chain;
 use super::settings::Settings;
 use crate::store::{Error, PresignGet};
+use crate::telemetry::error_chain;
 use crate::telemetry::metrics::PresignKey;
 
 /// What S3 does not encode in a key.
@@ -84,7 +84,7 @@ impl Presigner {
             .force_path_style(settings.uses_path_style())
             .disable_s3_express_session_auth(true)
             .build()
-            .map_err(|error| refused(chain(&error)))?;
+            .map_err(|error| refused(error_chain(&error)))?;
         let place = DefaultResolver::new().resolve_endpoint(&place).await;
         let place = place.map_err(|error| refused(error.to_string()))?;
         let bucket = place.url().trim_end_matches('/').to_owned();

@@ -119,15 +119,15 @@ pub fn api(
     metrics: &Metrics,
     tasks: &TaskTracker,
 ) -> Arc<Api> {
-    let of_api = http::Settings {
+    let settings = http::Settings {
         listener: settings.server.clone(),
         blobs: settings.blobs.clone(),
         manifests: settings.manifests.clone(),
         lists: settings.lists.clone(),
         access_log: settings.log.requests,
     };
-    let clock = Arc::new(SystemClock);
-    Arc::new(Api::new(registry, authorizer, clock, of_api, metrics.clone(), tasks.clone()))
+    let (metrics, tasks) = (metrics.clone(), tasks.clone());
+    Arc::new(Api { registry, authorizer, clock: Arc::new(SystemClock), settings, metrics, tasks })
 }
 
 /// TLS, if the settings have a certificate.

@@ -98,13 +98,13 @@ impl Loader {
 
     /// Checks what must hold between settings, for those that could be read.
     fn validate(&mut self) {
-        for check in validate::CHECKS {
-            if check.keys.iter().any(|key| self.failed.contains(key)) {
+        for (keys, check) in validate::CHECKS {
+            if keys.iter().any(|key| self.failed.contains(key)) {
                 continue;
             }
-            if let Err(message) = (check.check)(&self.settings) {
-                let given = check.keys.iter().find_map(|key| self.given.get(key));
-                let default = || Source::Default(check.keys[0]);
+            if let Err(message) = check(&self.settings) {
+                let given = keys.iter().find_map(|key| self.given.get(key));
+                let default = || Source::Default(keys[0]);
                 let source = given.map_or_else(default, |(source, _)| source.clone());
                 self.errors.push(ConfigError { source, message });
             }

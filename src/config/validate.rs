@@ -7,49 +7,36 @@ use crate::registry::Leases;
 use crate::setting::{Choice as _, format_bytes, format_duration};
 use crate::store::StoreUrl;
 
-/// One condition.
-pub(super) struct Check {
-    /// The settings it concerns; the error names the first one that a source has.
-    pub(super) keys: &'static [&'static str],
-    pub(super) check: fn(&Settings) -> Result<(), String>,
-}
+/// A condition, and the settings it concerns: the error names the first one that a source has.
+pub(super) type Check = (&'static [&'static str], fn(&Settings) -> Result<(), String>);
 
 pub(super) const CHECKS: &[Check] = &[
-    Check {
-        keys: &["server.listen", "access.anonymous", "access.htpasswd_file", "access.token.realm"],
-        check: open_only_on_request,
-    },
-    Check { keys: &["admin.listen", "server.listen"], check: admin_port_differs },
-    Check { keys: &["server.tls.certificate_file", "server.tls.key_file"], check: tls_complete },
-    Check {
-        keys: &[
+    (
+        &["server.listen", "access.anonymous", "access.htpasswd_file", "access.token.realm"],
+        open_only_on_request,
+    ),
+    (&["admin.listen", "server.listen"], admin_port_differs),
+    (&["server.tls.certificate_file", "server.tls.key_file"], tls_complete),
+    (
+        &[
             "access.token.realm",
             "access.token.service",
             "access.token.issuer",
             "access.token.keys_file",
         ],
-        check: token_server_complete,
-    },
-    Check { keys: &["access.htpasswd_file"], check: users_may_do_something },
-    Check { keys: &["access.authenticated", "access.rules"], check: logged_in_rules_need_a_login },
-    Check {
-        keys: &["store.s3.access_key_id", "store.s3.secret_access_key", "store.s3.session_token"],
-        check: credentials_complete,
-    },
-    Check {
-        keys: &["uploads.buffer_bytes", "uploads.part_bytes", "uploads.parts_in_flight"],
-        check: one_upload_fits,
-    },
-    Check { keys: &["blobs.delivery", "store.url"], check: redirect_has_a_target },
-    Check {
-        keys: &["blobs.delivery", "blobs.redirect_networks"],
-        check: auto_delivery_has_networks,
-    },
-    Check { keys: &["blobs.redirect_step", "blobs.redirect_ttl"], check: step_below_ttl },
-    Check {
-        keys: &["collection.grace", "collection.write_deadline", "collection.clock_skew"],
-        check: leases_are_safe,
-    },
+        token_server_complete,
+    ),
+    (&["access.htpasswd_file"], users_may_do_something),
+    (&["access.authenticated", "access.rules"], logged_in_rules_need_a_login),
+    (
+        &["store.s3.access_key_id", "store.s3.secret_access_key", "store.s3.session_token"],
+        credentials_complete,
+    ),
+    (&["uploads.buffer_bytes", "uploads.part_bytes", "uploads.parts_in_flight"], one_upload_fits),
+    (&["blobs.delivery", "store.url"], redirect_has_a_target),
+    (&["blobs.delivery", "blobs.redirect_networks"], auto_delivery_has_networks),
+    (&["blobs.redirect_step", "blobs.redirect_ttl"], step_below_ttl),
+    (&["collection.grace", "collection.write_deadline", "collection.clock_skew"], leases_are_safe),
 ];
 
 fn open_only_on_request(settings: &Settings) -> Result<(), String> {

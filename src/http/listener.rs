@@ -15,6 +15,7 @@ use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
+use tokio_io_timeout::TimeoutStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::task::TaskTracker;
 use tower::Service as _;
@@ -22,7 +23,6 @@ use tower::Service as _;
 use super::layers::peer::Client;
 use super::settings::ListenerSettings;
 pub use super::tls::acceptor;
-use super::write_timeout::WriteTimeout;
 
 /// Bytes of the head of a request that are read before it is refused.
 const HEAD_BYTES_MAX: usize = 64 * 1024;
@@ -105,7 +105,9 @@ impl Serving {
         peer: IpAddr,
         watcher: Watcher,
     ) -> Result<(), ConnectionError> {
-        let stream = WriteTimeout::new(stream, self.settings.body_idle_timeout);
+        // hyper has no write timeout: a client that stops reading would hold a download open.
+        let mut stream = Box::pin(TimeoutStream::new(stream));
+        stream.as_mut().set_write_timeout_pinned(Some(self.settings.body_idle_timeout));
         let Some(tls) = &self.tls else {
             return self.requests(stream, peer, false, watcher).await;
         };

@@ -6,12 +6,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use axum::body::{Body, HttpBody as _};
+use axum::extract::Request;
 use bytes::Bytes;
 use http::response;
 use http_body::{Frame, SizeHint};
+use tokio::time::{Instant, Sleep};
 use tracing::Span;
-
-use super::idle_timer::{IdleTimer, TimedOut};
 
 /// What watches a request. It is dropped when the last byte of the response has left, or when the
 /// client has gone, with or without a response.
@@ -36,8 +37,33 @@ pub(super) trait Observer: Unpin {
 pub(super) struct MeteredBody<B, O> {
     body: B,
     observer: O,
-    timeout: Option<(IdleTimer, Duration)>,
+    timeout: Option<IdleTimer>,
     failed: bool,
+}
+
+/// Runs while the body is pending, and starts again with each frame.
+#[derive(Debug)]
+struct IdleTimer {
+    idle: Duration,
+    deadline: Pin<Box<Sleep>>,
+    running: bool,
+}
+
+impl IdleTimer {
+    /// Passes a result on, or fails if there was none for too long.
+    fn check<T>(&mut self, cx: &mut Context<'_>, polled: Poll<T>) -> Poll<Result<T, axum::Error>> {
+        if let Poll::Ready(result) = polled {
+            self.running = false;
+            return Poll::Ready(Ok(result));
+        }
+        if !self.running {
+            self.running = true;
+            self.deadline.as_mut().reset(Instant::now() + self.idle);
+        }
+        ready!(self.deadline.as_mut().poll(cx));
+        let reason = format!("nothing arrived for {} s", self.idle.as_secs());
+        Poll::Ready(Err(axum::Error::new(reason)))
+    }
 }
 
 impl<B, O> MeteredBody<B, O> {
@@ -46,7 +72,8 @@ impl<B, O> MeteredBody<B, O> {
     }
 
     pub(super) fn with_timeout(mut self, idle: Duration) -> Self {
-        self.timeout = Some((IdleTimer::new(idle), idle));
+        let deadline = Box::pin(tokio::time::sleep(idle));
+        self.timeout = Some(IdleTimer { idle, deadline, running: false });
         self
     }
 }
@@ -73,10 +100,7 @@ where
         };
         let frame = match timeout {
             None => ready!(polled),
-            Some((timer, idle)) => ready!(timer.check(cx, polled)).unwrap_or_else(|TimedOut| {
-                let reason = format!("nothing arrived for {} s", idle.as_secs());
-                Some(Err(axum::Error::new(reason)))
-            }),
+            Some(timer) => ready!(timer.check(cx, polled)).unwrap_or_else(|error| Some(Err(error))),
         };
         match &frame {
             Some(Ok(frame)) => {
@@ -99,6 +123,19 @@ where
     /// must not have one (RFC 9110, section 8.6). Where it belongs, hyper adds it.
     fn size_hint(&self) -> SizeHint {
         if self.is_end_stream() { SizeHint::default() } else { self.body.size_hint() }
+    }
+}
+
+/// Has the body of a request fail when nothing arrives for `idle`; the whole of it may take any
+/// time.
+pub(super) fn bound(idle: Duration) -> impl Fn(Request) -> Request + Clone {
+    move |mut request: Request| {
+        if request.body().is_end_stream() {
+            return request;
+        }
+        let received = Received::default();
+        request.extensions_mut().insert(received.clone());
+        request.map(|body| Body::new(MeteredBody::new(body, received).with_timeout(idle)))
     }
 }
 

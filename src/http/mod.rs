@@ -11,7 +11,6 @@ mod endpoint;
 mod error;
 mod handlers;
 pub mod headers;
-mod idle_timer;
 mod layers;
 pub mod listener;
 mod metered_body;
@@ -20,7 +19,6 @@ mod router;
 mod settings;
 mod state;
 mod tls;
-mod write_timeout;
 
 pub use endpoint::{Effect, Endpoint, Operation, RouteError, Row, Target};
 pub use error::Error;

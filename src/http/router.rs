@@ -13,7 +13,8 @@ use tracing::Instrument as _;
 use super::authorized::Authorized;
 use super::endpoint::{Effect, Parsed};
 use super::error::Error;
-use super::layers::{access_log, body_timeout, metrics, observe, peer, request_id, trace};
+use super::layers::{access_log, metrics, observe, peer, request_id, trace};
+use super::metered_body;
 use super::state::Api;
 use super::{handlers, headers};
 
@@ -28,7 +29,7 @@ pub fn router(api: &Arc<Api>) -> Router {
         // The operation, parsed once: it names the request in everything below.
         .map_request(Parsed::layer)
         // A body that stops arriving fails; the count of its bytes is for the next two.
-        .map_request(body_timeout::bound(api.settings.listener.body_idle_timeout))
+        .map_request(metered_body::bound(api.settings.listener.body_idle_timeout))
         // Around the log, so that nothing is logged that is not counted.
         .layer(observe(metrics::count(api.metrics.clone())))
         // One line for each request, with what the layers below learn of it.

@@ -21,28 +21,14 @@ pub struct Settings {
     pub access_log: RequestLog,
 }
 
-/// The state of the router.
+/// The state of the router. Requests that change something run on `tasks`: they are finished when
+/// their client goes away, and a shutdown waits for them.
 #[derive(Debug)]
 pub struct Api {
-    pub(super) registry: Arc<Registry>,
-    pub(super) authorizer: Arc<dyn Authorizer>,
-    pub(super) clock: Arc<dyn Clock>,
-    pub(super) settings: Settings,
-    pub(super) metrics: Metrics,
-    pub(super) tasks: TaskTracker,
-}
-
-impl Api {
-    /// The API over a registry. Requests that change something run on `tasks`: they are finished
-    /// when their client goes away, and a shutdown waits for them.
-    pub fn new(
-        registry: Arc<Registry>,
-        authorizer: Arc<dyn Authorizer>,
-        clock: Arc<dyn Clock>,
-        settings: Settings,
-        metrics: Metrics,
-        tasks: TaskTracker,
-    ) -> Self {
-        Self { registry, authorizer, clock, settings, metrics, tasks }
-    }
+    pub registry: Arc<Registry>,
+    pub authorizer: Arc<dyn Authorizer>,
+    pub clock: Arc<dyn Clock>,
+    pub settings: Settings,
+    pub metrics: Metrics,
+    pub tasks: TaskTracker,
 }

@@ -8,10 +8,8 @@ use crate::store;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The repository has no link to this blob.
     #[error("the blob is not known to this repository")]
     BlobUnknown,
-    /// The repository has no such manifest, or no such tag.
     #[error("the manifest is not known to this repository")]
     ManifestUnknown,
     /// The client accepts neither the stored type nor one that could be served instead.
@@ -27,22 +25,18 @@ pub enum Error {
     OutOfOrder { offset: u64 },
     #[error("the length of the chunk differs from its Content-Range")]
     SizeMismatch,
-    /// The content does not have the digest that the client named.
     #[error("the digest of the content is {actual}, not {expected}")]
     DigestMismatch { expected: Box<Digest>, actual: Box<Digest> },
     /// The client disconnected or stalled before the request body was complete.
     #[error("the request body ended early: {0}")]
     Interrupted(String),
-    /// The upload is larger than this configuration can take.
     #[error("the blob is larger than this registry accepts: {0}")]
     TooLarge(String),
     /// The manifest cannot be accepted, or not be converted for this client.
     #[error(transparent)]
     Manifest(#[from] ManifestError),
-    /// The manifest names content that this repository does not have.
     #[error("the manifest names {} objects that are missing", .0.len())]
     ReferencesMissing(Vec<Digest>),
-    /// A precondition of the request (`If-Match`, `If-None-Match`) does not hold.
     #[error("the precondition of the request does not hold")]
     PreconditionFailed,
     /// This process receives too many uploads, no buffer memory became free in time, or too many

@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::body::Body;
-use axum::response::Response;
+use axum::response::{IntoResponse as _, Response};
 use http::header::{
     ACCEPT_RANGES, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, LOCATION,
 };
@@ -84,10 +84,7 @@ pub(super) async fn delete(cx: &Context, digest: &Digest) -> Result<Response, Er
 
 /// 202 without a body.
 pub(super) fn accepted() -> Response {
-    let mut response = Response::new(Body::empty());
-    *response.status_mut() = StatusCode::ACCEPTED;
-    response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
-    response
+    (StatusCode::ACCEPTED, [(CONTENT_LENGTH, "0")]).into_response()
 }
 
 fn etag(digest: &Digest) -> HeaderValue {

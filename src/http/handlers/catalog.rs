@@ -8,7 +8,7 @@ use super::page;
 use crate::auth::Action;
 use crate::http::authorized::Context;
 use crate::http::error::Error;
-use crate::http::query::{Query, encoded};
+use crate::http::query::Query;
 use crate::oci::RepositoryName;
 
 /// The catalog — `GET /v2/_catalog`, as older registries serve it. Shows what the caller may
@@ -21,11 +21,7 @@ pub(super) async fn list(cx: &Context) -> Result<Response, Error> {
     let query = Query::of(&cx.uri);
     let count = page::count(cx, &query)?;
     let page = cx.api.registry.repositories.list(query.one("last"), count).await?;
-    let next = page
-        .rows
-        .last()
-        .filter(|_| page.more)
-        .map(|last| format!("/v2/_catalog?n={count}&last={}", encoded(last.as_str())));
+    let next = page::next(&page, "/v2/_catalog", count);
     let visible = page.rows.iter().filter(|name| cx.may(name, Action::See));
     let names: Vec<&str> = visible.map(RepositoryName::as_str).collect();
     Ok(page::response(&json!({ "repositories": names }), "application/json", next))

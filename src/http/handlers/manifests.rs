@@ -1,7 +1,7 @@
 //! Manifests: pulled, pushed and removed.
 
 use axum::body::Body;
-use axum::response::Response;
+use axum::response::{IntoResponse as _, Response};
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, ETAG, LOCATION, VARY};
 use http::{HeaderValue, Method, StatusCode};
 
@@ -74,13 +74,11 @@ pub(super) async fn put(
         registry::Error::PreconditionFailed if imposed => only_create(),
         other => other.into(),
     })?;
-    let mut response = Response::new(Body::empty());
-    *response.status_mut() = StatusCode::CREATED;
+    let mut response = (StatusCode::CREATED, [(CONTENT_LENGTH, "0")]).into_response();
     let headers = response.headers_mut();
     headers.insert(LOCATION, value(&format!("/v2/{name}/manifests/{reference}")));
     headers.insert(DOCKER_CONTENT_DIGEST, value(&digest.to_string()));
     headers.insert(ETAG, value(&format!("\"{digest}\"")));
-    headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
     if let Some(subject) = pushed.subject {
         headers.insert(OCI_SUBJECT, value(&subject.to_string()));
     }

@@ -1,7 +1,8 @@
 //! One page of a list: how many rows it has, and where the next one is.
 
-use axum::body::Body;
-use axum::response::Response;
+use std::fmt::Display;
+
+use axum::response::{IntoResponse as _, Response};
 use http::StatusCode;
 use http::header::{CONTENT_TYPE, LINK};
 use serde_json::{Value, json};
@@ -10,6 +11,7 @@ use crate::http::authorized::Context;
 use crate::http::error::Error;
 use crate::http::headers::value;
 use crate::http::query::{Query, encoded};
+use crate::registry::Page;
 
 /// How many rows the client wants; more than a page holds is the page.
 pub(super) fn count(cx: &Context, query: &Query<'_>) -> Result<usize, Error> {
@@ -23,12 +25,13 @@ pub(super) fn count(cx: &Context, query: &Query<'_>) -> Result<usize, Error> {
     Ok(text.parse().unwrap_or(usize::MAX).min(max))
 }
 
+/// The URL of the page after this one, if there is one.
+pub(super) fn next<T: Display>(page: &Page<T>, path: &str, count: usize) -> Option<String> {
+    let last = page.rows.last().filter(|_| page.more)?.to_string();
+    Some(format!("{path}?n={count}&last={}", encoded(&last)))
+}
+
 pub(super) fn response(body: &Value, media_type: &str, next: Option<String>) -> Response {
-    let mut response = Response::new(Body::from(body.to_string()));
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, value(media_type));
-    if let Some(next) = next {
-        headers.insert(LINK, value(&format!("<{next}>; rel=\"next\"")));
-    }
-    response
+    let link = next.map(|next| [(LINK, value(&format!("<{next}>; rel=\"next\"")))]);
+    ([(CONTENT_TYPE, value(media_type))], link, body.to_string()).into_response()
 }

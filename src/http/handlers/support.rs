@@ -1,15 +1,11 @@
 //! Whether this is a registry, and what it does beyond the spec.
 
-use axum::body::Body;
-use axum::response::Response;
-use http::HeaderValue;
+use axum::response::{IntoResponse as _, Response};
 use http::header::CONTENT_TYPE;
 use serde_json::{Value, json};
 
 fn json_response(body: &Value) -> Response {
-    let mut response = Response::new(Body::from(body.to_string()));
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    response
+    ([(CONTENT_TYPE, "application/json")], body.to_string()).into_response()
 }
 
 /// Determining Support — end-1, `GET /v2/`.

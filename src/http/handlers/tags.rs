@@ -6,7 +6,7 @@ use serde_json::json;
 use super::page;
 use crate::http::authorized::Context;
 use crate::http::error::Error;
-use crate::http::query::{Query, encoded};
+use crate::http::query::Query;
 use crate::oci::Tag;
 
 /// Content Discovery, "Listing Tags" — end-8a, end-8b, `GET /v2/<name>/tags/list`.
@@ -15,11 +15,7 @@ pub(super) async fn list(cx: &Context) -> Result<Response, Error> {
     let query = Query::of(&cx.uri);
     let count = page::count(cx, &query)?;
     let page = cx.api.registry.tags.list(name, query.one("last"), count).await?;
-    let next = page
-        .rows
-        .last()
-        .filter(|_| page.more)
-        .map(|last| format!("/v2/{name}/tags/list?n={count}&last={}", encoded(last.as_str())));
+    let next = page::next(&page, &format!("/v2/{name}/tags/list"), count);
     let tags: Vec<&str> = page.rows.iter().map(Tag::as_str).collect();
     Ok(page::response(&json!({ "name": name.as_str(), "tags": tags }), "application/json", next))
 }

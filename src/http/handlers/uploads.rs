@@ -1,9 +1,8 @@
 //! Uploads: started, mounted, continued, ended.
 
-use axum::body::Body;
-use axum::response::Response;
+use axum::response::{IntoResponse as _, Response};
 use http::header::{CONTENT_LENGTH, CONTENT_RANGE, LOCATION, RANGE};
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::{HeaderMap, StatusCode};
 
 use super::blobs::accepted;
 use crate::auth::Action;
@@ -113,7 +112,7 @@ pub(super) async fn finish(
 pub(super) async fn status(cx: &Context, id: UploadId) -> Result<Response, Error> {
     let upload = address(cx, id)?;
     let offset = cx.api.registry.uploads.offset(&upload).await?;
-    let mut response = no_content();
+    let mut response = StatusCode::NO_CONTENT.into_response();
     let upload = if offset > 0 { upload.begun() } else { upload };
     position(response.headers_mut(), &upload, offset);
     Ok(response)
@@ -123,9 +122,8 @@ pub(super) async fn status(cx: &Context, id: UploadId) -> Result<Response, Error
 pub(super) async fn cancel(cx: &Context, id: UploadId) -> Result<Response, Error> {
     let upload = address(cx, id)?;
     cx.api.registry.uploads.cancel(&upload).await?;
-    let mut response = no_content();
-    response.headers_mut().insert(DOCKER_UPLOAD_UUID, value(&id.to_string()));
-    Ok(response)
+    let id = [(DOCKER_UPLOAD_UUID, value(&id.to_string()))];
+    Ok((StatusCode::NO_CONTENT, id).into_response())
 }
 
 fn address(cx: &Context, id: UploadId) -> Result<UploadAddress, Error> {
@@ -206,17 +204,8 @@ fn position(headers: &mut HeaderMap, upload: &UploadAddress, offset: u64) {
 
 /// 201 for a blob that is there now.
 fn created(name: &RepositoryName, blob: &Blob) -> Response {
-    let mut response = Response::new(Body::empty());
-    *response.status_mut() = StatusCode::CREATED;
-    let headers = response.headers_mut();
-    headers.insert(LOCATION, value(&format!("/v2/{name}/blobs/{}", blob.digest)));
-    headers.insert(DOCKER_CONTENT_DIGEST, value(&blob.digest.to_string()));
-    headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
-    response
-}
-
-fn no_content() -> Response {
-    let mut response = Response::new(Body::empty());
-    *response.status_mut() = StatusCode::NO_CONTENT;
-    response
+    let location = value(&format!("/v2/{name}/blobs/{}", blob.digest));
+    let digest = value(&blob.digest.to_string());
+    let headers = [(LOCATION, location), (DOCKER_CONTENT_DIGEST, digest)];
+    (StatusCode::CREATED, headers, [(CONTENT_LENGTH, "0")]).into_response()
 }

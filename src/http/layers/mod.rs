@@ -1,7 +1,6 @@
 //! What happens around every request, a layer in each file. `router.rs` puts them in order.
 
 pub(super) mod access_log;
-pub(super) mod body_timeout;
 pub(super) mod metrics;
 pub(super) mod peer;
 pub(super) mod request_id;

@@ -45,7 +45,6 @@ pub enum AnyDigest {
 /// Why a text is not a supported digest.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DigestError {
-    /// It does not follow the grammar.
     #[error(
         "{0:?} is not a digest: expected sha256 with 64 or sha512 with 128 lower-case hexadecimal \
          digits, as in \"sha256:e3b0c4…\""

@@ -44,7 +44,6 @@ pub enum ManifestError {
     /// A type of manifest that this registry does not support.
     #[error("{0}")]
     Unsupported(String),
-    /// Not a valid manifest of its type.
     #[error("{0}")]
     Invalid(String),
     /// It is schema 1, and a signature does not fit.

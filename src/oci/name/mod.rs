@@ -26,7 +26,6 @@ pub enum NameError {
         RepositoryName::BYTES_MAX
     )]
     TooLong { bytes: usize },
-    /// It does not follow the grammar.
     #[error(
         "{0:?} is not a repository name: expected components of lower-case letters and digits, \
          joined within by \".\", \"_\", \"__\" or dashes, with \"/\" between them"

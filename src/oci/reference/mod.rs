@@ -32,7 +32,6 @@ pub enum TagError {
     /// Longer than [`Tag::BYTES_MAX`]. The grammar is not checked then.
     #[error("the tag is {bytes} bytes long, at most {} are allowed", Tag::BYTES_MAX)]
     TooLong { bytes: usize },
-    /// It does not follow the grammar.
     #[error(
         "{0:?} is not a tag: expected letters, digits, \"_\", \".\" and \"-\", not beginning with \
          \".\" or \"-\""

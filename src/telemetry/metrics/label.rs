@@ -5,8 +5,17 @@ pub trait Label: Copy + 'static {
     /// The label and its values, in the order of the enum.
     const SET: LabelSet;
 
+    /// All values of a closed enum, in its order.
+    const ALL: &'static [Self] = &[];
+
     /// The position of this value in the set.
     fn index(self) -> usize;
+
+    /// The value with this text.
+    fn of(text: &str) -> Option<Self> {
+        let index = Self::SET.values.iter().position(|value| *value == text)?;
+        Self::ALL.get(index).copied()
+    }
 
     /// The value in the exposition.
     fn as_str(self) -> &'static str {
@@ -100,6 +109,8 @@ macro_rules! label {
                 values: &[$($text),+],
                 meanings: &[$(concat!($($meaning),*)),+],
             };
+
+            const ALL: &'static [Self] = &[$(Self::$value),+];
 
             fn index(self) -> usize {
                 self as usize

@@ -38,7 +38,7 @@ pub use self::stores::{open_store, redis};
 
 /// How long the only process of a store uses its memory. It invalidates what it overwrites.
 const SINGLE_PROCESS_TTL: Duration = Duration::from_hours(1);
-/// An upload session that nobody has continued for so long counts as abandoned.
+/// An upload session that no client has continued for so long counts as abandoned.
 const ABANDONED_AFTER: Duration = Duration::from_hours(24);
 
 /// Why the registry cannot start.

@@ -39,7 +39,7 @@ pub(super) struct Jwk {
     y: Option<String>,
     n: Option<String>,
     e: Option<String>,
-    /// A private key. Whoever sends one has lost it.
+    /// A private key. A client that sends one has published it.
     d: Option<IgnoredAny>,
 }
 

@@ -1,12 +1,16 @@
 //! Connections: accepted, bounded, served, and drained at a shutdown. Here is what axum leaves to
 //! hyper: the timeout of request heads, the bounds of HTTP/2, and graceful shutdown.
 
+use std::convert::Infallible;
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
+use axum::body::{Body, HttpBody};
+use axum::extract::Request;
+use axum::response::Response;
+use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -18,7 +22,7 @@ use tokio::sync::Semaphore;
 use tokio_io_timeout::TimeoutStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::task::TaskTracker;
-use tower::Service as _;
+use tower::Service;
 
 use super::layers::peer::Client;
 use super::settings::ListenerSettings;
@@ -32,14 +36,18 @@ const HTTP2_STREAMS_MAX: u32 = 250;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Serves the router on a socket until `shutdown` ends, then waits for the requests in flight.
-pub async fn run(
+pub async fn run<S, B>(
     listener: TcpListener,
     tls: Option<TlsAcceptor>,
-    router: Router,
+    router: S,
     settings: &ListenerSettings,
     tasks: TaskTracker,
     shutdown: impl Future<Output = ()> + Send,
-) {
+) where
+    S: Service<Request, Response = Response<B>, Error = Infallible, Future: Send>,
+    S: Clone + Send + Sync + 'static,
+    B: HttpBody<Data = Bytes, Error = axum::Error> + Send + 'static,
+{
     let graceful = GracefulShutdown::new();
     let (connections_max, drain_timeout) = (settings.connections_max, settings.drain_timeout);
     let (builder, settings) = (builder(settings), settings.clone());
@@ -89,8 +97,8 @@ pub(super) async fn accept<F: Future<Output = ()> + Send + 'static>(
 }
 
 /// What every connection needs.
-struct Serving {
-    router: Router,
+struct Serving<S> {
+    router: S,
     builder: auto::Builder<TokioExecutor>,
     settings: ListenerSettings,
     tls: Option<TlsAcceptor>,
@@ -98,7 +106,12 @@ struct Serving {
 
 type ConnectionError = Box<dyn std::error::Error + Send + Sync>;
 
-impl Serving {
+impl<S, B> Serving<S>
+where
+    S: Service<Request, Response = Response<B>, Error = Infallible, Future: Send>,
+    S: Clone + Send + Sync + 'static,
+    B: HttpBody<Data = Bytes, Error = axum::Error> + Send + 'static,
+{
     async fn connection(
         &self,
         stream: TcpStream,
@@ -125,7 +138,7 @@ impl Serving {
         let peer = Client { address: Some(peer), secure: encrypted };
         let service = service_fn(|mut request: hyper::Request<Incoming>| {
             request.extensions_mut().insert(peer);
-            self.router.clone().call(request)
+            self.router.clone().call(request.map(Body::new))
         });
         let connection = self.builder.serve_connection(TokioIo::new(stream), service);
         watcher.watch(connection).await

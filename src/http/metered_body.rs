@@ -119,10 +119,8 @@ where
         self.failed || self.body.is_end_stream()
     }
 
-    /// An empty body claims no length: axum would send `Content-Length: 0` with 204 and 304, which
-    /// must not have one (RFC 9110, section 8.6). Where it belongs, hyper adds it.
     fn size_hint(&self) -> SizeHint {
-        if self.is_end_stream() { SizeHint::default() } else { self.body.size_hint() }
+        self.body.size_hint()
     }
 }
 

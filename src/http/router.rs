@@ -1,13 +1,17 @@
 //! The router: every request comes through here.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::State;
+use axum::body::HttpBody;
+use axum::extract::{Request, State};
+use axum::handler::Handler as _;
 use axum::response::Response;
+use bytes::Bytes;
 use http::HeaderValue;
 use http::header::X_CONTENT_TYPE_OPTIONS;
-use tower::ServiceBuilder;
+use tower::{Service, ServiceBuilder};
 use tracing::Instrument as _;
 
 use super::authorized::Authorized;
@@ -18,10 +22,23 @@ use super::metered_body;
 use super::state::Api;
 use super::{handlers, headers};
 
-/// The registry as an axum service. The listener serves it, and has what needs a connection: the
-/// limits of connections and of request heads, the head timeout, the write timeout, and TLS.
-pub fn router(api: &Arc<Api>) -> Router {
-    let layers = ServiceBuilder::new()
+/// The registry as a service. The listener serves it, and has what needs a connection: the limits
+/// of connections and of request heads, the head timeout, the write timeout, and TLS.
+///
+/// The layers stand around the `Router` and not in it: `Router::layer` would box the stack and its
+/// response for each request.
+pub fn router(
+    api: &Arc<Api>,
+) -> impl Service<
+    Request,
+    Response = Response<impl HttpBody<Data = Bytes, Error = axum::Error> + Send + use<>>,
+    Error = Infallible,
+    Future: Send,
+> + Clone
++ Send
++ Sync
++ use<> {
+    ServiceBuilder::new()
         // The client's address, which the log, the login limit and redirects depend on.
         .map_request(peer::identify(&api.settings.listener.trusted_proxies))
         // An id before anything can fail, so that every response has one.
@@ -37,20 +54,18 @@ pub fn router(api: &Arc<Api>) -> Router {
         // Innermost, so that the span covers the work and not the bookkeeping.
         .layer(observe(trace::open))
         // Whatever went wrong, the response is one of a registry.
-        .map_response(with_standard_headers);
-    Router::new()
+        .map_response(with_standard_headers)
         // No routes: axum matches from the left, and the names of repositories contain slashes.
         // `Endpoint::parse` reads the path from the right, and knows every 404 and 405.
-        .fallback(dispatch)
-        .layer(layers)
-        .with_state(api.clone())
+        .service(Router::new().fallback_service(dispatch.with_state(api.clone())))
 }
 
 /// Handles what was authorized. What may change something is a task of its own, which goes on when
 /// the client leaves; a read ends with its client.
 async fn dispatch(State(api): State<Arc<Api>>, request: Authorized) -> Result<Response, Error> {
     let effect = request.context.endpoint.operation.row().effect;
-    let handled = handlers::handle(request);
+    // In a box, because axum moves the future of a handler about.
+    let handled = Box::pin(handlers::handle(request));
     match effect {
         Effect::Reads => handled.await,
         Effect::Mutates => match api.tasks.spawn(handled.in_current_span()).await {

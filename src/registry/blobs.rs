@@ -65,6 +65,10 @@ impl Blobs {
             Some((_, LinkAge::NeedsLease)) => {}
             None => return Err(Error::BlobUnknown),
         }
+        Box::pin(self.lease_link(name, digest)).await
+    }
+
+    async fn lease_link(&self, name: &RepositoryName, digest: &Digest) -> Result<Arc<Blob>, Error> {
         let key = RecordKey::Link(name.clone(), *digest);
         let link = self.records.load::<Link>(&key).await?.ok_or(Error::BlobUnknown)?;
         self.records.lease(&key, link.record).await?.ok_or(Error::BlobUnknown)?;

@@ -127,12 +127,14 @@ impl Manifests {
             (Answer::NotAcceptable, _) => {
                 Err(Error::NotAcceptable { stored: stored.media_type.to_string() })
             }
-            (Answer::Schema1, Reference::Tag(tag)) => self.convert(name, tag, &stored).await,
+            (Answer::Schema1, Reference::Tag(tag)) => {
+                Box::pin(self.convert(name, tag, &stored)).await
+            }
             (Answer::Child, Reference::Tag(tag)) => {
                 let child = default_child(&stored).ok_or(Error::ManifestUnknown)?;
                 let child = self.get(name, &Reference::Digest(child)).await?;
                 match negotiation.child(&child.media_type, accept) {
-                    Answer::Schema1 => self.convert(name, tag, &child).await,
+                    Answer::Schema1 => Box::pin(self.convert(name, tag, &child)).await,
                     Answer::Stored | Answer::Child | Answer::NotAcceptable => Ok(child),
                 }
             }

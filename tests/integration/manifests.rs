@@ -4,8 +4,16 @@
 mod refused;
 mod sizes;
 
+use std::sync::Arc;
+
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use longshore::config::Settings;
 use longshore::registry::Sparse;
+use longshore::store::memory::Memory;
 use serde_json::json;
+use tokio::net::TcpStream;
+use tokio_util::task::TaskTracker;
 
 use crate::support::app::{DOCKER_LIST, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST};
 use crate::support::content::{NOWHERE, TYPES, artifact, descriptor, image, index, skip, spelled};
@@ -75,6 +83,25 @@ async fn if_none_match_returns_304_for_the_same_manifest() {
     reply.expect(200).with_body(&body);
     let reply = app.get(&path).header("if-match", format!("\"{NOWHERE}\"")).send().await;
     reply.expect_envelope(412, &["DENIED"]);
+}
+
+/// RFC 9110, section 8.6: `Content-Length: 0` would say that the manifest is empty. Frameworks add
+/// it to empty bodies; hyper removes it only over HTTP/1.
+#[tokio::test]
+async fn a_304_over_http2_claims_no_length() {
+    let app = App::over_memory(Arc::new(Memory::new()), Settings::default()).await;
+    let (digest, _) = app.push_small("conditional", "v1", 1).await;
+    let stream = TcpStream::connect(app.address.expect("an address")).await.expect("a connection");
+    let executor = TokioExecutor::new();
+    let (mut client, driver) =
+        http2::handshake(executor, TokioIo::new(stream)).await.expect("HTTP/2");
+    TaskTracker::new().spawn(driver);
+    let request = http::Request::get("http://registry.test/v2/conditional/manifests/v1");
+    let request =
+        request.header("if-none-match", digest).body(http_body_util::Empty::<bytes::Bytes>::new());
+    let response = client.send_request(request.expect("a request")).await.expect("a response");
+    assert_eq!(response.status(), 304);
+    assert!(!response.headers().contains_key("content-length"), "{response:?}");
 }
 
 #[tokio::test]

@@ -336,7 +336,7 @@ fn what_each_needs_is_called_and_does() {
         ("end-10", Action::Delete, true),
         ("end-12", Action::Pull, false),
         ("end-13", Action::Create, false),
-        // Whoever may create may give up creating (requirement 50).
+        // A caller that may create may cancel what it creates (requirement 50).
         ("end-14", Action::Create, true),
         ("catalog", Action::Catalog, false),
         ("extensions", Action::Enter, false),

@@ -4,6 +4,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::body::Body;
 use axum::response::{IntoResponse as _, Response};
+use bytes::Bytes;
 use http::header::{
     ACCEPT_RANGES, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, LOCATION,
 };
@@ -11,7 +12,9 @@ use http::{HeaderValue, StatusCode};
 
 use crate::http::authorized::Context;
 use crate::http::error::Error;
-use crate::http::headers::{self, DOCKER_CONTENT_DIGEST, Precondition, Selection, value};
+use crate::http::headers::{
+    self, DOCKER_CONTENT_DIGEST, Precondition, Selection, shared_value, value,
+};
 use crate::oci::{Digest, ErrorCode};
 use crate::registry::{Blob, Content};
 use crate::telemetry::metrics::{ServeMode, ServeReason};
@@ -29,7 +32,7 @@ pub(super) async fn get(cx: &Context, digest: &Digest) -> Result<Response, Error
     let (redirects, reason) = cx.api.settings.blobs.redirects(cx.client.address);
     if redirects && let Some(url) = signed_url(cx, &blob).await? {
         serve(ServeMode::Redirect, reason);
-        return Ok(redirect(&blob, &url));
+        return Ok(redirect(&blob, url));
     }
     let selection = headers::selection(&cx.headers, digest, blob.size);
     let (status, range) = match selection {
@@ -87,15 +90,12 @@ pub(super) fn accepted() -> Response {
     (StatusCode::ACCEPTED, [(CONTENT_LENGTH, "0")]).into_response()
 }
 
-fn etag(digest: &Digest) -> HeaderValue {
-    value(&format!("\"{digest}\""))
-}
-
 fn describe(response: &mut Response, blob: &Blob) {
     let headers = response.headers_mut();
+    let etag = Bytes::from(format!("\"{}\"", blob.digest));
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
-    headers.insert(DOCKER_CONTENT_DIGEST, value(&blob.digest.to_string()));
-    headers.insert(ETAG, etag(&blob.digest));
+    headers.insert(DOCKER_CONTENT_DIGEST, shared_value(etag.slice(1..etag.len() - 1)));
+    headers.insert(ETAG, shared_value(etag));
     headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static(CACHE_FOREVER));
 }
@@ -134,12 +134,12 @@ async fn signed_url(cx: &Context, blob: &Blob) -> Result<Option<String>, Error> 
     Ok(cx.api.registry.blobs.redirect_url(blob, dated, valid_for).await?)
 }
 
-fn redirect(blob: &Blob, url: &str) -> Response {
+fn redirect(blob: &Blob, url: String) -> Response {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::TEMPORARY_REDIRECT;
     let headers = response.headers_mut();
-    headers.insert(LOCATION, value(url));
-    headers.insert(DOCKER_CONTENT_DIGEST, value(&blob.digest.to_string()));
+    headers.insert(LOCATION, shared_value(url.into()));
+    headers.insert(DOCKER_CONTENT_DIGEST, shared_value(blob.digest.to_string().into()));
     headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
     response
 }

@@ -16,8 +16,8 @@ use super::authorized::Authorized;
 use super::endpoint::Operation;
 use super::error::Error;
 
-/// Calls the handler of the operation. Those with whole upload sessions in them are boxed, so that
-/// the future of every other request stays small.
+/// Calls the handler of the operation. All but the hottest are boxed: the future of each request is
+/// allocated and moved, and is as large as the largest that is not.
 pub(super) async fn handle(request: Authorized) -> Result<Response, Error> {
     let Authorized { context: cx, mut body } = request;
     let body = &mut body;
@@ -25,22 +25,22 @@ pub(super) async fn handle(request: Authorized) -> Result<Response, Error> {
         Operation::ApiVersion => Ok(support::api_version()),
         Operation::ListExtensions => Ok(support::registry_extensions()),
         Operation::ListRepositoryExtensions => Ok(support::repository_extensions()),
-        Operation::ListCatalog => catalog::list(&cx).await,
+        Operation::ListCatalog => Box::pin(catalog::list(&cx)).await,
         Operation::GetBlob(digest) => blobs::get(&cx, digest).await,
         Operation::HeadBlob(digest) => blobs::head(&cx, digest).await,
-        Operation::DeleteBlob(digest) => blobs::delete(&cx, digest).await,
+        Operation::DeleteBlob(digest) => Box::pin(blobs::delete(&cx, digest)).await,
         Operation::GetManifest(reference) | Operation::HeadManifest(reference) => {
             manifests::get(&cx, reference).await
         }
-        Operation::PutManifest(reference) => manifests::put(&cx, reference, body).await,
-        Operation::DeleteManifest(reference) => manifests::delete(&cx, reference).await,
-        Operation::ListTags => tags::list(&cx).await,
-        Operation::ListReferrers(subject) => referrers::list(&cx, subject).await,
+        Operation::PutManifest(reference) => Box::pin(manifests::put(&cx, reference, body)).await,
+        Operation::DeleteManifest(reference) => Box::pin(manifests::delete(&cx, reference)).await,
+        Operation::ListTags => Box::pin(tags::list(&cx)).await,
+        Operation::ListReferrers(subject) => Box::pin(referrers::list(&cx, subject)).await,
         Operation::StartUpload { from } => Box::pin(uploads::start(&cx, from.as_ref(), body)).await,
         Operation::UploadChunk(id) => Box::pin(uploads::chunk(&cx, *id, body)).await,
         Operation::FinishUpload(id) => Box::pin(uploads::finish(&cx, *id, body)).await,
-        Operation::UploadStatus(id) => uploads::status(&cx, *id).await,
-        Operation::CancelUpload(id) => uploads::cancel(&cx, *id).await,
+        Operation::UploadStatus(id) => Box::pin(uploads::status(&cx, *id)).await,
+        Operation::CancelUpload(id) => Box::pin(uploads::cancel(&cx, *id)).await,
     };
     if response.is_err() {
         // What the handler left of it.

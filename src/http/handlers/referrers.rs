@@ -15,7 +15,7 @@ use crate::oci::{Digest, MediaType};
 const REFERRERS_PAGE_MAX: usize = 100;
 
 /// Content Discovery, "Listing Referrers" — end-12a, end-12b,
-/// `GET /v2/<name>/referrers/<digest>`. Never 404: what nobody refers to has no referrers.
+/// `GET /v2/<name>/referrers/<digest>`. Never 404: a subject without referrers has an empty list.
 pub(super) async fn list(cx: &Context, subject: &Digest) -> Result<Response, Error> {
     let name = cx.repository()?;
     let query = Query::of(&cx.uri);

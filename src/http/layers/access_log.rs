@@ -10,9 +10,9 @@ use axum::extract::Request;
 use http::{HeaderValue, Method, StatusCode, Uri, response};
 use tracing::Level;
 use tracing::field::display;
+use tracing::level_filters::LevelFilter;
 
 use super::peer::Client;
-use super::request_id::RequestId;
 use crate::auth::Caller;
 use crate::http::endpoint::Parsed;
 use crate::http::error::Failure;
@@ -22,12 +22,19 @@ use crate::oci::{Digest, RepositoryName};
 use crate::telemetry::error_chain;
 use crate::telemetry::metrics::{Label as _, Operation};
 
-/// What is learned about a request only inside of this layer. It is in the extensions of the
-/// request, because there may never be a response to carry it.
-#[derive(Debug, Default)]
+/// The fields of the line that other layers and the handlers know. They are in the extensions of
+/// the request, because there may never be a response to carry them.
+#[derive(Debug)]
 pub(in crate::http) struct LogFields {
+    pub(in crate::http) request_id: HeaderValue,
     pub(in crate::http) caller: OnceLock<Caller>,
     pub(in crate::http) trace_id: OnceLock<String>,
+}
+
+impl LogFields {
+    pub(in crate::http) fn new(request_id: HeaderValue) -> Self {
+        Self { request_id, caller: OnceLock::new(), trace_id: OnceLock::new() }
+    }
 }
 
 /// The line of one request.
@@ -38,14 +45,13 @@ pub(in crate::http) struct AccessLog {
     operation: Operation,
     method: Method,
     uri: Uri,
-    id: Option<RequestId>,
     client: Client,
     repository: Option<RepositoryName>,
     /// The digest in the path.
     asked: Option<Digest>,
     /// The digest of what was served or pushed.
     content: Option<HeaderValue>,
-    fields: Arc<LogFields>,
+    fields: Option<Arc<LogFields>>,
     received: Option<Received>,
     status: Option<StatusCode>,
     sent: u64,
@@ -55,34 +61,33 @@ pub(in crate::http) struct AccessLog {
 }
 
 /// Begins the line of a request. Without a level only failures are logged.
-pub(in crate::http) fn write(level: Option<Level>) -> impl Fn(&mut Request) -> AccessLog + Clone {
+pub(in crate::http) fn write(
+    level: Option<Level>,
+) -> impl Fn(&mut Request) -> Box<AccessLog> + Clone {
     move |request: &mut Request| {
-        let fields = Arc::<LogFields>::default();
-        request.extensions_mut().insert(fields.clone());
         let extensions = request.extensions();
         let endpoint = Parsed::endpoint(extensions);
-        AccessLog {
+        Box::new(AccessLog {
             level,
             begun: Instant::now(),
             operation: Parsed::label(extensions),
             method: request.method().clone(),
             uri: request.uri().clone(),
-            id: extensions.get().cloned(),
             client: extensions.get().copied().unwrap_or_default(),
             repository: endpoint.and_then(|endpoint| endpoint.repository.clone()),
             asked: endpoint.and_then(|endpoint| endpoint.operation.target().digest().copied()),
             content: None,
-            fields,
+            fields: extensions.get().cloned(),
             received: extensions.get().cloned(),
             status: None,
             sent: 0,
             failure: None,
             broken: None,
-        }
+        })
     }
 }
 
-impl Observer for AccessLog {
+impl Observer for Box<AccessLog> {
     fn respond(&mut self, head: &mut response::Parts) {
         self.status = Some(head.status);
         self.content = head.headers.get(DOCKER_CONTENT_DIGEST).cloned();
@@ -110,9 +115,13 @@ impl Drop for AccessLog {
             (None, Some(_), Some(level)) => (level, "request completed"),
             (None, _, None) => return,
         };
+        if level > LevelFilter::current() {
+            return;
+        }
         let Self { operation, method, repository, sent, .. } = self;
-        let id = self.id.as_ref().and_then(|RequestId(id)| id.to_str().ok()).map(display);
-        let trace_id = self.fields.trace_id.get().map(display);
+        let fields = self.fields.as_deref();
+        let id = fields.and_then(|fields| fields.request_id.to_str().ok()).map(display);
+        let trace_id = fields.and_then(|fields| fields.trace_id.get()).map(display);
         let (operation, path) = (operation.as_str(), self.uri.path());
         let repository = repository.as_ref().map(display);
         let served = self.content.as_ref().and_then(|digest| digest.to_str().ok());
@@ -123,7 +132,7 @@ impl Drop for AccessLog {
         let received = self.received.as_ref().map_or(0, Received::bytes);
         let duration_ms = (self.begun.elapsed().as_secs_f64() * 100_000.0).round() / 100.0;
         let client = self.client.address.map(display);
-        let subject = self.fields.caller.get().map(Caller::subject);
+        let subject = fields.and_then(|fields| fields.caller.get()).map(Caller::subject);
         let code = failure.map(|failure| display(failure.code));
         let auth = failure.and_then(|failure| failure.auth).map(|auth| display(auth.as_str()));
         let reason = failure.map(|failure| failure.reason.as_str());

@@ -28,7 +28,9 @@ pub(in crate::http) fn identify(
     move |mut request: Request| {
         if let Some(peer) = request.extensions().get::<Client>().copied() {
             let client = client(peer, request.headers(), &trusted);
-            request.extensions_mut().insert(client);
+            if client != peer {
+                request.extensions_mut().insert(client);
+            }
         }
         request
     }

@@ -1,32 +1,33 @@
 //! The id of a request, by which its client, the proxies before us and the log refer to it.
 
 use std::fmt::Write as _;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use axum::extract::Request;
 use http::{HeaderMap, HeaderName, HeaderValue, response};
 
+use super::access_log::LogFields;
 use crate::http::metered_body::Observer;
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Bytes of an id that is taken over from a request.
 const BYTES_MAX: usize = 128;
 
-/// The id of a request, in its extensions and in the header of its response.
-#[derive(Clone, Debug)]
-pub(in crate::http) struct RequestId(pub(in crate::http) HeaderValue);
+/// Puts the id of a request into the header of its response.
+#[derive(Debug)]
+pub(in crate::http) struct RequestId(Arc<LogFields>);
 
 /// Takes over the id that the request brought, if it can stand in a log, and makes one otherwise.
 pub(in crate::http) fn assign(request: &mut Request) -> RequestId {
-    let id = RequestId(of(request.headers()));
-    request.extensions_mut().insert(id.clone());
-    id
+    let fields = Arc::new(LogFields::new(of(request.headers())));
+    request.extensions_mut().insert(fields.clone());
+    RequestId(fields)
 }
 
 impl Observer for RequestId {
     fn respond(&mut self, head: &mut response::Parts) {
-        head.headers.insert(X_REQUEST_ID, self.0.clone());
+        head.headers.insert(X_REQUEST_ID, self.0.request_id.clone());
     }
 }
 

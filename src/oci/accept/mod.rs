@@ -44,6 +44,12 @@ impl Accept {
     }
 
     fn add(&mut self, entry: &str) {
+        // Nearly every entry that clients send is the type of a manifest without parameters.
+        if let Some(media_type) = MediaType::named(entry.trim()) {
+            self.present = true;
+            self.named.push(media_type);
+            return;
+        }
         let mut parts = split_unquoted(entry, b';');
         let range = parts.next().unwrap_or_default().trim();
         let Some(excluded) = is_excluded(parts) else { return };
@@ -93,19 +99,24 @@ fn is_token(text: &str) -> bool {
 /// manifest runs through here: the separators are ASCII, and no byte of a longer character is.
 fn split_unquoted(text: &str, separator: u8) -> impl Iterator<Item = &str> {
     let mut rest = Some(text);
+    let has_quotes = text.contains('"');
     std::iter::from_fn(move || {
         let text = rest?;
         let (mut quoted, mut escaped) = (false, false);
-        let end = text.bytes().position(|byte| {
-            if escaped {
-                escaped = false;
-            } else if quoted && byte == b'\\' {
-                escaped = true;
-            } else if byte == b'"' {
-                quoted = !quoted;
-            }
-            byte == separator && !quoted
-        });
+        let end = if has_quotes {
+            text.bytes().position(|byte| {
+                if escaped {
+                    escaped = false;
+                } else if quoted && byte == b'\\' {
+                    escaped = true;
+                } else if byte == b'"' {
+                    quoted = !quoted;
+                }
+                byte == separator && !quoted
+            })
+        } else {
+            text.find(char::from(separator))
+        };
         let (piece, after) = match end {
             Some(end) => (text.get(..end)?, text.get(end + 1..)),
             None => (text, None),

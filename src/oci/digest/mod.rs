@@ -137,7 +137,9 @@ impl fmt::Display for Digest {
         let digits = &mut buffer[..2 * bytes.len()];
         hex::encode_to_slice(bytes, digits).map_err(|_| fmt::Error)?;
         let digits = str::from_utf8(digits).map_err(|_| fmt::Error)?;
-        write!(f, "{}:{digits}", self.algorithm())
+        f.write_str(self.algorithm().as_str())?;
+        f.write_str(":")?;
+        f.write_str(digits)
     }
 }
 

@@ -58,6 +58,11 @@ impl MediaType {
         }
     }
 
+    /// The type of a manifest that is spelled so, in any case.
+    pub(super) fn named(essence: &str) -> Option<Self> {
+        Self::NAMED.into_iter().find(|t| t.as_str().eq_ignore_ascii_case(essence))
+    }
+
     /// Whether it lists other manifests.
     pub fn is_index(&self) -> bool {
         matches!(self, Self::OciIndex | Self::DockerManifestList)
@@ -96,8 +101,7 @@ impl FromStr for MediaType {
     /// Parses a header value. Drops parameters and ignores case (RFC 9110, 8.3.1).
     fn from_str(text: &str) -> Result<Self, Infallible> {
         let essence = text.split_once(';').map_or(text, |(essence, _)| essence).trim();
-        let named = Self::NAMED.into_iter().find(|t| t.as_str().eq_ignore_ascii_case(essence));
-        Ok(named.unwrap_or_else(|| Self::Other(essence.to_ascii_lowercase().into())))
+        Ok(Self::named(essence).unwrap_or_else(|| Self::Other(essence.to_ascii_lowercase().into())))
     }
 }
 

@@ -89,6 +89,15 @@ impl ReadCache {
             self.count(&key, CacheResult::Hit);
             return Ok(cached.value);
         }
+        Box::pin(self.look_up_shared(key, origin)).await
+    }
+
+    /// The value of a key that this process does not have.
+    async fn look_up_shared(
+        self: &Arc<Self>,
+        key: Key,
+        origin: Origin<'_>,
+    ) -> Result<CachedRecord, store::Error> {
         let (cache, load_key) = (self.clone(), key.clone());
         let from_origin = origin();
         let load = |guard| cache.load(load_key, guard, from_origin);

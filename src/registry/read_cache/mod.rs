@@ -65,7 +65,7 @@ impl ReadCache {
 
     async fn read(self: &Arc<Self>, key: RecordKey) -> Result<CachedRecord, Error> {
         if self.caching.strict_tags && matches!(key, RecordKey::Tag(..)) {
-            return Ok(self.clone().read_record(key).await?.value);
+            return Ok(Box::pin(self.clone().read_record(key)).await?.value);
         }
         let origin = || self.clone().read_record(key.clone()).boxed();
         Ok(self.look_up(Key::Record(key.clone()), &origin).await?)

@@ -359,7 +359,7 @@ impl<'a> UploadWriter<'a> {
         }
     }
 
-    /// What the client is told when another request has written the record first.
+    /// The error for a client when another request has written the record first.
     pub(super) fn conflict(&self, current: Current) -> Error {
         let Current::Live(record) = current else { return Error::UploadUnknown };
         match Session::decode(&record.body) {

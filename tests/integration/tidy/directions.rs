@@ -72,7 +72,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("aws_config", &["src/store/s3/"]),
     ("aws_credential_types", &["src/store/s3/"]),
     ("aws_s", &["src/store/s3/"]),
-    // The cryptography of all of TLS, whoever wrote it.
+    // The cryptography of TLS.
     (
         "aws_lc_rs",
         &[

@@ -152,8 +152,10 @@ def main():
         sys.exit(__doc__)
     address, folder, issuer, service, *users = sys.argv[1:]
     host, _, port = address.rpartition(":")
+    # The key is written before the port is bound: callers wait for the port.
+    issued_by = Issuer(folder, issuer, service, users)
     server = http.server.ThreadingHTTPServer((host, int(port)), Handler)
-    server.issuer = Issuer(folder, issuer, service, users)
+    server.issuer = issued_by
     print(f"listening on {address}", flush=True)
     server.serve_forever()
 

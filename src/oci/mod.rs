@@ -25,7 +25,6 @@ mod negotiation;
 mod error_code;
 
 pub(crate) mod array_as_object;
-pub(crate) mod serde_from_str;
 pub(crate) mod truncate;
 
 pub use accept::Accept;

@@ -26,10 +26,10 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::SystemTime;
 
+use serde_with::{DeserializeFromStr, SerializeDisplay};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::oci::serde_from_str::serde_as_text;
 use crate::oci::{Algorithm, Digest, RepositoryName, Tag, UploadId};
 
 /// The version of the layout; part of every key.
@@ -200,7 +200,7 @@ impl Prefix {
 }
 
 /// Where the data of a blob is: `d/<yyyymmdd>/<uuidv7>`, never used twice.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, SerializeDisplay, DeserializeFromStr)]
 pub struct Location(Box<str>);
 
 impl Location {
@@ -240,8 +240,6 @@ impl FromStr for Location {
         }
     }
 }
-
-serde_as_text!(Location);
 
 #[cfg(test)]
 mod tests;

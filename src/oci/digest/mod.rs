@@ -8,11 +8,14 @@ mod tests;
 use std::fmt;
 use std::str::FromStr;
 
-use super::serde_from_str::serde_as_text;
+use serde_with::{DeserializeFromStr, SerializeDisplay};
+
 use super::truncate::truncate;
 
 /// A digest algorithm that this registry computes and verifies.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, SerializeDisplay, DeserializeFromStr,
+)]
 pub enum Algorithm {
     /// The algorithm that clients use by default.
     Sha256,
@@ -24,7 +27,9 @@ pub enum Algorithm {
 ///
 /// A value cannot have the wrong length or an unknown algorithm, and its text contains no
 /// character that is special in a path.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, SerializeDisplay, DeserializeFromStr,
+)]
 pub enum Digest {
     Sha256([u8; 32]),
     Sha512([u8; 64]),
@@ -34,7 +39,7 @@ pub enum Digest {
 ///
 /// image-spec: implementations "SHOULD allow digests with unrecognized algorithms to pass
 /// validation". A digest that names a supported algorithm must still be well formed.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, SerializeDisplay, DeserializeFromStr)]
 pub enum AnyDigest {
     /// Of a supported algorithm.
     Known(Digest),
@@ -222,5 +227,3 @@ fn is_encoded(text: &str) -> bool {
             .bytes()
             .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'=' | b'_' | b'-'))
 }
-
-serde_as_text!(Algorithm, Digest, AnyDigest);

@@ -7,13 +7,13 @@ use std::convert::Infallible;
 use std::fmt;
 use std::str::FromStr;
 
-use super::serde_from_str::serde_as_text;
+use serde_with::{DeserializeFromStr, SerializeDisplay};
 
 /// The media type of a manifest, without parameters.
 ///
 /// Sources: image-spec, media-types.md; distribution, docs/spec/manifest-v2-1.md and
 /// manifest-v2-2.md.
-#[derive(Clone, PartialEq, Eq, Hash)]
+#[derive(Clone, PartialEq, Eq, Hash, SerializeDisplay, DeserializeFromStr)]
 pub enum MediaType {
     /// An image, or an artifact in the format of an image.
     OciManifest,
@@ -104,5 +104,3 @@ impl FromStr for MediaType {
         Ok(Self::named(essence).unwrap_or_else(|| Self::Other(essence.to_ascii_lowercase().into())))
     }
 }
-
-serde_as_text!(MediaType);

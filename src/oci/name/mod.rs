@@ -7,14 +7,15 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use super::serde_from_str::serde_as_text;
+use serde_with::{DeserializeFromStr, SerializeDisplay};
+
 use super::truncate::truncate;
 
 /// A repository name: lower-case components with slashes between them.
 ///
 /// Grammar: distribution-spec, "Pulling manifests",
 /// `[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(\/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*`.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, SerializeDisplay, DeserializeFromStr)]
 pub struct RepositoryName(Arc<str>);
 
 /// Why a text is not a repository name.
@@ -99,5 +100,3 @@ fn is_component(text: &str) -> bool {
 fn leading(bytes: &[u8], predicate: impl Fn(u8) -> bool) -> usize {
     bytes.iter().take_while(|&&byte| predicate(byte)).count()
 }
-
-serde_as_text!(RepositoryName);

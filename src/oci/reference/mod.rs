@@ -7,20 +7,23 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use serde_with::{DeserializeFromStr, SerializeDisplay};
+
 use super::digest::{Digest, DigestError};
-use super::serde_from_str::serde_as_text;
 use super::truncate::truncate;
 
 /// A tag: a name for a manifest that can be moved to another one.
 ///
 /// Grammar: distribution-spec, "Pulling manifests", `[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}`.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, SerializeDisplay, DeserializeFromStr)]
 pub struct Tag(Arc<str>);
 
 /// Names a manifest within a repository: by tag or by digest.
 ///
 /// The two grammars do not overlap: a tag has no colon.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, SerializeDisplay, DeserializeFromStr,
+)]
 pub enum Reference {
     Tag(Tag),
     Digest(Digest),
@@ -108,5 +111,3 @@ impl FromStr for Reference {
         }
     }
 }
-
-serde_as_text!(Tag, Reference);

@@ -6,13 +6,15 @@ mod tests;
 use std::fmt;
 use std::str::FromStr;
 
+use serde_with::{DeserializeFromStr, SerializeDisplay};
 use uuid::Uuid;
 
-use super::serde_from_str::serde_as_text;
 use super::truncate::truncate;
 
 /// The identifier of an upload session: random, so that only its owner knows it.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, SerializeDisplay, DeserializeFromStr,
+)]
 pub struct UploadId(Uuid);
 
 /// A text that is not the identifier of an upload session.
@@ -53,5 +55,3 @@ impl FromStr for UploadId {
         Ok(Self(id))
     }
 }
-
-serde_as_text!(UploadId);

@@ -64,7 +64,7 @@ pub fn router(
 /// the client leaves; a read ends with its client.
 async fn dispatch(State(api): State<Arc<Api>>, request: Authorized) -> Result<Response, Error> {
     let effect = request.context.endpoint.operation.row().effect;
-    // In a box, because axum moves the future of a handler about.
+    // In a box, because axum copies the future of a handler several times.
     let handled = Box::pin(handlers::handle(request));
     match effect {
         Effect::Reads => handled.await,

@@ -81,9 +81,4 @@ impl StoredManifest {
     pub fn quoted_digest(&self) -> Bytes {
         self.quoted_digest.clone()
     }
-
-    /// The digest as text.
-    pub fn digest_text(&self) -> Bytes {
-        self.quoted_digest.slice(1..self.quoted_digest.len() - 1)
-    }
 }

@@ -127,14 +127,12 @@ impl Manifests {
             (Answer::NotAcceptable, _) => {
                 Err(Error::NotAcceptable { stored: stored.media_type.to_string() })
             }
-            (Answer::Schema1, Reference::Tag(tag)) => {
-                Box::pin(self.convert(name, tag, &stored)).await
-            }
+            (Answer::Schema1, Reference::Tag(tag)) => self.convert(name, tag, &stored).await,
             (Answer::Child, Reference::Tag(tag)) => {
                 let child = default_child(&stored).ok_or(Error::ManifestUnknown)?;
                 let child = self.get(name, &Reference::Digest(child)).await?;
                 match negotiation.child(&child.media_type, accept) {
-                    Answer::Schema1 => Box::pin(self.convert(name, tag, &child)).await,
+                    Answer::Schema1 => self.convert(name, tag, &child).await,
                     Answer::Stored | Answer::Child | Answer::NotAcceptable => Ok(child),
                 }
             }
@@ -151,7 +149,8 @@ impl Manifests {
         image: &Arc<StoredManifest>,
     ) -> Result<Arc<StoredManifest>, Error> {
         let now = self.records.now();
-        schema1::convert(&self.schema1, &self.blobs, (name, tag), image, now).await
+        // In a box: it is rare, and its future would make that of every pull larger.
+        Box::pin(schema1::convert(&self.schema1, &self.blobs, (name, tag), image, now)).await
     }
 
     /// Stores a manifest: leases the content that it names, writes its record and the records that

@@ -4,16 +4,15 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::body::Body;
 use axum::response::{IntoResponse as _, Response};
-use bytes::Bytes;
 use http::header::{
-    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, LOCATION,
+    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, LOCATION,
 };
 use http::{HeaderValue, StatusCode};
 
 use crate::http::authorized::Context;
 use crate::http::error::Error;
 use crate::http::headers::{
-    self, DOCKER_CONTENT_DIGEST, Precondition, Selection, shared_value, value,
+    self, DOCKER_CONTENT_DIGEST, Precondition, Selection, name_content, shared_value, value,
 };
 use crate::oci::{Digest, ErrorCode};
 use crate::registry::{Blob, Content};
@@ -92,10 +91,8 @@ pub(super) fn accepted() -> Response {
 
 fn describe(response: &mut Response, blob: &Blob) {
     let headers = response.headers_mut();
-    let etag = Bytes::from(format!("\"{}\"", blob.digest));
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
-    headers.insert(DOCKER_CONTENT_DIGEST, shared_value(etag.slice(1..etag.len() - 1)));
-    headers.insert(ETAG, shared_value(etag));
+    name_content(headers, format!("\"{}\"", blob.digest).into());
     headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static(CACHE_FOREVER));
 }

@@ -2,7 +2,7 @@
 
 use axum::body::Body;
 use axum::response::{IntoResponse as _, Response};
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, ETAG, LOCATION, VARY};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, LOCATION, VARY};
 use http::{HeaderValue, Method, StatusCode};
 
 use super::blobs::accepted;
@@ -11,8 +11,7 @@ use crate::http::authorized::Context;
 use crate::http::body::RequestBody;
 use crate::http::error::Error;
 use crate::http::headers::{
-    self, DOCKER_CONTENT_DIGEST, OCI_SUBJECT, OCI_TAG, Precondition, shared_value, tag_condition,
-    value,
+    self, OCI_SUBJECT, OCI_TAG, Precondition, name_content, tag_condition, value,
 };
 use crate::http::query::{Query, encoded};
 use crate::oci::{ErrorCode, Reference, Tag};
@@ -49,8 +48,7 @@ pub(super) async fn get(cx: &Context, reference: &Reference) -> Result<Response,
 fn describe(response: &mut Response, manifest: &StoredManifest) {
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, value(manifest.media_type.as_str()));
-    headers.insert(ETAG, shared_value(manifest.quoted_digest()));
-    headers.insert(DOCKER_CONTENT_DIGEST, shared_value(manifest.digest_text()));
+    name_content(headers, manifest.quoted_digest());
     headers.insert(VARY, HeaderValue::from_static("Accept"));
 }
 
@@ -77,8 +75,7 @@ pub(super) async fn put(
     let mut response = (StatusCode::CREATED, [(CONTENT_LENGTH, "0")]).into_response();
     let headers = response.headers_mut();
     headers.insert(LOCATION, value(&format!("/v2/{name}/manifests/{reference}")));
-    headers.insert(DOCKER_CONTENT_DIGEST, value(&digest.to_string()));
-    headers.insert(ETAG, value(&format!("\"{digest}\"")));
+    name_content(headers, format!("\"{digest}\"").into());
     if let Some(subject) = pushed.subject {
         headers.insert(OCI_SUBJECT, value(&subject.to_string()));
     }

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, CONTENT_TYPE, HOST, IF_MATCH, IF_NONE_MATCH, IF_RANGE, RANGE};
+use http::header::{ACCEPT, CONTENT_TYPE, ETAG, HOST, IF_MATCH, IF_NONE_MATCH, IF_RANGE, RANGE};
 use http::uri::Authority;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 
@@ -165,6 +165,13 @@ pub(super) fn tag_condition(headers: &HeaderMap) -> TagCondition {
         (None, Some(value)) => TagCondition::PointsElsewhere(digests(value)),
         (None, None) => TagCondition::None,
     }
+}
+
+/// Sets the two headers that name the content of a response, from its digest in quotation marks.
+pub(super) fn name_content(headers: &mut HeaderMap, quoted_digest: Bytes) {
+    let digest = quoted_digest.slice(1..quoted_digest.len() - 1);
+    headers.insert(DOCKER_CONTENT_DIGEST, shared_value(digest));
+    headers.insert(ETAG, shared_value(quoted_digest));
 }
 
 /// A value made of what our own types print, which is always visible ASCII.

@@ -202,7 +202,10 @@ impl Blobs {
     /// Writes a pointer without a location unless there is a pointer: every other one is better.
     async fn write_hint(&self, key: &RecordKey, body: &Bytes) -> Result<(), store::Error> {
         match self.records.store().create(key, body.clone(), None).await {
-            Ok(_) | Err(store::Error::Conflict) => Ok(()),
+            Ok(_)
+            | Err(
+                store::Error::Conflict | store::Error::ConflictAfterRetry | store::Error::TryAgain,
+            ) => Ok(()),
             Err(error) => Err(error),
         }
     }

@@ -12,6 +12,14 @@ pub enum Error {
     /// A condition did not hold: the record exists, or has another version.
     #[error("the condition of a write did not hold")]
     Conflict,
+    /// A condition did not hold, and an earlier attempt of the same write may have taken effect: the
+    /// conflict may be with our own write.
+    #[error("the condition of a write did not hold after a retry")]
+    ConflictAfterRetry,
+    /// Another request on the same key was in progress, so the store decided nothing (409 on S3):
+    /// the write had no effect, and its condition may still hold.
+    #[error("another request on the same key was in progress")]
+    TryAgain,
     /// The write reached the store after its deadline; the caller has to take the lease again.
     #[error("the write arrived after its deadline")]
     Expired,

@@ -181,9 +181,12 @@ fn advised(store: &dyn ObjectStore, error: Error) -> Error {
             "{store} cannot be reached; check the endpoint, the network and the credentials: {why}"
         )),
         Error::Refused(why) => Error::Refused(format!("{store} cannot be used: {why}")),
-        Error::NotFound | Error::Conflict | Error::Expired | Error::BadDigest => {
-            Error::Refused(format!("{store} gave an unexpected answer: {error}"))
-        }
+        Error::NotFound
+        | Error::Conflict
+        | Error::ConflictAfterRetry
+        | Error::TryAgain
+        | Error::Expired
+        | Error::BadDigest => Error::Refused(format!("{store} gave an unexpected answer: {error}")),
         Error::Damaged(why) => Error::Damaged(format!("{store}: {why}")),
     }
 }

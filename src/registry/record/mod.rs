@@ -191,7 +191,11 @@ impl Records {
         let writing = async {
             match write.await {
                 Ok(version) => Ok(Written::Ours(version)),
-                Err(store::Error::Conflict) => self.after_conflict(key, body).await,
+                Err(
+                    store::Error::Conflict
+                    | store::Error::ConflictAfterRetry
+                    | store::Error::TryAgain,
+                ) => self.after_conflict(key, body).await,
                 Err(error) => Err(error.into()),
             }
         };

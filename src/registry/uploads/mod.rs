@@ -157,7 +157,11 @@ impl Uploads {
             // No record was written yet: a tombstone invalidates the location.
             None if upload.new.is_some() => {
                 match self.records.store().create(&key, Bytes::new(), None).await {
-                    Err(store::Error::Conflict) => return Err(busy()),
+                    Err(
+                        store::Error::Conflict
+                        | store::Error::ConflictAfterRetry
+                        | store::Error::TryAgain,
+                    ) => return Err(busy()),
                     created => created?,
                 };
             }

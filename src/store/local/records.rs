@@ -113,8 +113,11 @@ fn again(error: &Error) -> Error {
         Error::Unavailable(why) => Error::Unavailable(why.clone()),
         Error::Refused(why) => Error::Refused(why.clone()),
         Error::Damaged(why) => Error::Damaged(why.clone()),
-        other @ (Error::NotFound | Error::Conflict | Error::Expired | Error::BadDigest) => {
-            Error::Unavailable(other.to_string())
-        }
+        other @ (Error::NotFound
+        | Error::Conflict
+        | Error::ConflictAfterRetry
+        | Error::TryAgain
+        | Error::Expired
+        | Error::BadDigest) => Error::Unavailable(other.to_string()),
     }
 }

@@ -24,8 +24,17 @@ pub enum FaultKind {
     FailAfter(Reported),
     /// The store refuses permanently, as it does with wrong credentials.
     Refuse,
-    /// The request reaches the store after this time, by tokio's clock.
+    /// The request reaches the store after this time, by tokio's clock, and its caller waits.
     Delay(Duration),
+    /// The call fails as unavailable at once, and the request reaches the store after this time, by
+    /// tokio's clock, or at the next [`Memory::deliver`](super::Memory::deliver) if that is earlier.
+    Late(Duration),
+    /// The call succeeds or fails as it would without a fault, and the same request reaches the
+    /// store once more, after this time or at the next [`Memory::deliver`](super::Memory::deliver).
+    Again(Duration),
+    /// The store answers that another request on the key is in progress (409 on S3), and does
+    /// nothing. Matches only `create` and `replace`.
+    TryAgain,
     /// A body breaks off after so many bytes. Matches only `read` and `get`.
     TruncateBody(u64),
 }
@@ -128,6 +137,9 @@ impl Faults {
             FaultKind::FailAfter(reported) => Some(CallFault::FailAfter(reported)),
             FaultKind::Refuse => Some(CallFault::Refuse),
             FaultKind::Delay(delay) => Some(CallFault::Delay(delay)),
+            FaultKind::Late(after) => Some(CallFault::Late(after)),
+            FaultKind::Again(after) => Some(CallFault::Again(after)),
+            FaultKind::TryAgain => is_conditional(operation).then_some(CallFault::TryAgain),
             FaultKind::TruncateBody(_) => None,
         })
     }
@@ -139,7 +151,10 @@ impl Faults {
             FaultKind::FailBefore
             | FaultKind::FailAfter(_)
             | FaultKind::Refuse
-            | FaultKind::Delay(_) => None,
+            | FaultKind::Delay(_)
+            | FaultKind::Late(_)
+            | FaultKind::Again(_)
+            | FaultKind::TryAgain => None,
         })
     }
 
@@ -164,4 +179,12 @@ pub(super) enum CallFault {
     FailAfter(Reported),
     Refuse,
     Delay(Duration),
+    Late(Duration),
+    Again(Duration),
+    TryAgain,
+}
+
+/// Whether the operation has a condition.
+pub(super) fn is_conditional(operation: Operation) -> bool {
+    matches!(operation, Operation::Create | Operation::Replace)
 }

@@ -1,22 +1,24 @@
 //! A store in memory, which ends with the process: `--store memory`, and the store of most tests.
 //!
-//! One mutex guards everything, so calls are atomic. A test may set the clock, count the calls, and
-//! inject the failures of a real store.
+//! One mutex guards everything, so calls are atomic. As on S3, equal bytes give equal versions. A
+//! test may set the clock, count the calls, and inject the failures of a real store.
 
 mod calls;
 mod faults;
+mod in_flight;
 mod state;
 
 use std::fmt;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::stream;
 
-use self::faults::{CallFault, Faults};
+use self::faults::{CallFault, Faults, is_conditional};
+use self::in_flight::InFlight;
 use self::state::{Condition, State};
 use super::{
     BlobStore, ByteStream, Deadline, Error, Listing, Location, MultipartId, ObjectStore, Part,
@@ -40,7 +42,8 @@ pub struct Memory {
     clock: StoreClock,
     presign_base: Option<String>,
     part_bytes_min: u64,
-    state: Mutex<State>,
+    state: Arc<Mutex<State>>,
+    in_flight: Arc<Mutex<InFlight>>,
     calls: Mutex<Calls>,
     faults: Mutex<Faults>,
 }
@@ -70,7 +73,8 @@ impl Memory {
             clock,
             presign_base: None,
             part_bytes_min: PART_BYTES_MIN,
-            state: Mutex::default(),
+            state: Arc::default(),
+            in_flight: Arc::default(),
             calls: Mutex::default(),
             faults: Mutex::default(),
         }
@@ -103,9 +107,26 @@ impl Memory {
         locked(&self.faults).clear();
     }
 
+    /// Lets all late and repeated requests reach the store now, in the order in which they were
+    /// sent, and returns what the store answers to each.
+    pub fn deliver(&self) -> Vec<Result<(), Error>> {
+        let requests = locked(&self.in_flight).take();
+        requests.map(|effect| effect(&mut locked(&self.state), self.now())).collect()
+    }
+
+    /// How many late and repeated requests have not reached the store.
+    pub fn undelivered(&self) -> usize {
+        locked(&self.in_flight).len()
+    }
+
     /// Every location with data, and its size in bytes, in ascending order.
     pub fn data_objects(&self) -> Vec<(String, u64)> {
         locked(&self.state).data_objects()
+    }
+
+    /// How long ago the data of a location was written, or the upload of its parts was started.
+    pub fn data_age(&self, location: &Location) -> Option<Duration> {
+        locked(&self.state).data_age(location.as_str(), self.now())
     }
 
     /// Every record by its key, tombstones (without bytes) included. Neither counted nor failing.
@@ -127,28 +148,53 @@ impl Memory {
     async fn perform<T>(
         &self,
         operation: Operation,
-        subject: &str,
-        act: impl FnOnce(&mut State) -> Result<T, Error> + Send,
+        subject: String,
+        act: impl Fn(&mut State, &str, SystemTime) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
         locked(&self.calls).count(operation);
-        let fault = locked(&self.faults).of_call(operation, subject);
+        let fault = locked(&self.faults).of_call(operation, &subject);
         match fault {
             Some(CallFault::FailBefore) => return Err(unavailable("the request was lost")),
             Some(CallFault::Refuse) => return Err(Error::Refused("injected".to_owned())),
+            Some(CallFault::TryAgain) => return Err(Error::TryAgain),
+            Some(CallFault::Late(after)) => {
+                self.send(after, subject, act);
+                return Err(unavailable("the request is late"));
+            }
             Some(CallFault::Delay(delay)) => tokio::time::sleep(delay).await,
-            Some(CallFault::FailAfter(_)) | None => {}
+            Some(CallFault::FailAfter(_) | CallFault::Again(_)) | None => {}
         }
-        let outcome = act(&mut locked(&self.state));
-        let Some(CallFault::FailAfter(reported)) = fault else { return outcome };
-        let conditional = matches!(operation, Operation::Create | Operation::Replace);
+        let outcome = act(&mut locked(&self.state), &subject, self.now());
+        let reported = match fault {
+            Some(CallFault::FailAfter(reported)) => reported,
+            Some(CallFault::Again(after)) => {
+                self.send(after, subject, act);
+                return outcome;
+            }
+            _ => return outcome,
+        };
         match (reported, outcome) {
-            (Reported::Conflict, Ok(_)) if conditional => Err(Error::Conflict),
+            (Reported::Conflict, Ok(_)) if is_conditional(operation) => {
+                Err(Error::ConflictAfterRetry)
+            }
             // A call that failed fails again in the same way when it is retried.
             (Reported::Conflict, Err(error)) => Err(error),
             (Reported::Conflict | Reported::Unavailable, _) => {
                 Err(unavailable("the response was lost"))
             }
         }
+    }
+
+    /// Sends a request that reaches the store after some time.
+    fn send<T>(
+        &self,
+        after: Duration,
+        subject: String,
+        act: impl Fn(&mut State, &str, SystemTime) -> Result<T, Error> + Send + 'static,
+    ) {
+        InFlight::send(&self.in_flight, (&self.state, &self.clock), after, move |state, now| {
+            act(state, &subject, now).map(drop)
+        });
     }
 
     /// After how many bytes the body of an answer breaks off, if it does.
@@ -161,8 +207,8 @@ impl Memory {
 impl RecordStore for Memory {
     async fn read(&self, key: &RecordKey) -> Result<Record, Error> {
         let key = key.to_string();
-        let record =
-            self.perform(Operation::Read, &key, |state| state.read(&key, self.now())).await?;
+        let read = |state: &mut State, key: &str, now| state.read(key, now);
+        let record = self.perform(Operation::Read, key.clone(), read).await?;
         match self.truncation(Operation::Read, &key) {
             // A record is returned whole or not at all.
             Some(sent) if sent < record.body.len() as u64 => Err(unavailable("the body broke off")),
@@ -176,9 +222,8 @@ impl RecordStore for Memory {
         body: Bytes,
         deadline: Option<Deadline>,
     ) -> Result<Version, Error> {
-        let key = key.to_string();
-        self.perform(Operation::Create, &key, |state| {
-            state.write(&key, Condition::Absent, body, deadline, self.now())
+        self.perform(Operation::Create, key.to_string(), move |state, key, now| {
+            state.write(key, Condition::Absent, body.clone(), deadline, now)
         })
         .await
     }
@@ -190,9 +235,9 @@ impl RecordStore for Memory {
         body: Bytes,
         deadline: Option<Deadline>,
     ) -> Result<Version, Error> {
-        let key = key.to_string();
-        self.perform(Operation::Replace, &key, |state| {
-            state.write(&key, Condition::Version(expected), body, deadline, self.now())
+        let expected = expected.clone();
+        self.perform(Operation::Replace, key.to_string(), move |state, key, now| {
+            state.write(key, Condition::Version(&expected), body.clone(), deadline, now)
         })
         .await
     }
@@ -203,8 +248,11 @@ impl RecordStore for Memory {
         after: Option<&str>,
         limit: usize,
     ) -> Result<Listing, Error> {
-        let prefix = prefix.to_string();
-        self.perform(Operation::List, &prefix, |state| Ok(state.list(&prefix, after, limit))).await
+        let after = after.map(str::to_owned);
+        self.perform(Operation::List, prefix.to_string(), move |state, prefix, _| {
+            Ok(state.list(prefix, after.as_deref(), limit))
+        })
+        .await
     }
 
     fn now(&self) -> SystemTime {
@@ -220,8 +268,10 @@ impl BlobStore for Memory {
         bytes: Bytes,
         sha256: Option<[u8; 32]>,
     ) -> Result<(), Error> {
-        let location = location.as_str();
-        self.perform(Operation::Put, location, |state| state.put(location, bytes, sha256)).await
+        self.perform(Operation::Put, location.to_string(), move |state, location, now| {
+            state.put(location, bytes.clone(), sha256, now)
+        })
+        .await
     }
 
     async fn get(
@@ -229,16 +279,14 @@ impl BlobStore for Memory {
         location: &Location,
         range: Option<Range<u64>>,
     ) -> Result<ByteStream, Error> {
-        let location = location.as_str();
-        let pieces =
-            self.perform(Operation::Get, location, |state| state.get(location, range)).await?;
-        let truncation = self.truncation(Operation::Get, location);
+        let get = move |state: &mut State, location: &str, _| state.get(location, range.clone());
+        let pieces = self.perform(Operation::Get, location.to_string(), get).await?;
+        let truncation = self.truncation(Operation::Get, location.as_str());
         Ok(Box::pin(stream::iter(chunks(pieces, truncation))))
     }
 
     async fn delete(&self, location: &Location) -> Result<(), Error> {
-        let location = location.as_str();
-        self.perform(Operation::Delete, location, |state| {
+        self.perform(Operation::Delete, location.to_string(), |state, location, _| {
             state.delete(location);
             Ok(())
         })
@@ -250,20 +298,21 @@ impl BlobStore for Memory {
         location: &Location,
         options: PresignGet,
     ) -> Result<Option<String>, Error> {
-        let location = location.as_str();
-        self.perform(Operation::Presign, location, |_| {
+        let base = self.presign_base.clone();
+        self.perform(Operation::Presign, location.to_string(), move |_, location, _| {
             let dated = options.dated.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
             let valid_for = options.valid_for.as_secs();
             let url = |base| format!("{base}/{location}?dated={dated}&valid_for={valid_for}");
-            Ok(self.presign_base.as_ref().map(url))
+            Ok(base.as_ref().map(url))
         })
         .await
     }
 
     async fn start(&self, location: &Location) -> Result<MultipartId, Error> {
-        let location = location.as_str();
-        self.perform(Operation::Start, location, |state| Ok(MultipartId(state.start(location))))
-            .await
+        self.perform(Operation::Start, location.to_string(), |state, location, now| {
+            Ok(MultipartId(state.start(location, now)))
+        })
+        .await
     }
 
     async fn put_part(
@@ -273,9 +322,9 @@ impl BlobStore for Memory {
         number: u32,
         bytes: Bytes,
     ) -> Result<Part, Error> {
-        let location = location.as_str();
-        self.perform(Operation::PutPart, location, |state| {
-            state.put_part(location, &id.0, number, &bytes)
+        let id = id.0.clone();
+        self.perform(Operation::PutPart, location.to_string(), move |state, location, _| {
+            state.put_part(location, &id, number, &bytes)
         })
         .await
     }
@@ -286,24 +335,28 @@ impl BlobStore for Memory {
         id: &MultipartId,
         parts: &[Part],
     ) -> Result<(), Error> {
-        let location = location.as_str();
-        self.perform(Operation::Complete, location, |state| {
-            state.complete(location, &id.0, parts, self.part_bytes_min)
+        let (id, parts, part_bytes_min) = (id.0.clone(), parts.to_vec(), self.part_bytes_min);
+        self.perform(Operation::Complete, location.to_string(), move |state, location, _| {
+            state.complete(location, &id, &parts, part_bytes_min)
         })
         .await
     }
 
     async fn abort(&self, location: &Location, id: &MultipartId) -> Result<(), Error> {
-        self.perform(Operation::Abort, location.as_str(), |state| {
-            state.abort(&id.0);
+        let id = id.0.clone();
+        self.perform(Operation::Abort, location.to_string(), move |state, _, _| {
+            state.abort(&id);
             Ok(())
         })
         .await
     }
 
     async fn is_open(&self, location: &Location, id: &MultipartId) -> Result<bool, Error> {
-        let location = location.as_str();
-        self.perform(Operation::IsOpen, location, |state| Ok(state.is_open(location, &id.0))).await
+        let id = id.0.clone();
+        self.perform(Operation::IsOpen, location.to_string(), move |state, location, _| {
+            Ok(state.is_open(location, &id))
+        })
+        .await
     }
 }
 

@@ -12,22 +12,29 @@ use crate::store::{Deadline, Error, ListedKey, Listing, Part, Record, Version};
 #[derive(Debug, Default)]
 pub(super) struct State {
     records: BTreeMap<String, Written>,
-    bytes: BTreeMap<String, Vec<Bytes>>,
+    bytes: BTreeMap<String, Data>,
     multiparts: BTreeMap<String, Multipart>,
-    last_version: u64,
     last_multipart: u64,
 }
 
 #[derive(Debug)]
 struct Written {
     body: Bytes,
-    version: u64,
+    version: Version,
+    at: SystemTime,
+}
+
+/// The data of a location.
+#[derive(Debug)]
+struct Data {
+    segments: Vec<Bytes>,
     at: SystemTime,
 }
 
 #[derive(Debug)]
 struct Multipart {
     location: String,
+    started: SystemTime,
     parts: BTreeMap<u32, Bytes>,
 }
 
@@ -45,7 +52,7 @@ impl State {
         let age = now.duration_since(written.at).unwrap_or_default();
         Ok(Record {
             body: written.body.clone(),
-            version: Version(written.version.to_string()),
+            version: written.version.clone(),
             age: Duration::from_secs(age.as_secs()),
         })
     }
@@ -66,18 +73,17 @@ impl State {
         }
         let holds = match (condition, self.records.get(key)) {
             (Condition::Absent, None) => true,
-            (Condition::Version(expected), Some(present)) => {
-                expected.0 == present.version.to_string()
-            }
+            (Condition::Version(expected), Some(present)) => *expected == present.version,
             (Condition::Absent, Some(_)) | (Condition::Version(_), None) => false,
         };
         if !holds {
             return Err(Error::Conflict);
         }
-        self.last_version += 1;
-        let written = Written { body, version: self.last_version, at: now };
+        // As on S3, where the ETag of an object is the MD5 of its content.
+        let version = Version(tag_of(&body));
+        let written = Written { body, version: version.clone(), at: now };
         self.records.insert(key.to_owned(), written);
-        Ok(Version(self.last_version.to_string()))
+        Ok(version)
     }
 
     pub(super) fn list(&self, prefix: &str, after: Option<&str>, limit: usize) -> Listing {
@@ -100,14 +106,16 @@ impl State {
         location: &str,
         bytes: Bytes,
         sha256: Option<[u8; 32]>,
+        now: SystemTime,
     ) -> Result<(), Error> {
         if sha256.is_some_and(|expected| Sha256::digest(&bytes)[..] != expected[..]) {
             return Err(Error::BadDigest);
         }
         // A real store would overwrite. A location is never used twice, so this fails to make tests
         // find such mistakes; only a retried request may meet its own data.
-        let present = self.bytes.entry(location.to_owned()).or_insert_with(|| vec![bytes.clone()]);
-        if *present == [bytes] {
+        let data = || Data { segments: vec![bytes.clone()], at: now };
+        let present = self.bytes.entry(location.to_owned()).or_insert_with(data);
+        if present.segments == [bytes] {
             Ok(())
         } else {
             Err(Error::Refused(format!("{location} already holds other bytes")))
@@ -120,7 +128,7 @@ impl State {
         location: &str,
         range: Option<Range<u64>>,
     ) -> Result<Vec<Bytes>, Error> {
-        let segments = self.bytes.get(location).ok_or(Error::NotFound)?;
+        let segments = &self.bytes.get(location).ok_or(Error::NotFound)?.segments;
         let size = length(segments);
         let range = range.unwrap_or(0..size);
         if range.start > range.end || range.end > size {
@@ -143,10 +151,11 @@ impl State {
         self.bytes.remove(location);
     }
 
-    pub(super) fn start(&mut self, location: &str) -> String {
+    pub(super) fn start(&mut self, location: &str, now: SystemTime) -> String {
         self.last_multipart += 1;
         let id = format!("multipart-{}", self.last_multipart);
-        let multipart = Multipart { location: location.to_owned(), parts: BTreeMap::new() };
+        let (location, parts) = (location.to_owned(), BTreeMap::new());
+        let multipart = Multipart { location, started: now, parts };
         self.multiparts.insert(id.clone(), multipart);
         id
     }
@@ -198,8 +207,10 @@ impl State {
             }
             segments.push(sent.clone());
         }
+        // As on S3, the object is as old as the upload, not as its completion.
+        let data = Data { segments, at: multipart.started };
         self.multiparts.remove(id);
-        self.bytes.insert(location.to_owned(), segments);
+        self.bytes.insert(location.to_owned(), data);
         Ok(())
     }
 
@@ -212,7 +223,11 @@ impl State {
     }
 
     pub(super) fn data_objects(&self) -> Vec<(String, u64)> {
-        self.bytes.iter().map(|(key, segments)| (key.clone(), length(segments))).collect()
+        self.bytes.iter().map(|(key, data)| (key.clone(), length(&data.segments))).collect()
+    }
+
+    pub(super) fn data_age(&self, location: &str, now: SystemTime) -> Option<Duration> {
+        self.bytes.get(location).map(|data| now.duration_since(data.at).unwrap_or_default())
     }
 
     pub(super) fn records(&self) -> Vec<(String, Bytes)> {

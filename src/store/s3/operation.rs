@@ -46,6 +46,8 @@ impl OperationName {
             Error::Refused(why) => Error::Refused(text(why)),
             Error::NotFound
             | Error::Conflict
+            | Error::ConflictAfterRetry
+            | Error::TryAgain
             | Error::Expired
             | Error::BadDigest
             | Error::Damaged(_) => error,
@@ -156,7 +158,7 @@ impl Operation {
     fn record_failure(&self, error: &Error) {
         let (outcome, failed) = match error {
             Error::NotFound => ("absent", false),
-            Error::Conflict => ("conflict", false),
+            Error::Conflict | Error::ConflictAfterRetry | Error::TryAgain => ("conflict", false),
             Error::Expired => ("expired", true),
             Error::BadDigest => ("bad_digest", true),
             Error::Unavailable(_) => ("unavailable", true),

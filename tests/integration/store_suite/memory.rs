@@ -6,7 +6,9 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use bytes::Bytes;
 use longshore::store::memory::{Calls, Fault, FaultKind, Memory, Operation, Reported};
-use longshore::store::{BlobStore, Deadline, Error, Part, Prefix, PresignGet, RecordStore};
+use longshore::store::{
+    BlobStore, Deadline, Error, Part, Prefix, PresignGet, RecordStore, Version,
+};
 
 use super::{assert_fails, bytes_of, collect, get, unused_key, unused_location, unused_repository};
 
@@ -106,7 +108,7 @@ async fn a_lost_request_has_no_effect_and_a_lost_response_has_one() {
     assert!(store.record(&key).is_none());
 
     store.inject(Fault::on(Operation::Create, FaultKind::FailAfter(Reported::Conflict)));
-    assert_fails!(store.create(&key, "one".into(), None).await, Error::Conflict);
+    assert_fails!(store.create(&key, "one".into(), None).await, Error::ConflictAfterRetry);
     let version = store.record(&key).expect("it took effect").version;
 
     store.inject(Fault::everywhere(FaultKind::FailAfter(Reported::Unavailable)));
@@ -171,4 +173,97 @@ async fn random_faults_repeat_from_their_seed() {
     assert!((200..400).contains(&count), "{count} of 1,000");
     assert_eq!(failed, failures(7).await);
     assert_ne!(failed, failures(8).await);
+}
+
+#[tokio::test]
+async fn a_late_request_takes_effect_when_it_is_delivered_under_its_condition() {
+    let store = Memory::new();
+    let (key, contested) = (unused_key(), unused_key());
+    store.inject(Fault::on(Operation::Create, FaultKind::Late(Duration::MAX)).times(2));
+    for key in [&key, &contested] {
+        assert_fails!(store.create(key, "late".into(), None).await, Error::Unavailable(_));
+        assert!(store.record(key).is_none());
+    }
+    store.create(&contested, "other".into(), None).await.expect("it is absent");
+    let answers = store.deliver();
+    assert!(matches!(answers[..], [Ok(()), Err(Error::Conflict)]), "{answers:?}");
+    assert_eq!(store.record(&key).expect("it arrived").body, "late");
+    assert_eq!(store.record(&contested).expect("it was refused").body, "other");
+    assert!(store.deliver().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_is_late_by_the_given_time() {
+    let store = Memory::new();
+    let key = unused_key();
+    store.inject(Fault::on(Operation::Create, FaultKind::Late(Duration::from_secs(10))));
+    assert_fails!(store.create(&key, "late".into(), None).await, Error::Unavailable(_));
+    tokio::time::sleep(Duration::from_secs(9)).await;
+    assert_eq!((store.record(&key).is_some(), store.undelivered()), (false, 1));
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!((store.record(&key).is_some(), store.undelivered()), (true, 0));
+}
+
+/// The versions of the store are those of S3: a repeated request cannot tell two equal bodies apart.
+#[tokio::test]
+async fn a_repeated_request_takes_effect_again_where_its_condition_holds_again() {
+    let store = Memory::new();
+    let key = unused_key();
+    let first = store.create(&key, "a".into(), None).await.expect("created");
+    store.inject(Fault::on(Operation::Replace, FaultKind::Again(Duration::MAX)).times(2));
+    let second = store.replace(&key, &first, "b".into(), None).await.expect("replaced");
+    assert!(matches!(store.deliver()[..], [Err(Error::Conflict)]));
+
+    let third = store.replace(&key, &second, "a".into(), None).await.expect("replaced");
+    assert_eq!(third, first, "equal bytes have equal versions");
+    store.replace(&key, &third, "b".into(), None).await.expect("replaced");
+    assert!(matches!(store.deliver()[..], [Ok(())]));
+    assert_eq!(store.record(&key).expect("it is there").body, "a");
+}
+
+#[tokio::test]
+async fn a_late_request_is_refused_after_its_deadline() {
+    let seconds = Arc::new(AtomicU64::new(1_000));
+    let shared = Arc::clone(&seconds);
+    let clock = move || UNIX_EPOCH + Duration::from_secs(shared.load(Ordering::SeqCst));
+    let store = Memory::with_clock(Arc::new(clock));
+    let deadline = Deadline { leased_at: store.now(), valid_for: Duration::from_mins(5) };
+    let key = unused_key();
+    for kind in [FaultKind::Late(Duration::MAX), FaultKind::Again(Duration::MAX)] {
+        store.inject(Fault::on(Operation::Create, kind));
+        let _ = store.create(&key, "x".into(), Some(deadline)).await;
+    }
+    seconds.store(1_301, Ordering::SeqCst);
+    let answers = store.deliver();
+    assert!(matches!(answers[..], [Err(Error::Expired), Err(Error::Expired)]), "{answers:?}");
+}
+
+#[tokio::test]
+async fn a_write_beside_another_one_is_to_be_tried_again() {
+    let store = Memory::new();
+    let key = unused_key();
+    store.inject(Fault::everywhere(FaultKind::TryAgain).times(2));
+    assert_fails!(store.read(&key).await, Error::NotFound);
+    assert_fails!(store.create(&key, "x".into(), None).await, Error::TryAgain);
+    assert!(store.record(&key).is_none());
+    let version = Version("x".to_owned());
+    assert_fails!(store.replace(&key, &version, "x".into(), None).await, Error::TryAgain);
+    store.create(&key, "x".into(), None).await.expect("the fault is spent");
+}
+
+#[tokio::test]
+async fn data_in_parts_are_as_old_as_the_start_of_their_upload() {
+    let seconds = Arc::new(AtomicU64::new(1_000));
+    let shared = Arc::clone(&seconds);
+    let clock = move || UNIX_EPOCH + Duration::from_secs(shared.load(Ordering::SeqCst));
+    let store = Memory::with_clock(Arc::new(clock));
+    let (whole, parts) = (unused_location(&store), unused_location(&store));
+    let id = store.start(&parts).await.expect("started");
+    seconds.store(1_100, Ordering::SeqCst);
+    store.put(&whole, "x".into(), None).await.expect("written");
+    let part = store.put_part(&parts, &id, 1, "x".into()).await.expect("taken");
+    store.complete(&parts, &id, &[part]).await.expect("completed");
+    seconds.store(1_150, Ordering::SeqCst);
+    let ages = [&whole, &parts].map(|location| store.data_age(location).map(|age| age.as_secs()));
+    assert_eq!(ages, [Some(50), Some(150)]);
 }

@@ -13,7 +13,8 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use serde_json::{Map, Value};
 use tracing::Instrument as _;
 
-use crate::layout::records::{self, Link, Session};
+use crate::layout::encoding::{decode, is_tombstone};
+use crate::layout::records::{Link, Session};
 use crate::oci::{Digest, RepositoryName, UploadId};
 use crate::store::{
     self, Kind, LIST_ROWS_MAX, MultipartId, ObjectStore, Prefix, Record, RecordKey, RecordStore,
@@ -248,7 +249,7 @@ enum SessionState {
 /// Reads a record, `None` if it was deleted after it was listed.
 async fn read(store: &dyn RecordStore, key: &RecordKey) -> Result<Option<Record>, store::Error> {
     match store.read(key).await {
-        Ok(record) => Ok(Some(record).filter(|record| !record.body.is_empty())),
+        Ok(record) => Ok(Some(record).filter(|record| !is_tombstone(record.body.len() as u64))),
         Err(store::Error::NotFound) => Ok(None),
         Err(error) => Err(error),
     }
@@ -279,9 +280,9 @@ async fn content_bytes(
 ) -> Result<Option<u64>, store::Error> {
     let Some(record) = read(store, key).await? else { return Ok(None) };
     if let RecordKey::Link(..) = key {
-        return Ok(Some(records::decode::<Link>(&record.body)?.0.size));
+        return Ok(Some(decode::<Link>(&record.body)?.0.size));
     }
-    let (_, manifest) = records::decode::<Map<String, Value>>(&record.body)?;
+    let (_, manifest) = decode::<Map<String, Value>>(&record.body)?;
     Ok(Some(manifest.len() as u64))
 }
 
@@ -309,7 +310,7 @@ impl Listing {
         let last = listing.rows.last().and_then(|row| row.key.strip_prefix(&below));
         self.after = last.map(str::to_owned);
         self.more = listing.more && self.after.is_some();
-        let live = listing.rows.iter().filter(|row| row.size > 0);
+        let live = listing.rows.iter().filter(|row| !is_tombstone(row.size));
         // A foreign key in the bucket must not hide the keys after it.
         Ok(Some(live.filter_map(|row| row.key.parse().ok()).collect()))
     }

@@ -1,5 +1,7 @@
-//! The layout of the bucket: how keys are spelled ([`key`]) and what records hold ([`records`]).
+//! The layout of the bucket: how keys are spelled ([`key`]), what records hold ([`records`]), and
+//! how that is written as bytes ([`encoding`]).
 
+pub mod encoding;
 pub mod key;
 pub mod records;
 

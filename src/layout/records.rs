@@ -1,32 +1,26 @@
 //! What the records of the bucket contain. [`key`](super::key) says where each of them lies.
 //!
-//! A record is one line of JSON, a newline, and a payload of raw bytes. The line holds the version
-//! of this encoding, a nonce, and the fields of one of the structs below:
+//! [`encoding`](super::encoding) says how they become bytes.
 //!
-//! | key | line | payload |
+//! | key | header | payload |
 //! |---|---|---|
 //! | `p/` | [`Pointer`] | none |
 //! | `l/` | [`Link`] | the blob, if it is small |
 //! | `m/` | [`Manifest`] | the manifest exactly as it was pushed |
 //! | `t/` | [`Tag`] | none |
-//! | `x/`, `c/` | [`Marker`] | none |
+//! | `x/` | [`TagIndex`] | none |
+//! | `c/` | [`Repository`] | none |
 //! | `r/` | [`Referrer`] | none |
 //! | `u/` | [`Session`] | the received bytes that are not in a part yet |
-//!
-//! A tombstone, which is what a deleted record leaves behind, has no bytes at all.
-//!
-//! The nonce makes each rewrite of a record a different sequence of bytes, and so a new version. It
-//! also lets a writer that lost the response to a write recognise that write as its own.
 
-use bytes::{BufMut, Bytes, BytesMut};
-use serde::de::DeserializeOwned;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use super::encoding::{self, DecodeError};
 use super::key::Location;
 use crate::oci::{Algorithm, Digest, RepositoryName};
-
-/// Version of the encoding.
-const ENCODING: u32 = 1;
 
 /// `p/`: one per distinct content.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -36,6 +30,9 @@ pub struct Pointer {
     /// The data object. Absent while all copies of the content are payloads of links.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub location: Option<Location>,
+    /// The `ETag` of the data object, so that a listing of `d/` shows damage without any read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub etag: Option<String>,
     /// A repository that had a link to the blob when this was written: a hint for mounts that name
     /// no source.
     pub repository: RepositoryName,
@@ -49,6 +46,9 @@ pub struct Link {
     /// The data object. Absent if the payload of this record is the blob.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub location: Option<Location>,
+    /// The `ETag` of the data object.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub etag: Option<String>,
 }
 
 /// `m/`: a manifest of one repository.
@@ -56,15 +56,32 @@ pub struct Link {
 pub struct Manifest {
     /// The media type with which it was pushed.
     pub media_type: String,
-    /// Digests of the blobs and manifests that it names, so that a collector need not parse it.
-    pub references: Vec<String>,
+    /// The blobs and manifests that it names, so that a collector need not parse it.
+    pub references: Vec<Reference>,
+    /// The layers that it names by URLs, too, which the repository need not have.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub external: Vec<Reference>,
     /// The manifest that this one refers to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub subject: Option<Digest>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub artifact_type: Option<String>,
+    /// Set by the first step of a deletion. Readers treat the manifest as deleted; a push makes it
+    /// live again, and any deletion finishes what this one began.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub doomed: bool,
     /// Stays the same while the manifest is pushed again, and changes when it is pushed after a
     /// deletion.
-    #[serde(rename = "life", default)]
     pub generation: String,
+}
+
+/// A descriptor in a manifest, as far as the collector and the usage need it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reference {
+    /// Also one of an algorithm that this registry does not know.
+    pub digest: String,
+    /// Bytes.
+    pub size: u64,
 }
 
 /// `t/`: the manifest that a tag points at.
@@ -79,11 +96,38 @@ pub struct Tag {
     /// Whether the push that wrote this had no precondition.
     #[serde(default)]
     pub unconditional: bool,
+    /// Counts the changes of the tag, from 1.
+    pub seq: u64,
+    /// The subject of the caller whose push wrote this.
+    pub by: String,
+    /// When, in seconds since 1970, by the clock of the process. Informational.
+    pub at: u64,
+    /// What the tag pointed at before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous: Option<TagTarget>,
 }
 
-/// `x/` and `c/`: the key says everything.
+/// What a tag pointed at.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TagTarget {
+    /// The digest of the manifest.
+    pub digest: Digest,
+    /// Its media type.
+    pub media_type: String,
+    /// Its bytes.
+    pub size: u64,
+}
+
+/// `x/`: the key says everything.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-pub struct Marker {}
+pub struct TagIndex {}
+
+/// `c/`: a repository. Its policy, home and quota are reserved for later releases.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Repository {
+    /// When the first manifest was pushed, in seconds since 1970, by the clock of that process.
+    pub created: u64,
+}
 
 /// `r/`: a manifest that names a subject.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -97,10 +141,8 @@ pub struct Referrer {
 pub struct Session {
     /// The repository that the blob is uploaded to.
     pub repository: RepositoryName,
-    /// The subject of the caller who started the session; no other caller may continue it. Releases
-    /// before this field wrote sessions that every caller may continue.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub subject: Option<String>,
+    /// The subject of the caller who started the session; no other caller may continue it.
+    pub subject: String,
     /// Bytes that were acknowledged to the client: those of the parts and of the payload, or all
     /// bytes of the single object.
     pub offset: u64,
@@ -108,13 +150,12 @@ pub struct Session {
     pub hashes: Vec<(Algorithm, String)>,
     /// The object that holds all acknowledged bytes, if they came in one request that probably sent
     /// the whole blob.
-    #[serde(rename = "staged", default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub single_object: Option<Location>,
     /// The object that was the single object before more bytes followed.
-    #[serde(rename = "left", default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub former_object: Option<Location>,
     /// The multipart upload; absent until there are enough bytes for a part.
-    #[serde(rename = "target")]
     pub multipart: Option<Multipart>,
     /// The parts that the store acknowledged, in ascending order of their numbers.
     pub parts: Vec<Part>,
@@ -136,7 +177,6 @@ pub struct Multipart {
     /// The data object that completing the upload creates.
     pub location: Location,
     /// The identifier that the store gave the upload.
-    #[serde(rename = "multipart")]
     pub id: String,
 }
 
@@ -151,12 +191,25 @@ pub struct Part {
     pub size: u64,
 }
 
+/// A moment as records hold it: seconds since 1970.
+pub fn seconds(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+}
+
+impl Tag {
+    /// What the tag points at.
+    pub fn target(&self) -> TagTarget {
+        let Self { digest, media_type, size, .. } = self;
+        TagTarget { digest: *digest, media_type: media_type.clone(), size: *size }
+    }
+}
+
 impl Session {
     /// A session without any bytes.
     pub fn new(repository: RepositoryName, subject: String) -> Self {
         Self {
             repository,
-            subject: Some(subject),
+            subject,
             offset: 0,
             hashes: Vec::new(),
             single_object: None,
@@ -171,8 +224,8 @@ impl Session {
 
     /// Reads a session and its payload, and checks that its bytes add up to its offset.
     pub fn decode(body: &Bytes) -> Result<(Self, Bytes), DecodeError> {
-        let (session, tail) = decode::<Self>(body)?;
-        let damaged = |what: &str| Err(DecodeError(format!("an upload session {what}")));
+        let (session, tail) = encoding::decode::<Self>(body)?;
+        let damaged = |what: &str| Err(DecodeError::Damaged(format!("an upload session {what}")));
         let Some(in_parts) =
             session.parts.iter().try_fold(0u64, |sum, part| sum.checked_add(part.size))
         else {
@@ -187,63 +240,4 @@ impl Session {
         }
         Ok((session, tail))
     }
-}
-
-#[derive(Serialize, Deserialize)]
-struct Line<H> {
-    v: u32,
-    nonce: String,
-    #[serde(flatten)]
-    header: H,
-}
-
-/// Why the bytes of a record cannot be understood. They are damaged, or a later release wrote them.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct DecodeError(String);
-
-/// 96 random bits in hex: a text that differs from every other.
-///
-/// # Panics
-///
-/// The operating system provides no randomness.
-pub fn nonce() -> String {
-    let mut nonce = [0u8; 12];
-    // Without randomness nothing here can work; the operating system always has some.
-    getrandom::fill(&mut nonce).expect("the operating system provides randomness");
-    hex::encode(nonce)
-}
-
-/// The bytes of a record, with a new nonce.
-///
-/// # Panics
-///
-/// The header is not plain data with string keys, which all our headers are.
-pub fn encode<H: Serialize>(header: &H, payload: &[u8]) -> Bytes {
-    let line = Line { v: ENCODING, nonce: nonce(), header };
-    let line = serde_json::to_vec(&line).expect("headers are plain data with string keys");
-    let mut body = BytesMut::with_capacity(line.len() + 1 + payload.len());
-    body.put_slice(&line);
-    body.put_u8(b'\n');
-    body.put_slice(payload);
-    body.freeze()
-}
-
-/// Reads the header and the payload of a record that is not a tombstone.
-pub fn decode<H: DeserializeOwned>(body: &Bytes) -> Result<(H, Bytes), DecodeError> {
-    let end = body.iter().position(|byte| *byte == b'\n');
-    let end = end.ok_or_else(|| DecodeError("a record without a header line".to_owned()))?;
-    let line: Line<H> = serde_json::from_slice(&body[..end])
-        .map_err(|error| DecodeError(format!("the header of a record: {error}")))?;
-    if line.v != ENCODING {
-        let version = line.v;
-        return Err(DecodeError(format!("a record of encoding {version}, this program knows 1")));
-    }
-    Ok((line.header, body.slice(end + 1..)))
-}
-
-/// The same record with a new nonce. Fields that this release does not know are kept.
-pub fn with_new_nonce(body: &Bytes) -> Result<Bytes, DecodeError> {
-    let (header, payload) = decode::<serde_json::Map<String, serde_json::Value>>(body)?;
-    Ok(encode(&header, &payload))
 }

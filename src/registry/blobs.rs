@@ -11,7 +11,8 @@ use super::Error;
 use super::content::{Blob, Content};
 use super::read_cache::{LinkAge, ReadCache};
 use super::record::{self, CreatedOrLeased, Current, Records, Written};
-use crate::layout::records::{self, Link, Pointer};
+use crate::layout::encoding::{Draft, decode};
+use crate::layout::records::{Link, Pointer};
 use crate::oci::{Digest, RepositoryName};
 use crate::store::{self, BlobStore, ByteStream, Deadline, Location, PresignGet, RecordKey};
 use crate::telemetry::metrics::{Commit, Metrics};
@@ -179,14 +180,14 @@ impl Blobs {
         leased_at: SystemTime,
     ) -> Result<(Blob, Commit), Error> {
         let size = bytes.len() as u64;
-        let link = Link { size, location: None };
-        let hint = Pointer { size, location: None, repository: name.clone() };
+        let link = Link { size, location: None, etag: None };
+        let hint = Pointer { size, location: None, etag: None, repository: name.clone() };
         let (link_key, pointer_key) =
             (RecordKey::Link(name.clone(), *digest), RecordKey::Pointer(*digest));
-        let (body, hint) = (records::encode(&link, bytes), records::encode(&hint, &[]));
+        let draft = Draft::new(&link, bytes.clone());
         let deadline = Some(self.records.deadline(leased_at));
         let (linked, hinted) = tokio::join!(
-            self.records.create_or_lease(&link_key, &body, deadline),
+            self.records.create_or_lease(&link_key, &draft, deadline),
             self.write_hint(&pointer_key, &hint)
         );
         let commit = match linked? {
@@ -199,15 +200,16 @@ impl Blobs {
         Ok((Blob::from_link(digest, link, bytes.clone()), commit))
     }
 
-    /// Writes a pointer without a location unless there is a pointer: every other one is better.
-    async fn write_hint(&self, key: &RecordKey, body: &Bytes) -> Result<(), store::Error> {
-        match self.records.store().create(key, body.clone(), None).await {
-            Ok(_)
-            | Err(
-                store::Error::Conflict | store::Error::ConflictAfterRetry | store::Error::TryAgain,
-            ) => Ok(()),
-            Err(error) => Err(error),
+    /// Writes a pointer without a location unless there is a live pointer: every other one is
+    /// better.
+    async fn write_hint(&self, key: &RecordKey, hint: &Pointer) -> Result<(), Error> {
+        let draft = Draft::new(hint, Bytes::new());
+        if let Written::Lost(dead @ Current::Tombstone(_)) =
+            self.records.create(key, &draft, None).await?
+        {
+            self.records.upsert(key, &dead, &draft, None).await?;
         }
+        Ok(())
     }
 
     /// Publishes a data object that is complete and verified: writes the pointer, or uses the one
@@ -238,12 +240,12 @@ impl Blobs {
         written: &Location,
     ) -> Result<Location, Error> {
         let key = RecordKey::Pointer(*digest);
-        let pointer = Pointer { size, location: Some(written.clone()), repository: name.clone() };
-        let body = records::encode(&pointer, &[]);
+        let (location, repository) = (Some(written.clone()), name.clone());
+        let draft = Draft::new(&Pointer { size, location, etag: None, repository }, Bytes::new());
         let mut current = Current::Absent;
         for _ in 0..record::ATTEMPTS_MAX {
             if let Current::Live(record) = &current {
-                let (header, _) = records::decode::<Pointer>(&record.body)?;
+                let (header, _) = decode::<Pointer>(&record.body)?;
                 if let Some(location) = header.location {
                     let leased = self.records.lease(&key, record.clone());
                     match leased.await? {
@@ -253,9 +255,9 @@ impl Blobs {
                     continue;
                 }
             }
-            match self.records.upsert(&key, &current, &body, None).await? {
+            match self.records.upsert(&key, &current, &draft, None).await? {
                 Written::Ours(_) => return Ok(written.clone()),
-                Written::Lost(now) => current = now,
+                Written::Replaced(now) | Written::Lost(now) => current = now,
             }
         }
         Err(record::contended())
@@ -270,12 +272,12 @@ impl Blobs {
         deadline: Deadline,
     ) -> Result<Blob, Error> {
         let key = RecordKey::Link(name.clone(), *digest);
-        let link = Link { size, location: Some(location) };
-        let body = records::encode(&link, &[]);
-        match self.records.create_or_lease(&key, &body, Some(deadline)).await? {
+        let link = Link { size, location: Some(location), etag: None };
+        let draft = Draft::new(&link, Bytes::new());
+        match self.records.create_or_lease(&key, &draft, Some(deadline)).await? {
             CreatedOrLeased::Created => Ok(Blob::from_link(digest, link, Bytes::new())),
             CreatedOrLeased::Leased(found) => {
-                let (link, payload) = records::decode(&found.body)?;
+                let (link, payload) = decode(&found.body)?;
                 Ok(Blob::from_link(digest, link, payload))
             }
         }

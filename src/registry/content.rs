@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use crate::docker_schema1;
+use crate::layout::encoding;
 use crate::layout::records::{self, Link};
 use crate::oci::{Digest, MediaType, RepositoryName};
 use crate::store::{self, Location};
@@ -60,21 +61,25 @@ impl StoredManifest {
         Self { digest, media_type, bytes, quoted_digest }
     }
 
-    /// The manifest of a record. Checks its digest, so that a client never gets content that does
-    /// not match, whatever happened to the bucket or to the shared cache.
+    /// The manifest of a record, `None` if it is being deleted. Checks its digest, so that a client
+    /// never gets content that does not match, whatever happened to the bucket or to the shared
+    /// cache.
     pub(super) fn from_record(
         name: &RepositoryName,
         digest: &Digest,
         body: &Bytes,
-    ) -> Result<Self, store::Error> {
-        let (header, bytes) = records::decode::<records::Manifest>(body)?;
+    ) -> Result<Option<Self>, store::Error> {
+        let (header, bytes) = encoding::decode::<records::Manifest>(body)?;
+        if header.doomed {
+            return Ok(None);
+        }
         let Ok(media_type) = header.media_type.parse();
         let identity = docker_schema1::identity(&media_type, &bytes);
         if identity.is_none_or(|identity| Digest::of(digest.algorithm(), &identity) != *digest) {
             tracing::error!(%name, %digest, "a stored manifest does not match its digest");
             return Err(store::Error::Damaged(format!("the manifest {digest} of {name}")));
         }
-        Ok(Self::new(*digest, media_type, bytes))
+        Ok(Some(Self::new(*digest, media_type, bytes)))
     }
 
     /// The digest as text, in quotation marks.

@@ -1,6 +1,6 @@
 //! Why the registry cannot do what a request asks for.
 
-use crate::layout::records::DecodeError;
+use crate::layout::encoding::DecodeError;
 use crate::oci::{Digest, ManifestError};
 use crate::store;
 

@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use bytes::Bytes;
 
+use crate::layout::encoding::is_tombstone;
 use crate::store::{self, LIST_ROWS_MAX, Prefix, RecordStore};
 
 /// A page of an ordered list.
@@ -92,7 +93,7 @@ pub(super) async fn read_page<T>(
                 continue;
             }
             // A foreign key in the bucket must not hide the rows after it.
-            let Some(parsed) = row(rest).filter(|_| found.size > 0) else { continue };
+            let Some(parsed) = row(rest).filter(|_| !is_tombstone(found.size)) else { continue };
             if page.rows.len() == count {
                 page.more = true;
                 return Ok(page);

@@ -3,11 +3,14 @@
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 
+use bytes::Bytes;
+
 use super::Error;
 use super::lists::Page;
 use super::read_cache::ReadCache;
 use super::record::{CreatedOrLeased, Current, Records};
-use crate::layout::records::{self, Marker};
+use crate::layout::encoding::Draft;
+use crate::layout::records;
 use crate::oci::RepositoryName;
 use crate::store::{Deadline, Prefix, RecordKey};
 
@@ -49,8 +52,9 @@ impl Repositories {
             return Ok(());
         }
         let key = RecordKey::Repository(name.clone());
-        let body = records::encode(&Marker {}, &[]);
-        let added = self.records.create_or_lease(&key, &body, Some(deadline)).await?;
+        let created = records::seconds(self.records.now());
+        let draft = Draft::new(&records::Repository { created }, Bytes::new());
+        let added = self.records.create_or_lease(&key, &draft, Some(deadline)).await?;
         if let CreatedOrLeased::Leased(record) = added {
             tracing::trace!(%name, age = ?record.age, "the repository is in the catalog");
         }

@@ -2,12 +2,15 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::Error;
 use super::lists::Page;
 use super::read_cache::ReadCache;
 use super::record::{self, Current, Records, Written};
 use super::repositories::Repositories;
-use crate::layout::records;
+use crate::layout::encoding::{Draft, decode};
+use crate::layout::records::{self, TagTarget};
 use crate::oci::{Digest, RepositoryName, Tag};
 use crate::store::{Deadline, Prefix, RecordKey};
 
@@ -43,6 +46,34 @@ impl TagCondition {
     pub(super) fn holds_of(&self, current: &Current) -> Result<bool, Error> {
         let tag = current.header::<records::Tag>()?;
         Ok(self.holds(tag.map(|tag| tag.digest).as_ref()))
+    }
+}
+
+/// A push that sets tags.
+#[derive(Clone, Debug)]
+pub(super) struct TagChange {
+    pub(super) target: TagTarget,
+    /// Whether the push has no precondition.
+    pub(super) unconditional: bool,
+    /// The subject of the caller.
+    pub(super) by: String,
+    /// In seconds since 1970.
+    pub(super) at: u64,
+}
+
+impl TagChange {
+    /// The record over that of `before`.
+    fn draft(&self, before: Option<records::Tag>) -> Draft {
+        let TagTarget { digest, media_type, size } = self.target.clone();
+        let (seq, previous) = match before {
+            None => (1, None),
+            // Not a change.
+            Some(before) if before.digest == digest => (before.seq, before.previous),
+            Some(before) => (before.seq.saturating_add(1), Some(before.target())),
+        };
+        let (unconditional, by, at) = (self.unconditional, self.by.clone(), self.at);
+        let tag = records::Tag { digest, media_type, size, unconditional, seq, by, at, previous };
+        Draft::new(&tag, Bytes::new())
     }
 }
 
@@ -88,25 +119,26 @@ impl Tags {
         &self,
         name: &RepositoryName,
         tag: &Tag,
-        target: &records::Tag,
+        change: &TagChange,
         condition: &TagCondition,
         current: Option<Current>,
         deadline: Deadline,
     ) -> Result<(), Error> {
         let key = RecordKey::Tag(name.clone(), tag.clone());
-        let body = records::encode(target, &[]);
         let mut was_read = current.is_some();
         let mut current = current.unwrap_or(Current::Absent);
         for _ in 0..record::ATTEMPTS_MAX {
-            if !condition.holds_of(&current)? {
+            let before = current.header::<records::Tag>()?;
+            if !condition.holds(before.as_ref().map(|tag| &tag.digest)) {
                 return Err(Error::PreconditionFailed);
             }
-            match self.records.upsert(&key, &current, &body, Some(deadline)).await? {
-                Written::Ours(_) => return Ok(()),
+            let draft = change.draft(before);
+            match self.records.upsert(&key, &current, &draft, Some(deadline)).await? {
+                Written::Ours(_) | Written::Replaced(_) => return Ok(()),
                 Written::Lost(now) => {
                     let winner = now.header::<records::Tag>()?;
                     if was_read
-                        && target.unconditional
+                        && change.unconditional
                         && winner.is_some_and(|tag| tag.unconditional)
                     {
                         return Ok(());
@@ -162,7 +194,7 @@ impl Tags {
         let key = RecordKey::Tag(name.clone(), tag.clone());
         self.records
             .delete(&key, current, |record| {
-                matches(&records::decode::<records::Tag>(&record.body)?.0.digest)
+                matches(&decode::<records::Tag>(&record.body)?.0.digest)
             })
             .await
     }

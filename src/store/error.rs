@@ -1,6 +1,6 @@
 //! Failures of the store, by what the caller does about them.
 
-use crate::layout::records::DecodeError;
+use crate::layout::encoding::DecodeError;
 
 /// A failure of the object store.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -9,16 +9,15 @@ pub enum Error {
     /// There is nothing under this key. The only error that may ever become a 404.
     #[error("no such object")]
     NotFound,
-    /// A condition did not hold: the record exists, or has another version.
+    /// A condition did not hold: the record exists, or has another version. The write did not
+    /// happen.
     #[error("the condition of a write did not hold")]
     Conflict,
-    /// A condition did not hold, and an earlier attempt of the same write may have taken effect: the
-    /// conflict may be with our own write.
-    #[error("the condition of a write did not hold after a retry")]
+    /// A condition did not hold for a repeated attempt. An earlier attempt may have taken effect.
+    #[error("the condition of a repeated write did not hold")]
     ConflictAfterRetry,
-    /// Another request on the same key was in progress, so the store decided nothing (409 on S3):
-    /// the write had no effect, and its condition may still hold.
-    #[error("another request on the same key was in progress")]
+    /// The store decides about another write to the same key, and did not look at this one.
+    #[error("the store is busy with another write to the same key")]
     TryAgain,
     /// The write reached the store after its deadline; the caller has to take the lease again.
     #[error("the write arrived after its deadline")]

@@ -61,7 +61,8 @@ pub struct Version(pub String);
 /// A record as it was read.
 #[derive(Clone, Debug)]
 pub struct Record {
-    /// The bytes as written; empty for a tombstone, which a deleted record leaves.
+    /// The bytes as written; a [tombstone](crate::layout::encoding), too, which a deleted record
+    /// leaves.
     pub body: Bytes,
     /// The write that was read.
     pub version: Version,
@@ -74,7 +75,7 @@ pub struct Record {
 pub struct ListedKey {
     /// The complete key, without the operator's prefix.
     pub key: String,
-    /// Bytes of the record; zero for a tombstone.
+    /// Bytes of the record; few for a tombstone, see [`crate::layout::encoding`].
     pub size: u64,
 }
 
@@ -138,8 +139,8 @@ pub trait RecordStore: Send + Sync + fmt::Debug {
 
     /// Creates a record. [`Error::Conflict`] if the key exists, even as a tombstone.
     ///
-    /// After an ambiguous failure (a lost response that was retried) this may report a conflict
-    /// with its own first attempt: callers compare nonces, see `registry::record`.
+    /// After a lost response and a retry this may report a conflict with its own first attempt, as
+    /// [`Error::ConflictAfterRetry`]: callers compare nonces, see `registry::record`.
     async fn create(
         &self,
         key: &RecordKey,
@@ -147,7 +148,7 @@ pub trait RecordStore: Send + Sync + fmt::Debug {
         deadline: Option<Deadline>,
     ) -> Result<Version, Error>;
 
-    /// Replaces the version `expected` of a record; an empty body makes it a tombstone.
+    /// Replaces the version `expected` of a record.
     /// [`Error::Conflict`] if the record has another version or does not exist.
     async fn replace(
         &self,

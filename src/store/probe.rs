@@ -102,7 +102,7 @@ async fn examine(store: &dyn ObjectStore) -> Result<Capabilities, Error> {
         Ok(_) => true,
         // A record that was created twice, or wrongly replaced, has an unknown version. It stays, a
         // few bytes under a key that is never read.
-        Err(Error::Conflict) => false,
+        Err(Error::Conflict | Error::ConflictAfterRetry | Error::TryAgain) => false,
         Err(error) => return Err(error),
     };
     Ok(Capabilities { create, compare_and_swap: refuses_stale && replaces, deadline, checksum })
@@ -117,7 +117,7 @@ async fn creates(store: &dyn ObjectStore, key: &RecordKey) -> Result<(bool, Vers
     for outcome in [first, second, third] {
         match outcome {
             Ok(version) => winners.push(version),
-            Err(Error::Conflict) => {}
+            Err(Error::Conflict | Error::ConflictAfterRetry | Error::TryAgain) => {}
             Err(error) => return Err(error),
         }
     }
@@ -133,7 +133,7 @@ async fn refuses_stale(store: &dyn ObjectStore, key: &RecordKey) -> Result<bool,
     let stale = Version(STALE_VERSION.to_owned());
     match store.replace(key, &stale, Bytes::from_static(b"stale"), None).await {
         Ok(_) => Ok(false),
-        Err(Error::Conflict) => Ok(true),
+        Err(Error::Conflict | Error::ConflictAfterRetry | Error::TryAgain) => Ok(true),
         Err(error) => Err(error),
     }
 }
@@ -168,7 +168,7 @@ async fn refuses_late(
         Ok(written) => Ok((false, written)),
         Err(Error::Expired) => Ok((true, version)),
         // The version was not the current one, and the store checked that before the deadline.
-        Err(Error::Conflict) => Ok((false, version)),
+        Err(Error::Conflict | Error::ConflictAfterRetry | Error::TryAgain) => Ok((false, version)),
         Err(error) => Err(error),
     }
 }

@@ -67,7 +67,8 @@ pub(super) async fn put(
     let manifests = &cx.api.registry.manifests;
     let (manifest, digest) = manifests.accept(raw, declared.as_ref(), reference)?;
     let (condition, imposed) = condition(cx)?;
-    let push = Push { name, manifest: &manifest, digest, tags: &tags, condition: &condition };
+    let by = &cx.subject();
+    let push = Push { name, manifest: &manifest, digest, tags: &tags, condition: &condition, by };
     let pushed = manifests.put(&push).await.map_err(|error| match error {
         registry::Error::PreconditionFailed if imposed => only_create(),
         other => other.into(),

@@ -11,6 +11,7 @@ use tracing::Instrument as _;
 
 use super::single_flight::{Guard, Joined, SingleFlight};
 use super::value::{CachedRecord, LinkAge, Loaded, decode};
+use crate::layout::encoding::is_tombstone;
 use crate::registry::lease::Leases;
 use crate::shared_cache::{Cache, CacheSettings, Key, Lookup};
 use crate::store::{self, RecordKey, RecordStore};
@@ -213,7 +214,7 @@ impl ReadCache {
         key: RecordKey,
     ) -> Result<Loaded, store::Error> {
         match self.store.read(&key).await {
-            Ok(record) if record.body.is_empty() => {
+            Ok(record) if is_tombstone(record.body.len() as u64) => {
                 Ok(Loaded::without_record(CachedRecord::Absent))
             }
             Ok(record) => {

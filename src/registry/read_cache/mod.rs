@@ -25,7 +25,7 @@ use self::value::{CachedRecord, Loaded};
 use super::Error;
 use super::content::{Blob, StoredManifest};
 use super::lists::{CachedPage, Page, Row, read_page};
-use crate::layout::records;
+use crate::layout::encoding::Nonce;
 use crate::oci::{Digest, RepositoryName, Tag};
 use crate::shared_cache::Key;
 use crate::store::{self, Prefix, RecordKey, RecordStore};
@@ -40,9 +40,9 @@ impl ReadCache {
         self: &Arc<Self>,
         name: &RepositoryName,
         tag: &Tag,
-    ) -> Result<Option<records::Tag>, Error> {
+    ) -> Result<Option<Digest>, Error> {
         let found = self.read(RecordKey::Tag(name.clone(), tag.clone())).await?;
-        Ok(if let CachedRecord::Tag(tag) = found { Some(tag) } else { None })
+        Ok(if let CachedRecord::Tag(digest) = found { Some(digest) } else { None })
     }
 
     pub(super) async fn manifest(
@@ -109,7 +109,7 @@ impl ReadCache {
             return Ok(load(self.store.clone()).await?);
         }
         let new_epoch = || {
-            let epoch = CachedRecord::Epoch(records::nonce().into());
+            let epoch = CachedRecord::Epoch(Nonce::random().to_string().into());
             ready(Ok(Loaded::without_record(epoch))).boxed()
         };
         let epoch = self.look_up(Key::Epoch(list.clone()), &new_epoch).await?;

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use crate::layout::records;
+use crate::layout::{encoding, records};
+use crate::oci::Digest;
 use crate::registry::content::{Blob, StoredManifest};
 use crate::shared_cache::Key;
 use crate::store::{self, RecordKey};
@@ -23,7 +24,8 @@ pub(in crate::registry) enum LinkAge {
 pub(super) enum CachedRecord {
     /// There is no live record.
     Absent,
-    Tag(records::Tag),
+    /// The digest of the manifest that a tag points at.
+    Tag(Digest),
     Manifest(Arc<StoredManifest>),
     Link(Arc<Blob>, LinkAge),
     /// The epoch of a list.
@@ -40,13 +42,16 @@ impl CachedRecord {
         age: LinkAge,
     ) -> Result<Self, store::Error> {
         match key {
-            RecordKey::Tag(..) => Ok(Self::Tag(records::decode(body)?.0)),
+            RecordKey::Tag(..) => {
+                let (tag, _) = encoding::decode::<records::Tag>(body)?;
+                Ok(Self::Tag(tag.digest))
+            }
             RecordKey::Manifest(name, digest) => {
                 let manifest = StoredManifest::from_record(name, digest, body)?;
-                Ok(Self::Manifest(Arc::new(manifest)))
+                Ok(manifest.map_or(Self::Absent, |manifest| Self::Manifest(Arc::new(manifest))))
             }
             RecordKey::Link(_, digest) => {
-                let (link, payload) = records::decode(body)?;
+                let (link, payload) = encoding::decode(body)?;
                 Ok(Self::Link(Arc::new(Blob::from_link(digest, link, payload)), age))
             }
             RecordKey::Pointer(_)

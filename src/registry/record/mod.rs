@@ -1,8 +1,14 @@
 //! Operations on records: read, create, replace, touch, lease and delete.
 //!
 //! *Touching* a record rewrites it with a new nonce, which changes its version and resets its age.
-//! *Deleting* replaces it with a tombstone. Each write is conditional. A conflict with a record
-//! whose bytes are ours is a success: our first attempt arrived, and its response was lost.
+//! *Deleting* replaces it with a tombstone. Each write is conditional, and happens at most once:
+//!
+//! - After a conflict the record tells whether our write happened, because it names the nonces of
+//!   the versions before it. If it did, the write is a success, also if another writer has
+//!   replaced it since: it is not written again.
+//! - If an attempt may have happened and the record does not tell, the outcome is unknown, and the
+//!   client gets 503.
+//! - A store that is busy with another write to the key is asked again while the condition holds.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -14,11 +20,17 @@ use tracing::field::Empty;
 
 use super::Error;
 use super::lease::Leases;
-use crate::layout::records::{decode, with_new_nonce};
+use crate::layout::encoding::{
+    self, DecodeError, Draft, History, Known, Lineage, Nonce, decode, is_tombstone, touched,
+};
 use crate::store::{self, Deadline, Record, RecordKey, RecordStore, Version};
 
 /// How often a change is retried when other writers keep winning, before the client gets 503.
 pub(super) const ATTEMPTS_MAX: u32 = 32;
+
+/// The pause before a write that the store was too busy to decide is sent again; it grows by as
+/// much with each attempt.
+const TRY_AGAIN_PAUSE: Duration = Duration::from_millis(20);
 
 /// A record that is not a tombstone, decoded.
 #[derive(Debug)]
@@ -34,7 +46,7 @@ pub(super) enum Current {
     /// The record was never created.
     Absent,
     /// The record was deleted. Replacing this version creates it again.
-    Tombstone(Version),
+    Tombstone(Record),
     Live(Record),
 }
 
@@ -46,25 +58,59 @@ impl Current {
             Self::Live(record) => Ok(Some(decode(&record.body)?.0)),
         }
     }
+
+    /// The record or the tombstone.
+    fn record(&self) -> Option<&Record> {
+        match self {
+            Self::Absent => None,
+            Self::Tombstone(record) | Self::Live(record) => Some(record),
+        }
+    }
+}
+
+/// The version that a write replaces, and what the write takes over from it.
+#[derive(Clone, Debug)]
+pub(super) struct Base {
+    version: Version,
+    lineage: Lineage,
+}
+
+impl Base {
+    /// A record or tombstone that a header with the fields `known` will replace.
+    pub(super) fn of(record: &Record, known: Known) -> Result<Self, DecodeError> {
+        let lineage = Lineage::after(&record.body, known)?;
+        Ok(Self { version: record.version.clone(), lineage })
+    }
+
+    /// What a write with this nonce over `base` has made.
+    fn written(base: Option<&Self>, version: Version, nonce: Nonce) -> Self {
+        let lineage = base.map(|base| base.lineage.clone()).unwrap_or_default();
+        Self { version, lineage: lineage.then(nonce) }
+    }
+
+    pub(super) fn lineage(&self) -> &Lineage {
+        &self.lineage
+    }
 }
 
 /// The outcome of a conditional write.
 #[derive(Debug)]
 pub(super) enum Written {
-    /// Our write took effect.
-    Ours(Version),
-    /// Another writer was first; this is what the key holds now.
+    /// Our write took effect, and the record is as we wrote it.
+    Ours(Base),
+    /// Our write took effect, and another writer has replaced it since, by this.
+    Replaced(Current),
+    /// Our write had no effect: another writer was first; this is what the key holds now.
     Lost(Current),
 }
 
 /// The outcome of deleting one version of a record.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ended {
     /// This call deleted exactly that version.
     Here,
-    /// The record is deleted. Either this call did it and its response was lost, or another writer
-    /// did it, perhaps after changing the record.
-    Unknown,
+    /// Another writer deleted the record, perhaps after changing it.
+    Elsewhere,
     /// The record has another version and is live.
     Not,
 }
@@ -107,7 +153,7 @@ impl Records {
     /// Reads a key.
     pub(super) async fn read(&self, key: &RecordKey) -> Result<Current, Error> {
         match self.store.read(key).await {
-            Ok(record) if record.body.is_empty() => Ok(Current::Tombstone(record.version)),
+            Ok(record) if is_tombstone(record.body.len() as u64) => Ok(Current::Tombstone(record)),
             Ok(record) => Ok(Current::Live(record)),
             Err(store::Error::NotFound) => Ok(Current::Absent),
             Err(error) => Err(error.into()),
@@ -132,76 +178,87 @@ impl Records {
     pub(super) async fn create(
         &self,
         key: &RecordKey,
-        body: &Bytes,
+        draft: &Draft,
         deadline: Option<Deadline>,
     ) -> Result<Written, Error> {
-        let write = self.store.create(key, body.clone(), deadline);
-        self.resolve_conflict("record.create", key, body, write).await
+        let body = draft.encode(&Lineage::default());
+        self.write(key, None, (draft.nonce(), body), deadline).await
     }
 
-    /// Replaces one version of a record; an empty body leaves a tombstone.
+    /// Replaces one version of a record.
     pub(super) async fn replace(
         &self,
         key: &RecordKey,
-        expected: &Version,
-        body: &Bytes,
+        base: &Base,
+        draft: &Draft,
         deadline: Option<Deadline>,
     ) -> Result<Written, Error> {
-        let write = self.store.replace(key, expected, body.clone(), deadline);
-        self.resolve_conflict("record.replace", key, body, write).await
+        let body = draft.encode(&base.lineage);
+        self.write(key, Some(base), (draft.nonce(), body), deadline).await
+    }
+
+    /// Writes a record over what was read, whatever that was.
+    pub(super) async fn upsert(
+        &self,
+        key: &RecordKey,
+        current: &Current,
+        draft: &Draft,
+        deadline: Option<Deadline>,
+    ) -> Result<Written, Error> {
+        match current.record() {
+            None => self.create(key, draft, deadline).await,
+            Some(record) => {
+                self.replace(key, &Base::of(record, draft.known())?, draft, deadline).await
+            }
+        }
+    }
+
+    /// Replaces one version of a record with a tombstone, or creates a tombstone.
+    pub(super) async fn bury(
+        &self,
+        key: &RecordKey,
+        base: Option<&Base>,
+    ) -> Result<Written, Error> {
+        let nonce = Nonce::random();
+        let lineage = base.map(|base| base.lineage.clone()).unwrap_or_default();
+        self.write(key, base, (nonce, encoding::tombstone(nonce, &lineage)), None).await
     }
 
     /// Deletes one version of a record.
     pub(super) async fn delete_version(
         &self,
         key: &RecordKey,
-        version: &Version,
+        base: &Base,
     ) -> Result<Ended, Error> {
-        let (nothing, mut certain) = (Bytes::new(), false);
-        let write = async {
-            let written = self.store.replace(key, version, nothing.clone(), None).await;
-            certain = written.is_ok();
-            written
-        };
-        let written = self.resolve_conflict("record.replace", key, &nothing, write).await?;
-        Ok(match written {
-            Written::Ours(_) if certain => Ended::Here,
-            Written::Ours(_) | Written::Lost(Current::Tombstone(_)) => Ended::Unknown,
+        Ok(match self.bury(key, Some(base)).await? {
+            Written::Ours(_) | Written::Replaced(_) => Ended::Here,
+            Written::Lost(Current::Tombstone(_)) => Ended::Elsewhere,
             Written::Lost(Current::Absent | Current::Live(_)) => Ended::Not,
         })
     }
 
-    /// Sends a conditional write. If it meets a conflict, reads the key to find out whether the
-    /// conflict is with our own write. Has a span of its own.
-    async fn resolve_conflict(
+    /// Sends a conditional write: of a record that must not exist, or over `base`. The body carries
+    /// the nonce. Has a span of its own.
+    pub(super) async fn write(
         &self,
-        verb: &'static str,
         key: &RecordKey,
-        body: &Bytes,
-        write: impl Future<Output = Result<Version, store::Error>> + Send,
+        base: Option<&Base>,
+        (nonce, body): (Nonce, Bytes),
+        deadline: Option<Deadline>,
     ) -> Result<Written, Error> {
         let span = tracing::info_span!(
             target: "traces",
             "record",
-            otel.name = verb,
+            otel.name = if base.is_some() { "record.replace" } else { "record.create" },
             otel.status_code = Empty,
             record.key = %key,
             outcome = Empty,
         );
-        let writing = async {
-            match write.await {
-                Ok(version) => Ok(Written::Ours(version)),
-                Err(
-                    store::Error::Conflict
-                    | store::Error::ConflictAfterRetry
-                    | store::Error::TryAgain,
-                ) => self.after_conflict(key, body).await,
-                Err(error) => Err(error.into()),
-            }
-        };
+        let writing = self.write_once(key, base, (nonce, body), deadline);
         let written = writing.instrument(span.clone()).await;
         let outcome = match &written {
             Ok(Written::Ours(_)) => "ours",
+            Ok(Written::Replaced(_)) => "replaced",
             Ok(Written::Lost(_)) => "lost",
             Err(_) => "error",
         };
@@ -212,36 +269,48 @@ impl Records {
         written
     }
 
-    async fn after_conflict(&self, key: &RecordKey, body: &Bytes) -> Result<Written, Error> {
-        match self.read(key).await? {
-            // Our own first attempt, whose response was lost. No other writer knows our nonce.
-            Current::Live(record) if record.body == *body => Ok(Written::Ours(record.version)),
-            // Deleting is idempotent, whichever request did it.
-            Current::Tombstone(version) if body.is_empty() => Ok(Written::Ours(version)),
-            current => Ok(Written::Lost(current)),
-        }
-    }
-
-    /// Writes a record over what was read, whatever that was.
-    pub(super) async fn upsert(
+    /// Sends a write until the store has decided about it.
+    async fn write_once(
         &self,
         key: &RecordKey,
-        current: &Current,
-        body: &Bytes,
+        base: Option<&Base>,
+        (nonce, body): (Nonce, Bytes),
         deadline: Option<Deadline>,
     ) -> Result<Written, Error> {
-        match current {
-            Current::Absent => self.create(key, body, deadline).await,
-            Current::Tombstone(version) => self.replace(key, version, body, deadline).await,
-            Current::Live(record) => self.replace(key, &record.version, body, deadline).await,
+        let mut may_have_happened = false;
+        for attempt in 0..ATTEMPTS_MAX {
+            let sent = match base {
+                None => self.store.create(key, body.clone(), deadline).await,
+                Some(base) => self.store.replace(key, &base.version, body.clone(), deadline).await,
+            };
+            let busy = match sent {
+                Ok(version) => return Ok(Written::Ours(Base::written(base, version, nonce))),
+                Err(store::Error::Conflict) => false,
+                Err(store::Error::ConflictAfterRetry) => {
+                    may_have_happened = true;
+                    false
+                }
+                Err(store::Error::TryAgain) => true,
+                Err(error) => return Err(error.into()),
+            };
+            let current = self.read(key).await?;
+            let holds = current.record().map(|record| &record.version) == base.map(|b| &b.version);
+            if busy && holds {
+                // The store may take an attempt that it has answered so for the one to apply.
+                may_have_happened = true;
+                tokio::time::sleep(TRY_AGAIN_PAUSE * (attempt + 1)).await;
+                continue;
+            }
+            return after_conflict(current, base, nonce, may_have_happened);
         }
+        Err(contended())
     }
 
     /// Creates a record, or takes a lease on the one that is there.
     pub(super) async fn create_or_lease(
         &self,
         key: &RecordKey,
-        body: &Bytes,
+        draft: &Draft,
         deadline: Option<Deadline>,
     ) -> Result<CreatedOrLeased, Error> {
         let mut current = Current::Absent;
@@ -253,8 +322,8 @@ impl Records {
                 }
                 continue;
             }
-            match self.upsert(key, &current, body, deadline).await? {
-                Written::Ours(_) => return Ok(CreatedOrLeased::Created),
+            match self.upsert(key, &current, draft, deadline).await? {
+                Written::Ours(_) | Written::Replaced(_) => return Ok(CreatedOrLeased::Created),
                 Written::Lost(now) => current = now,
             }
         }
@@ -273,13 +342,15 @@ impl Records {
                 return Ok(Some(record));
             }
             match self.touch(key, &record).await? {
-                Written::Ours(version) => {
-                    record.version = version;
+                Written::Ours(base) => {
+                    record.version = base.version;
                     record.age = Duration::ZERO;
                     return Ok(Some(record));
                 }
-                Written::Lost(Current::Live(now)) => record = now,
-                Written::Lost(Current::Absent | Current::Tombstone(_)) => return Ok(None),
+                Written::Replaced(Current::Live(now)) | Written::Lost(Current::Live(now)) => {
+                    record = now;
+                }
+                Written::Replaced(_) | Written::Lost(_) => return Ok(None),
             }
         }
         Err(contended())
@@ -287,7 +358,8 @@ impl Records {
 
     /// Rewrites a record with a new nonce.
     pub(super) async fn touch(&self, key: &RecordKey, record: &Record) -> Result<Written, Error> {
-        self.replace(key, &record.version, &with_new_nonce(&record.body)?, None).await
+        let draft = touched(&record.body)?;
+        self.replace(key, &Base::of(record, draft.known())?, &draft, None).await
     }
 
     /// Deletes a record if it is live and `matches`. Returns whether this call deleted it.
@@ -302,13 +374,47 @@ impl Records {
             if !matches(&record)? {
                 return Ok(false);
             }
-            match self.replace(key, &record.version, &Bytes::new(), None).await? {
-                Written::Ours(_) => return Ok(true),
+            match self.bury(key, Some(&Base::of(&record, Known::All)?)).await? {
+                Written::Ours(_) | Written::Replaced(_) => return Ok(true),
+                // Whichever request deleted it: both asked for it at the same time.
+                Written::Lost(Current::Tombstone(_)) => return Ok(true),
                 Written::Lost(now) => current = now,
             }
         }
         Err(contended())
     }
+}
+
+/// What a conflict means for the write with this nonce.
+fn after_conflict(
+    current: Current,
+    base: Option<&Base>,
+    nonce: Nonce,
+    may_have_happened: bool,
+) -> Result<Written, Error> {
+    let Some(record) = current.record() else {
+        // Records are never removed while a writer may rely on them.
+        return if may_have_happened { Err(unknown_outcome()) } else { Ok(Written::Lost(current)) };
+    };
+    let history = History::of(&record.body)?;
+    if history.is_newest(nonce) {
+        return Ok(Written::Ours(Base::written(base, record.version.clone(), nonce)));
+    }
+    if history.has(nonce) {
+        return Ok(Written::Replaced(current));
+    }
+    let nothing = Lineage::default();
+    if may_have_happened && !history.reaches(base.map_or(&nothing, |base| &base.lineage)) {
+        return Err(unknown_outcome());
+    }
+    Ok(Written::Lost(current))
+}
+
+/// The error of a write of which nobody can tell whether it happened: writing again could undo what
+/// other writers have written since.
+fn unknown_outcome() -> Error {
+    let unknown = "a repeated write met another version, and its first attempt may have happened";
+    Error::Unavailable(store::Error::Unavailable(unknown.to_owned()))
 }
 
 /// The error after [`ATTEMPTS_MAX`] lost attempts.

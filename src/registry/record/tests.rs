@@ -6,7 +6,6 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::layout::records::encode;
 use crate::oci::UploadId;
 use crate::registry::LeaseSettings;
 use crate::store::memory::{Fault, FaultKind, Memory, Operation, Reported};
@@ -39,13 +38,22 @@ impl Setting {
         *self.now.lock().expect("a time") += time;
     }
 
-    fn body(&self) -> Option<Bytes> {
-        self.store.record(&self.key).map(|record| record.body)
+    /// The header of the record, `None` if there is none or a tombstone.
+    fn header(&self) -> Option<Value> {
+        let record = self.store.record(&self.key)?;
+        (!is_tombstone(record.body.len() as u64)).then(|| header_of(&record.body))
     }
 
-    async fn created(&self, body: &Bytes) -> Version {
-        match self.records.create(&self.key, body, None).await {
-            Ok(Written::Ours(version)) => version,
+    async fn created(&self, draft: &Draft) -> Base {
+        match self.records.create(&self.key, draft, None).await {
+            Ok(Written::Ours(base)) => base,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    async fn replaced(&self, base: &Base, draft: &Draft) -> Base {
+        match self.records.replace(&self.key, base, draft, None).await {
+            Ok(Written::Ours(base)) => base,
             other => panic!("{other:?}"),
         }
     }
@@ -59,8 +67,8 @@ impl Setting {
         self.records.delete(&self.key, current, |_| Ok(true)).await.expect("the store answers")
     }
 
-    async fn create_or_lease(&self, body: &Bytes) -> CreatedOrLeased {
-        let done = self.records.create_or_lease(&self.key, body, None).await;
+    async fn create_or_lease(&self, draft: &Draft) -> CreatedOrLeased {
+        let done = self.records.create_or_lease(&self.key, draft, None).await;
         done.expect("the store answers")
     }
 
@@ -73,31 +81,18 @@ fn header_of(body: &Bytes) -> Value {
     decode::<Value>(body).expect("a record of ours").0
 }
 
-#[test]
-fn what_is_encoded_is_decoded() {
-    for payload in [&b""[..], b"\n", b"{}\n{}", &[0, 255]] {
-        let body = encode(&json!({ "a": 1, "b": "x\ny" }), payload);
-        let (header, kept) = decode::<Value>(&body).expect("a record of ours");
-        assert_eq!((header["a"].clone(), &kept[..]), (json!(1), payload));
-        assert_eq!(header["b"], "x\ny");
-    }
+#[derive(Debug, serde::Serialize, serde::Deserialize)]
+struct Header {
+    n: u32,
 }
 
-/// Equal content never makes an equal record: a rewrite always changes the version.
-#[test]
-fn nonces_differ() {
-    let header = json!({ "a": 1 });
-    assert_ne!(encode(&header, b"x"), encode(&header, b"x"));
-    let body = encode(&header, b"x");
-    let again = with_new_nonce(&body).expect("a record of ours");
-    assert_ne!(again, body);
-    assert_eq!(decode::<Value>(&again).expect("a record of ours").1, "x");
-    assert_eq!(header_of(&again)["a"], 1);
+fn draft(n: u32) -> Draft {
+    Draft::new(&Header { n }, Bytes::from_static(b"payload"))
 }
 
 #[test]
 fn damaged_records_are_an_outage() {
-    for body in ["", "\n", "{}\n", "no JSON\n", "{\"v\":1}", "{\"v\":2,\"nonce\":\"x\"}\n"] {
+    for body in ["\n", "{}\n", "no JSON, and longer than any tombstone is\n", "{\"v\":1}"] {
         match decode::<Value>(&Bytes::from_static(body.as_bytes())).map_err(Error::from) {
             Err(Error::Unavailable(store::Error::Damaged(_))) => {}
             other => panic!("{body}: {other:?}"),
@@ -108,95 +103,205 @@ fn damaged_records_are_an_outage() {
 #[tokio::test]
 async fn one_creator_wins() {
     let setting = setting();
-    let (first, second) = (encode(&json!({ "n": 1 }), b""), encode(&json!({ "n": 2 }), b""));
-    let version = setting.created(&first).await;
-    match setting.records.create(&setting.key, &second, None).await {
+    let base = setting.created(&draft(1)).await;
+    match setting.records.create(&setting.key, &draft(2), None).await {
         Ok(Written::Lost(Current::Live(record))) => {
-            assert_eq!((record.body, record.version), (first.clone(), version));
+            assert_eq!((&header_of(&record.body)["n"], record.version), (&json!(1), base.version));
         }
         other => panic!("{other:?}"),
     }
-    assert_eq!(setting.body(), Some(first));
+    assert_eq!(setting.header().unwrap()["n"], 1);
 }
 
 /// The response was lost, the SDK tried again and met its own first attempt.
 #[tokio::test]
 async fn a_conflict_with_ourselves_is_a_success() {
     let setting = setting();
-    let (first, second) = (encode(&json!({}), b"1"), encode(&json!({}), b"2"));
     setting.lose(Operation::Create, Reported::Conflict);
-    let version = setting.created(&first).await;
+    let base = setting.created(&draft(1)).await;
     setting.lose(Operation::Replace, Reported::Conflict);
-    match setting.records.replace(&setting.key, &version, &second, None).await {
-        Ok(Written::Ours(now)) => assert_ne!(now, version),
-        other => panic!("{other:?}"),
-    }
-    assert_eq!(setting.body(), Some(second));
+    assert_ne!(setting.replaced(&base, &draft(2)).await.version, base.version);
+    assert_eq!(setting.header().unwrap()["n"], 2);
     setting.lose(Operation::Replace, Reported::Conflict);
     assert!(setting.delete().await);
-    assert_eq!(setting.body(), Some(Bytes::new()));
+    assert_eq!(setting.header(), None);
 }
 
 /// If the second response is lost, too, the caller gets an error; repeating the call succeeds.
 #[tokio::test]
 async fn a_lost_response_is_an_outage_and_can_be_repeated() {
-    let setting = setting();
-    let body = encode(&json!({}), b"");
+    let (setting, draft) = (setting(), draft(1));
     setting.lose(Operation::Create, Reported::Unavailable);
-    match setting.records.create(&setting.key, &body, None).await {
+    match setting.records.create(&setting.key, &draft, None).await {
         Err(Error::Unavailable(store::Error::Unavailable(_))) => {}
         other => panic!("{other:?}"),
     }
-    setting.created(&body).await;
+    setting.created(&draft).await;
     // An outage is never an absent record.
     setting.store.inject(Fault::on(Operation::Read, FaultKind::FailBefore));
     assert!(matches!(setting.records.read(&setting.key).await, Err(Error::Unavailable(_))));
     assert!(matches!(setting.current().await, Current::Live(_)));
 }
 
+/// A store that loses the response to the next write, lets another writer replace the record, and
+/// then reports what the SDK would: a conflict of the repeated attempt.
+async fn overtaken(setting: &Setting, base: Option<&Base>, rivals: u32) -> Result<Written, Error> {
+    let (nonce, nothing) = (Nonce::random(), Lineage::default());
+    let body = encoding::encode(&Header { n: 1 }, b"", nonce, base.map_or(&nothing, Base::lineage));
+    // The first attempt happens, and other writers follow.
+    let written = setting.records.write(&setting.key, base, (nonce, body.clone()), None).await;
+    assert!(matches!(written, Ok(Written::Ours(_))), "{written:?}");
+    for n in 0..rivals {
+        let current = setting.current().await;
+        let rival = setting.records.upsert(&setting.key, &current, &draft(100 + n), None).await;
+        assert!(matches!(rival, Ok(Written::Ours(_))), "{rival:?}");
+    }
+    let after = setting.current().await;
+    after_conflict(after, base, nonce, true)
+}
+
+/// Our write happened and was replaced since: it is a success, and is not written again. Beyond the
+/// versions that a record names, the outcome is unknown.
+#[tokio::test]
+async fn a_write_that_was_replaced_is_a_success() {
+    for rivals in 1..=6 {
+        let created = setting();
+        let outcome = overtaken(&created, None, rivals).await;
+        match (rivals, &outcome) {
+            (..=4, Ok(Written::Replaced(Current::Live(_)))) => {}
+            (5.., Err(Error::Unavailable(_))) => {}
+            _ => panic!("{rivals}: {outcome:?}"),
+        }
+        let replaced = setting();
+        let base = replaced.created(&draft(0)).await;
+        let outcome = overtaken(&replaced, Some(&base), rivals).await;
+        match (rivals, &outcome) {
+            (..=4, Ok(Written::Replaced(Current::Live(_)))) => {}
+            (5.., Err(Error::Unavailable(_))) => {}
+            _ => panic!("{rivals}: {outcome:?}"),
+        }
+    }
+}
+
+/// A repeated attempt that met another version did certainly not happen if the record names the
+/// version that it would have replaced; a record that is too far ahead leaves it unknown.
+#[tokio::test]
+async fn a_write_that_did_not_happen_is_lost() {
+    for (rivals, known) in [(1, true), (3, true), (4, true), (5, false)] {
+        let setting = setting();
+        let base = setting.created(&draft(0)).await;
+        let mut last = base.clone();
+        for n in 0..rivals {
+            last = setting.replaced(&last, &draft(n)).await;
+        }
+        let nonce = Nonce::random();
+        let outcome = after_conflict(setting.current().await, Some(&base), nonce, true);
+        match &outcome {
+            Ok(Written::Lost(Current::Live(_))) if known => {}
+            Err(Error::Unavailable(_)) if !known => {}
+            _ => panic!("{rivals}: {outcome:?}"),
+        }
+        let certain = after_conflict(setting.current().await, Some(&base), nonce, false);
+        assert!(matches!(certain, Ok(Written::Lost(_))), "{certain:?}");
+    }
+}
+
+/// The store was busy with another write: it is asked again while the condition holds.
+#[tokio::test(start_paused = true)]
+async fn a_busy_store_is_asked_again() {
+    let setting = setting();
+    setting.store.inject(Fault::on(Operation::Create, FaultKind::TryAgain).times(3));
+    let base = setting.created(&draft(1)).await;
+    setting.store.inject(Fault::on(Operation::Replace, FaultKind::TryAgain).times(3));
+    let now = setting.replaced(&base, &draft(2)).await;
+    // Another writer was first: 409 is all that some stores say of that.
+    setting.store.inject(Fault::on(Operation::Replace, FaultKind::TryAgain));
+    let outcome = setting.records.replace(&setting.key, &base, &draft(3), None).await;
+    assert!(matches!(outcome, Ok(Written::Lost(Current::Live(_)))), "{outcome:?}");
+    assert_eq!(setting.replaced(&now, &draft(4)).await.lineage().clone(), {
+        let Current::Live(record) = setting.current().await else { panic!("it is live") };
+        Lineage::after(&record.body, Known::All).unwrap()
+    });
+}
+
 #[tokio::test]
 async fn deleting_is_idempotent() {
     let setting = setting();
     assert!(!setting.delete().await, "a record that never existed cannot be deleted");
-    let version = setting.created(&encode(&json!({}), b"")).await;
+    let base = setting.created(&draft(1)).await;
+    let read = setting.current().await;
     assert!(setting.delete().await);
     assert!(!setting.delete().await);
     assert!(matches!(setting.current().await, Current::Tombstone(_)));
     // By a writer that read it before it was deleted, too.
-    match setting.records.replace(&setting.key, &version, &Bytes::new(), None).await {
-        Ok(Written::Ours(_)) => {}
-        other => panic!("{other:?}"),
-    }
+    let deleted = setting.records.delete(&setting.key, read, |_| Ok(true)).await;
+    assert!(deleted.expect("the store answers"));
+    let ended = setting.records.delete_version(&setting.key, &base).await;
+    assert_eq!(ended.expect("the store answers"), Ended::Elsewhere);
     let read = setting.records.load::<Value>(&setting.key).await.expect("the store answers");
     assert!(read.is_none());
+}
+
+/// A deletion whose response was lost does not delete what another writer has created since.
+#[tokio::test]
+async fn a_deletion_does_not_happen_twice() {
+    let setting = setting();
+    let base = setting.created(&draft(1)).await;
+    let nonce = Nonce::random();
+    let body = encoding::tombstone(nonce, base.lineage());
+    let deleted = setting.records.write(&setting.key, Some(&base), (nonce, body), None).await;
+    assert!(matches!(deleted, Ok(Written::Ours(_))));
+    let again = setting.create_or_lease(&draft(2)).await;
+    assert!(matches!(again, CreatedOrLeased::Created));
+    let outcome = after_conflict(setting.current().await, Some(&base), nonce, true);
+    assert!(matches!(outcome, Ok(Written::Replaced(Current::Live(_)))), "{outcome:?}");
+}
+
+/// No two tombstones are equal, and each names the versions before it.
+#[tokio::test]
+async fn tombstones_differ() {
+    let setting = setting();
+    let mut seen = std::collections::HashSet::new();
+    for n in 0..4 {
+        assert!(matches!(setting.create_or_lease(&draft(n)).await, CreatedOrLeased::Created));
+        assert!(setting.delete().await);
+        let Current::Tombstone(record) = setting.current().await else { panic!("it is deleted") };
+        assert_eq!(record.body.len(), 36);
+        assert!(seen.insert(record.body.clone()));
+        let base = Base::of(&record, Known::All).unwrap();
+        assert_eq!(setting.replaced(&base, &draft(9)).await.lineage().clone(), {
+            let Current::Live(record) = setting.current().await else { panic!("it is live") };
+            Lineage::after(&record.body, Known::All).unwrap()
+        });
+        assert!(setting.delete().await);
+    }
 }
 
 /// The predicate sees what is there now, not what was read before.
 #[tokio::test]
 async fn deleting_reads_again() {
     let setting = setting();
-    let version = setting.created(&encode(&json!({ "n": 1 }), b"")).await;
+    let base = setting.created(&draft(1)).await;
     let current = setting.current().await;
-    let other = encode(&json!({ "n": 2 }), b"");
-    setting.records.replace(&setting.key, &version, &other, None).await.expect("a replacement");
+    setting.replaced(&base, &draft(2)).await;
     let matches = |record: &Record| Ok(header_of(&record.body)["n"] == 1);
     let deleted = setting.records.delete(&setting.key, current, matches).await;
     assert!(!deleted.expect("the store answers"));
-    assert_eq!(setting.body(), Some(other));
+    assert_eq!(setting.header().unwrap()["n"], 2);
 }
 
 #[tokio::test]
 async fn create_or_lease_creates_leases_and_creates_again() {
     let setting = setting();
-    let (one, two) = (encode(&json!({ "n": 1 }), b""), encode(&json!({ "n": 2 }), b""));
+    let (one, two) = (draft(1), draft(2));
     assert!(matches!(setting.create_or_lease(&one).await, CreatedOrLeased::Created));
     match setting.create_or_lease(&two).await {
-        CreatedOrLeased::Leased(record) => assert_eq!(record.body, one),
+        CreatedOrLeased::Leased(record) => assert_eq!(header_of(&record.body)["n"], 1),
         CreatedOrLeased::Created => panic!("it was there"),
     }
     assert!(setting.delete().await);
     assert!(matches!(setting.create_or_lease(&two).await, CreatedOrLeased::Created));
-    assert_eq!(setting.body(), Some(two));
+    assert_eq!(setting.header().unwrap()["n"], 2);
 }
 
 /// The response to the creation is lost: repeating it ends with one live record.
@@ -204,16 +309,16 @@ async fn create_or_lease_creates_leases_and_creates_again() {
 async fn create_or_lease_through_lost_responses() {
     for reported in [Reported::Conflict, Reported::Unavailable] {
         let setting = setting();
-        let body = encode(&json!({}), b"");
+        let draft = draft(1);
         setting.lose(Operation::Create, reported);
-        let done = setting.records.create_or_lease(&setting.key, &body, None).await;
+        let done = setting.records.create_or_lease(&setting.key, &draft, None).await;
         match reported {
             Reported::Conflict => assert!(matches!(done, Ok(CreatedOrLeased::Created))),
             Reported::Unavailable => assert!(matches!(done, Err(Error::Unavailable(_)))),
         }
-        assert_eq!(setting.body(), Some(body.clone()));
+        assert_eq!(setting.header().unwrap()["n"], 1);
         assert!(matches!(
-            setting.create_or_lease(&body).await,
+            setting.create_or_lease(&draft).await,
             CreatedOrLeased::Created | CreatedOrLeased::Leased(_)
         ));
     }
@@ -223,8 +328,7 @@ async fn create_or_lease_through_lost_responses() {
 #[tokio::test]
 async fn a_lease_touches_an_old_record() {
     let setting = setting();
-    let body = encode(&json!({ "n": 1 }), b"payload");
-    let version = setting.created(&body).await;
+    let base = setting.created(&draft(1)).await;
     let second = Duration::from_secs(1);
     for (time, touches) in
         [(DAY.saturating_sub(second), false), (second, true), (DAY, true), (second, false)]
@@ -240,7 +344,7 @@ async fn a_lease_touches_an_old_record() {
         assert!(leased.age < setting.leases.half_life());
     }
     let now = setting.store.record(&setting.key).expect("it is there");
-    assert_ne!(now.version, version);
+    assert_ne!(now.version, base.version);
     let (header, payload) = decode::<Value>(&now.body).expect("a record of ours");
     assert_eq!((header["n"].clone(), &payload[..]), (json!(1), &b"payload"[..]));
 }
@@ -249,7 +353,7 @@ async fn a_lease_touches_an_old_record() {
 #[tokio::test]
 async fn a_lease_on_a_changed_record() {
     let setting = setting();
-    setting.created(&encode(&json!({}), b"")).await;
+    setting.created(&draft(1)).await;
     setting.pass(DAY);
     let Current::Live(old) = setting.current().await else { panic!("it is live") };
     assert!(matches!(setting.records.touch(&setting.key, &old).await, Ok(Written::Ours(_))));
@@ -269,19 +373,18 @@ async fn a_deadline_that_has_passed() {
     let setting = setting();
     let deadline = setting.leases.deadline(setting.store.now());
     setting.pass(Duration::from_secs(61));
-    let body = encode(&json!({}), b"");
-    match setting.records.create(&setting.key, &body, Some(deadline)).await {
+    match setting.records.create(&setting.key, &draft(1), Some(deadline)).await {
         Err(Error::Unavailable(store::Error::Expired)) => {}
         other => panic!("{other:?}"),
     }
-    assert_eq!(setting.body(), None);
+    assert_eq!(setting.header(), None);
 }
 
 /// Another writer is always faster: the client gets 503.
 #[tokio::test]
 async fn attempts_have_an_end() {
     let setting = setting();
-    setting.created(&encode(&json!({}), b"")).await;
+    setting.created(&draft(1)).await;
     let current = setting.current().await;
     let rivals = |record: &Record| {
         // The predicate itself is the rival: it rewrites the record before each attempt.

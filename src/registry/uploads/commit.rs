@@ -16,8 +16,8 @@ use crate::oci::Digest;
 use crate::registry::Error;
 use crate::registry::blobs::Published;
 use crate::registry::content::Blob;
-use crate::registry::record::Ended;
-use crate::store::{self, Location, MultipartId, Part, RecordKey, Version};
+use crate::registry::record::{Base, Ended};
+use crate::store::{self, Location, MultipartId, Part, RecordKey};
 
 fn mismatch(expected: Digest, actual: Digest) -> Error {
     Error::DigestMismatch { expected: Box::new(expected), actual: Box::new(actual) }
@@ -103,7 +103,7 @@ impl Uploads {
             writer.session.part_next = bound;
         }
         let (forgotten, body, tail) = writer.acknowledge_all();
-        writer.replace_record(&body).await?;
+        writer.replace_record(body).await?;
         self.delete_later(forgotten);
         Ok(self.complete(writer, tail).await?)
     }
@@ -140,10 +140,9 @@ impl Uploads {
                 continue;
             }
             let verified = self.verify_stored(&location, size, expected).await;
-            if let (Err(Error::DigestMismatch { .. }), Some(version)) = (&verified, &writer.version)
-            {
+            if let (Err(Error::DigestMismatch { .. }), Some(base)) = (&verified, &writer.base) {
                 // The object was deleted: no request can continue this commit.
-                let _ended = self.end_session(&writer.key(), version).await;
+                let _ended = self.end_session(&writer.key(), base).await;
             }
             verified?;
         }
@@ -210,16 +209,16 @@ impl Uploads {
         if let Some(multipart) = writer.session.multipart.take() {
             self.abort_later(multipart);
         }
-        if let Some(version) = writer.version.take()
-            && self.end_session(&writer.key(), &version).await
+        if let Some(base) = writer.base.take()
+            && self.end_session(&writer.key(), &base).await
         {
             self.delete_later(writer.session.single_object.take());
         }
     }
 
     /// Ends a session. False unless this call certainly deleted the record as it was read.
-    async fn end_session(&self, key: &RecordKey, version: &Version) -> bool {
-        match self.records.delete_version(key, version).await {
+    async fn end_session(&self, key: &RecordKey, base: &Base) -> bool {
+        match self.records.delete_version(key, base).await {
             Ok(ended) => matches!(ended, Ended::Here),
             Err(error) => {
                 tracing::debug!(%key, %error, "the record of an ended upload session remains");
@@ -238,13 +237,13 @@ impl Uploads {
         former: Option<Location>,
     ) -> Blob {
         let Published { blob, duplicate } = published;
-        let (uploads, key, version) = (self.clone(), writer.key(), writer.version.take());
-        if version.is_none() && duplicate.is_none() {
+        let (uploads, key, base) = (self.clone(), writer.key(), writer.base.take());
+        if base.is_none() && duplicate.is_none() {
             return blob;
         }
         let ending = async move {
-            let ended = match version {
-                Some(version) => uploads.end_session(&key, &version).await,
+            let ended = match base {
+                Some(base) => uploads.end_session(&key, &base).await,
                 None => true,
             };
             // If the session still exists, or another request committed it, a record may name its

@@ -40,18 +40,17 @@ mod writer;
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
 use super::Error;
 use super::blobs::Blobs;
 use super::content::Blob;
-use super::record::{Ended, Records};
+use super::record::{Ended, Records, Written};
 use super::settings::UploadSettings;
 use crate::layout::records::Multipart;
 use crate::oci::{Digest, RepositoryName, UploadId};
-use crate::store::{self, BlobStore, Location, MultipartId, RecordKey};
+use crate::store::{BlobStore, Location, MultipartId, RecordKey};
 use crate::telemetry::metrics::{Commit, Metrics};
 use request::Request;
 use writer::{Stop, UploadWriter};
@@ -143,7 +142,7 @@ impl Uploads {
         let key = RecordKey::Upload(upload.id);
         match self.load_session(upload).await? {
             Some(loaded) if loaded.session.committing.is_empty() => {
-                let ended = self.records.delete_version(&key, &loaded.version).await?;
+                let ended = self.records.delete_version(&key, &loaded.base).await?;
                 if matches!(ended, Ended::Not) {
                     return Err(busy());
                 }
@@ -156,14 +155,9 @@ impl Uploads {
             }
             // No record was written yet: a tombstone invalidates the location.
             None if upload.new.is_some() => {
-                match self.records.store().create(&key, Bytes::new(), None).await {
-                    Err(
-                        store::Error::Conflict
-                        | store::Error::ConflictAfterRetry
-                        | store::Error::TryAgain,
-                    ) => return Err(busy()),
-                    created => created?,
-                };
+                if let Written::Lost(_) = self.records.bury(&key, None).await? {
+                    return Err(busy());
+                }
             }
             Some(_) | None => return Err(Error::UploadUnknown),
         }

@@ -22,7 +22,8 @@ impl<'a> UploadWriter<'a> {
     /// new; then its bytes are part of another buffer, and perhaps not sent yet.
     pub(super) async fn send_part(&mut self) -> Result<(), Stop<'a>> {
         if !self.has_reserved_part_numbers()
-            && let Written::Lost(current) = self.reserve_part_numbers().await?
+            && let Written::Replaced(current) | Written::Lost(current) =
+                self.reserve_part_numbers().await?
         {
             if !self.is_new() {
                 return Err(self.conflict(current).into());
@@ -79,12 +80,12 @@ impl<'a> UploadWriter<'a> {
         }
         self.session.reserved_to = Some(self.session.part_next.saturating_add(RESERVED_PARTS));
         let body = self.encode();
-        let written = self.write_record(&body).await?;
+        let written = self.write_record(body).await?;
         match (&written, started) {
             (Written::Ours(_), _) => self.tail = Tail::Sent,
             // Only a definite answer says that no record names the multipart upload.
             (Written::Lost(_), Some(multipart)) => self.uploads.abort_later(multipart),
-            (Written::Lost(_), None) => {}
+            (Written::Replaced(_), _) | (Written::Lost(_), None) => {}
         }
         Ok(written)
     }
@@ -95,7 +96,7 @@ impl<'a> UploadWriter<'a> {
         let forgotten = self.set_offset(self.session.bytes_in_parts());
         self.session.reserved_to = Some(self.session.part_next.saturating_add(RESERVED_PARTS));
         let body = self.encode();
-        self.replace_record(&body).await?;
+        self.replace_record(body).await?;
         self.uploads.delete_later(forgotten);
         Ok(())
     }

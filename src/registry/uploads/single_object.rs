@@ -17,10 +17,9 @@ use tracing::Instrument as _;
 use super::Uploads;
 use super::session::damaged;
 use super::writer::{Stop, Tail, UploadWriter};
-use crate::layout::records::Session;
 use crate::registry::Error;
 use crate::registry::content::Blob;
-use crate::registry::record::{Current, Written};
+use crate::registry::record::Written;
 use crate::store::{self, Location};
 
 impl<'a> UploadWriter<'a> {
@@ -52,21 +51,15 @@ impl<'a> UploadWriter<'a> {
         self.session.hashes = self.hashes.save();
         let body = self.encode();
         let saving = tracing::info_span!(target: "traces", "session.save");
-        match self.write_record(&body).instrument(saving).await? {
+        match self.write_record(body).instrument(saving).await? {
             Written::Ours(_) => {
                 self.uploads.memory.pool().recycle(bytes, self.reservation.take());
                 Ok(())
             }
-            Written::Lost(current) => {
-                if let Current::Live(record) = &current {
-                    let (session, _) = Session::decode(&record.body).map_err(Error::from)?;
-                    // Our write took effect, its response was lost, and another request continued.
-                    if session.knows(&location) {
-                        return Err(self.conflict(current).into());
-                    }
-                    // The session would name our object until its deletion, so it never did.
-                    self.uploads.delete_later(Some(location));
-                }
+            // Another request has continued the session, which names our object.
+            Written::Replaced(current) => Err(self.conflict(current).into()),
+            Written::Lost(_) => {
+                self.uploads.delete_later(Some(location));
                 self.rebase(bytes).await?;
                 self.save().await
             }
@@ -109,7 +102,7 @@ impl Uploads {
         writer.session.committing = writer.request.digests.to_vec();
         writer.session.hashes = writer.hashes.save();
         let body = writer.encode();
-        writer.replace_record(&body).await?;
+        writer.replace_record(body).await?;
         if let Some(multipart) = writer.session.multipart.take() {
             // Of a request that read the object back and did not finish.
             self.abort_later(multipart);

@@ -17,10 +17,11 @@ use super::memory::Reservation;
 use super::parts::{self, PART_BYTES_MIN, UNRESERVED_BYTES_MAX};
 use super::request::{Chunk, Interrupted, Request};
 use super::session::Loaded;
-use crate::layout::records::{self, Session};
+use crate::layout::encoding::{self, Lineage, Nonce};
+use crate::layout::records::Session;
 use crate::registry::Error;
-use crate::registry::record::{Current, Written};
-use crate::store::{self, Location, Part, RecordKey, Version};
+use crate::registry::record::{Base, Current, Written};
+use crate::store::{self, Location, Part, RecordKey};
 
 /// By how much a buffer grows beyond the smallest part while memory is free, in bytes.
 const GROWTH_BYTES: usize = 1024 * 1024;
@@ -61,6 +62,9 @@ pub(super) enum Tail {
     Sent,
 }
 
+/// A session record, ready to be written.
+pub(super) type Encoded = (Nonce, Bytes);
+
 /// One request's work on a session.
 #[derive(Debug)]
 pub(super) struct UploadWriter<'a> {
@@ -70,7 +74,7 @@ pub(super) struct UploadWriter<'a> {
     pub(super) session: Session,
     /// The version of the record that this request read or wrote last. Without one the session is
     /// new: the next write creates the record, and all received bytes are in the buffer.
-    pub(super) version: Option<Version>,
+    pub(super) base: Option<Base>,
     pub(super) tail: Tail,
     /// The hashes of everything received.
     pub(super) hashes: Hashes,
@@ -101,7 +105,7 @@ impl<'a> UploadWriter<'a> {
             uploads,
             request,
             session,
-            version: None,
+            base: None,
             tail: Tail::Buffered,
             hashes,
             buffer: BytesMut::new(),
@@ -116,11 +120,11 @@ impl<'a> UploadWriter<'a> {
         request: Request<'a>,
         loaded: Loaded,
     ) -> Result<Self, Error> {
-        let Loaded { session, tail, version, reservation } = loaded;
+        let Loaded { session, tail, base, reservation } = loaded;
         Ok(Self {
             uploads,
             request,
-            version: Some(version),
+            base: Some(base),
             tail: session.single_object.clone().map_or(Tail::Buffered, Tail::SingleObject),
             hashes: session.hashes()?,
             buffer: BytesMut::from(tail),
@@ -171,7 +175,7 @@ impl<'a> UploadWriter<'a> {
 
     /// Whether no record of this session was read or written.
     pub(super) fn is_new(&self) -> bool {
-        self.version.is_none()
+        self.base.is_none()
     }
 
     pub(super) fn has_reserved_part_numbers(&self) -> bool {
@@ -300,13 +304,15 @@ impl<'a> UploadWriter<'a> {
             }
             let (forgotten, body, tail) = self.acknowledge_all();
             let saving = tracing::info_span!(target: "traces", "session.save");
-            match self.write_record(&body).instrument(saving).await? {
+            match self.write_record(body).instrument(saving).await? {
                 Written::Ours(_) => {
                     self.uploads.delete_later(forgotten);
                     return Ok(());
                 }
                 Written::Lost(_) if self.is_new() => self.rebase(tail).await?,
-                Written::Lost(current) => return Err(self.conflict(current).into()),
+                Written::Replaced(current) | Written::Lost(current) => {
+                    return Err(self.conflict(current).into());
+                }
             }
         }
     }
@@ -323,39 +329,39 @@ impl<'a> UploadWriter<'a> {
 
     /// A record that acknowledges everything that was received, and its tail as a slice of it: so
     /// the tail is in memory once while the store writes it. Empties the buffer.
-    pub(super) fn acknowledge_all(&mut self) -> (Option<Location>, Bytes, Bytes) {
+    pub(super) fn acknowledge_all(&mut self) -> (Option<Location>, Encoded, Bytes) {
         self.session.hashes = self.hashes.save();
         let forgotten = self.set_offset(self.received);
-        let body = self.encode();
+        let (nonce, body) = self.encode();
         let tail = body.slice(body.len() - self.buffer.len()..);
         self.buffer = BytesMut::new();
-        (forgotten, body, tail)
+        (forgotten, (nonce, body), tail)
     }
 
     /// The session record, with the acknowledged bytes at the beginning of the buffer.
-    pub(super) fn encode(&self) -> Bytes {
+    pub(super) fn encode(&self) -> Encoded {
         let tail = usize::try_from(self.session.tail_bytes()).unwrap_or(usize::MAX);
-        records::encode(&self.session, &self.buffer[..tail.min(self.buffer.len())])
+        let tail = &self.buffer[..tail.min(self.buffer.len())];
+        let (nonce, nothing) = (Nonce::random(), Lineage::default());
+        let lineage = self.base.as_ref().map_or(&nothing, Base::lineage);
+        (nonce, encoding::encode(&self.session, tail, nonce, lineage))
     }
 
     /// Writes the session record, or creates that of a new session.
-    pub(super) async fn write_record(&mut self, body: &Bytes) -> Result<Written, Error> {
+    pub(super) async fn write_record(&mut self, body: Encoded) -> Result<Written, Error> {
         let (records, key) = (&self.uploads.records, self.key());
-        let written = match &self.version {
-            None => records.create(&key, body, None).await?,
-            Some(version) => records.replace(&key, version, body, None).await?,
-        };
-        if let Written::Ours(version) = &written {
-            self.version = Some(version.clone());
+        let written = records.write(&key, self.base.as_ref(), body, None).await?;
+        if let Written::Ours(base) = &written {
+            self.base = Some(base.clone());
         }
         Ok(written)
     }
 
     /// Writes the record of a session that is not new. An error if another request was first.
-    pub(super) async fn replace_record(&mut self, body: &Bytes) -> Result<(), Error> {
+    pub(super) async fn replace_record(&mut self, body: Encoded) -> Result<(), Error> {
         match self.write_record(body).await? {
             Written::Ours(_) => Ok(()),
-            Written::Lost(current) => Err(self.conflict(current)),
+            Written::Replaced(current) | Written::Lost(current) => Err(self.conflict(current)),
         }
     }
 

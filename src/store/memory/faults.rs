@@ -26,8 +26,8 @@ pub enum FaultKind {
     Refuse,
     /// The request reaches the store after this time, by tokio's clock, and its caller waits.
     Delay(Duration),
-    /// The call fails as unavailable at once, and the request reaches the store after this time, by
-    /// tokio's clock, or at the next [`Memory::deliver`](super::Memory::deliver) if that is earlier.
+    /// The call fails as unavailable at once, and the request reaches the store after this time,
+    /// by tokio's clock, or at the next [`Memory::deliver`](super::Memory::deliver) before that.
     Late(Duration),
     /// The call succeeds or fails as it would without a fault, and the same request reaches the
     /// store once more, after this time or at the next [`Memory::deliver`](super::Memory::deliver).

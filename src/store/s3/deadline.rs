@@ -75,6 +75,9 @@ impl S3 {
                 let unknown = "the deadline passed while it is unknown whether the write happened";
                 return Err(Error::Unavailable(unknown.to_owned()).into());
             }
+            if matches!(failed.failure.error, Error::Conflict) && may_have_happened {
+                return Err(Failure { error: Error::ConflictAfterRetry, ..failed.failure });
+            }
             may_have_happened |= failed.may_have_happened;
             let late = self.now() >= end;
             if !failed.retry || late || attempts >= self.attempts_max {

@@ -105,9 +105,9 @@ impl Refusal {
     pub(super) fn meaning(&self) -> Error {
         match self.code.as_deref() {
             Some("NoSuchKey" | "NoSuchUpload") => return Error::NotFound,
-            Some("ConditionalRequestConflict" | "OperationAborted" | "PreconditionFailed") => {
-                return Error::Conflict;
-            }
+            Some("PreconditionFailed") => return Error::Conflict,
+            // Amazon S3, "Conditional writes": nothing was decided, and the client may try again.
+            Some("ConditionalRequestConflict" | "OperationAborted") => return Error::TryAgain,
             Some(
                 "BadDigest"
                 | "InvalidDigest"

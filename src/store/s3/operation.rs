@@ -99,7 +99,7 @@ impl Operation {
             let sending = async {
                 let answer = request.await;
                 self.record_request(&answer);
-                answer.map_err(|error| Failure::of(&error))
+                answer.map_err(|error| after_retries(Failure::of(&error)))
             };
             self.run(sending).await
         }
@@ -171,6 +171,16 @@ impl Operation {
             self.span.record("otel.status_code", "ERROR");
             self.span.record("otel.status_description", error.to_string());
         }
+    }
+}
+
+/// A conflict of a repeated request may be one with its own first attempt.
+fn after_retries(failure: Failure) -> Failure {
+    match failure.error {
+        Error::Conflict if retry::attempts() > 1 => {
+            Failure { error: Error::ConflictAfterRetry, ..failure }
+        }
+        _ => failure,
     }
 }
 

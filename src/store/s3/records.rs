@@ -77,7 +77,7 @@ impl S3 {
             && length > REFUSAL_ARRIVES_BYTES
             && self.is_unmet(&key, condition).await
         {
-            return Err(Error::Conflict);
+            return Err(Error::ConflictAfterRetry);
         }
         match (written, condition) {
             // An absent record does not have the expected version.

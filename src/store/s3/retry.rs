@@ -32,8 +32,13 @@ pub(super) fn backoff(attempts: u32) -> Duration {
 
 /// Runs an operation, and returns with its output how many requests it has sent.
 pub(super) async fn counted<T>(operation: impl Future<Output = T>) -> (T, u32) {
-    let counting = async { (operation.await, ATTEMPTS.with(Cell::get)) };
+    let counting = async { (operation.await, attempts()) };
     ATTEMPTS.scope(Cell::new(0), counting).await
+}
+
+/// How many requests the current operation has sent.
+pub(super) fn attempts() -> u32 {
+    ATTEMPTS.try_with(Cell::get).unwrap_or_default()
 }
 
 /// Counts a request of the current operation: 1 is the first.

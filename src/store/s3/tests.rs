@@ -147,8 +147,9 @@ fn only_a_missing_key_is_not_found() {
 
 #[test]
 fn refusals_mean_what_the_caller_can_do() {
-    for (status, code) in [(412, "PreconditionFailed"), (409, "ConditionalRequestConflict")] {
-        assert!(matches!(said(status, code, "").meaning(), Error::Conflict), "{code}");
+    assert!(matches!(said(412, "PreconditionFailed", "").meaning(), Error::Conflict));
+    for code in ["ConditionalRequestConflict", "OperationAborted"] {
+        assert!(matches!(said(409, code, "").meaning(), Error::TryAgain), "{code}");
     }
     for code in ["BadDigest", "XAmzContentSHA256Mismatch", "XAmzContentChecksumMismatch"] {
         assert!(matches!(said(400, code, "").meaning(), Error::BadDigest), "{code}");

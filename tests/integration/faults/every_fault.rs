@@ -141,7 +141,8 @@ fn unnamed(memory: &Memory) -> Vec<(String, u64)> {
     for (_, body) in memory.records() {
         let line = body.split(|byte| *byte == b'\n').next().unwrap_or_default();
         let Ok(header) = serde_json::from_slice::<serde_json::Value>(line) else { continue };
-        for location in [&header["location"], &header["target"]["location"], &header["staged"]] {
+        let of_session = [&header["multipart"]["location"], &header["single_object"]];
+        for location in of_session.into_iter().chain([&header["location"]]) {
             named.extend(location.as_str().map(str::to_owned));
         }
     }

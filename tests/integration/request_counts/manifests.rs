@@ -74,9 +74,9 @@ async fn deleting_tags_manifests_and_blobs() {
     };
     let calls = deleted("/v2/a/manifests/v1".to_owned()).await;
     assert_cost(calls, Calls { read: 1, replace: 1, ..NONE }, 2);
-    // The manifest, its three tags (one is deleted already), the manifest itself.
+    // The manifest, which is doomed, its three tags (one is deleted already), the manifest itself.
     let calls = deleted(format!("/v2/a/manifests/{}", sha256(&manifest))).await;
-    assert_cost(calls, Calls { read: 4, list: 1, replace: 3, ..NONE }, 8);
+    assert_cost(calls, Calls { read: 4, list: 1, replace: 4, ..NONE }, 9);
     let calls = deleted(format!("/v2/a/blobs/{}", sha256(&bytes(1, 200_000)))).await;
     assert_cost(calls, Calls { read: 1, replace: 1, ..NONE }, 2);
 }

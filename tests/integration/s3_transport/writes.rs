@@ -77,7 +77,7 @@ async fn a_write_is_not_retried_after_its_deadline() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_409_of_the_store_is_a_conflict() {
+async fn a_409_of_the_store_decides_nothing() {
     let fake = Fake::start(|_, mut socket| async move {
         request(&mut socket).await;
         answer(&mut socket, "409 Conflict", "", &error("ConditionalRequestConflict")).await;
@@ -86,7 +86,7 @@ async fn a_409_of_the_store_is_a_conflict() {
     let store = fake.store().await;
     for deadline in [None, Some(within(60))] {
         let written = store.create(&key(), "hello".into(), deadline).await;
-        assert!(matches!(written, Err(Error::Conflict)), "{written:?}");
+        assert!(matches!(written, Err(Error::TryAgain)), "{written:?}");
     }
 }
 
@@ -108,9 +108,9 @@ async fn a_refusal_without_a_response_is_found_by_a_head() {
     };
     for deadline in [None, Some(within(60))] {
         let created = store.create(&key(), body.clone(), deadline).await;
-        assert!(matches!(created, Err(Error::Conflict)), "{created:?}");
+        assert!(matches!(created, Err(Error::ConflictAfterRetry)), "{created:?}");
         let stale = replace("\"before\"", &body, deadline).await;
-        assert!(matches!(stale, Err(Error::Conflict)), "{stale:?}");
+        assert!(matches!(stale, Err(Error::ConflictAfterRetry)), "{stale:?}");
         // The condition holds for these writes, so the store has failed.
         let current = replace("\"now\"", &body, deadline).await;
         assert!(matches!(current, Err(Error::Unavailable(_))), "{current:?}");

@@ -204,7 +204,8 @@ async fn a_request_is_late_by_the_given_time() {
     assert_eq!((store.record(&key).is_some(), store.undelivered()), (true, 0));
 }
 
-/// The versions of the store are those of S3: a repeated request cannot tell two equal bodies apart.
+/// The versions of the store are those of S3: a repeated request cannot tell two equal bodies
+/// apart.
 #[tokio::test]
 async fn a_repeated_request_takes_effect_again_where_its_condition_holds_again() {
     let store = Memory::new();

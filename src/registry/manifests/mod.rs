@@ -1,34 +1,37 @@
 //! Manifests: pushed with all records that name them, resolved, and deleted with their tags.
 
+mod delete;
+
 use std::sync::Arc;
 
 use bytes::Bytes;
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use super::Error;
 use super::blobs::Blobs;
 use super::concurrently::concurrently;
 use super::content::StoredManifest;
-use super::lists::read_page;
 use super::read_cache::ReadCache;
-use super::record::{self, Current, Records, Written};
+use super::record::{self, Base, Current, Records, Written};
 use super::repositories::Repositories;
 use super::schema1;
 use super::settings::Sparse;
-use super::tags::{TagCondition, Tags};
+use super::tags::{TagChange, TagCondition, Tags};
 use crate::docker_schema1::Schema1;
-use crate::layout::records::{self, Marker, Referrer};
+use crate::layout::encoding::{Draft, Nonce, decode};
+use crate::layout::records::{self, Referrer, TagIndex, TagTarget};
 use crate::oci::{
-    Accept, Algorithm, Answer, AnyDigest, Digest, Manifest, MediaType, Reference, RepositoryName,
-    Tag,
+    Accept, Algorithm, Answer, AnyDigest, Descriptor, Digest, Manifest, MediaType, Reference,
+    RepositoryName, Tag,
 };
-use crate::store::{Deadline, LIST_ROWS_MAX, Prefix, RecordKey, Version};
+use crate::store::{Deadline, Record, RecordKey};
 
 /// The manifest of a push after its record was written or found.
 #[derive(Debug)]
 struct WrittenManifest {
     generation: String,
-    version: Version,
+    base: Base,
 }
 
 /// The attempt of a push that sets the tags.
@@ -49,6 +52,8 @@ pub struct Push<'a> {
     pub tags: &'a [Tag],
     /// What must be true of each of the tags.
     pub condition: &'a TagCondition,
+    /// The subject of the caller.
+    pub by: &'a str,
 }
 
 /// The result of a push.
@@ -107,7 +112,7 @@ impl Manifests {
         let digest = match reference {
             Reference::Digest(digest) => *digest,
             Reference::Tag(tag) => {
-                self.read_cache.tag(name, tag).await?.ok_or(Error::ManifestUnknown)?.digest
+                self.read_cache.tag(name, tag).await?.ok_or(Error::ManifestUnknown)?
             }
         };
         self.read_cache.manifest(name, &digest).await?.ok_or(Error::ManifestUnknown)
@@ -199,11 +204,15 @@ impl Manifests {
         attempt: Attempt,
         deadline: Deadline,
     ) -> Result<(), Error> {
-        let target = records::Tag {
-            digest: push.digest,
-            media_type: push.manifest.media_type().to_string(),
-            size: push.manifest.raw().len() as u64,
+        let change = TagChange {
+            target: TagTarget {
+                digest: push.digest,
+                media_type: push.manifest.media_type().to_string(),
+                size: push.manifest.raw().len() as u64,
+            },
             unconditional: *push.condition == TagCondition::None,
+            by: push.by.to_owned(),
+            at: records::seconds(self.records.now()),
         };
         let condition = match attempt {
             Attempt::First => push.condition,
@@ -212,7 +221,7 @@ impl Manifests {
         let mut current = current.into_iter();
         let set = |tag| {
             let current = current.next();
-            let set = self.tags.set(push.name, tag, &target, condition, current, deadline);
+            let set = self.tags.set(push.name, tag, &change, condition, current, deadline);
             async move {
                 match set.await {
                     Err(Error::PreconditionFailed) if attempt == Attempt::Repeated => Ok(()),
@@ -236,13 +245,18 @@ impl Manifests {
             let key = RecordKey::Link(push.name.clone(), digest);
             Some((digest, key, self.sparse == Sparse::All))
         });
+        // A registry need not have these, but a client may rely on one that it has.
+        let external = push.manifest.external_layers().iter().filter_map(|layer| {
+            let digest = known(&layer.digest)?;
+            Some((digest, RecordKey::Link(push.name.clone(), digest), true))
+        });
         let children = push.manifest.children().iter().filter_map(|child| {
             let digest = known(&child.digest)?;
             let key = RecordKey::Manifest(push.name.clone(), digest);
             Some((digest, key, self.sparse != Sparse::None))
         });
-        let mut keys: Vec<_> = blobs.chain(children).collect();
-        keys.sort_by_key(|(digest, ..)| *digest);
+        let mut keys: Vec<_> = blobs.chain(external).chain(children).collect();
+        keys.sort_by_key(|(digest, _, optional)| (*digest, *optional));
         keys.dedup_by(|a, b| a.1 == b.1);
         let lease = |(digest, key, sparse): (Digest, RecordKey, bool)| async move {
             let leased = match self.records.read(&key).await? {
@@ -273,32 +287,34 @@ impl Manifests {
     }
 
     /// Writes the manifest. An existing one is always touched: a deletion that has read it before
-    /// then fails and begins again, and cannot delete the tags of this push.
+    /// then fails and begins again, and cannot delete the tags of this push. One that is being
+    /// deleted begins another generation.
     async fn write_manifest(
         &self,
         push: &Push<'_>,
         deadline: Deadline,
     ) -> Result<WrittenManifest, Error> {
         let key = RecordKey::Manifest(push.name.clone(), push.digest);
-        let mut generation = records::nonce();
+        let mut generation = Nonce::random().to_string();
         let mut current = Current::Absent;
         for _ in 0..record::ATTEMPTS_MAX {
-            let body = body(push, &generation);
-            let written = self.records.upsert(&key, &current, &body, Some(deadline)).await?;
+            let draft = draft(push, &generation);
+            let known = draft.known();
+            let written = self.records.upsert(&key, &current, &draft, Some(deadline)).await?;
             let now = match written {
-                Written::Ours(version) => return Ok(WrittenManifest { generation, version }),
-                Written::Lost(now) => now,
+                Written::Ours(base) => return Ok(WrittenManifest { generation, base }),
+                Written::Replaced(now) | Written::Lost(now) => now,
             };
-            if let Current::Live(record) = &now {
-                let found = records::decode::<records::Manifest>(&record.body)?.0.generation;
-                if matches!(current, Current::Live(_)) && found == generation {
-                    // Another push has touched it since we read it, which is as good.
-                    let version = record.version.clone();
-                    return Ok(WrittenManifest { generation, version });
+            match live(&now)? {
+                Some((record, found)) => {
+                    if matches!(current, Current::Live(_)) && found == generation {
+                        // Another push has touched it since we read it, which is as good.
+                        let base = Base::of(record, known)?;
+                        return Ok(WrittenManifest { generation, base });
+                    }
+                    generation = found;
                 }
-                generation = found;
-            } else {
-                generation = records::nonce();
+                None => generation = Nonce::random().to_string(),
             }
             current = now;
         }
@@ -313,25 +329,24 @@ impl Manifests {
         written: WrittenManifest,
     ) -> Result<bool, Error> {
         let key = RecordKey::Manifest(push.name.clone(), push.digest);
-        let WrittenManifest { generation, mut version } = written;
+        let WrittenManifest { generation, mut base } = written;
         for touched_by_another in [false, true] {
-            let body = body(push, &generation);
-            match self.records.replace(&key, &version, &body, None).await? {
+            let draft = draft(push, &generation);
+            let now = match self.records.replace(&key, &base, &draft, None).await? {
                 Written::Ours(_) => return Ok(true),
-                Written::Lost(Current::Live(record)) => {
-                    let found = records::decode::<records::Manifest>(&record.body)?.0.generation;
-                    if found != generation {
-                        return Ok(false);
-                    }
-                    // The first touch by another push may have happened before our last write; the
-                    // second one happened after it.
-                    if touched_by_another {
-                        return Ok(true);
-                    }
-                    version = record.version;
-                }
-                Written::Lost(Current::Absent | Current::Tombstone(_)) => return Ok(false),
+                // Ours happened, but a deletion that began before it may have been first.
+                Written::Replaced(now) | Written::Lost(now) => now,
+            };
+            let Some((record, found)) = live(&now)? else { return Ok(false) };
+            if found != generation {
+                return Ok(false);
             }
+            // The first touch by another push may have happened before our last write; the second
+            // one happened after it.
+            if touched_by_another {
+                return Ok(true);
+            }
+            base = Base::of(record, draft.known())?;
         }
         Ok(true)
     }
@@ -340,7 +355,7 @@ impl Manifests {
     async fn write_tag_indexes(&self, push: &Push<'_>, deadline: Deadline) -> Result<(), Error> {
         let write = |tag: &Tag| {
             let key = RecordKey::TagIndex(push.name.clone(), push.digest, tag.clone());
-            async move { self.create_or_lease(&key, &Marker {}, deadline).await }
+            async move { self.create_or_lease(&key, &TagIndex {}, deadline).await }
         };
         concurrently(push.tags.iter().map(write).collect()).await?;
         tracing::trace!(tags = push.tags.len(), "tag indexes written");
@@ -373,69 +388,42 @@ impl Manifests {
     async fn create_or_lease(
         &self,
         key: &RecordKey,
-        header: &(impl Serialize + Sync),
+        header: &(impl Serialize + DeserializeOwned + Sync),
         deadline: Deadline,
     ) -> Result<(), Error> {
-        let (body, deadline) = (records::encode(header, &[]), Some(deadline));
-        self.records.create_or_lease(key, &body, deadline).await?;
+        let draft = Draft::new(header, Bytes::new());
+        self.records.create_or_lease(key, &draft, Some(deadline)).await?;
         Ok(())
-    }
-
-    /// Deletes a manifest, every tag that points at it, and its record among the referrers.
-    ///
-    /// The tags are deleted first. The manifest is deleted last, and only if no push has touched it
-    /// since it was read; otherwise the deletion begins again. So the records of an acknowledged
-    /// push either all stay or are all deleted.
-    pub async fn delete(&self, name: &RepositoryName, digest: &Digest) -> Result<(), Error> {
-        let key = RecordKey::Manifest(name.clone(), *digest);
-        for _ in 0..record::ATTEMPTS_MAX {
-            let manifest = self.records.load::<records::Manifest>(&key).await?;
-            let manifest = manifest.ok_or(Error::ManifestUnknown)?;
-            let tags = self.tags_of(name, digest).await?;
-            let delete = |tag| self.tags.delete_pointing_at(name, tag, digest);
-            concurrently(tags.iter().map(delete).collect()).await?;
-            if let Some(subject) = manifest.header.subject {
-                let referrer = RecordKey::Referrer(name.clone(), subject, *digest);
-                let current = self.records.read(&referrer).await?;
-                self.records.delete(&referrer, current, |_| Ok(true)).await?;
-            }
-            let version = &manifest.record.version;
-            match self.records.replace(&key, version, &Bytes::new(), None).await? {
-                Written::Ours(_) => return Ok(()),
-                Written::Lost(_) => {}
-            }
-        }
-        Err(record::contended())
-    }
-
-    /// The tags that point, or once pointed, at a manifest. Reads the store, never the cache.
-    async fn tags_of(&self, name: &RepositoryName, digest: &Digest) -> Result<Vec<Tag>, Error> {
-        let prefix = Prefix::TagIndexes(name.clone(), *digest);
-        let mut tags: Vec<Tag> = Vec::new();
-        loop {
-            let last = tags.last().map(ToString::to_string).unwrap_or_default();
-            let row = |rest: &str| rest.parse::<Tag>().ok();
-            let page = read_page(self.records.store(), &prefix, &last, LIST_ROWS_MAX, row).await?;
-            let more = page.more && !page.rows.is_empty();
-            tags.extend(page.rows);
-            if !more {
-                return Ok(tags);
-            }
-        }
     }
 }
 
+/// A manifest that is live and not being deleted, and its generation.
+fn live(current: &Current) -> Result<Option<(&Record, String)>, Error> {
+    let Current::Live(record) = current else { return Ok(None) };
+    let (header, _) = decode::<records::Manifest>(&record.body)?;
+    Ok((!header.doomed).then_some((record, header.generation)))
+}
+
 /// The record of the pushed manifest, with a new nonce.
-fn body(push: &Push<'_>, generation: &str) -> Bytes {
+fn draft(push: &Push<'_>, generation: &str) -> Draft {
     let manifest = push.manifest;
-    let references = manifest.blobs().iter().chain(manifest.children());
+    let references = |descriptors: &mut dyn Iterator<Item = &Descriptor>| {
+        let reference = |descriptor: &Descriptor| records::Reference {
+            digest: descriptor.digest.to_string(),
+            size: descriptor.size,
+        };
+        descriptors.map(reference).collect()
+    };
     let header = records::Manifest {
         media_type: manifest.media_type().to_string(),
-        references: references.map(|descriptor| descriptor.digest.to_string()).collect(),
+        references: references(&mut manifest.blobs().iter().chain(manifest.children())),
+        external: references(&mut manifest.external_layers().iter()),
         subject: known_subject(manifest),
+        artifact_type: manifest.artifact_type().map(str::to_owned),
+        doomed: false,
         generation: generation.to_owned(),
     };
-    records::encode(&header, manifest.raw())
+    Draft::new(&header, manifest.raw().clone())
 }
 
 /// The `linux/amd64` image of a list, which clients that did not know lists got.

@@ -1,16 +1,29 @@
 //! Several requests to the store at once.
 
-use futures_util::{StreamExt, TryStreamExt, stream};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use futures_util::{StreamExt, stream};
 
 use super::Error;
 
 /// Requests to the store that one operation has under way at once.
 const REQUESTS_MAX: usize = 16;
 
-/// Runs operations concurrently, a bounded number at a time, and stops at the first failure. The
-/// results are in the order of the operations.
+/// Runs operations concurrently, a bounded number at a time. After a failure none begins any more,
+/// and those that have begun run to their end: a write may take effect although nobody waits for
+/// it. The results are in the order of the operations.
 pub(super) async fn concurrently<T>(
     operations: Vec<impl Future<Output = Result<T, Error>>>,
 ) -> Result<Vec<T>, Error> {
-    stream::iter(operations).buffered(REQUESTS_MAX).try_collect().await
+    let failed = &AtomicBool::new(false);
+    let operations = operations.into_iter().map(|operation| async move {
+        if failed.load(Ordering::Relaxed) {
+            return None;
+        }
+        let outcome = operation.await;
+        failed.fetch_or(outcome.is_err(), Ordering::Relaxed);
+        Some(outcome)
+    });
+    let outcomes: Vec<_> = stream::iter(operations).buffered(REQUESTS_MAX).collect().await;
+    outcomes.into_iter().flatten().collect()
 }

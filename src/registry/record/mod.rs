@@ -330,6 +330,11 @@ impl Records {
         Err(contended())
     }
 
+    /// Whether a request may rely on a record without touching it.
+    pub(super) fn is_young(&self, record: &Record) -> bool {
+        record.age < self.leases.half_life()
+    }
+
     /// Takes a lease on a record: the caller may rely on it until the deadline of the lease. `None`
     /// if the record was deleted meanwhile. A record younger than the half-life needs no write.
     pub(super) async fn lease(
@@ -338,7 +343,7 @@ impl Records {
         mut record: Record,
     ) -> Result<Option<Record>, Error> {
         for _ in 0..ATTEMPTS_MAX {
-            if record.age < self.leases.half_life() {
+            if self.is_young(&record) {
                 return Ok(Some(record));
             }
             match self.touch(key, &record).await? {

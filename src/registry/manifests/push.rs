@@ -1,0 +1,386 @@
+//! Pushing a manifest: its record, the records that name it, and its tags.
+
+use bytes::Bytes;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::{Manifests, Push, Pushed};
+use crate::layout::encoding::{Draft, Nonce, decode};
+use crate::layout::records::{self, Referrer, TagIndex, TagTarget};
+use crate::oci::{AnyDigest, Descriptor, Digest, Manifest, RepositoryName, Tag};
+use crate::registry::Error;
+use crate::registry::concurrently::concurrently;
+use crate::registry::read_cache::LinkAge;
+use crate::registry::record::{self, Base, CreatedOrLeased, Current, Written};
+use crate::registry::settings::Sparse;
+use crate::registry::tags::{TagChange, TagCondition};
+use crate::store::{Deadline, Record, RecordKey};
+
+/// The manifest of a push after its record was written or found.
+#[derive(Debug)]
+struct WrittenManifest {
+    generation: String,
+    base: Base,
+}
+
+/// The attempt of a push that sets the tags.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Attempt {
+    First,
+    /// The manifest was deleted during an earlier attempt.
+    Repeated,
+}
+
+impl Manifests {
+    /// Stores a manifest: leases the content that it names, writes its record and the records that
+    /// name it, then sets the tags.
+    ///
+    /// A deletion of the same manifest may run at the same time, and delete what was written last
+    /// or not see it. So the push ends with touching the manifest. If that succeeds, no deletion
+    /// was completed meanwhile, and one that still runs has to begin again and finds all records.
+    /// If the manifest was deleted, the push is repeated.
+    ///
+    /// A push that would change nothing writes nothing: it takes effect when it has read that the
+    /// manifest is there, young and not being deleted.
+    pub async fn put(&self, push: &Push<'_>) -> Result<Pushed, Error> {
+        let leased_at = self.records.now();
+        let (leased, tags) = tokio::join!(self.lease_references(push), self.read_tags(push));
+        leased?;
+        let mut tags = tags?;
+        let subject = known_subject(push.manifest);
+        let deadline = self.records.deadline(leased_at);
+        let mut attempt = Attempt::First;
+        for _ in 0..record::ATTEMPTS_MAX {
+            // Taken before the manifest is written: the tags rely on the manifest being young.
+            let written_at = self.records.now();
+            let (created, indexed, added, referred) = tokio::join!(
+                self.create_manifest(push, deadline),
+                self.write_tag_indexes(push, deadline),
+                self.repositories.add(push.name, deadline),
+                self.write_referrer(push, deadline),
+            );
+            let created = created?;
+            indexed?;
+            added?;
+            let referrer_created = referred?;
+            let written = match created {
+                Ok(written) => written,
+                Err(current) => {
+                    if attempt == Attempt::First && !referrer_created && self.is_young(&current)? {
+                        tags = self.current_tags(push, tags).await?;
+                        if nothing_changes(push, &tags)? {
+                            return Ok(Pushed { subject });
+                        }
+                    }
+                    let written = self.write_manifest(push, current, deadline).await?;
+                    // A deletion may have removed it before the manifest was written.
+                    self.write_referrer(push, deadline).await?;
+                    written
+                }
+            };
+            let tags_deadline = self.records.deadline(written_at);
+            self.set_tags(push, std::mem::take(&mut tags), attempt, tags_deadline).await?;
+            let named = subject.is_some() || !push.tags.is_empty();
+            if !named || self.still_current(push, written).await? {
+                return Ok(Pushed { subject });
+            }
+            attempt = Attempt::Repeated;
+        }
+        Err(record::contended())
+    }
+
+    /// Points the tags at the manifest. When a push is repeated, every tag that exists was written
+    /// after our first attempt, so only a missing tag is set again.
+    async fn set_tags(
+        &self,
+        push: &Push<'_>,
+        current: Vec<Current>,
+        attempt: Attempt,
+        deadline: Deadline,
+    ) -> Result<(), Error> {
+        let change = TagChange {
+            target: TagTarget {
+                digest: push.digest,
+                media_type: push.manifest.media_type().to_string(),
+                size: push.manifest.raw().len() as u64,
+            },
+            unconditional: *push.condition == TagCondition::None,
+            by: push.by.to_owned(),
+            at: records::seconds(self.records.now()),
+        };
+        let condition = match attempt {
+            Attempt::First => push.condition,
+            Attempt::Repeated => &TagCondition::Absent,
+        };
+        let mut current = current.into_iter();
+        let set = |tag| {
+            let current = current.next();
+            let set = self.tags.set(push.name, tag, &change, condition, current, deadline);
+            async move {
+                match set.await {
+                    Err(Error::PreconditionFailed) if attempt == Attempt::Repeated => Ok(()),
+                    outcome => outcome,
+                }
+            }
+        };
+        concurrently(push.tags.iter().map(set).collect()).await?;
+        Ok(())
+    }
+
+    /// Takes a lease on the records of all content that the manifest names, and reports all that
+    /// are missing.
+    async fn lease_references(&self, push: &Push<'_>) -> Result<(), Error> {
+        let known = |digest: &AnyDigest| match digest {
+            AnyDigest::Known(digest) => Some(*digest),
+            AnyDigest::Other(_) => None,
+        };
+        let blobs = push.manifest.blobs().iter().filter_map(|blob| {
+            let digest = known(&blob.digest)?;
+            let key = RecordKey::Link(push.name.clone(), digest);
+            Some((digest, key, self.sparse == Sparse::All))
+        });
+        // A registry need not have these, but a client may rely on one that it has.
+        let external = push.manifest.external_layers().iter().filter_map(|layer| {
+            let digest = known(&layer.digest)?;
+            Some((digest, RecordKey::Link(push.name.clone(), digest), true))
+        });
+        let children = push.manifest.children().iter().filter_map(|child| {
+            let digest = known(&child.digest)?;
+            let key = RecordKey::Manifest(push.name.clone(), digest);
+            Some((digest, key, self.sparse != Sparse::None))
+        });
+        let mut keys: Vec<_> = blobs.chain(external).chain(children).collect();
+        keys.sort_by_key(|(digest, _, optional)| (*digest, *optional));
+        keys.dedup_by(|a, b| a.1 == b.1);
+        let lease = |(digest, key, sparse): (Digest, RecordKey, bool)| async move {
+            let leased = self.lease_reference(push.name, &digest, &key).await?;
+            Ok::<_, Error>((!leased && !sparse).then_some(digest))
+        };
+        let missing = concurrently(keys.into_iter().map(lease).collect()).await?;
+        let missing: Vec<Digest> = missing.into_iter().flatten().collect();
+        if missing.is_empty() { Ok(()) } else { Err(Error::ReferencesMissing(missing)) }
+    }
+
+    /// Takes a lease on the record of a blob or a child manifest. False if there is none. A link
+    /// that the read cache knows to be young is not read again: most clients have just asked for
+    /// it.
+    async fn lease_reference(
+        &self,
+        name: &RepositoryName,
+        digest: &Digest,
+        key: &RecordKey,
+    ) -> Result<bool, Error> {
+        if let RecordKey::Link(..) = key
+            && let Some((_, LinkAge::Fresh)) = self.read_cache.link(name, digest).await?
+        {
+            return Ok(true);
+        }
+        let current = self.records.read(key).await?;
+        if matches!(key, RecordKey::Manifest(..)) && live(&current)?.is_none() {
+            return Ok(false);
+        }
+        match current {
+            Current::Absent | Current::Tombstone(_) => Ok(false),
+            Current::Live(record) => Ok(self.records.lease(key, record).await?.is_some()),
+        }
+    }
+
+    /// Reads the tags that will be set, and refuses early what cannot succeed. Without a condition
+    /// it reads nothing: most tags are new.
+    async fn read_tags(&self, push: &Push<'_>) -> Result<Vec<Current>, Error> {
+        if *push.condition == TagCondition::None {
+            return Ok(Vec::new());
+        }
+        let read = |tag| self.tags.read(push.name, tag);
+        let tags = concurrently(push.tags.iter().map(read).collect()).await?;
+        for tag in &tags {
+            if !push.condition.holds_of(tag)? {
+                return Err(Error::PreconditionFailed);
+            }
+        }
+        Ok(tags)
+    }
+
+    /// Writes a manifest that is probably new. If not, returns what is there.
+    async fn create_manifest(
+        &self,
+        push: &Push<'_>,
+        deadline: Deadline,
+    ) -> Result<Result<WrittenManifest, Current>, Error> {
+        let key = RecordKey::Manifest(push.name.clone(), push.digest);
+        let generation = Nonce::random().to_string();
+        let draft = draft(push, &generation);
+        Ok(match self.records.create(&key, &draft, Some(deadline)).await? {
+            Written::Ours(base) => Ok(WrittenManifest { generation, base }),
+            Written::Replaced(now) | Written::Lost(now) => Err(now),
+        })
+    }
+
+    /// Whether a manifest is there, not being deleted, and so young that clients may rely on it.
+    fn is_young(&self, current: &Current) -> Result<bool, Error> {
+        Ok(live(current)?.is_some_and(|(record, _)| self.records.is_young(record)))
+    }
+
+    /// The tags of the push as they are now, unless they were read before.
+    async fn current_tags(
+        &self,
+        push: &Push<'_>,
+        read: Vec<Current>,
+    ) -> Result<Vec<Current>, Error> {
+        if !read.is_empty() {
+            return Ok(read);
+        }
+        let read = |tag| self.tags.read(push.name, tag);
+        concurrently(push.tags.iter().map(read).collect()).await
+    }
+
+    /// Writes over a manifest that exists. It is always touched: a deletion that has read it before
+    /// then fails and begins again, and cannot delete the tags of this push. One that is being
+    /// deleted begins another generation.
+    async fn write_manifest(
+        &self,
+        push: &Push<'_>,
+        mut current: Current,
+        deadline: Deadline,
+    ) -> Result<WrittenManifest, Error> {
+        let key = RecordKey::Manifest(push.name.clone(), push.digest);
+        let mut read_by = None;
+        for _ in 0..record::ATTEMPTS_MAX {
+            let generation = match live(&current)? {
+                Some((record, found)) => {
+                    if read_by.as_ref() == Some(&found) {
+                        // Another push has touched it since we read it, which is as good.
+                        let base = Base::of(record, draft(push, &found).known())?;
+                        return Ok(WrittenManifest { generation: found, base });
+                    }
+                    read_by = Some(found.clone());
+                    found
+                }
+                None => Nonce::random().to_string(),
+            };
+            let draft = draft(push, &generation);
+            match self.records.upsert(&key, &current, &draft, Some(deadline)).await? {
+                Written::Ours(base) => return Ok(WrittenManifest { generation, base }),
+                Written::Replaced(now) | Written::Lost(now) => current = now,
+            }
+        }
+        Err(record::contended())
+    }
+
+    /// Touches the manifest after all records that name it were written. `false` if it was deleted
+    /// since [`Self::write_manifest`].
+    async fn still_current(
+        &self,
+        push: &Push<'_>,
+        written: WrittenManifest,
+    ) -> Result<bool, Error> {
+        let key = RecordKey::Manifest(push.name.clone(), push.digest);
+        let WrittenManifest { generation, mut base } = written;
+        for touched_by_another in [false, true] {
+            let draft = draft(push, &generation);
+            let now = match self.records.replace(&key, &base, &draft, None).await? {
+                Written::Ours(_) => return Ok(true),
+                // Ours happened, but a deletion that began before it may have been first.
+                Written::Replaced(now) | Written::Lost(now) => now,
+            };
+            let Some((record, found)) = live(&now)? else { return Ok(false) };
+            if found != generation {
+                return Ok(false);
+            }
+            // The first touch by another push may have happened before our last write; the second
+            // one happened after it.
+            if touched_by_another {
+                return Ok(true);
+            }
+            base = Base::of(record, draft.known())?;
+        }
+        Ok(true)
+    }
+
+    /// Records which tags point at the manifest, before they do.
+    async fn write_tag_indexes(&self, push: &Push<'_>, deadline: Deadline) -> Result<(), Error> {
+        let write = |tag: &Tag| {
+            let key = RecordKey::TagIndex(push.name.clone(), push.digest, tag.clone());
+            async move { self.create_or_lease(&key, &TagIndex {}, deadline).await }
+        };
+        concurrently(push.tags.iter().map(write).collect()).await?;
+        tracing::trace!(tags = push.tags.len(), "tag indexes written");
+        Ok(())
+    }
+
+    /// Adds the manifest to the referrers of its subject, if it has one. Whether it was not there.
+    async fn write_referrer(&self, push: &Push<'_>, deadline: Deadline) -> Result<bool, Error> {
+        let Some(subject) = known_subject(push.manifest) else { return Ok(false) };
+        let key = RecordKey::Referrer(push.name.clone(), subject, push.digest);
+        let mut descriptor = serde_json::json!({
+            "mediaType": push.manifest.media_type().as_str(),
+            "digest": push.digest.to_string(),
+            "size": push.manifest.raw().len(),
+        });
+        if let Some(artifact_type) = push.manifest.artifact_type() {
+            descriptor["artifactType"] = artifact_type.into();
+        }
+        if let Some(annotations) = push.manifest.annotations() {
+            descriptor["annotations"] = serde_json::json!(annotations);
+        }
+        self.create_or_lease(&key, &Referrer { descriptor }, deadline).await
+    }
+
+    async fn create_or_lease(
+        &self,
+        key: &RecordKey,
+        header: &(impl Serialize + DeserializeOwned + Sync),
+        deadline: Deadline,
+    ) -> Result<bool, Error> {
+        let draft = Draft::new(header, Bytes::new());
+        let done = self.records.create_or_lease(key, &draft, Some(deadline)).await?;
+        Ok(matches!(done, CreatedOrLeased::Created))
+    }
+}
+
+/// Whether the push leaves all its tags as they are.
+fn nothing_changes(push: &Push<'_>, tags: &[Current]) -> Result<bool, Error> {
+    let mut unchanged = *push.condition == TagCondition::None;
+    for tag in tags {
+        let tag = tag.header::<records::Tag>()?;
+        unchanged &= tag.is_some_and(|tag| tag.digest == push.digest);
+    }
+    Ok(unchanged)
+}
+
+/// A manifest that is live and not being deleted, and its generation.
+fn live(current: &Current) -> Result<Option<(&Record, String)>, Error> {
+    let Current::Live(record) = current else { return Ok(None) };
+    let (header, _) = decode::<records::Manifest>(&record.body)?;
+    Ok((!header.doomed).then_some((record, header.generation)))
+}
+
+/// The record of the pushed manifest, with a new nonce.
+fn draft(push: &Push<'_>, generation: &str) -> Draft {
+    let manifest = push.manifest;
+    let references = |descriptors: &mut dyn Iterator<Item = &Descriptor>| {
+        let reference = |descriptor: &Descriptor| records::Reference {
+            digest: descriptor.digest.to_string(),
+            size: descriptor.size,
+        };
+        descriptors.map(reference).collect()
+    };
+    let header = records::Manifest {
+        media_type: manifest.media_type().to_string(),
+        references: references(&mut manifest.blobs().iter().chain(manifest.children())),
+        external: references(&mut manifest.external_layers().iter()),
+        subject: known_subject(manifest),
+        artifact_type: manifest.artifact_type().map(str::to_owned),
+        doomed: false,
+        generation: generation.to_owned(),
+    };
+    Draft::new(&header, manifest.raw().clone())
+}
+
+/// The subject, where its digest is one that this registry can serve.
+fn known_subject(manifest: &Manifest) -> Option<Digest> {
+    match &manifest.subject()?.digest {
+        AnyDigest::Known(digest) => Some(*digest),
+        AnyDigest::Other(_) => None,
+    }
+}

@@ -16,8 +16,10 @@
 //!    [`replace`](RecordStore::replace) calls that expect one version exactly one succeeds.
 //! 3. **A version identifies one write.** Replacing a record by other bytes changes its version.
 //!    (Replacing it by the *same* bytes may not, which is why every record carries a nonce.)
+//!    A listing shows the same version as a read.
 //! 4. **Ages are measured by the store's clock.** [`Record::age`] is the difference of two
-//!    readings of the store's own clock, never of ours.
+//!    readings of the store's own clock, never of ours. So are [`Listing::now`] and
+//!    [`Listed::written`].
 //! 5. **The store enforces deadlines.** A write with a [`Deadline`] that reaches the store after
 //!    the deadline has no effect and fails with [`Error::Expired`].
 //! 6. **Lists are ordered.** [`list`](RecordStore::list) returns keys in ascending byte order,
@@ -70,25 +72,33 @@ pub struct Record {
     pub age: Duration,
 }
 
-/// One row of a listing.
+/// One row of a listing: a record or a data object.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ListedKey {
+pub struct Listed {
     /// The complete key, without the operator's prefix.
     pub key: String,
-    /// Bytes of the record; few for a tombstone, see [`crate::layout::encoding`].
+    /// Bytes of the object; few for a tombstone, see [`crate::layout::encoding`].
     pub size: u64,
+    /// The write that was listed: what [`RecordStore::read`] returns for the same record, and
+    /// [`BlobStore::put`] or [`BlobStore::complete`] for the same data.
+    pub version: Version,
+    /// When the object was written, by the store's clock. For data that was sent in parts this may
+    /// be the start of the upload.
+    pub written: SystemTime,
 }
 
 /// Rows of a listing, at most (S3's own bound).
 pub const LIST_ROWS_MAX: usize = 1_000;
 
 /// A page of a listing.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Listing {
     /// Rows in ascending byte order of their keys, tombstones included.
-    pub rows: Vec<ListedKey>,
+    pub rows: Vec<Listed>,
     /// Whether more keys follow the last row.
     pub more: bool,
+    /// The store's clock when it answered, to compare with [`Listed::written`].
+    pub now: SystemTime,
 }
 
 /// The time after which the store refuses a write, however late the write arrives.

@@ -13,7 +13,7 @@ use redb::{
 };
 
 use super::error::io_error;
-use crate::store::{Deadline, Error, ListedKey, Listing, Record, Version};
+use crate::store::{Deadline, Error, LIST_ROWS_MAX, Listed, Listing, Record, Version};
 
 /// Key to version, milliseconds since 1970 at which it was written, and body.
 const RECORDS: TableDefinition<'_, &str, (u64, u64, &[u8])> = TableDefinition::new("entries");
@@ -101,18 +101,23 @@ impl Database {
         };
         self.with(|database| {
             let records = database.begin_read()?.open_table(RECORDS)?;
-            let mut listing = Listing::default();
+            let mut listing = Listing { rows: Vec::new(), more: false, now: now() };
             for row in records.range::<&str>((from, Bound::Unbounded))? {
                 let (key, value) = row?;
                 if !key.value().starts_with(prefix) {
                     break;
                 }
-                if listing.rows.len() == limit.clamp(1, 1_000) {
+                if listing.rows.len() == limit.clamp(1, LIST_ROWS_MAX) {
                     listing.more = true;
                     break;
                 }
-                let size = value.value().2.len() as u64;
-                listing.rows.push(ListedKey { key: key.value().to_owned(), size });
+                let (version, written_at, body) = value.value();
+                listing.rows.push(Listed {
+                    key: key.value().to_owned(),
+                    size: body.len() as u64,
+                    version: Version(version.to_string()),
+                    written: UNIX_EPOCH + Duration::from_millis(written_at),
+                });
             }
             Ok(listing)
         })

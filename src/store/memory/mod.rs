@@ -249,8 +249,8 @@ impl RecordStore for Memory {
         limit: usize,
     ) -> Result<Listing, Error> {
         let after = after.map(str::to_owned);
-        self.perform(Operation::List, prefix.to_string(), move |state, prefix, _| {
-            Ok(state.list(prefix, after.as_deref(), limit))
+        self.perform(Operation::List, prefix.to_string(), move |state, prefix, now| {
+            Ok(state.list(prefix, after.as_deref(), limit, now))
         })
         .await
     }

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 
-use crate::store::{Deadline, Error, ListedKey, Listing, Part, Record, Version};
+use crate::store::{Deadline, Error, LIST_ROWS_MAX, Listed, Listing, Part, Record, Version};
 
 #[derive(Debug, Default)]
 pub(super) struct State {
@@ -86,7 +86,13 @@ impl State {
         Ok(version)
     }
 
-    pub(super) fn list(&self, prefix: &str, after: Option<&str>, limit: usize) -> Listing {
+    pub(super) fn list(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+        now: SystemTime,
+    ) -> Listing {
         let cursor = format!("{prefix}{}", after.unwrap_or_default());
         let from = match after {
             Some(_) => Bound::Excluded(cursor.as_str()),
@@ -96,9 +102,14 @@ impl State {
             .records
             .range::<str, _>((from, Bound::Unbounded))
             .take_while(|(key, _)| key.starts_with(prefix))
-            .map(|(key, written)| ListedKey { key: key.clone(), size: written.body.len() as u64 });
-        let rows = below.by_ref().take(limit.clamp(1, 1_000)).collect();
-        Listing { rows, more: below.next().is_some() }
+            .map(|(key, written)| Listed {
+                key: key.clone(),
+                size: written.body.len() as u64,
+                version: written.version.clone(),
+                written: written.at,
+            });
+        let rows = below.by_ref().take(limit.clamp(1, LIST_ROWS_MAX)).collect();
+        Listing { rows, more: below.next().is_some(), now }
     }
 
     pub(super) fn put(

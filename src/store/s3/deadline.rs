@@ -15,6 +15,7 @@ use http_body_util::{BodyExt as _, Limited};
 
 use super::client::S3;
 use super::error::{Failure, Refusal, SendError};
+use super::etag::version_of;
 use super::http_client::StallTimeoutBody;
 use super::operation::Operation;
 use super::presign::validity;
@@ -125,7 +126,7 @@ async fn outcome(response: Response<StallTimeoutBody>, end: SystemTime) -> Resul
     let status = Some(head.status.as_u16());
     if head.status == StatusCode::OK {
         let tag = head.headers.get(header::ETAG).and_then(|tag| tag.to_str().ok());
-        return tag.map(|tag| Version(tag.to_owned())).ok_or_else(|| Failed {
+        return tag.map(version_of).ok_or_else(|| Failed {
             failure: Failure { error: Error::Refused(NO_ETAG.to_owned()), status },
             retry: false,
             may_have_happened: true,

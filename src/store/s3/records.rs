@@ -18,10 +18,9 @@ use md5::{Digest as _, Md5};
 use super::blobs::crc32;
 use super::client::S3;
 use super::deadline::NO_ETAG;
+use super::etag::version_of;
 use super::operation::OperationName;
-use crate::store::{
-    Deadline, Error, ListedKey, Listing, Prefix, Record, RecordKey, RecordStore, Version,
-};
+use crate::store::{Deadline, Error, Listing, Prefix, Record, RecordKey, RecordStore, Version};
 use crate::telemetry::error_chain;
 use crate::telemetry::metrics::S3Operation;
 
@@ -68,7 +67,7 @@ impl S3 {
         } else {
             let request = request.body(SdkBytes::from(body)).customize().disable_payload_signing();
             operation.send(request.send()).await.and_then(|output| {
-                let version = output.e_tag.map(Version);
+                let version = output.e_tag.as_deref().map(version_of);
                 version.ok_or_else(|| Error::Refused(NO_ETAG.to_owned()).into())
             })
         };
@@ -99,7 +98,7 @@ impl S3 {
         match (operation.send(request.send()).await, condition) {
             (Ok(_), Condition::Absent) => true,
             (Ok(found), Condition::Version(version)) => {
-                found.e_tag.is_some_and(|tag| tag != version.0)
+                found.e_tag.is_some_and(|tag| version_of(&tag) != *version)
             }
             // An answer to HEAD has no body, so nothing says what was not found.
             (Err(_), _) => false,
@@ -144,33 +143,7 @@ impl RecordStore for S3 {
         after: Option<&str>,
         limit: usize,
     ) -> Result<Listing, Error> {
-        let prefix = self.key(prefix);
-        let operation = self.operation(S3Operation::List, &prefix);
-        let request = self
-            .client
-            .list_objects_v2()
-            .bucket(&self.bucket)
-            .prefix(&prefix)
-            .set_start_after(after.map(|after| format!("{prefix}{after}")))
-            .max_keys(i32::try_from(limit).unwrap_or(i32::MAX));
-        let output = operation.send(request.send()).await?;
-        let more = output.is_truncated.unwrap_or_default();
-        let rows: Option<Vec<ListedKey>> = output
-            .contents
-            .unwrap_or_default()
-            .into_iter()
-            .map(|object| {
-                let key = self.name_of(&object.key?)?.to_owned();
-                Some(ListedKey { key, size: u64::try_from(object.size?).ok()? })
-            })
-            .collect();
-        let strange = || Error::Refused("the store listed keys that were not asked for".to_owned());
-        let rows = rows.ok_or_else(strange)?;
-        if more && rows.is_empty() {
-            // The last row is the cursor of the next page; without one the list would never end.
-            return Err(strange());
-        }
-        Ok(Listing { rows, more })
+        self.list_objects(&self.key(prefix), after, limit).await
     }
 
     #[expect(clippy::disallowed_methods, reason = "deadlines are dated with the clock that signs")]
@@ -185,21 +158,25 @@ async fn record(
     date: &StoreDate,
     operation: &OperationName,
 ) -> Result<Record, Error> {
-    let lacks = |what: &str| Error::Refused(format!("the store's answer has no {what}"));
     let size = output.content_length.unwrap_or_default().unsigned_abs();
     if size > RECORD_BYTES_MAX {
         return Err(Error::Damaged(format!("a record of {size} bytes")));
     }
-    let version = output.e_tag.map(Version).ok_or_else(|| lacks("ETag"))?;
+    let version = output.e_tag.as_deref().map(version_of).ok_or_else(|| lacks("ETag"))?;
     let written = output.last_modified.ok_or_else(|| lacks("Last-Modified"))?;
     let written = SystemTime::try_from(written).map_err(|_| lacks("valid Last-Modified"))?;
-    let age = date.since(written).ok_or_else(|| lacks("Date"))?;
+    let age = date.since(written)?;
     let body = output.body.collect().await;
     let body = body.map_err(|error| operation.broke_off(error_chain(&error)))?.into_bytes();
     if body.len() as u64 != size {
         return Err(operation.broke_off(format!("{} of {size} bytes arrived", body.len())));
     }
     Ok(Record { body, version, age })
+}
+
+/// The error of an answer that is incomplete.
+pub(super) fn lacks(what: &str) -> Error {
+    Error::Refused(format!("the store's answer has no {what}"))
 }
 
 /// The MD5 of some bytes as RFC 1864 encodes it. It detects truncation and is no protection.
@@ -212,10 +189,14 @@ fn md5(bytes: &[u8]) -> String {
 pub(super) struct StoreDate(pub(super) Arc<Mutex<Option<SystemTime>>>);
 
 impl StoreDate {
-    /// How long before the answer this time was.
-    pub(super) fn since(&self, time: SystemTime) -> Option<Duration> {
+    pub(super) fn get(&self) -> Result<SystemTime, Error> {
         let date = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        Some(date?.duration_since(time).unwrap_or_default())
+        date.ok_or_else(|| lacks("Date"))
+    }
+
+    /// How long before the answer this time was.
+    pub(super) fn since(&self, time: SystemTime) -> Result<Duration, Error> {
+        Ok(self.get()?.duration_since(time).unwrap_or_default())
     }
 }
 

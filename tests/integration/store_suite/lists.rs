@@ -1,10 +1,11 @@
 //! Listings: guarantee 6.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use longshore::oci::{Algorithm, Digest, RepositoryName};
-use longshore::store::{ListedKey, ObjectStore, Prefix, RecordKey};
+use longshore::store::{Listed, ObjectStore, Prefix, RecordKey};
 use tokio::task::JoinSet;
 
 use super::unused_repository;
@@ -14,12 +15,13 @@ pub(super) async fn check(store: &Arc<dyn ObjectStore>) {
     prefixes_of_each_other_stay_apart(store.as_ref()).await;
     repositories_are_in_the_order_of_their_names(store.as_ref()).await;
     the_dead_are_listed_with_no_bytes(store.as_ref()).await;
+    a_row_shows_what_a_read_returns(store.as_ref()).await;
     many_keys_are_paged(store).await;
 }
 
 /// A whole listing, in pages of `limit`.
-async fn all(store: &dyn ObjectStore, prefix: &Prefix, limit: usize) -> Vec<ListedKey> {
-    let mut rows: Vec<ListedKey> = Vec::new();
+async fn all(store: &dyn ObjectStore, prefix: &Prefix, limit: usize) -> Vec<Listed> {
+    let mut rows: Vec<Listed> = Vec::new();
     loop {
         let root = prefix.to_string();
         let after = rows.last().map(|row| row.key.strip_prefix(&root).expect("below").to_owned());
@@ -33,7 +35,7 @@ async fn all(store: &dyn ObjectStore, prefix: &Prefix, limit: usize) -> Vec<List
     }
 }
 
-fn names(prefix: &Prefix, rows: &[ListedKey]) -> Vec<String> {
+fn names(prefix: &Prefix, rows: &[Listed]) -> Vec<String> {
     let root = prefix.to_string();
     rows.iter().map(|row| row.key.strip_prefix(&root).expect("below").to_owned()).collect()
 }
@@ -126,6 +128,33 @@ async fn the_dead_are_listed_with_no_bytes(store: &dyn ObjectStore) {
     let rows = all(store, &Prefix::Tags(repository), 2).await;
     let sizes: Vec<u64> = rows.iter().map(|row| row.size).collect();
     assert_eq!(sizes, [6, 0, 18]);
+}
+
+/// A collector compares versions of listings with versions of reads, and ages of rows with the time
+/// of the listing.
+async fn a_row_shows_what_a_read_returns(store: &dyn ObjectStore) {
+    let repository = unused_repository();
+    let begun = store.list(&Prefix::Tags(repository.clone()), None, 10).await.expect("listed").now;
+    for name in ["dead", "once", "twice"] {
+        let key = tag(&repository, name);
+        let created = store.create(&key, Bytes::from(name), None).await.expect("created");
+        let body = if name == "dead" { Bytes::new() } else { Bytes::from("replaced") };
+        if name != "once" {
+            store.replace(&key, &created, body, None).await.expect("replaced");
+        }
+    }
+    let listing = store.list(&Prefix::Tags(repository), None, 10).await.expect("listed");
+    assert_eq!(listing.rows.len(), 3);
+    // Times in headers have whole seconds.
+    let second = Duration::from_secs(1);
+    for row in listing.rows {
+        let key: RecordKey = row.key.parse().expect("a key");
+        let record = store.read(&key).await.expect("read");
+        assert_eq!((row.version, row.size), (record.version, record.body.len() as u64), "{key}");
+        assert!(row.written + second >= begun, "{:?} is before {begun:?}", row.written);
+        let now = listing.now + second;
+        assert!(row.written <= now, "{:?} is after {now:?}", row.written);
+    }
 }
 
 /// One more than the page size of any store.

@@ -28,6 +28,13 @@ pub(crate) fn amazon_date(text: &str) -> Option<SystemTime> {
     Some(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds))
 }
 
+/// Writes `2026-11-24T10:05:31Z`.
+fn list_date(time: SystemTime) -> String {
+    let format =
+        time::macros::format_description!("[year]-[month]-[day]T[hour]:[minute]:[second]Z");
+    time::OffsetDateTime::from(time).format(&format).unwrap_or_default()
+}
+
 /// The bytes of an object, or how many they were.
 #[derive(Clone)]
 pub(crate) struct Content {
@@ -198,12 +205,13 @@ impl State {
         let mut contents = String::new();
         let (mut count, mut last) = (0, "");
         for (key, object) in rows.by_ref().take(limit) {
-            let Object { tag, content, .. } = object;
+            let Object { tag, content, written } = object;
             let (key_text, tag, size) = (escaped(key), escaped(tag), content.size);
+            let written = list_date(*written);
             let _ = write!(
                 contents,
-                "<Contents><Key>{key_text}</Key><LastModified>2026-01-01T00:00:00.000Z\
-                 </LastModified><ETag>{tag}</ETag><Size>{size}</Size>\
+                "<Contents><Key>{key_text}</Key><LastModified>{written}</LastModified>\
+                 <ETag>{tag}</ETag><Size>{size}</Size>\
                  <StorageClass>STANDARD</StorageClass></Contents>"
             );
             (count, last) = (count + 1, key);

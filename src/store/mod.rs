@@ -56,7 +56,7 @@ pub use probe::{Capabilities, ProbeReport, probe};
 pub use settings::Settings;
 pub use url::StoreUrl;
 
-/// Identifies one write of a record (an `ETag` on S3).
+/// Identifies one write of a record or of a data object (an `ETag` on S3).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Version(pub String);
 
@@ -132,6 +132,15 @@ pub struct Part {
     pub size: u64,
 }
 
+/// What is at a location.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DataObject {
+    /// Bytes of the data.
+    pub size: u64,
+    /// What [`BlobStore::put`] or [`BlobStore::complete`] returned for it.
+    pub version: Version,
+}
+
 /// Options of a presigned GET.
 #[derive(Clone, Copy, Debug)]
 pub struct PresignGet {
@@ -191,7 +200,14 @@ pub trait BlobStore: Send + Sync + fmt::Debug {
         location: &Location,
         bytes: Bytes,
         sha256: Option<[u8; 32]>,
-    ) -> Result<(), Error>;
+    ) -> Result<Version, Error>;
+
+    /// What is at a location, `None` if there is nothing.
+    ///
+    /// An answer to this request has no body that could tell the 404 of the store from that of a
+    /// proxy, so `None` is not as certain as [`Error::NotFound`] of [`get`](Self::get): no caller
+    /// may answer a client with 404, or delete anything, because of it.
+    async fn head(&self, location: &Location) -> Result<Option<DataObject>, Error>;
 
     /// Opens the data at a location, all of it or a range that lies within it.
     async fn get(
@@ -226,13 +242,13 @@ pub trait BlobStore: Send + Sync + fmt::Debug {
     ) -> Result<Part, Error>;
 
     /// Makes the parts visible as one object without copying them. Repeating a call that succeeded
-    /// succeeds again, whatever the tags are then.
+    /// succeeds again with the same version, whatever the tags are then.
     async fn complete(
         &self,
         location: &Location,
         id: &MultipartId,
         parts: &[Part],
-    ) -> Result<(), Error>;
+    ) -> Result<Version, Error>;
 
     /// Aborts a multipart upload and deletes its parts. Repeating it succeeds.
     async fn abort(&self, location: &Location, id: &MultipartId) -> Result<(), Error>;

@@ -143,7 +143,7 @@ async fn refuses_stale(store: &dyn ObjectStore, key: &RecordKey) -> Result<bool,
 async fn checks_digests(store: &dyn ObjectStore) -> Result<bool, Error> {
     let location = Location::new_unique(store.now());
     match store.put(&location, Bytes::from_static(b"probe"), Some([0; 32])).await {
-        Ok(()) => {
+        Ok(_) => {
             store.delete(&location).await?;
             Ok(false)
         }

@@ -24,6 +24,7 @@ const NONE: Calls = Calls {
     list: 0,
     put: 0,
     get: 0,
+    head: 0,
     delete: 0,
     presign: 0,
     start: 0,

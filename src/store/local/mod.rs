@@ -13,6 +13,7 @@
 //! synced; only then is the write acknowledged. redb commits the records. One process opens the
 //! folder at a time: redb locks its file, and the lock ends with the process.
 
+mod data;
 mod database;
 mod error;
 mod files;
@@ -38,8 +39,8 @@ use self::parts::{Parts, parent, remove};
 use self::reader::Pieces;
 use self::records::Records;
 use super::{
-    BlobStore, ByteStream, Deadline, Error, Listing, Location, MultipartId, ObjectStore, Part,
-    Prefix, PresignGet, Record, RecordKey, RecordStore, Version,
+    BlobStore, ByteStream, DataObject, Deadline, Error, Listing, Location, MultipartId,
+    ObjectStore, Part, Prefix, PresignGet, Record, RecordKey, RecordStore, Version,
 };
 
 /// A store in a folder. See the [module documentation](self).
@@ -136,9 +137,19 @@ impl BlobStore for Local {
         location: &Location,
         bytes: Bytes,
         sha256: Option<[u8; 32]>,
-    ) -> Result<(), Error> {
+    ) -> Result<Version, Error> {
         let location = location.clone();
         self.with_files(move |files| files.put(&location, &bytes, sha256)).await
+    }
+
+    async fn head(&self, location: &Location) -> Result<Option<DataObject>, Error> {
+        let location = location.clone();
+        let found = self.with_files(move |files| data::find(&files.folder.data(&location))).await;
+        match found {
+            Ok(found) => Ok(Some(found.object())),
+            Err(Error::NotFound) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     async fn get(
@@ -186,7 +197,7 @@ impl BlobStore for Local {
         location: &Location,
         id: &MultipartId,
         parts: &[Part],
-    ) -> Result<(), Error> {
+    ) -> Result<Version, Error> {
         let (location, id, parts) = (location.clone(), id.clone(), parts.to_vec());
         self.with_files(move |files| files.parts.complete(&files.folder, &location, &id, &parts))
             .await
@@ -215,7 +226,7 @@ impl Files {
         location: &Location,
         bytes: &[u8],
         sha256: Option<[u8; 32]>,
-    ) -> Result<(), Error> {
+    ) -> Result<Version, Error> {
         if sha256.is_some_and(|expected| Sha256::digest(bytes)[..] != expected[..]) {
             return Err(Error::BadDigest);
         }
@@ -224,7 +235,8 @@ impl Files {
             let incoming = Incoming::write(self.folder.transient(Uuid::now_v7()), bytes)?;
             self.folder.ensure(parent(&place))?;
             incoming.place(&place)?;
-            sync_parent(&place)
+            sync_parent(&place)?;
+            Ok(data::version_of(bytes.len() as u64))
         };
         write().map_err(|error| match io_error("write", &place, &error) {
             // A write needs no existing file, so the folder itself is gone.

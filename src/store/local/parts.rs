@@ -11,9 +11,10 @@ use std::sync::{PoisonError, RwLock};
 
 use uuid::Uuid;
 
+use super::data;
 use super::error::io_error;
 use super::files::{Folder, Incoming, sync_folder, sync_parent, unless_absent};
-use crate::store::{Error, Location, MultipartId, Part};
+use crate::store::{Error, Location, MultipartId, Part, Version};
 
 /// Parts a multipart upload can have, as on S3.
 const PART_NUMBER_MAX: u32 = 10_000;
@@ -93,7 +94,7 @@ impl Parts {
         location: &Location,
         id: &MultipartId,
         parts: &[Part],
-    ) -> Result<(), Error> {
+    ) -> Result<Version, Error> {
         if parts.is_empty() || !parts.is_sorted_by(|one, next| one.number < next.number) {
             return Err(Error::Refused("the parts are not in ascending order".to_owned()));
         }
@@ -116,7 +117,8 @@ impl Parts {
         // the call was repeated, is its result.
         sync_parent(&place).map_err(failed)?;
         unless_absent(fs::remove_dir_all(&gathered)).map_err(failed)?;
-        sync_parent(&gathered).map_err(failed)
+        sync_parent(&gathered).map_err(failed)?;
+        Ok(data::find(&place)?.object().version)
     }
 
     pub(super) fn abort(&self, folder: &Folder, id: &MultipartId) -> Result<(), Error> {

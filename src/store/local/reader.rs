@@ -1,7 +1,7 @@
 //! Reading data: one file, or the parts of an upload one after the other.
 
 use std::collections::VecDeque;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use futures_util::stream;
 
+use super::data::part_names;
 use super::error::{in_background, io_error};
-use super::parts::PartName;
 use crate::store::{ByteStream, Error};
 
 /// Bytes that are held in memory for a reader.
@@ -42,19 +42,8 @@ impl Pieces {
             let open = take(file, range.start, range.end - range.start).map_err(failed)?;
             return Ok(Self { open: Some((place.to_owned(), open)), rest: VecDeque::new() });
         }
-        let mut names = Vec::new();
-        for entry in fs::read_dir(place).map_err(failed)? {
-            let name = entry.map_err(failed)?.file_name();
-            let name = name.to_str().and_then(PartName::parse);
-            names.push(name.ok_or_else(|| {
-                Error::Damaged(format!("{} holds what is not a part", place.display()))
-            })?);
-        }
-        // A folder is renamed before its files are removed: if it still exists, the list is
-        // complete.
-        fs::metadata(place).map_err(failed)?;
-        names.sort_by_key(|name| name.number);
-        let range = within(range, names.iter().map(|name| name.size).sum())?;
+        let (names, size) = part_names(place)?;
+        let range = within(range, size)?;
         let mut rest = VecDeque::new();
         let mut begin = 0;
         for name in names {

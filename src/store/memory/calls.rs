@@ -43,6 +43,7 @@ operations! {
     List list,
     Put put,
     Get get,
+    Head head,
     Delete delete,
     Presign presign,
     Start start,

@@ -21,8 +21,8 @@ use self::faults::{CallFault, Faults, is_conditional};
 use self::in_flight::InFlight;
 use self::state::{Condition, State};
 use super::{
-    BlobStore, ByteStream, Deadline, Error, Listing, Location, MultipartId, ObjectStore, Part,
-    Prefix, PresignGet, Record, RecordKey, RecordStore, Version,
+    BlobStore, ByteStream, DataObject, Deadline, Error, Listing, Location, MultipartId,
+    ObjectStore, Part, Prefix, PresignGet, Record, RecordKey, RecordStore, Version,
 };
 
 pub use calls::{Calls, Operation};
@@ -267,11 +267,16 @@ impl BlobStore for Memory {
         location: &Location,
         bytes: Bytes,
         sha256: Option<[u8; 32]>,
-    ) -> Result<(), Error> {
+    ) -> Result<Version, Error> {
         self.perform(Operation::Put, location.to_string(), move |state, location, now| {
             state.put(location, bytes.clone(), sha256, now)
         })
         .await
+    }
+
+    async fn head(&self, location: &Location) -> Result<Option<DataObject>, Error> {
+        let head = |state: &mut State, location: &str, _| Ok(state.head(location));
+        self.perform(Operation::Head, location.to_string(), head).await
     }
 
     async fn get(
@@ -334,7 +339,7 @@ impl BlobStore for Memory {
         location: &Location,
         id: &MultipartId,
         parts: &[Part],
-    ) -> Result<(), Error> {
+    ) -> Result<Version, Error> {
         let (id, parts, part_bytes_min) = (id.0.clone(), parts.to_vec(), self.part_bytes_min);
         self.perform(Operation::Complete, location.to_string(), move |state, location, _| {
             state.complete(location, &id, &parts, part_bytes_min)

@@ -7,7 +7,9 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 
-use crate::store::{Deadline, Error, LIST_ROWS_MAX, Listed, Listing, Part, Record, Version};
+use crate::store::{
+    DataObject, Deadline, Error, LIST_ROWS_MAX, Listed, Listing, Part, Record, Version,
+};
 
 #[derive(Debug, Default)]
 pub(super) struct State {
@@ -28,7 +30,23 @@ struct Written {
 #[derive(Debug)]
 struct Data {
     segments: Vec<Bytes>,
+    version: Version,
     at: SystemTime,
+}
+
+impl Data {
+    fn new(segments: Vec<Bytes>, at: SystemTime) -> Self {
+        let version = match segments.as_slice() {
+            [whole] => tag_of(whole),
+            // As on S3, where the ETag is that of the ETags of the parts.
+            parts => tag_of(&parts.iter().map(tag_of).collect::<String>().into()),
+        };
+        Self { segments, version: Version(version), at }
+    }
+
+    fn size(&self) -> u64 {
+        self.segments.iter().map(|segment| segment.len() as u64).sum()
+    }
 }
 
 #[derive(Debug)]
@@ -118,19 +136,24 @@ impl State {
         bytes: Bytes,
         sha256: Option<[u8; 32]>,
         now: SystemTime,
-    ) -> Result<(), Error> {
+    ) -> Result<Version, Error> {
         if sha256.is_some_and(|expected| Sha256::digest(&bytes)[..] != expected[..]) {
             return Err(Error::BadDigest);
         }
         // A real store would overwrite. A location is never used twice, so this fails to make tests
         // find such mistakes; only a retried request may meet its own data.
-        let data = || Data { segments: vec![bytes.clone()], at: now };
+        let data = || Data::new(vec![bytes.clone()], now);
         let present = self.bytes.entry(location.to_owned()).or_insert_with(data);
         if present.segments == [bytes] {
-            Ok(())
+            Ok(present.version.clone())
         } else {
             Err(Error::Refused(format!("{location} already holds other bytes")))
         }
+    }
+
+    pub(super) fn head(&self, location: &str) -> Option<DataObject> {
+        let data = self.bytes.get(location)?;
+        Some(DataObject { size: data.size(), version: data.version.clone() })
     }
 
     /// The data of a range, in pieces that share memory with the store.
@@ -139,15 +162,15 @@ impl State {
         location: &str,
         range: Option<Range<u64>>,
     ) -> Result<Vec<Bytes>, Error> {
-        let segments = &self.bytes.get(location).ok_or(Error::NotFound)?.segments;
-        let size = length(segments);
+        let data = self.bytes.get(location).ok_or(Error::NotFound)?;
+        let size = data.size();
         let range = range.unwrap_or(0..size);
         if range.start > range.end || range.end > size {
             return Err(Error::Refused(format!("{range:?} lies outside of {size} bytes")));
         }
         let mut pieces = Vec::new();
         let mut begin = 0;
-        for segment in segments {
+        for segment in &data.segments {
             let end = begin + segment.len() as u64;
             let (from, to) = (range.start.max(begin), range.end.min(end));
             if from < to {
@@ -199,11 +222,12 @@ impl State {
         id: &str,
         parts: &[Part],
         part_bytes_min: u64,
-    ) -> Result<(), Error> {
+    ) -> Result<Version, Error> {
         let Some(multipart) = self.multiparts.get(id).filter(|open| open.location == location)
         else {
             // The location is used by this upload only: what is there is its result.
-            return self.bytes.contains_key(location).then_some(()).ok_or(Error::NotFound);
+            let found = self.bytes.get(location).map(|data| data.version.clone());
+            return found.ok_or(Error::NotFound);
         };
         if parts.is_empty() || !parts.is_sorted_by(|one, next| one.number < next.number) {
             return Err(Error::Refused("the parts are not in ascending order".to_owned()));
@@ -219,10 +243,11 @@ impl State {
             segments.push(sent.clone());
         }
         // As on S3, the object is as old as the upload, not as its completion.
-        let data = Data { segments, at: multipart.started };
+        let data = Data::new(segments, multipart.started);
+        let version = data.version.clone();
         self.multiparts.remove(id);
         self.bytes.insert(location.to_owned(), data);
-        Ok(())
+        Ok(version)
     }
 
     pub(super) fn abort(&mut self, id: &str) {
@@ -234,7 +259,7 @@ impl State {
     }
 
     pub(super) fn data_objects(&self) -> Vec<(String, u64)> {
-        self.bytes.iter().map(|(key, data)| (key.clone(), length(&data.segments))).collect()
+        self.bytes.iter().map(|(key, data)| (key.clone(), data.size())).collect()
     }
 
     pub(super) fn data_age(&self, location: &str, now: SystemTime) -> Option<Duration> {
@@ -248,10 +273,6 @@ impl State {
     pub(super) fn open_multiparts(&self) -> usize {
         self.multiparts.len()
     }
-}
-
-fn length(segments: &[Bytes]) -> u64 {
-    segments.iter().map(|segment| segment.len() as u64).sum()
 }
 
 fn tag_of(bytes: &Bytes) -> String {

@@ -13,10 +13,14 @@ use bytes::Bytes;
 use futures_util::stream;
 
 use super::client::S3;
+use super::deadline::NO_ETAG;
 use super::error::Failure;
+use super::etag::version_of;
 use super::operation::OperationName;
+use super::records::lacks;
 use crate::store::{
-    BlobStore, ByteStream, Error, Location, MultipartId, Part, PresignGet, RecordStore as _,
+    BlobStore, ByteStream, DataObject, Error, Location, MultipartId, Part, PresignGet,
+    RecordStore as _, Version,
 };
 use crate::telemetry::error_chain;
 use crate::telemetry::metrics::S3Operation;
@@ -33,7 +37,7 @@ impl BlobStore for S3 {
         location: &Location,
         bytes: Bytes,
         sha256: Option<[u8; 32]>,
-    ) -> Result<(), Error> {
+    ) -> Result<Version, Error> {
         let key = self.key(location);
         let operation = self.operation(S3Operation::Put, &key);
         let request = self.client.put_object().bucket(&self.bucket).key(key);
@@ -44,8 +48,24 @@ impl BlobStore for S3 {
         };
         let request = request.body(SdkBytes::from(bytes));
         // Signing the payload would hash it once more, and only to protect it on the way.
-        operation.send(request.customize().disable_payload_signing().send()).await?;
-        Ok(())
+        let sending = request.customize().disable_payload_signing().send();
+        let tag = operation.send(sending).await?.e_tag;
+        tag.as_deref().map(version_of).ok_or_else(|| Error::Refused(NO_ETAG.to_owned()))
+    }
+
+    async fn head(&self, location: &Location) -> Result<Option<DataObject>, Error> {
+        let key = self.key(location);
+        let operation = self.operation(S3Operation::Head, &key);
+        let request = self.client.head_object().bucket(&self.bucket).key(key);
+        let output = match operation.send(request.send()).await {
+            Ok(output) => output,
+            Err(Failure { status: Some(404), .. }) => return Ok(None),
+            Err(failure) => return Err(failure.error),
+        };
+        let size = output.content_length.and_then(|size| u64::try_from(size).ok());
+        let size = size.ok_or_else(|| lacks("Content-Length"))?;
+        let version = version_of(&output.e_tag.ok_or_else(|| lacks("ETag"))?);
+        Ok(Some(DataObject { size, version }))
     }
 
     async fn get(
@@ -147,7 +167,7 @@ impl BlobStore for S3 {
         location: &Location,
         id: &MultipartId,
         parts: &[Part],
-    ) -> Result<(), Error> {
+    ) -> Result<Version, Error> {
         let completed: Result<Vec<CompletedPart>, Error> = parts.iter().map(completed).collect();
         let completed = CompletedMultipartUpload::builder().set_parts(Some(completed?)).build();
         let timeout = TimeoutConfig::builder().read_timeout(COMPLETE_TIMEOUT).build();
@@ -162,17 +182,22 @@ impl BlobStore for S3 {
             .multipart_upload(completed)
             .customize()
             .config_override(aws_sdk_s3::Config::builder().timeout_config(timeout));
-        let Err(failure) = operation.send(request.send()).await else { return Ok(()) };
+        let error = match operation.send(request.send()).await.map(|output| output.e_tag) {
+            Ok(Some(tag)) => return Ok(version_of(&tag)),
+            Ok(None) => Error::Unavailable(NO_ETAG.to_owned()),
+            Err(failure) => failure.error,
+        };
         // It may have happened: its answer was lost, or that of an earlier attempt was, and the
         // upload has become an object since.
-        if matches!(failure.error, Error::NotFound | Error::Unavailable(_)) {
-            // The key is unique to this upload: an object of the right size there is ours.
+        if matches!(error, Error::NotFound | Error::Unavailable(_)) {
+            // The key is unique to this upload: an object of the right size there is ours. If a
+            // proxy answered and not the store, the completion stays a failure.
             let size: u64 = parts.iter().map(|part| part.size).sum();
-            if self.size_of(location).await? == Some(size) {
-                return Ok(());
+            if let Some(found) = self.head(location).await?.filter(|found| found.size == size) {
+                return Ok(found.version);
             }
         }
-        Err(failure.error)
+        Err(error)
     }
 
     async fn abort(&self, location: &Location, id: &MultipartId) -> Result<(), Error> {
@@ -191,22 +216,6 @@ impl BlobStore for S3 {
         match operation.send(request.max_parts(1).send()).await {
             Ok(_) => Ok(true),
             Err(Failure { error: Error::NotFound, .. }) => Ok(false),
-            Err(failure) => Err(failure.error),
-        }
-    }
-}
-
-impl S3 {
-    /// The size of the data at a location in bytes, `None` if there is none.
-    async fn size_of(&self, location: &Location) -> Result<Option<u64>, Error> {
-        let key = self.key(location);
-        let operation = self.operation(S3Operation::Head, &key);
-        let request = self.client.head_object().bucket(&self.bucket).key(key);
-        match operation.send(request.send()).await {
-            Ok(output) => Ok(output.content_length.and_then(|size| u64::try_from(size).ok())),
-            // An answer to HEAD has no body, so this 404 cannot say what was not found. Whatever
-            // it was, the completion that the caller asks about stays a failure.
-            Err(Failure { status: Some(404), .. }) => Ok(None),
             Err(failure) => Err(failure.error),
         }
     }

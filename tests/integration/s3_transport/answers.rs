@@ -1,6 +1,6 @@
 //! Responses that must not be taken at face value.
 
-use longshore::store::{BlobStore, Error, Prefix, RecordStore};
+use longshore::store::{BlobStore, Error, Prefix, RecordStore, Version};
 
 use super::{Fake, answer, date, error, key, location, now, parts, request, send, upload, within};
 
@@ -70,14 +70,15 @@ async fn a_completion_whose_response_is_lost_is_recognized() {
             answer(&mut socket, "404 Not Found", "", &error("NoSuchUpload")).await;
         } else {
             let date = date(now());
-            let head = "Content-Length: 5\r\nConnection: close\r\n\r\n";
+            let head = "Content-Length: 5\r\nETag: \"of-1\"\r\nConnection: close\r\n\r\n";
             send(&mut socket, &format!("HTTP/1.1 200 OK\r\nDate: {date}\r\n{head}")).await;
         }
     })
     .await;
     let store = fake.store().await;
     let at = location(&store);
-    store.complete(&at, &upload(), &parts(5)).await.expect("it had succeeded");
+    let version = store.complete(&at, &upload(), &parts(5)).await.expect("it had succeeded");
+    assert_eq!(version, Version("\"of-1\"".to_owned()));
     assert_eq!(fake.connections(), 3);
     let other = store.complete(&at, &upload(), &parts(6)).await;
     assert!(matches!(other, Err(Error::NotFound)), "{other:?}");

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use longshore::oci::{Algorithm, Digest};
-use longshore::store::{Error, Location, MultipartId, ObjectStore, Part, PresignGet};
+use longshore::store::{DataObject, Error, Location, MultipartId, ObjectStore, Part, PresignGet};
 use tokio::task::JoinSet;
 
 use super::{assert_fails, bytes_of, collect, get, unused_location};
@@ -25,6 +25,7 @@ pub(super) async fn check(store: &Arc<dyn ObjectStore>) {
     a_wrong_list_is_refused(store.as_ref()).await;
     aborting_is_idempotent(store.as_ref()).await;
     an_upload_is_open_until_it_ends(store.as_ref()).await;
+    a_head_shows_what_a_write_returned(store.as_ref()).await;
 }
 
 async fn an_upload_is_open_until_it_ends(store: &dyn ObjectStore) {
@@ -41,6 +42,31 @@ async fn an_upload_is_open_until_it_ends(store: &dyn ObjectStore) {
     assert!(is_open(&given_up, &other).await, "the other one");
     store.abort(&given_up, &other).await.expect("given up");
     assert!(!is_open(&given_up, &other).await, "given up");
+}
+
+async fn a_head_shows_what_a_write_returned(store: &dyn ObjectStore) {
+    let at = unused_location(store);
+    assert_eq!(store.head(&at).await.expect("a response"), None);
+    let version = store.put(&at, bytes_of(20, 300), None).await.expect("written");
+    assert!(!version.0.is_empty());
+    let found = store.head(&at).await.expect("a response");
+    assert_eq!(found, Some(DataObject { size: 300, version }));
+    store.delete(&at).await.expect("removed");
+    assert_eq!(store.head(&at).await.expect("a response"), None);
+
+    let at = unused_location(store);
+    let id = store.start(&at).await.expect("started");
+    let parts = [
+        put(store, &at, &id, 1, bytes_of(21, PART_BYTES)).await,
+        put(store, &at, &id, 2, bytes_of(22, 7)).await,
+    ];
+    assert_eq!(store.head(&at).await.expect("a response"), None, "not yet complete");
+    let version = store.complete(&at, &id, &parts).await.expect("completed");
+    let size = PART_BYTES as u64 + 7;
+    let found = store.head(&at).await.expect("a response");
+    assert_eq!(found, Some(DataObject { size, version: version.clone() }));
+    // The second one finds out only by looking that the first one happened.
+    assert_eq!(store.complete(&at, &id, &parts).await.expect("completed before"), version);
 }
 
 async fn bytes_come_back(store: &dyn ObjectStore) {

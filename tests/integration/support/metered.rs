@@ -12,8 +12,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use longshore::store::memory::Memory;
 use longshore::store::{
-    BlobStore, ByteStream, Deadline, Error, Listing, Location, MultipartId, ObjectStore, Part,
-    Prefix, PresignGet, Record, RecordKey, RecordStore, Version,
+    BlobStore, ByteStream, DataObject, Deadline, Error, Listing, Location, MultipartId,
+    ObjectStore, Part, Prefix, PresignGet, Record, RecordKey, RecordStore, Version,
 };
 
 /// See the [module documentation](self).
@@ -119,9 +119,13 @@ impl BlobStore for Metered {
         location: &Location,
         bytes: Bytes,
         sha256: Option<[u8; 32]>,
-    ) -> Result<(), Error> {
+    ) -> Result<Version, Error> {
         self.weigh(&bytes);
         self.memory.put(location, bytes, sha256).await
+    }
+
+    async fn head(&self, location: &Location) -> Result<Option<DataObject>, Error> {
+        self.memory.head(location).await
     }
 
     async fn get(
@@ -174,7 +178,7 @@ impl BlobStore for Metered {
         location: &Location,
         id: &MultipartId,
         parts: &[Part],
-    ) -> Result<(), Error> {
+    ) -> Result<Version, Error> {
         self.memory.complete(location, id, parts).await
     }
 

@@ -114,7 +114,8 @@ async fn put_object(
     at_once: usize,
 ) -> Result<(), Failure> {
     if let [whole] = bytes.as_slice() {
-        return Ok(store.put(location, whole.clone(), None).await?);
+        store.put(location, whole.clone(), None).await?;
+        return Ok(());
     }
     let id = store.start(location).await?;
     let sent: Vec<Result<Part, _>> = futures_util::stream::iter((1..).zip(bytes))
@@ -123,7 +124,8 @@ async fn put_object(
         .collect()
         .await;
     let parts: Result<Vec<Part>, _> = sent.into_iter().collect();
-    Ok(store.complete(location, &id, &parts?).await?)
+    store.complete(location, &id, &parts?).await?;
+    Ok(())
 }
 
 pub(crate) async fn put(arguments: PutArguments) -> Result<String, Failure> {

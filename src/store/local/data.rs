@@ -1,0 +1,58 @@
+//! Data objects without their content: a file, or a folder of the parts in which it was sent.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::time::SystemTime;
+
+use super::error::io_error;
+use super::parts::PartName;
+use crate::store::{DataObject, Error, Version};
+
+/// A data object that was found on the disk.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Found {
+    pub(super) size: u64,
+    pub(super) written: SystemTime,
+}
+
+impl Found {
+    pub(super) fn object(self) -> DataObject {
+        DataObject { size: self.size, version: version_of(self.size) }
+    }
+}
+
+/// The version of data of this size.
+///
+/// A location is written once, so no second write has to be told from the first. Nothing else that
+/// a file system keeps would survive a backup and still belong to the content.
+pub(super) fn version_of(size: u64) -> Version {
+    Version(format!("size-{size}"))
+}
+
+/// The size of the data at a path, and when it was written.
+pub(super) fn find(place: &Path) -> Result<Found, Error> {
+    let failed = |error: io::Error| io_error("find", place, &error);
+    let found = fs::metadata(place).map_err(failed)?;
+    let written = found.modified().map_err(failed)?;
+    let size = if found.is_dir() { part_names(place)?.1 } else { found.len() };
+    Ok(Found { size, written })
+}
+
+/// The names of the parts in a folder in their order, and the sum of their sizes in bytes.
+pub(super) fn part_names(place: &Path) -> Result<(Vec<PartName>, u64), Error> {
+    let failed = |error: io::Error| io_error("open", place, &error);
+    let mut names = Vec::new();
+    for entry in fs::read_dir(place).map_err(failed)? {
+        let name = entry.map_err(failed)?.file_name();
+        let name = name.to_str().and_then(PartName::parse);
+        names.push(name.ok_or_else(|| {
+            Error::Damaged(format!("{} holds what is not a part", place.display()))
+        })?);
+    }
+    // A folder is renamed before its files are removed: if it still exists, the list is complete.
+    fs::metadata(place).map_err(failed)?;
+    names.sort_by_key(|name| name.number);
+    let size = names.iter().map(|name| name.size).sum();
+    Ok((names, size))
+}

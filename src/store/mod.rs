@@ -50,7 +50,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::Stream;
 
-pub use crate::layout::{Kind, Location, Prefix, RecordKey};
+pub use crate::layout::{Day, Kind, Location, Prefix, RecordKey};
 pub use error::Error;
 pub use probe::{Capabilities, ProbeReport, probe};
 pub use settings::Settings;
@@ -120,6 +120,24 @@ pub type ByteStream = Pin<Box<dyn Stream<Item = Result<Bytes, Error>> + Send>>;
 /// The store's id of a multipart upload in progress.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MultipartId(pub String);
+
+/// A multipart upload that was neither completed nor aborted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenMultipart {
+    pub location: Location,
+    pub id: MultipartId,
+    /// When it was started, by the store's clock.
+    pub started: SystemTime,
+}
+
+/// Multipart uploads in progress.
+#[derive(Clone, Debug)]
+pub struct OpenMultiparts {
+    /// Rows in ascending byte order of their locations, so the oldest days are first.
+    pub rows: Vec<OpenMultipart>,
+    /// The store's clock when it answered, to compare with [`OpenMultipart::started`].
+    pub now: SystemTime,
+}
 
 /// A part that the store has acknowledged.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -256,6 +274,25 @@ pub trait BlobStore: Send + Sync + fmt::Debug {
     /// Whether a multipart upload still accepts parts: it was neither completed nor aborted, and
     /// no lifecycle rule of the store has ended it.
     async fn is_open(&self, location: &Location, id: &MultipartId) -> Result<bool, Error>;
+
+    /// The days whose locations hold data, in ascending order. A day may be listed after its last
+    /// data object was deleted.
+    async fn list_days(&self) -> Result<Vec<Day>, Error>;
+
+    /// One page of the data objects of a day, strictly after `after` (the rest of a key below the
+    /// day), at most `limit` (1 to 1,000) of them. Uploads in progress are not listed.
+    async fn list_data(
+        &self,
+        day: &Day,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Listing, Error>;
+
+    /// The first `limit` multipart uploads in progress, as far as the store lists them.
+    ///
+    /// `MinIO` lists uploads by one whole key only, so there the result is empty although uploads
+    /// may be in progress; it aborts old ones by itself.
+    async fn list_multiparts(&self, limit: usize) -> Result<OpenMultiparts, Error>;
 }
 
 /// A store for records and blob data.

@@ -32,6 +32,9 @@ const NONE: Calls = Calls {
     complete: 0,
     abort: 0,
     is_open: 0,
+    list_days: 0,
+    list_data: 0,
+    list_multiparts: 0,
 };
 
 /// A replica with an empty cache, over a store that may have content.

@@ -6,6 +6,7 @@
 mod conditions;
 mod content;
 mod crash;
+mod data_lists;
 mod folder;
 mod lists;
 mod memory;
@@ -28,6 +29,7 @@ pub(crate) async fn check_everything(store: Arc<dyn ObjectStore>) {
         conditions::check(&store).await;
         lists::check(&store).await;
         content::check(&store).await;
+        data_lists::check(store.as_ref()).await;
     };
     // Waiting for a record to age runs in parallel with the rest.
     tokio::join!(conditions::ages_grow(store.as_ref()), others);

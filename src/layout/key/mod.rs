@@ -199,6 +199,41 @@ impl Prefix {
     }
 }
 
+/// The day in the key of a data object, `<yyyymmdd>`: when its upload began.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Day(Box<str>);
+
+impl Day {
+    /// The day of a moment, by UTC.
+    pub fn of(time: SystemTime) -> Self {
+        let (year, month, day) = OffsetDateTime::from(time).to_calendar_date();
+        Self(format!("{year:04}{:02}{day:02}", u8::from(month)).into())
+    }
+}
+
+impl fmt::Display for Day {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for Day {
+    type Err = KeyError;
+
+    fn from_str(text: &str) -> Result<Self, KeyError> {
+        let digits = text.len() == 8 && text.bytes().all(|byte| byte.is_ascii_digit());
+        if digits { Ok(Self(text.into())) } else { Err(KeyError(text.to_owned())) }
+    }
+}
+
+/// What the keys of the data objects of a day begin with, or those of all data objects.
+pub fn data_prefix(day: Option<&Day>) -> String {
+    match day {
+        Some(day) => format!("{LAYOUT}d/{day}/"),
+        None => format!("{LAYOUT}d/"),
+    }
+}
+
 /// Where the data of a blob is: `d/<yyyymmdd>/<uuidv7>`, never used twice.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, SerializeDisplay, DeserializeFromStr)]
 pub struct Location(Box<str>);
@@ -206,9 +241,7 @@ pub struct Location(Box<str>);
 impl Location {
     /// A location that was never used before and is never returned again.
     pub fn new_unique(now: SystemTime) -> Self {
-        let (year, month, day) = OffsetDateTime::from(now).to_calendar_date();
-        let (month, id) = (u8::from(month), Uuid::now_v7().simple());
-        Self(format!("{LAYOUT}d/{year:04}{month:02}{day:02}/{id}").into())
+        Self(format!("{}{}", data_prefix(Some(&Day::of(now))), Uuid::now_v7().simple()).into())
     }
 
     /// The complete key, without the operator's prefix.
@@ -229,10 +262,10 @@ impl FromStr for Location {
     fn from_str(text: &str) -> Result<Self, KeyError> {
         let well_formed = || {
             let (day, id) = text.strip_prefix(LAYOUT)?.strip_prefix("d/")?.split_once('/')?;
-            let digits = day.len() == 8 && day.bytes().all(|byte| byte.is_ascii_digit());
+            day.parse::<Day>().ok()?;
             let hex =
                 id.len() == 32 && id.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-            (digits && hex).then_some(())
+            hex.then_some(())
         };
         match well_formed() {
             Some(()) => Ok(Self(text.into())),

@@ -194,5 +194,10 @@ fn days_of_locations() {
     ] {
         let location = Location::new_unique(UNIX_EPOCH + std::time::Duration::from_secs(seconds));
         assert!(location.as_str().starts_with(&format!("v1/d/{day}/")), "{location}");
+        let day: Day = day.parse().expect("a day");
+        assert!(location.as_str().starts_with(&data_prefix(Some(&day))), "{location}");
+    }
+    for text in ["", "2026112", "202611266", "2026-1-1", "2026112a"] {
+        assert!(text.parse::<Day>().is_err(), "{text}");
     }
 }

@@ -5,9 +5,12 @@ use std::io;
 use std::path::Path;
 use std::time::SystemTime;
 
+use super::database::now;
 use super::error::io_error;
+use super::files::Folder;
 use super::parts::PartName;
-use crate::store::{DataObject, Error, Version};
+use crate::layout::key::data_prefix;
+use crate::store::{DataObject, Day, Error, LIST_ROWS_MAX, Listed, Listing, Location, Version};
 
 /// A data object that was found on the disk.
 #[derive(Clone, Copy, Debug)]
@@ -37,6 +40,53 @@ pub(super) fn find(place: &Path) -> Result<Found, Error> {
     let written = found.modified().map_err(failed)?;
     let size = if found.is_dir() { part_names(place)?.1 } else { found.len() };
     Ok(Found { size, written })
+}
+
+/// The days that have a folder, in ascending order.
+pub(super) fn days(folder: &Folder) -> Result<Vec<Day>, Error> {
+    let mut days: Vec<Day> =
+        names(&folder.days())?.iter().filter_map(|name| name.parse().ok()).collect();
+    days.sort_unstable();
+    Ok(days)
+}
+
+/// One page of the data of a day.
+pub(super) fn list(
+    folder: &Folder,
+    day: &Day,
+    after: Option<&str>,
+    limit: usize,
+) -> Result<Listing, Error> {
+    let limit = limit.clamp(1, LIST_ROWS_MAX);
+    let mut names = names(&folder.day(day))?;
+    names.retain(|name| after.is_none_or(|after| name.as_str() > after));
+    names.sort_unstable();
+    let mut listing = Listing { rows: Vec::new(), more: false, now: now() };
+    let locations = names.iter().map(|name| format!("{}{name}", data_prefix(Some(day))));
+    for location in locations.filter_map(|key| key.parse::<Location>().ok()) {
+        if listing.rows.len() == limit {
+            listing.more = true;
+            break;
+        }
+        let Found { size, written } = match find(&folder.data(&location)) {
+            // It was deleted meanwhile.
+            Err(Error::NotFound) if folder.is_there() => continue,
+            found => found?,
+        };
+        let key = location.to_string();
+        listing.rows.push(Listed { key, size, version: version_of(size), written });
+    }
+    Ok(listing)
+}
+
+/// The names in a folder that are text, in no order.
+fn names(place: &Path) -> Result<Vec<String>, Error> {
+    let failed = |error: io::Error| io_error("list", place, &error);
+    let mut names = Vec::new();
+    for entry in fs::read_dir(place).map_err(failed)? {
+        names.extend(entry.map_err(failed)?.file_name().into_string());
+    }
+    Ok(names)
 }
 
 /// The names of the parts in a folder in their order, and the sum of their sizes in bytes.

@@ -9,7 +9,8 @@ use std::sync::{Mutex, PoisonError};
 use uuid::Uuid;
 
 use super::error::OpenError;
-use crate::store::Location;
+use crate::layout::key::data_prefix;
+use crate::store::{Day, Location};
 
 /// The content of the file `layout`. A program version with another layout writes another text, and
 /// each version refuses the folder of the other.
@@ -87,13 +88,18 @@ impl Folder {
         self.root.join("bytes").join(location.as_str())
     }
 
-    pub(super) fn all_parts(&self) -> PathBuf {
-        self.root.join("parts")
+    /// The folder of the days that have data.
+    pub(super) fn days(&self) -> PathBuf {
+        self.root.join("bytes").join(data_prefix(None))
     }
 
-    /// The folder of the parts of a multipart upload.
-    pub(super) fn parts(&self, id: Uuid) -> PathBuf {
-        self.all_parts().join(id.simple().to_string())
+    /// The folder of the data of a day.
+    pub(super) fn day(&self, day: &Day) -> PathBuf {
+        self.root.join("bytes").join(data_prefix(Some(day)))
+    }
+
+    pub(super) fn all_parts(&self) -> PathBuf {
+        self.root.join("parts")
     }
 
     /// A path for data that is being written or removed; deleted when the folder is next opened.

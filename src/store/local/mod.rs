@@ -5,7 +5,7 @@
 //! entries.redb                      the records, in one ordered table
 //! bytes/v1/d/<day>/<id>             data that was written whole: a file
 //! bytes/v1/d/<day>/<id>/<part>      data that was written in parts: a folder, never copied
-//! parts/<multipart id>/<part>       parts of an upload in progress, also after a restart
+//! parts/<location>~<id>/<part>      parts of an upload in progress, also after a restart
 //! incoming/<id>                     being written or removed; emptied when the folder is opened
 //! ```
 //!
@@ -39,8 +39,8 @@ use self::parts::{Parts, parent, remove};
 use self::reader::Pieces;
 use self::records::Records;
 use super::{
-    BlobStore, ByteStream, DataObject, Deadline, Error, Listing, Location, MultipartId,
-    ObjectStore, Part, Prefix, PresignGet, Record, RecordKey, RecordStore, Version,
+    BlobStore, ByteStream, DataObject, Day, Deadline, Error, Listing, Location, MultipartId,
+    ObjectStore, OpenMultiparts, Part, Prefix, PresignGet, Record, RecordKey, RecordStore, Version,
 };
 
 /// A store in a folder. See the [module documentation](self).
@@ -145,11 +145,7 @@ impl BlobStore for Local {
     async fn head(&self, location: &Location) -> Result<Option<DataObject>, Error> {
         let location = location.clone();
         let found = self.with_files(move |files| data::find(&files.folder.data(&location))).await;
-        match found {
-            Ok(found) => Ok(Some(found.object())),
-            Err(Error::NotFound) => Ok(None),
-            Err(error) => Err(error),
-        }
+        Ok(or_absent(found)?.map(data::Found::object))
     }
 
     async fn get(
@@ -177,19 +173,23 @@ impl BlobStore for Local {
         Ok(None)
     }
 
-    async fn start(&self, _location: &Location) -> Result<MultipartId, Error> {
-        self.with_files(|files| Parts::start(&files.folder)).await
+    async fn start(&self, location: &Location) -> Result<MultipartId, Error> {
+        let location = location.clone();
+        self.with_files(move |files| Parts::start(&files.folder, &location)).await
     }
 
     async fn put_part(
         &self,
-        _location: &Location,
+        location: &Location,
         id: &MultipartId,
         number: u32,
         bytes: Bytes,
     ) -> Result<Part, Error> {
-        let id = id.clone();
-        self.with_files(move |files| files.parts.put(&files.folder, &id, number, &bytes)).await
+        let (location, id) = (location.clone(), id.clone());
+        self.with_files(move |files| {
+            files.parts.put(&files.folder, (&location, &id), number, &bytes)
+        })
+        .await
     }
 
     async fn complete(
@@ -203,20 +203,52 @@ impl BlobStore for Local {
             .await
     }
 
-    async fn abort(&self, _location: &Location, id: &MultipartId) -> Result<(), Error> {
-        let id = id.clone();
-        self.with_files(move |files| files.parts.abort(&files.folder, &id)).await
+    async fn abort(&self, location: &Location, id: &MultipartId) -> Result<(), Error> {
+        let (location, id) = (location.clone(), id.clone());
+        self.with_files(move |files| files.parts.abort(&files.folder, &location, &id)).await
     }
 
-    async fn is_open(&self, _location: &Location, id: &MultipartId) -> Result<bool, Error> {
-        let id = id.clone();
-        self.with_files(move |files| Parts::is_open(&files.folder, &id)).await
+    async fn is_open(&self, location: &Location, id: &MultipartId) -> Result<bool, Error> {
+        let (location, id) = (location.clone(), id.clone());
+        self.with_files(move |files| Parts::is_open(&files.folder, &location, &id)).await
+    }
+
+    async fn list_days(&self) -> Result<Vec<Day>, Error> {
+        let listed = self.with_files(|files| data::days(&files.folder)).await;
+        Ok(or_absent(listed)?.unwrap_or_default())
+    }
+
+    async fn list_data(
+        &self,
+        day: &Day,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Listing, Error> {
+        let (day, after) = (day.clone(), after.map(ToOwned::to_owned));
+        let listed =
+            self.with_files(move |files| data::list(&files.folder, &day, after.as_deref(), limit));
+        let none = || Listing { rows: Vec::new(), more: false, now: now() };
+        Ok(or_absent(listed.await)?.unwrap_or_else(none))
+    }
+
+    async fn list_multiparts(&self, limit: usize) -> Result<OpenMultiparts, Error> {
+        let rows = self.with_files(move |files| Parts::list(&files.folder, limit)).await?;
+        Ok(OpenMultiparts { rows, now: now() })
     }
 }
 
 impl ObjectStore for Local {
     fn describe(&self) -> String {
         format!("local folder {}", self.files.folder.root().display())
+    }
+}
+
+/// A path that does not exist, although the folder does, holds nothing.
+fn or_absent<T>(found: Result<T, Error>) -> Result<Option<T>, Error> {
+    match found {
+        Ok(found) => Ok(Some(found)),
+        Err(Error::NotFound) => Ok(None),
+        Err(error) => Err(error),
     }
 }
 

@@ -6,15 +6,16 @@
 use std::fmt;
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{PoisonError, RwLock};
+use std::time::{Duration, UNIX_EPOCH};
 
 use uuid::Uuid;
 
 use super::data;
 use super::error::io_error;
 use super::files::{Folder, Incoming, sync_folder, sync_parent, unless_absent};
-use crate::store::{Error, Location, MultipartId, Part, Version};
+use crate::store::{Error, Location, MultipartId, OpenMultipart, Part, Version};
 
 /// Parts a multipart upload can have, as on S3.
 const PART_NUMBER_MAX: u32 = 10_000;
@@ -53,9 +54,9 @@ impl PartName {
 }
 
 impl Parts {
-    pub(super) fn start(folder: &Folder) -> Result<MultipartId, Error> {
+    pub(super) fn start(folder: &Folder, location: &Location) -> Result<MultipartId, Error> {
         let id = Uuid::now_v7();
-        let gathered = folder.parts(id);
+        let gathered = gathered(folder, location, id);
         fs::create_dir(&gathered)
             .and_then(|()| sync_parent(&gathered))
             .map_err(|error| io_error("create", &gathered, &error))?;
@@ -65,7 +66,7 @@ impl Parts {
     pub(super) fn put(
         &self,
         folder: &Folder,
-        id: &MultipartId,
+        (location, id): (&Location, &MultipartId),
         number: u32,
         bytes: &[u8],
     ) -> Result<Part, Error> {
@@ -73,7 +74,7 @@ impl Parts {
             return Err(Error::Refused(format!("{number} is not a part number")));
         }
         let id = parse(id)?;
-        let gathered = folder.parts(id);
+        let gathered = gathered(folder, location, id);
         let failed = |error: io::Error| io_error("write a part to", &gathered, &error);
         // Checked first, so that no part of an ended upload is written.
         fs::metadata(&gathered).map_err(failed)?;
@@ -99,7 +100,7 @@ impl Parts {
             return Err(Error::Refused("the parts are not in ascending order".to_owned()));
         }
         let id = parse(id)?;
-        let gathered = folder.parts(id);
+        let gathered = gathered(folder, location, id);
         let place = folder.data(location);
         let failed = |error: io::Error| io_error("complete", &gathered, &error);
         folder.ensure(parent(&place)).map_err(failed)?;
@@ -121,15 +122,38 @@ impl Parts {
         Ok(data::find(&place)?.object().version)
     }
 
-    pub(super) fn abort(&self, folder: &Folder, id: &MultipartId) -> Result<(), Error> {
+    pub(super) fn abort(
+        &self,
+        folder: &Folder,
+        location: &Location,
+        id: &MultipartId,
+    ) -> Result<(), Error> {
         let id = parse(id)?;
-        let gathered = folder.parts(id);
+        let gathered = gathered(folder, location, id);
         let _placing = self.placing(id).write().unwrap_or_else(PoisonError::into_inner);
         remove(folder, &gathered)
     }
 
-    pub(super) fn is_open(folder: &Folder, id: &MultipartId) -> Result<bool, Error> {
-        let gathered = folder.parts(parse(id)?);
+    /// The first uploads in progress, in the order of their locations.
+    pub(super) fn list(folder: &Folder, limit: usize) -> Result<Vec<OpenMultipart>, Error> {
+        let parts = folder.all_parts();
+        let failed = |error: io::Error| io_error("list", &parts, &error);
+        let mut found = Vec::new();
+        for entry in fs::read_dir(&parts).map_err(failed)? {
+            let name = entry.map_err(failed)?.file_name();
+            found.extend(name.to_str().and_then(open_multipart));
+        }
+        found.sort_by(|one, next| one.location.as_str().cmp(next.location.as_str()));
+        found.truncate(limit);
+        Ok(found)
+    }
+
+    pub(super) fn is_open(
+        folder: &Folder,
+        location: &Location,
+        id: &MultipartId,
+    ) -> Result<bool, Error> {
+        let gathered = gathered(folder, location, parse(id)?);
         match fs::metadata(&gathered) {
             // If the whole folder is gone, the caller reports that.
             Err(error) if error.kind() == io::ErrorKind::NotFound && folder.is_there() => Ok(false),
@@ -143,6 +167,24 @@ impl Parts {
         // The last byte of an id is random.
         &self.placing[usize::from(id.as_bytes()[15]) % self.placing.len()]
     }
+}
+
+/// The folder of the parts of an upload. Its name says to which location they belong, for the list
+/// of uploads.
+fn gathered(folder: &Folder, location: &Location, id: Uuid) -> PathBuf {
+    let location = location.as_str().replace('/', "~");
+    folder.all_parts().join(format!("{location}~{}", id.simple()))
+}
+
+/// The upload of a folder with this name.
+fn open_multipart(name: &str) -> Option<OpenMultipart> {
+    let (location, id) = name.rsplit_once('~')?;
+    let (seconds, nanos) = Uuid::try_parse(id).ok()?.get_timestamp()?.to_unix();
+    Some(OpenMultipart {
+        location: location.replace('~', "/").parse().ok()?,
+        id: MultipartId(id.to_owned()),
+        started: UNIX_EPOCH + Duration::new(seconds, nanos),
+    })
 }
 
 /// Checks that the parts exist and removes all others, so that the folder holds the data.

@@ -51,4 +51,7 @@ operations! {
     Complete complete,
     Abort abort,
     IsOpen is_open,
+    ListDays list_days,
+    ListData list_data,
+    ListMultiparts list_multiparts,
 }

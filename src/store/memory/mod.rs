@@ -21,9 +21,10 @@ use self::faults::{CallFault, Faults, is_conditional};
 use self::in_flight::InFlight;
 use self::state::{Condition, State};
 use super::{
-    BlobStore, ByteStream, DataObject, Deadline, Error, Listing, Location, MultipartId,
-    ObjectStore, Part, Prefix, PresignGet, Record, RecordKey, RecordStore, Version,
+    BlobStore, ByteStream, DataObject, Day, Deadline, Error, Listing, Location, MultipartId,
+    ObjectStore, OpenMultiparts, Part, Prefix, PresignGet, Record, RecordKey, RecordStore, Version,
 };
+use crate::layout::key::data_prefix;
 
 pub use calls::{Calls, Operation};
 pub use faults::{Fault, FaultKind, Reported};
@@ -360,6 +361,31 @@ impl BlobStore for Memory {
         let id = id.0.clone();
         self.perform(Operation::IsOpen, location.to_string(), move |state, location, _| {
             Ok(state.is_open(location, &id))
+        })
+        .await
+    }
+
+    async fn list_days(&self) -> Result<Vec<Day>, Error> {
+        let days = |state: &mut State, _: &str, _| Ok(state.list_days());
+        self.perform(Operation::ListDays, data_prefix(None), days).await
+    }
+
+    async fn list_data(
+        &self,
+        day: &Day,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Listing, Error> {
+        let after = after.map(str::to_owned);
+        self.perform(Operation::ListData, data_prefix(Some(day)), move |state, prefix, now| {
+            Ok(state.list_data(prefix, after.as_deref(), limit, now))
+        })
+        .await
+    }
+
+    async fn list_multiparts(&self, limit: usize) -> Result<OpenMultiparts, Error> {
+        self.perform(Operation::ListMultiparts, data_prefix(None), move |state, _, now| {
+            Ok(OpenMultiparts { rows: state.list_multiparts(limit), now })
         })
         .await
     }

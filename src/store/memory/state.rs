@@ -7,8 +7,10 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 
+use crate::layout::key::data_prefix;
 use crate::store::{
-    DataObject, Deadline, Error, LIST_ROWS_MAX, Listed, Listing, Part, Record, Version,
+    DataObject, Day, Deadline, Error, LIST_ROWS_MAX, Listed, Listing, MultipartId, OpenMultipart,
+    Part, Record, Version,
 };
 
 #[derive(Debug, Default)]
@@ -111,23 +113,29 @@ impl State {
         limit: usize,
         now: SystemTime,
     ) -> Listing {
-        let cursor = format!("{prefix}{}", after.unwrap_or_default());
-        let from = match after {
-            Some(_) => Bound::Excluded(cursor.as_str()),
-            None => Bound::Included(cursor.as_str()),
-        };
-        let mut below = self
-            .records
-            .range::<str, _>((from, Bound::Unbounded))
-            .take_while(|(key, _)| key.starts_with(prefix))
-            .map(|(key, written)| Listed {
-                key: key.clone(),
-                size: written.body.len() as u64,
-                version: written.version.clone(),
-                written: written.at,
-            });
-        let rows = below.by_ref().take(limit.clamp(1, LIST_ROWS_MAX)).collect();
-        Listing { rows, more: below.next().is_some(), now }
+        page(&self.records, (prefix, after, limit), now, |written| {
+            (written.body.len() as u64, written.version.clone(), written.at)
+        })
+    }
+
+    pub(super) fn list_data(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+        now: SystemTime,
+    ) -> Listing {
+        page(&self.bytes, (prefix, after, limit), now, |data| {
+            (data.size(), data.version.clone(), data.at)
+        })
+    }
+
+    pub(super) fn list_days(&self) -> Vec<Day> {
+        let prefix = data_prefix(None);
+        let day = |key: &String| key.strip_prefix(&prefix)?.split_once('/')?.0.parse().ok();
+        let mut days: Vec<Day> = self.bytes.keys().filter_map(day).collect();
+        days.dedup();
+        days
     }
 
     pub(super) fn put(
@@ -258,6 +266,17 @@ impl State {
         self.multiparts.get(id).is_some_and(|open| open.location == location)
     }
 
+    pub(super) fn list_multiparts(&self, limit: usize) -> Vec<OpenMultipart> {
+        let row = |(id, open): (&String, &Multipart)| {
+            let location = open.location.parse().ok()?;
+            Some(OpenMultipart { location, id: MultipartId(id.clone()), started: open.started })
+        };
+        let mut rows: Vec<OpenMultipart> = self.multiparts.iter().filter_map(row).collect();
+        rows.sort_by(|one, next| one.location.as_str().cmp(next.location.as_str()));
+        rows.truncate(limit);
+        rows
+    }
+
     pub(super) fn data_objects(&self) -> Vec<(String, u64)> {
         self.bytes.iter().map(|(key, data)| (key.clone(), data.size())).collect()
     }
@@ -273,6 +292,27 @@ impl State {
     pub(super) fn open_multiparts(&self) -> usize {
         self.multiparts.len()
     }
+}
+
+/// A page of the keys below a prefix. `row` returns the size, the version and the time of a value.
+fn page<T>(
+    all: &BTreeMap<String, T>,
+    (prefix, after, limit): (&str, Option<&str>, usize),
+    now: SystemTime,
+    row: impl Fn(&T) -> (u64, Version, SystemTime),
+) -> Listing {
+    let cursor = format!("{prefix}{}", after.unwrap_or_default());
+    let from = match after {
+        Some(_) => Bound::Excluded(cursor.as_str()),
+        None => Bound::Included(cursor.as_str()),
+    };
+    let below = all.range::<str, _>((from, Bound::Unbounded));
+    let mut below = below.take_while(|(key, _)| key.starts_with(prefix)).map(|(key, value)| {
+        let (size, version, written) = row(value);
+        Listed { key: key.clone(), size, version, written }
+    });
+    let rows = below.by_ref().take(limit.clamp(1, LIST_ROWS_MAX)).collect();
+    Listing { rows, more: below.next().is_some(), now }
 }
 
 fn tag_of(bytes: &Bytes) -> String {

@@ -18,9 +18,10 @@ use super::error::Failure;
 use super::etag::version_of;
 use super::operation::OperationName;
 use super::records::lacks;
+use crate::layout::key::data_prefix;
 use crate::store::{
-    BlobStore, ByteStream, DataObject, Error, Location, MultipartId, Part, PresignGet,
-    RecordStore as _, Version,
+    BlobStore, ByteStream, DataObject, Day, Error, Listing, Location, MultipartId, OpenMultiparts,
+    Part, PresignGet, RecordStore as _, Version,
 };
 use crate::telemetry::error_chain;
 use crate::telemetry::metrics::S3Operation;
@@ -218,6 +219,23 @@ impl BlobStore for S3 {
             Err(Failure { error: Error::NotFound, .. }) => Ok(false),
             Err(failure) => Err(failure.error),
         }
+    }
+
+    async fn list_days(&self) -> Result<Vec<Day>, Error> {
+        self.list_prefixes(&self.key(data_prefix(None))).await
+    }
+
+    async fn list_data(
+        &self,
+        day: &Day,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Listing, Error> {
+        self.list_objects(&self.key(data_prefix(Some(day))), after, limit).await
+    }
+
+    async fn list_multiparts(&self, limit: usize) -> Result<OpenMultiparts, Error> {
+        self.list_uploads(&self.key(data_prefix(None)), limit).await
     }
 }
 

@@ -2,12 +2,12 @@
 
 use std::time::SystemTime;
 
-use aws_sdk_s3::types::Object;
+use aws_sdk_s3::types::{MultipartUpload, Object};
 
 use super::client::S3;
 use super::etag::version_of;
 use super::records::StoreDate;
-use crate::store::{Error, Listed, Listing};
+use crate::store::{Day, Error, Listed, Listing, MultipartId, OpenMultipart, OpenMultiparts};
 use crate::telemetry::metrics::S3Operation;
 
 impl S3 {
@@ -39,6 +39,72 @@ impl S3 {
             return Err(strange());
         }
         Ok(Listing { rows, more, now: date.get()? })
+    }
+
+    /// The days that follow `prefix` in the keys of the bucket.
+    pub(super) async fn list_prefixes(&self, prefix: &str) -> Result<Vec<Day>, Error> {
+        let (mut days, mut token) = (Vec::new(), None);
+        loop {
+            let operation = self.operation(S3Operation::List, prefix);
+            let request = self
+                .client
+                .list_objects_v2()
+                .bucket(&self.bucket)
+                .prefix(prefix)
+                .delimiter("/")
+                .set_continuation_token(token);
+            let output = operation.send(request.send()).await?;
+            let names = output.common_prefixes.unwrap_or_default().into_iter();
+            // A foreign key in the bucket must not hide the days after it.
+            days.extend(names.filter_map(|name| {
+                name.prefix?.strip_prefix(prefix)?.strip_suffix('/')?.parse::<Day>().ok()
+            }));
+            if !output.is_truncated.unwrap_or_default() {
+                return Ok(days);
+            }
+            token = Some(output.next_continuation_token.ok_or_else(strange)?);
+        }
+    }
+
+    /// The first uploads in progress whose keys in the bucket begin with `prefix`.
+    pub(super) async fn list_uploads(
+        &self,
+        prefix: &str,
+        limit: usize,
+    ) -> Result<OpenMultiparts, Error> {
+        let (mut rows, mut after) = (Vec::new(), (None, None));
+        loop {
+            let date = StoreDate::default();
+            let operation = self.operation(S3Operation::ListMultiparts, prefix);
+            let request = self
+                .client
+                .list_multipart_uploads()
+                .bucket(&self.bucket)
+                .prefix(prefix)
+                .set_key_marker(after.0.take())
+                .set_upload_id_marker(after.1.take())
+                .customize()
+                .interceptor(date.clone());
+            let output = operation.send(request.send()).await?;
+            for upload in output.uploads.unwrap_or_default() {
+                rows.extend(self.open_multipart(upload));
+            }
+            if rows.len() >= limit || !output.is_truncated.unwrap_or_default() {
+                rows.truncate(limit);
+                return Ok(OpenMultiparts { rows, now: date.get()? });
+            }
+            let key = output.next_key_marker.ok_or_else(strange)?;
+            after = (Some(key), output.next_upload_id_marker);
+        }
+    }
+
+    /// `None` for an upload that is not ours.
+    fn open_multipart(&self, upload: MultipartUpload) -> Option<OpenMultipart> {
+        Some(OpenMultipart {
+            location: self.name_of(&upload.key?)?.parse().ok()?,
+            id: MultipartId(upload.upload_id?),
+            started: SystemTime::try_from(upload.initiated?).ok()?,
+        })
     }
 
     fn listed(&self, object: Object) -> Option<Listed> {

@@ -31,6 +31,7 @@ impl RequestLabels {
             Method::DELETE => S3Operation::Delete,
             _ if has("list-type") => S3Operation::List,
             _ if has("uploadId") => S3Operation::ListParts,
+            _ if has("uploads") => S3Operation::ListMultiparts,
             _ => S3Operation::Get,
         };
         let headers = request.headers();
@@ -110,6 +111,7 @@ mod tests {
             ("GET", "/b?list-type=2&prefix=uploads", S3Operation::List),
             ("GET", "/b/uploads?x-id=GetObject", S3Operation::Get),
             ("GET", "/b/k?max-parts=1&uploadId=u&x-id=ListParts", S3Operation::ListParts),
+            ("GET", "/b?uploads&prefix=v1%2Fd%2F", S3Operation::ListMultiparts),
             ("HEAD", "/b/k", S3Operation::Head),
             ("PUT", "/b/k?x-id=PutObject", S3Operation::Put),
             ("PUT", "/b/k?partNumber=1&uploadId=u", S3Operation::UploadPart),

@@ -197,5 +197,6 @@ fn api_name(operation: S3Operation) -> &'static str {
         S3Operation::CompleteMultipart => "CompleteMultipartUpload",
         S3Operation::AbortMultipart => "AbortMultipartUpload",
         S3Operation::ListParts => "ListParts",
+        S3Operation::ListMultiparts => "ListMultipartUploads",
     }
 }

@@ -141,6 +141,8 @@ label! {
         CompleteMultipart => "complete_multipart",
         AbortMultipart => "abort_multipart",
         ListParts => "list_parts",
+        /// `ListMultipartUploads`.
+        ListMultiparts => "list_multiparts",
     }
 }
 

@@ -12,8 +12,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use longshore::store::memory::Memory;
 use longshore::store::{
-    BlobStore, ByteStream, DataObject, Deadline, Error, Listing, Location, MultipartId,
-    ObjectStore, Part, Prefix, PresignGet, Record, RecordKey, RecordStore, Version,
+    BlobStore, ByteStream, DataObject, Day, Deadline, Error, Listing, Location, MultipartId,
+    ObjectStore, OpenMultiparts, Part, Prefix, PresignGet, Record, RecordKey, RecordStore, Version,
 };
 
 /// See the [module documentation](self).
@@ -188,6 +188,23 @@ impl BlobStore for Metered {
 
     async fn is_open(&self, location: &Location, id: &MultipartId) -> Result<bool, Error> {
         self.memory.is_open(location, id).await
+    }
+
+    async fn list_days(&self) -> Result<Vec<Day>, Error> {
+        self.memory.list_days().await
+    }
+
+    async fn list_data(
+        &self,
+        day: &Day,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Listing, Error> {
+        self.memory.list_data(day, after, limit).await
+    }
+
+    async fn list_multiparts(&self, limit: usize) -> Result<OpenMultiparts, Error> {
+        self.memory.list_multiparts(limit).await
     }
 }
 

@@ -168,6 +168,36 @@ pub struct PresignGet {
     pub valid_for: Duration,
 }
 
+/// What became of a conditional removal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Removal {
+    /// The record is gone: no key and no tombstone is left.
+    Removed,
+    /// The record has another version, or is absent. Nothing was removed.
+    Conflict,
+    /// The store cannot remove under a condition. Nothing was sent.
+    Unsupported,
+}
+
+/// How a store takes conditional requests, as the probe found out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Dialect {
+    pub etag: EtagSpelling,
+    /// Whether the store compares the version before it deletes. Otherwise
+    /// [`RecordStore::remove`] sends nothing.
+    pub conditional_delete: bool,
+}
+
+/// How a store wants an `ETag` in `If-Match`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum EtagSpelling {
+    /// With its quotes, as HTTP says.
+    #[default]
+    Quoted,
+    /// Without them. Some stores never match a quoted one.
+    Bare,
+}
+
 /// Small objects that are changed under conditions. See the [guarantees](self#guarantees).
 #[async_trait]
 pub trait RecordStore: Send + Sync + fmt::Debug {
@@ -194,6 +224,12 @@ pub trait RecordStore: Send + Sync + fmt::Debug {
         body: Bytes,
         deadline: Option<Deadline>,
     ) -> Result<Version, Error>;
+
+    /// Removes the version `expected` of a record, the only way in which a key becomes absent again.
+    ///
+    /// After a lost response that was retried this may report a conflict although the first attempt
+    /// removed the record.
+    async fn remove(&self, key: &RecordKey, expected: &Version) -> Result<Removal, Error>;
 
     /// One page of the keys below `prefix`, strictly after `after` (the rest of a key below the
     /// prefix), at most `limit` (1 to 1,000) of them.
@@ -299,4 +335,8 @@ pub trait BlobStore: Send + Sync + fmt::Debug {
 pub trait ObjectStore: RecordStore + BlobStore {
     /// The store in a few words, for logs and for the operator. Never a secret.
     fn describe(&self) -> String;
+
+    /// Sets how conditional requests are sent. Only the probe calls this, before anybody else uses
+    /// the store. A store of which nothing has to be found out ignores it.
+    fn set_dialect(&self, _dialect: Dialect) {}
 }

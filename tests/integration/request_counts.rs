@@ -21,6 +21,7 @@ const NONE: Calls = Calls {
     read: 0,
     create: 0,
     replace: 0,
+    remove: 0,
     list: 0,
     put: 0,
     get: 0,

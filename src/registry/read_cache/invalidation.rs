@@ -9,7 +9,9 @@ use futures_util::future::join_all;
 
 use super::layers::ReadCache;
 use crate::shared_cache::Key;
-use crate::store::{self, Deadline, Listing, Prefix, Record, RecordKey, RecordStore, Version};
+use crate::store::{
+    self, Deadline, Listing, Prefix, Record, RecordKey, RecordStore, Removal, Version,
+};
 
 /// The cache keys that a write to a record makes obsolete: its own, and that of the list in which
 /// it is a row. A write that only changes a row invalidates the list, too: only the response of the
@@ -77,6 +79,12 @@ impl RecordStore for InvalidatingStore {
         let replaced = self.cache.store.replace(key, expected, body, deadline).await;
         self.invalidate(key).await;
         replaced
+    }
+
+    async fn remove(&self, key: &RecordKey, expected: &Version) -> Result<Removal, store::Error> {
+        let removed = self.cache.store.remove(key, expected).await;
+        self.invalidate(key).await;
+        removed
     }
 
     async fn list(

@@ -1,16 +1,42 @@
 //! Data objects without their content: a file, or a folder of the parts in which it was sent.
 
+use std::fmt;
 use std::fs;
 use std::io;
 use std::path::Path;
 use std::time::SystemTime;
 
+use uuid::Uuid;
+
 use super::database::now;
 use super::error::io_error;
 use super::files::Folder;
-use super::parts::PartName;
 use crate::layout::key::data_prefix;
 use crate::store::{DataObject, Day, Error, LIST_ROWS_MAX, Listed, Listing, Location, Version};
+
+/// The file name of a part, with all that is known about the part.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct PartName {
+    pub(super) number: u32,
+    pub(super) size: u64,
+    pub(super) tag: String,
+}
+
+impl fmt::Display for PartName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:05}-{}-{}", self.number, self.size, self.tag)
+    }
+}
+
+impl PartName {
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let (number, rest) = text.split_once('-')?;
+        let (size, tag) = rest.split_once('-')?;
+        let tag = Uuid::try_parse(tag).ok()?.simple().to_string();
+        let name = Self { number: number.parse().ok()?, size: size.parse().ok()?, tag };
+        (name.to_string() == text).then_some(name)
+    }
+}
 
 /// A data object that was found on the disk.
 #[derive(Clone, Copy, Debug)]

@@ -29,7 +29,8 @@ const CACHE_BYTES: usize = 64 * 1024 * 1024;
 pub(super) struct Write {
     pub(super) key: String,
     pub(super) condition: Condition,
-    pub(super) body: Bytes,
+    /// What the record holds afterwards; `None` removes it.
+    pub(super) body: Option<Bytes>,
     pub(super) deadline: Option<Deadline>,
 }
 
@@ -261,8 +262,15 @@ fn apply(
         return Ok(Err(Error::Conflict));
     }
     *last_version += 1;
-    let row = (*last_version, milliseconds(now), write.body.as_ref());
-    records.insert(write.key.as_str(), row)?;
+    match &write.body {
+        Some(body) => {
+            let row = (*last_version, milliseconds(now), body.as_ref());
+            records.insert(write.key.as_str(), row)?;
+        }
+        None => {
+            records.remove(write.key.as_str())?;
+        }
+    }
     Ok(Ok(Version(last_version.to_string())))
 }
 

@@ -40,7 +40,8 @@ use self::reader::Pieces;
 use self::records::Records;
 use super::{
     BlobStore, ByteStream, DataObject, Day, Deadline, Error, Listing, Location, MultipartId,
-    ObjectStore, OpenMultiparts, Part, Prefix, PresignGet, Record, RecordKey, RecordStore, Version,
+    ObjectStore, OpenMultiparts, Part, Prefix, PresignGet, Record, RecordKey, RecordStore, Removal,
+    Version,
 };
 
 /// A store in a folder. See the [module documentation](self).
@@ -99,7 +100,7 @@ impl RecordStore for Local {
         body: Bytes,
         deadline: Option<Deadline>,
     ) -> Result<Version, Error> {
-        self.records.write(key.to_string(), Condition::Absent, body, deadline).await
+        self.records.write(key.to_string(), Condition::Absent, Some(body), deadline).await
     }
 
     async fn replace(
@@ -109,9 +110,15 @@ impl RecordStore for Local {
         body: Bytes,
         deadline: Option<Deadline>,
     ) -> Result<Version, Error> {
-        // Versions are numbers from 1 on, so any other text is the version of no write.
-        let condition = Condition::Version(expected.0.parse().unwrap_or(0));
-        self.records.write(key.to_string(), condition, body, deadline).await
+        self.records.write(key.to_string(), having(expected), Some(body), deadline).await
+    }
+
+    async fn remove(&self, key: &RecordKey, expected: &Version) -> Result<Removal, Error> {
+        match self.records.write(key.to_string(), having(expected), None, None).await {
+            Ok(_) => Ok(Removal::Removed),
+            Err(Error::Conflict) => Ok(Removal::Conflict),
+            Err(error) => Err(error),
+        }
     }
 
     async fn list(
@@ -241,6 +248,11 @@ impl ObjectStore for Local {
     fn describe(&self) -> String {
         format!("local folder {}", self.files.folder.root().display())
     }
+}
+
+fn having(version: &Version) -> Condition {
+    // Versions are numbers from 1 on, so any other text is the version of no write.
+    Condition::Version(version.0.parse().unwrap_or(0))
 }
 
 /// A path that does not exist, although the folder does, holds nothing.

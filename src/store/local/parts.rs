@@ -3,7 +3,6 @@
 //! Nothing is kept in memory, so an upload can continue after a restart. Each part has its own file
 //! name, even if its number is sent again: the caller's list says which of them counts.
 
-use std::fmt;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -12,7 +11,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use uuid::Uuid;
 
-use super::data;
+use super::data::{self, PartName};
 use super::error::io_error;
 use super::files::{Folder, Incoming, sync_folder, sync_parent, unless_absent};
 use crate::store::{Error, Location, MultipartId, OpenMultipart, Part, Version};
@@ -27,30 +26,6 @@ pub(super) struct Parts {
     /// completed: no late part may arrive between listing the folder and moving it. There are
     /// several locks so that uploads rarely wait for each other.
     placing: [RwLock<()>; 32],
-}
-
-/// The file name of a part, with all that is known about the part.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct PartName {
-    pub(super) number: u32,
-    pub(super) size: u64,
-    pub(super) tag: String,
-}
-
-impl fmt::Display for PartName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:05}-{}-{}", self.number, self.size, self.tag)
-    }
-}
-
-impl PartName {
-    pub(super) fn parse(text: &str) -> Option<Self> {
-        let (number, rest) = text.split_once('-')?;
-        let (size, tag) = rest.split_once('-')?;
-        let tag = Uuid::try_parse(tag).ok()?.simple().to_string();
-        let name = Self { number: number.parse().ok()?, size: size.parse().ok()?, tag };
-        (name.to_string() == text).then_some(name)
-    }
 }
 
 impl Parts {

@@ -50,13 +50,13 @@ impl Records {
         Arc::clone(&self.database)
     }
 
-    /// Writes a record and waits until it is on the disk. A queued write happens even if its caller
+    /// Writes a record, or removes it without a body, and waits until it is on the disk. A queued write happens even if its caller
     /// is dropped.
     pub(super) async fn write(
         &self,
         key: String,
         condition: Condition,
-        body: Bytes,
+        body: Option<Bytes>,
         deadline: Option<Deadline>,
     ) -> Result<Version, Error> {
         let stopped =
@@ -85,11 +85,12 @@ fn gather(
     first: (Write, Answer),
     queued: &mut mpsc::Receiver<(Write, Answer)>,
 ) -> Vec<(Write, Answer)> {
-    let mut body_bytes = first.0.body.len();
+    let length = |write: &Write| write.body.as_ref().map_or(0, Bytes::len);
+    let mut body_bytes = length(&first.0);
     let mut batch = vec![first];
     while batch.len() < COMMIT_WRITES_MAX && body_bytes < COMMIT_BODY_BYTES_MAX {
         let Ok(next) = queued.try_recv() else { break };
-        body_bytes += next.0.body.len();
+        body_bytes += length(&next.0);
         batch.push(next);
     }
     batch

@@ -40,6 +40,7 @@ operations! {
     Read read,
     Create create,
     Replace replace,
+    Remove remove,
     List list,
     Put put,
     Get get,

@@ -22,7 +22,8 @@ use self::in_flight::InFlight;
 use self::state::{Condition, State};
 use super::{
     BlobStore, ByteStream, DataObject, Day, Deadline, Error, Listing, Location, MultipartId,
-    ObjectStore, OpenMultiparts, Part, Prefix, PresignGet, Record, RecordKey, RecordStore, Version,
+    ObjectStore, OpenMultiparts, Part, Prefix, PresignGet, Record, RecordKey, RecordStore, Removal,
+    Version,
 };
 use crate::layout::key::data_prefix;
 
@@ -239,6 +240,14 @@ impl RecordStore for Memory {
         let expected = expected.clone();
         self.perform(Operation::Replace, key.to_string(), move |state, key, now| {
             state.write(key, Condition::Version(&expected), body.clone(), deadline, now)
+        })
+        .await
+    }
+
+    async fn remove(&self, key: &RecordKey, expected: &Version) -> Result<Removal, Error> {
+        let expected = expected.clone();
+        self.perform(Operation::Remove, key.to_string(), move |state, key, _| {
+            Ok(state.remove(key, &expected))
         })
         .await
     }

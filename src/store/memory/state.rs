@@ -10,7 +10,7 @@ use sha2::{Digest as _, Sha256};
 use crate::layout::key::data_prefix;
 use crate::store::{
     DataObject, Day, Deadline, Error, LIST_ROWS_MAX, Listed, Listing, MultipartId, OpenMultipart,
-    Part, Record, Version,
+    Part, Record, Removal, Version,
 };
 
 #[derive(Debug, Default)]
@@ -104,6 +104,16 @@ impl State {
         let written = Written { body, version: version.clone(), at: now };
         self.records.insert(key.to_owned(), written);
         Ok(version)
+    }
+
+    pub(super) fn remove(&mut self, key: &str, expected: &Version) -> Removal {
+        match self.records.get(key) {
+            Some(present) if present.version == *expected => {
+                self.records.remove(key);
+                Removal::Removed
+            }
+            Some(_) | None => Removal::Conflict,
+        }
     }
 
     pub(super) fn list(

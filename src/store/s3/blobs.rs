@@ -12,12 +12,12 @@ use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use futures_util::stream;
 
+use super::answer::lacks;
 use super::client::S3;
 use super::deadline::NO_ETAG;
 use super::error::Failure;
 use super::etag::version_of;
 use super::operation::OperationName;
-use super::records::lacks;
 use crate::layout::key::data_prefix;
 use crate::store::{
     BlobStore, ByteStream, DataObject, Day, Error, Listing, Location, MultipartId, OpenMultiparts,

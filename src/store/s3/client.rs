@@ -1,7 +1,7 @@
 //! The client: one bucket, or the part of it below a prefix, and how it is reached.
 
 use std::fmt::Display;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
@@ -16,7 +16,7 @@ use super::operation::Operation;
 use super::presign::Presigner;
 use super::retry;
 use super::settings::Settings;
-use crate::store::{Error, ObjectStore};
+use crate::store::{Dialect, Error, ObjectStore};
 use crate::telemetry::metrics::{Metrics, S3Operation};
 
 /// A store in a bucket, or in the part of a bucket below a prefix.
@@ -30,6 +30,8 @@ pub struct S3 {
     /// Otherwise uploads carry no checksum: TCP and TLS have their own.
     pub(super) sends_crc32: bool,
     pub(super) attempts_max: u32,
+    /// How conditions are sent: what every store should take, until the probe has found out.
+    pub(super) dialect: RwLock<Dialect>,
     root: String,
     /// How errors name the place to which requests are sent.
     address: Arc<str>,
@@ -81,6 +83,7 @@ impl S3 {
             bucket: bucket.to_owned(),
             sends_crc32: settings.sends_crc32(),
             attempts_max: settings.attempts_max,
+            dialect: RwLock::default(),
             root,
             address,
             description,
@@ -105,6 +108,10 @@ impl S3 {
 impl ObjectStore for S3 {
     fn describe(&self) -> String {
         self.description.clone()
+    }
+
+    fn set_dialect(&self, dialect: Dialect) {
+        *self.dialect.write().unwrap_or_else(PoisonError::into_inner) = dialect;
     }
 }
 

@@ -4,9 +4,9 @@ use std::time::SystemTime;
 
 use aws_sdk_s3::types::{MultipartUpload, Object};
 
+use super::answer::StoreDate;
 use super::client::S3;
 use super::etag::version_of;
-use super::records::StoreDate;
 use crate::store::{Day, Error, Listed, Listing, MultipartId, OpenMultipart, OpenMultiparts};
 use crate::telemetry::metrics::S3Operation;
 

@@ -6,6 +6,7 @@
 
 #![expect(clippy::disallowed_types, reason = "the only module that speaks to S3")]
 
+mod answer;
 mod blobs;
 mod client;
 mod credentials;

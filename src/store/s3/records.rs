@@ -1,26 +1,24 @@
 //! Records: small objects that are written under conditions.
 
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use async_trait::async_trait;
-use aws_sdk_s3::config::interceptors::BeforeDeserializationInterceptorContextRef;
-use aws_sdk_s3::config::{ConfigBag, Intercept, RuntimeComponents};
-use aws_sdk_s3::error::BoxError;
 use aws_sdk_s3::operation::get_object::GetObjectOutput;
 use aws_sdk_s3::primitives::ByteStream as SdkBytes;
-use aws_smithy_runtime_api::client::interceptors::dyn_dispatch_hint;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use md5::{Digest as _, Md5};
 
+use super::answer::{StoreDate, lacks};
 use super::blobs::crc32;
 use super::client::S3;
 use super::deadline::NO_ETAG;
 use super::etag::version_of;
 use super::operation::OperationName;
-use crate::store::{Deadline, Error, Listing, Prefix, Record, RecordKey, RecordStore, Version};
+use crate::store::{
+    Deadline, Error, Listing, Prefix, Record, RecordKey, RecordStore, Removal, Version,
+};
 use crate::telemetry::error_chain;
 use crate::telemetry::metrics::S3Operation;
 
@@ -53,7 +51,7 @@ impl S3 {
         let request = self.client.put_object().bucket(&self.bucket).key(&key);
         let request = match condition {
             Condition::Absent => request.if_none_match("*"),
-            Condition::Version(version) => request.if_match(&version.0),
+            Condition::Version(version) => request.if_match(self.if_match(version)),
         };
         // versitygw keeps what it has of a body whose connection breaks, unless it knows what the
         // whole has to be. Every store knows Content-MD5, except those that only know checksums.
@@ -137,6 +135,22 @@ impl RecordStore for S3 {
         self.write(key, Condition::Version(expected), body, deadline).await
     }
 
+    async fn remove(&self, key: &RecordKey, expected: &Version) -> Result<Removal, Error> {
+        if !self.dialect().conditional_delete {
+            // A store that ignores the condition would remove any version.
+            return Ok(Removal::Unsupported);
+        }
+        let key = self.key(key);
+        let operation = self.operation(S3Operation::Delete, &key);
+        let request = self.client.delete_object().bucket(&self.bucket).key(key);
+        let request = request.if_match(self.if_match(expected));
+        match operation.send(request.send()).await.map_err(Error::from) {
+            Ok(_) => Ok(Removal::Removed),
+            Err(Error::Conflict | Error::NotFound) => Ok(Removal::Conflict),
+            Err(error) => Err(error),
+        }
+    }
+
     async fn list(
         &self,
         prefix: &Prefix,
@@ -174,47 +188,7 @@ async fn record(
     Ok(Record { body, version, age })
 }
 
-/// The error of an answer that is incomplete.
-pub(super) fn lacks(what: &str) -> Error {
-    Error::Refused(format!("the store's answer has no {what}"))
-}
-
 /// The MD5 of some bytes as RFC 1864 encodes it. It detects truncation and is no protection.
 fn md5(bytes: &[u8]) -> String {
     BASE64_STANDARD.encode(Md5::digest(bytes))
-}
-
-/// The `Date` of an answer: the store's clock. Of several attempts the last one counts.
-#[derive(Clone, Debug, Default)]
-pub(super) struct StoreDate(pub(super) Arc<Mutex<Option<SystemTime>>>);
-
-impl StoreDate {
-    pub(super) fn get(&self) -> Result<SystemTime, Error> {
-        let date = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        date.ok_or_else(|| lacks("Date"))
-    }
-
-    /// How long before the answer this time was.
-    pub(super) fn since(&self, time: SystemTime) -> Result<Duration, Error> {
-        Ok(self.get()?.duration_since(time).unwrap_or_default())
-    }
-}
-
-#[dyn_dispatch_hint]
-impl Intercept for StoreDate {
-    fn name(&self) -> &'static str {
-        "StoreDate"
-    }
-
-    fn read_before_deserialization(
-        &self,
-        context: &BeforeDeserializationInterceptorContextRef<'_>,
-        _: &RuntimeComponents,
-        _: &mut ConfigBag,
-    ) -> Result<(), BoxError> {
-        let date = context.response().headers().get("date");
-        let date = date.and_then(|date| httpdate::parse_http_date(date).ok());
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = date;
-        Ok(())
-    }
 }

@@ -1,8 +1,8 @@
 use std::time::{Duration, SystemTime};
 
+use super::answer::StoreDate;
 use super::client::root;
 use super::error::Refusal;
-use super::records::StoreDate;
 use super::settings::endpoint as endpoint_of;
 use super::{S3, Settings};
 use crate::setting::Secret;

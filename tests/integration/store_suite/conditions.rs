@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use longshore::store::{Deadline, Error, ObjectStore, RecordKey, Version};
+use longshore::store::{Deadline, Error, ObjectStore, RecordKey, Removal, Version};
 use tokio::task::JoinSet;
 
 use super::{assert_fails, bytes_of, unused_key};
@@ -17,6 +17,7 @@ pub(super) async fn check(store: &Arc<dyn ObjectStore>) {
     what_was_written_is_read(store.as_ref()).await;
     a_stale_version_is_refused(store.as_ref()).await;
     the_dead_can_be_revived(store.as_ref()).await;
+    only_the_expected_version_is_removed(store.as_ref()).await;
     one_of_many_creates(store).await;
     one_of_many_replaces(store).await;
     no_update_is_lost(store).await;
@@ -67,6 +68,27 @@ async fn the_dead_can_be_revived(store: &dyn ObjectStore) {
     assert_fails!(store.replace(&key, &alive, "new".into(), None).await, Error::Conflict);
     store.replace(&key, &dead, "again".into(), None).await.expect("revived");
     assert_eq!(store.read(&key).await.expect("read").body, "again");
+}
+
+/// A store that was not probed may refuse to remove, and then leaves the record.
+async fn only_the_expected_version_is_removed(store: &dyn ObjectStore) {
+    let key = unused_key();
+    let first = store.create(&key, "one".into(), None).await.expect("created");
+    let second = store.replace(&key, &first, "two".into(), None).await.expect("replaced");
+    let removed = store.remove(&key, &first).await.expect("a response");
+    assert!(matches!(removed, Removal::Conflict | Removal::Unsupported), "{removed:?}");
+    assert_eq!(store.read(&key).await.expect("it is still there").version, second);
+    if removed == Removal::Unsupported {
+        assert!(store.describe().starts_with("s3://"), "{}", store.describe());
+        return;
+    }
+    assert_eq!(store.remove(&key, &second).await.expect("a response"), Removal::Removed);
+    assert_fails!(store.read(&key).await, Error::NotFound);
+    store.remove(&key, &second).await.expect("removing it again is no failure");
+    let again = store.create(&key, "three".into(), None).await.expect("created again");
+    assert_ne!(again, second);
+    let removed = store.remove(&key, &first).await.expect("a response");
+    assert_eq!(removed, Removal::Conflict, "a version of an earlier life");
 }
 
 async fn one_of_many_creates(store: &Arc<dyn ObjectStore>) {

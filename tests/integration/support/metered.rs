@@ -13,7 +13,8 @@ use bytes::Bytes;
 use longshore::store::memory::Memory;
 use longshore::store::{
     BlobStore, ByteStream, DataObject, Day, Deadline, Error, Listing, Location, MultipartId,
-    ObjectStore, OpenMultiparts, Part, Prefix, PresignGet, Record, RecordKey, RecordStore, Version,
+    ObjectStore, OpenMultiparts, Part, Prefix, PresignGet, Record, RecordKey, RecordStore, Removal,
+    Version,
 };
 
 /// See the [module documentation](self).
@@ -96,6 +97,10 @@ impl RecordStore for Metered {
     ) -> Result<Version, Error> {
         self.weigh(&body);
         self.memory.replace(key, expected, body, deadline).await
+    }
+
+    async fn remove(&self, key: &RecordKey, expected: &Version) -> Result<Removal, Error> {
+        self.memory.remove(key, expected).await
     }
 
     async fn list(

@@ -212,7 +212,7 @@ impl Store {
             ("get" | "head", _) => {
                 state.get(key, asked.header("range")).without_body(asked.method == Method::HEAD)
             }
-            ("delete", _) => state.delete(key),
+            ("delete", _) => state.delete(key, &asked.condition()),
             ("create_upload", _) => state.create_upload(&asked.bucket, key),
             ("put_part", Some(upload)) => {
                 let number = asked.parameter("partNumber").and_then(|number| number.parse().ok());

@@ -182,7 +182,10 @@ impl State {
             .content(object.content.range(start..end), end - start)
     }
 
-    pub(crate) fn delete(&mut self, key: &str) -> Answer {
+    pub(crate) fn delete(&mut self, key: &str, condition: &Condition) -> Answer {
+        if let Err(refused) = self.holds(key, condition) {
+            return refused;
+        }
         self.objects.remove(key);
         Answer::empty()
     }

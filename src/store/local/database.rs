@@ -8,11 +8,13 @@ use std::sync::{PoisonError, RwLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
+use redb::backends::FileBackend;
 use redb::{
     Builder, ReadableDatabase as _, ReadableTable as _, Table, TableDefinition, TableError,
 };
 
 use super::error::io_error;
+use super::files::private_file;
 use crate::store::{Deadline, Error, LIST_ROWS_MAX, Listed, Listing, Record, Version};
 
 /// Key to version, milliseconds since 1970 at which it was written, and body.
@@ -226,7 +228,9 @@ fn open(path: &Path) -> Result<redb::Database, redb::Error> {
             );
         }
     });
-    let database = builder.create(path)?;
+    let file = private_file().read(true).write(true).create(true).truncate(false).open(path);
+    let file = FileBackend::new(file.map_err(redb::Error::Io)?)?;
+    let database = builder.create_with_backend(file)?;
     let table = database.begin_read()?.open_table(RECORDS);
     match table {
         Ok(_) => {}

@@ -1,7 +1,7 @@
 //! The folder on disk: the paths in it, and durable writes.
 
 use std::collections::HashSet;
-use std::fs::{self, File};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -16,6 +16,12 @@ use crate::store::{Day, Location};
 /// each version refuses the folder of the other.
 const LAYOUT: &str = "longshore local store, layout 1\n";
 
+/// The permissions of new files and folders: content of private repositories is in them.
+#[cfg(unix)]
+const FILE_MODE: u32 = 0o600;
+#[cfg(unix)]
+const FOLDER_MODE: u32 = 0o700;
+
 /// The paths below the root of the store.
 #[derive(Debug)]
 pub(super) struct Folder {
@@ -28,7 +34,7 @@ impl Folder {
     /// Creates what is missing of the folder, and checks its layout.
     pub(super) fn prepare(root: &Path) -> Result<Self, OpenError> {
         let failed = |action| move |source| OpenError::new(action, root, source);
-        fs::create_dir_all(root).map_err(failed("create"))?;
+        create_folders(root).map_err(failed("create"))?;
         // Later messages contain the absolute path, wherever the process was started.
         let root = &root.canonicalize().map_err(failed("find"))?;
         let failed = |action| move |source| OpenError::new(action, root, source);
@@ -44,7 +50,7 @@ impl Folder {
             Err(error) => return Err(OpenError::new("read", root, error)),
         }
         for name in ["bytes", "incoming", "parts"] {
-            fs::create_dir_all(root.join(name)).map_err(failed("write to"))?;
+            create_folders(&root.join(name)).map_err(failed("write to"))?;
         }
         let durable = Mutex::new(HashSet::from([root.join("bytes")]));
         Ok(Self { root: root.clone(), durable })
@@ -115,7 +121,7 @@ impl Folder {
         let missing: Vec<&Path> =
             folder.ancestors().take_while(|ancestor| !durable.contains(*ancestor)).collect();
         for folder in missing.into_iter().rev() {
-            match fs::create_dir(folder) {
+            match create_folder(folder) {
                 Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
                 Ok(()) | Err(_) => {}
             }
@@ -153,9 +159,35 @@ impl Drop for Incoming {
 }
 
 fn write_durably(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = File::create_new(path)?;
+    let mut file = private_file().write(true).create_new(true).open(path)?;
     file.write_all(bytes)?;
     file.sync_all()
+}
+
+/// Options with which only the user of this process can read a new file. A file that exists keeps
+/// its permissions.
+pub(super) fn private_file() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, FILE_MODE);
+    options
+}
+
+fn private_folders() -> DirBuilder {
+    let mut builder = DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, FOLDER_MODE);
+    builder
+}
+
+/// Creates a folder that only the user of this process can read.
+pub(super) fn create_folder(folder: &Path) -> io::Result<()> {
+    private_folders().create(folder)
+}
+
+/// Creates what is missing of a folder and its parents. What exists keeps its permissions.
+fn create_folders(folder: &Path) -> io::Result<()> {
+    private_folders().recursive(true).create(folder)
 }
 
 /// Syncs the names in a folder.

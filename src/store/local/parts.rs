@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::data::{self, PartName};
 use super::error::io_error;
-use super::files::{Folder, Incoming, sync_folder, sync_parent, unless_absent};
+use super::files::{Folder, Incoming, create_folder, sync_folder, sync_parent, unless_absent};
 use crate::store::{Error, Location, MultipartId, OpenMultipart, Part, Version};
 
 /// Parts a multipart upload can have, as on S3.
@@ -32,7 +32,7 @@ impl Parts {
     pub(super) fn start(folder: &Folder, location: &Location) -> Result<MultipartId, Error> {
         let id = Uuid::now_v7();
         let gathered = gathered(folder, location, id);
-        fs::create_dir(&gathered)
+        create_folder(&gathered)
             .and_then(|()| sync_parent(&gathered))
             .map_err(|error| io_error("create", &gathered, &error))?;
         Ok(MultipartId(id.simple().to_string()))

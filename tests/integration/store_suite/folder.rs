@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -49,6 +49,43 @@ async fn a_folder_in_use_is_refused() {
     let store = open(&path);
     assert!(!writing.exists(), "leftovers go when the folder is opened");
     assert!(store.describe().starts_with("local folder /"), "{}", store.describe());
+}
+
+/// Whatever a umask allows.
+#[tokio::test]
+async fn other_users_cannot_read_what_is_written() {
+    let folder = tempdir().expect("a temporary folder");
+    let mode = |path: &Path| fs::metadata(path).expect("it exists").mode() & 0o777;
+    let root = folder.path().join("new").join("store");
+    let store = open(&root);
+    store.create(&unused_key(), "record".into(), None).await.expect("created");
+    let (whole, completed, begun) =
+        (unused_location(&store), unused_location(&store), unused_location(&store));
+    store.put(&whole, "data".into(), None).await.expect("written");
+    for location in [&completed, &begun] {
+        let id = store.start(location).await.expect("started");
+        let mut parts = Vec::new();
+        for number in [1, 2] {
+            parts.push(store.put_part(location, &id, number, "part".into()).await.expect("taken"));
+        }
+        if location == &completed {
+            store.complete(location, &id, &parts).await.expect("completed");
+        }
+    }
+    let files = files(&root);
+    assert_eq!(files.len(), 7, "layout, database, one whole, four parts: {files:?}");
+    for file in files {
+        assert_eq!(mode(&file), 0o600, "{}", file.display());
+        for folder in file.ancestors().skip(1).take_while(|path| path.starts_with(&root)) {
+            assert_eq!(mode(folder), 0o700, "{}", folder.display());
+        }
+    }
+
+    let shared = folder.path().join("shared");
+    fs::create_dir(&shared).expect("created");
+    fs::set_permissions(&shared, fs::Permissions::from_mode(0o755)).expect("allowed");
+    open(&shared);
+    assert_eq!(mode(&shared), 0o755, "a folder that exists is left alone");
 }
 
 #[tokio::test]

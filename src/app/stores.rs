@@ -8,11 +8,12 @@ use tracing::Instrument as _;
 use super::StartError;
 use crate::config::Settings;
 use crate::oci::{Algorithm, Digest};
+use crate::registry::LeaseSettings;
 use crate::shared_cache::redis::Redis;
 use crate::store::local::Local;
 use crate::store::memory::Memory;
 use crate::store::s3::S3;
-use crate::store::{self, ObjectStore, ProbeReport, StoreUrl};
+use crate::store::{self, ObjectStore, ProbeLimits, ProbeReport, StoreUrl};
 use crate::telemetry::metrics::Metrics;
 
 /// Opens the store that the settings name.
@@ -40,7 +41,9 @@ pub(super) async fn test_store(
 ) -> Result<(Arc<dyn ObjectStore>, ProbeReport), StartError> {
     let store = open_store(settings, metrics).await?;
     let probing = tracing::info_span!(target: "traces", "store.probe");
-    let report = store::probe(store.as_ref()).instrument(probing).await?;
+    let LeaseSettings { clock_skew, write_deadline, .. } = settings.collection;
+    let limits = ProbeLimits { clock_skew, write_deadline };
+    let report = store::probe(store.as_ref(), limits).instrument(probing).await?;
     if report.append_only() && !settings.store.append_only {
         return Err(StartError::AppendOnly(Box::new(report)));
     }

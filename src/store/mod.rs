@@ -52,7 +52,7 @@ use futures_util::Stream;
 
 pub use crate::layout::{Day, Kind, Location, Prefix, RecordKey};
 pub use error::Error;
-pub use probe::{Capabilities, ProbeReport, probe};
+pub use probe::{Capabilities, ProbeLimits, ProbeReport, probe};
 pub use settings::Settings;
 pub use url::StoreUrl;
 
@@ -225,7 +225,8 @@ pub trait RecordStore: Send + Sync + fmt::Debug {
         deadline: Option<Deadline>,
     ) -> Result<Version, Error>;
 
-    /// Removes the version `expected` of a record, the only way in which a key becomes absent again.
+    /// Removes the version `expected` of a record: the only way in which a key becomes absent
+    /// again.
     ///
     /// After a lost response that was retried this may report a conflict although the first attempt
     /// removed the record.

@@ -1,34 +1,38 @@
 //! The start-up check: tests which guarantees the store gives.
 //!
 //! A store that ignores `If-Match` answers like one that honours it, until two writers race. So
-//! each guarantee is tested with a request that the store has to refuse. The check takes at most
-//! eight calls on random scratch keys, whatever the size of the bucket.
+//! writers race here, and each guarantee is tested with a request that the store has to refuse
+//! beside one that it has to accept. The check takes 41 calls on random scratch keys, whatever the
+//! size of the bucket; a store that takes only bare `ETag`s costs one race more.
+
+mod clock;
+mod conditions;
 
 use std::fmt;
-use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 
-use super::{Deadline, Error, Location, ObjectStore, RecordKey, Version};
+use self::clock::ClockDifference;
+pub use self::clock::ProbeLimits;
+use super::{Dialect, Error, Location, ObjectStore, RecordKey};
 use crate::oci::UploadId;
-
-/// The age of the lease of the late write: more than any two clocks differ.
-const LATE_BY: Duration = Duration::from_hours(24);
-/// A version that no write has, in the form of an `ETag`, so that the form is no reason to refuse.
-const STALE_VERSION: &str = "\"00000000000000000000000000000000\"";
 
 /// The guarantees that a store was seen to give.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(clippy::struct_excessive_bools, reason = "four independent guarantees")]
+#[expect(clippy::struct_excessive_bools, reason = "independent guarantees")]
 pub struct Capabilities {
-    /// Of several concurrent creations one succeeds, and an existing record is not created again.
+    /// Of several concurrent creations exactly one succeeds.
     pub create: bool,
-    /// A replacement that expects another version is refused, one with the right version is not.
+    /// Of several concurrent replacements of one version exactly one succeeds, and one that expects
+    /// a version that never was is refused.
     pub compare_and_swap: bool,
-    /// A write after its deadline is refused.
+    /// A write after its deadline is refused, and one before it is accepted.
     pub deadline: bool,
     /// Data that does not match its announced digest is refused.
     pub checksum: bool,
+    /// A removal of a version that never was is refused, and one of the right version happens.
+    /// Nothing depends on it but whether old tombstones can be removed.
+    pub conditional_delete: bool,
 }
 
 /// The result of the check. `Display` writes it in one line.
@@ -42,20 +46,21 @@ pub struct ProbeReport {
 impl ProbeReport {
     /// Whether any guarantee is missing.
     pub fn degraded(&self) -> bool {
-        let Capabilities { create, compare_and_swap, deadline, checksum } = self.capabilities;
+        let Capabilities { create, compare_and_swap, deadline, checksum, .. } = self.capabilities;
         !(create && compare_and_swap && deadline && checksum)
     }
 
     /// Whether concurrent tag changes or garbage collection would be unsafe.
     pub fn append_only(&self) -> bool {
-        let Capabilities { create, compare_and_swap, deadline, checksum: _ } = self.capabilities;
+        let Capabilities { create, compare_and_swap, deadline, .. } = self.capabilities;
         !(create && compare_and_swap && deadline)
     }
 }
 
 impl fmt::Display for ProbeReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Capabilities { create, compare_and_swap, deadline, checksum } = self.capabilities;
+        let Capabilities { create, compare_and_swap, deadline, checksum, conditional_delete } =
+            self.capabilities;
         write!(f, "{}:", self.store)?;
         let found = [
             ("create-if-absent", create),
@@ -67,6 +72,8 @@ impl fmt::Display for ProbeReport {
             let comma = if index == 0 { "" } else { "," };
             write!(f, "{comma} {name} {}", if works { "ok" } else { "MISSING" })?;
         }
+        // Not in capitals: everything works without it.
+        write!(f, ", conditional delete {}", if conditional_delete { "ok" } else { "missing" })?;
         if self.append_only() {
             f.write_str(
                 "; append-only mode: no garbage collection, concurrent writers may \
@@ -80,62 +87,46 @@ impl fmt::Display for ProbeReport {
     }
 }
 
-/// Checks the store.
+/// Checks the store, and tells it in which dialect it takes conditions. Must not run while others
+/// use the same `store`.
 ///
 /// # Errors
 ///
-/// The store cannot be reached or used at all; the text contains advice for the operator.
-pub async fn probe(store: &dyn ObjectStore) -> Result<ProbeReport, Error> {
-    match examine(store).await {
-        Ok(capabilities) => Ok(ProbeReport { store: store.describe(), capabilities }),
-        Err(error) => Err(advised(store, error)),
-    }
-}
-
-async fn examine(store: &dyn ObjectStore) -> Result<Capabilities, Error> {
-    let key = RecordKey::Probe(UploadId::random());
-    let (create, version) = creates(store, &key).await?;
-    let refuses_stale = refuses_stale(store, &key).await?;
-    let checksum = checks_digests(store).await?;
-    let (deadline, version) = refuses_late(store, &key, version).await?;
-    let replaces = match store.replace(&key, &version, Bytes::new(), None).await {
-        Ok(_) => true,
-        // A record that was created twice, or wrongly replaced, has an unknown version. It stays, a
-        // few bytes under a key that is never read.
-        Err(Error::Conflict | Error::ConflictAfterRetry | Error::TryAgain) => false,
-        Err(error) => return Err(error),
-    };
-    Ok(Capabilities { create, compare_and_swap: refuses_stale && replaces, deadline, checksum })
-}
-
-/// Three calls: two concurrent creations, and one after them.
-async fn creates(store: &dyn ObjectStore, key: &RecordKey) -> Result<(bool, Version), Error> {
-    let create = |body: &'static [u8]| store.create(key, Bytes::from_static(body), None);
-    let (first, second) = tokio::join!(create(b"first"), create(b"second"));
-    let third = create(b"third").await;
-    let mut winners = Vec::with_capacity(3);
-    for outcome in [first, second, third] {
-        match outcome {
-            Ok(version) => winners.push(version),
-            Err(Error::Conflict | Error::ConflictAfterRetry | Error::TryAgain) => {}
-            Err(error) => return Err(error),
+/// The store cannot be reached or used at all, or its clock and ours differ by too much; the text
+/// contains advice for the operator.
+pub async fn probe(store: &dyn ObjectStore, limits: ProbeLimits) -> Result<ProbeReport, Error> {
+    match examine(store, limits).await {
+        Ok((capabilities, dialect)) => {
+            store.set_dialect(dialect);
+            Ok(ProbeReport { store: store.describe(), capabilities })
+        }
+        Err(error) => {
+            store.set_dialect(Dialect::default());
+            Err(advised(store, error))
         }
     }
-    let one = winners.len() == 1;
-    let last = winners.pop().ok_or_else(|| {
-        Error::Refused("it says that a record exists which was never created".to_owned())
-    })?;
-    Ok((one, last))
 }
 
-/// One call.
-async fn refuses_stale(store: &dyn ObjectStore, key: &RecordKey) -> Result<bool, Error> {
-    let stale = Version(STALE_VERSION.to_owned());
-    match store.replace(key, &stale, Bytes::from_static(b"stale"), None).await {
-        Ok(_) => Ok(false),
-        Err(Error::Conflict | Error::ConflictAfterRetry | Error::TryAgain) => Ok(true),
-        Err(error) => Err(error),
-    }
+async fn examine(
+    store: &dyn ObjectStore,
+    limits: ProbeLimits,
+) -> Result<(Capabilities, Dialect), Error> {
+    // First, because a clock that is wrong makes other answers wrong.
+    ClockDifference::measure(store).await?.check(limits.clock_skew)?;
+    let key = RecordKey::Probe(UploadId::random());
+    let (create, version) = conditions::creates(store, &key).await?;
+    let swaps = conditions::swaps(store, &key, version).await?;
+    let refuses_stale = conditions::refuses_stale(store, &key).await?;
+    let compare_and_swap = swaps.one_won && refuses_stale;
+    let written = clock::accepts_punctual(store, &key, swaps.version, limits).await?;
+    let (refuses_late, version) = clock::refuses_late(store, &key, written.version).await?;
+    let checksum = checks_digests(store).await?;
+    let etag = swaps.etag;
+    store.set_dialect(Dialect { etag, conditional_delete: true });
+    let conditional_delete = conditions::removes(store, &key, &version).await?;
+    let deadline = written.accepted && refuses_late;
+    let found = Capabilities { create, compare_and_swap, deadline, checksum, conditional_delete };
+    Ok((found, Dialect { etag, conditional_delete }))
 }
 
 /// Two calls. The second one also tests that the store reports absent keys: S3 answers 403 instead
@@ -152,23 +143,6 @@ async fn checks_digests(store: &dyn ObjectStore) -> Result<bool, Error> {
             Err(Error::NotFound) => Ok(true),
             Err(error) => Err(error),
         },
-        Err(error) => Err(error),
-    }
-}
-
-/// One call. Returns also the version that the record has afterwards.
-async fn refuses_late(
-    store: &dyn ObjectStore,
-    key: &RecordKey,
-    version: Version,
-) -> Result<(bool, Version), Error> {
-    let long_ago = store.now().checked_sub(LATE_BY).unwrap_or(SystemTime::UNIX_EPOCH);
-    let late = Deadline { leased_at: long_ago, valid_for: Duration::from_secs(1) };
-    match store.replace(key, &version, Bytes::from_static(b"late"), Some(late)).await {
-        Ok(written) => Ok((false, written)),
-        Err(Error::Expired) => Ok((true, version)),
-        // The version was not the current one, and the store checked that before the deadline.
-        Err(Error::Conflict | Error::ConflictAfterRetry | Error::TryAgain) => Ok((false, version)),
         Err(error) => Err(error),
     }
 }

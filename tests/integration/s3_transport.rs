@@ -5,6 +5,7 @@
 //! at the right moment.
 
 mod answers;
+mod probe;
 mod stalls;
 mod writes;
 
@@ -122,7 +123,17 @@ async fn send(socket: &mut TcpStream, text: &str) {
 
 /// Sends a response and closes the connection. `headers` end with a line break each.
 pub(crate) async fn answer(socket: &mut TcpStream, status: &str, headers: &str, body: &str) {
-    let (date, length) = (date(now()), body.len());
+    answer_dated(socket, Duration::ZERO, status, (headers, body)).await;
+}
+
+/// The same by a clock that is `behind` ours.
+pub(crate) async fn answer_dated(
+    socket: &mut TcpStream,
+    behind: Duration,
+    status: &str,
+    (headers, body): (&str, &str),
+) {
+    let (date, length) = (date(now() - behind), body.len());
     let head = format!(
         "HTTP/1.1 {status}\r\nDate: {date}\r\nContent-Length: {length}\r\nConnection: close\r\n\
          {headers}\r\n"

@@ -14,13 +14,14 @@ mod torn_writes;
 
 use std::io::{self, Write as _};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::TryStreamExt as _;
 use longshore::oci::{RepositoryName, UploadId};
 use longshore::store::local::Local;
 use longshore::store::memory::Memory;
-use longshore::store::{ByteStream, Error, Location, ObjectStore, RecordKey};
+use longshore::store::{ByteStream, Error, Location, ObjectStore, ProbeLimits, RecordKey, probe};
 use uuid::Uuid;
 
 /// Checks all guarantees.
@@ -49,7 +50,14 @@ async fn local_keeps_the_guarantees() {
 #[tokio::test(flavor = "multi_thread")]
 async fn s3_keeps_the_guarantees() {
     match crate::support::store_from_environment().await {
-        Some(store) => check_everything(store).await,
+        Some(store) => {
+            let limit = Duration::from_mins(5);
+            let limits = ProbeLimits { clock_skew: limit, write_deadline: limit };
+            // So that removals are tested where the store has them.
+            let report = probe(store.as_ref(), limits).await.expect("a store that can be used");
+            assert!(!report.degraded(), "{report}");
+            check_everything(store).await;
+        }
         None => writeln!(io::stderr(), "not run against S3: LONGSHORE_TEST_S3 is not set")
             .expect("stderr can be written"),
     }

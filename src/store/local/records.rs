@@ -50,8 +50,8 @@ impl Records {
         Arc::clone(&self.database)
     }
 
-    /// Writes a record, or removes it without a body, and waits until it is on the disk. A queued write happens even if its caller
-    /// is dropped.
+    /// Writes a record, or removes it if there is no body, and waits until that is on the disk. A
+    /// queued write happens even if its caller is dropped.
     pub(super) async fn write(
         &self,
         key: String,

@@ -33,7 +33,7 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::time::{Instant, Sleep};
 
 use super::error::SendError;
-use super::metrics::{RequestLabels, count};
+use super::metrics::{RequestLabels, compare_clocks, count};
 use super::retry::next_attempt;
 use super::settings::Settings;
 use crate::store::Error;
@@ -83,6 +83,7 @@ impl HttpClient {
             .with_native_roots()
             .map_err(|error| Error::Refused(format!("no root certificates: {error}")))?
             .https_or_http()
+            // Each request in flight has a connection of its own: the probe relies on that.
             .enable_http1()
             .wrap_connector(tcp);
         let client = Client::builder(TokioExecutor::new())
@@ -112,6 +113,9 @@ impl HttpClient {
         let answer = self.send_once(request, response_timeout).await;
         let status = answer.as_ref().map(Response::status);
         count(&self.metrics, labels, status, started.elapsed());
+        if let Ok(answer) = &answer {
+            compare_clocks(&self.metrics, answer.headers());
+        }
         answer
     }
 

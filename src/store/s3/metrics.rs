@@ -1,10 +1,10 @@
 //! Metrics of the requests to S3. Each attempt is counted, the SDK's retries included, so the
 //! labels are read from the request as it is sent.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use http::header::{IF_MATCH, IF_NONE_MATCH};
-use http::{Method, Request, StatusCode};
+use http::header::{DATE, IF_MATCH, IF_NONE_MATCH};
+use http::{HeaderMap, Method, Request, StatusCode};
 
 use super::error::SendError;
 use crate::telemetry::metrics::{ConditionalWrite, Metrics, S3Operation, S3Outcome};
@@ -86,6 +86,18 @@ pub(super) fn count(
     {
         metrics.s3_conflicts.inc((write,));
     }
+}
+
+/// Records how far the clock of this machine is from that of the store, by an answer of now.
+#[expect(clippy::disallowed_methods, reason = "a metric shows the time of this machine")]
+pub(super) fn compare_clocks(metrics: &Metrics, answer: &HeaderMap) {
+    let date = answer.get(DATE).and_then(|date| date.to_str().ok());
+    let Some(date) = date.and_then(|date| httpdate::parse_http_date(date).ok()) else { return };
+    let seconds = |duration: Duration| i64::try_from(duration.as_secs()).unwrap_or(i64::MAX);
+    let ahead = SystemTime::now()
+        .duration_since(date)
+        .map_or_else(|behind| -seconds(behind.duration()), seconds);
+    metrics.store_clock_difference.set((), ahead);
 }
 
 #[cfg(test)]

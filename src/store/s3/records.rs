@@ -146,7 +146,9 @@ impl RecordStore for S3 {
         let request = request.if_match(self.if_match(expected));
         match operation.send(request.send()).await.map_err(Error::from) {
             Ok(_) => Ok(Removal::Removed),
-            Err(Error::Conflict | Error::NotFound) => Ok(Removal::Conflict),
+            Err(Error::Conflict | Error::ConflictAfterRetry | Error::NotFound) => {
+                Ok(Removal::Conflict)
+            }
             Err(error) => Err(error),
         }
     }

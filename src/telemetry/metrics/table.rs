@@ -91,6 +91,10 @@ table! {
     /// Conditional writes that lost to another write. Some are normal, such as two pushes of one
     /// tag.
     s3_conflicts: Counter<(ConditionalWrite,)> = "longshore_s3_cas_conflicts_total", Count, [];
+    /// By how much the clock of this machine was ahead of the clock of the store when the store
+    /// last answered, in whole seconds; negative if it was behind. Beyond `collection.clock_skew` a
+    /// process refuses to start. Absent without S3.
+    store_clock_difference: Gauge<()> = "longshore_store_clock_difference_seconds", Seconds, [];
     /// Presigned URLs for clients.
     presigned: Counter<(PresignKey,)> = "longshore_presign_cache_total", Count, [];
     /// Lookups in the read cache and in the caches of verified credentials.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use longshore::store::memory::{Calls, Memory};
-use longshore::store::probe;
+use longshore::store::{ProbeLimits, probe};
 
 use super::{NONE, assert_cost, cold, cost};
 use crate::support::app::image_manifest;
@@ -105,17 +105,21 @@ async fn listing_referrers() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_start_up_check_does_not_grow_with_the_store() {
     let memory = Arc::new(Memory::new());
-    let expected = Calls { create: 3, replace: 3, put: 1, get: 1, ..NONE };
+    let expected =
+        Calls { list: 1, create: 16, read: 1, replace: 19, put: 1, get: 1, remove: 2, ..NONE };
+    let minute = std::time::Duration::from_mins(1);
+    let limits = ProbeLimits { clock_skew: minute, write_deadline: minute };
     let before = memory.calls();
-    let report = probe(memory.as_ref()).await.expect("a store that works");
-    assert!(!report.degraded(), "{report}");
-    assert_cost(memory.calls().since(&before), expected, 8);
+    let report = probe(memory.as_ref(), limits).await.expect("a store that works");
+    assert!(!report.degraded() && report.capabilities.conditional_delete, "{report}");
+    assert_cost(memory.calls().since(&before), expected, 41);
+    assert_eq!(memory.records(), [], "the scratch record is removed");
     let app = cold(&memory).await;
     for seed in 0..300 {
         app.push_blob(&format!("r{seed}"), &bytes(seed, 100)).await;
     }
     let before = memory.calls();
-    probe(memory.as_ref()).await.expect("a store that works");
-    assert_cost(memory.calls().since(&before), expected, 8);
+    probe(memory.as_ref(), limits).await.expect("a store that works");
+    assert_cost(memory.calls().since(&before), expected, 41);
     assert_eq!(memory.data_objects(), []);
 }

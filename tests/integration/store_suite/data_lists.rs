@@ -1,4 +1,5 @@
-//! Lists of data objects and of uploads in progress, which a garbage collector compares with records.
+//! Lists of data objects and of uploads in progress, which a garbage collector compares with
+//! records.
 
 use std::time::{Duration, SystemTime};
 

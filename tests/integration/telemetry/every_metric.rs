@@ -15,7 +15,7 @@ use longshore::telemetry::metrics::{Metrics, TABLE};
 use longshore::usage::UsageScan;
 
 use super::{Sample, samples, value};
-use crate::s3_transport::{Fake, answer, request};
+use crate::s3_transport::{Fake, answer_dated, request};
 use crate::support::{App, bytes, sha256};
 
 const MIB: usize = 1024 * 1024;
@@ -96,7 +96,8 @@ async fn ask_s3(metrics: &Metrics) {
     let server = Fake::start(|number, mut socket| async move {
         while request(&mut socket).await.is_some() {
             let status = if number == 0 { "500 Broken" } else { "412 Precondition Failed" };
-            answer(&mut socket, status, "", "").await;
+            // By another clock than that of this machine.
+            answer_dated(&mut socket, Duration::from_secs(100), status, ("", "")).await;
         }
     });
     let store = server.await.counted(metrics).await;

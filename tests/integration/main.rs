@@ -71,6 +71,8 @@ mod limits;
 mod replicas;
 /// Requests to the store for each operation.
 mod request_counts;
+/// An S3 server that loses, delays or repeats single requests.
+mod s3_scripted;
 /// An S3 server that stalls, cuts off or answers wrongly.
 mod s3_transport;
 /// The guarantees of a store, for each implementation.

@@ -16,6 +16,7 @@ use tokio::sync::oneshot;
 use tokio_util::task::TaskTracker;
 
 use super::http::{Client, Request};
+use super::scripted_s3::ScriptedS3;
 use super::{bytes, sha256};
 
 /// A registry under test. It stops when this value is dropped.
@@ -126,6 +127,13 @@ impl App {
     pub async fn frontend(store: Arc<dyn ObjectStore>, mut settings: Settings) -> Self {
         settings.store.url = "s3://shared".parse().expect("the URL of a bucket");
         Self::over(store, settings).await
+    }
+
+    /// One of several replicas over a scripted S3, with the SDK between them.
+    pub(crate) async fn over_s3(s3: &ScriptedS3, settings: Settings) -> Self {
+        let metrics = Metrics::default();
+        let store = Arc::new(s3.store(&metrics).await);
+        Self::frontend(store, settings).await
     }
 
     /// A registry over any store. It is the only one if the URL of its store says so.

@@ -9,6 +9,7 @@ pub mod http;
 pub mod metered;
 pub mod persistent;
 pub mod process;
+pub mod scripted_s3;
 
 pub use app::{App, store_from_environment};
 pub use http::{Reply, Request};

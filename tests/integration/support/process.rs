@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use super::http::Client;
+use super::scripted_s3::{BUCKET_URL, ScriptedS3};
 
 /// The timeout for the start and the exit of a process.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -110,6 +111,20 @@ impl Process {
 
     pub(crate) fn folder(folder: &Path, variables: &[(&str, &str)]) -> Self {
         Self::serve(folder.to_str().expect("a path that is text"), variables)
+    }
+
+    /// Serves the bucket of a scripted S3. The test needs a runtime with several threads, because
+    /// this blocks one of them until the registry listens.
+    pub(crate) fn over_s3(s3: &ScriptedS3, variables: &[(&str, &str)]) -> Self {
+        let url = s3.url();
+        let mut all = vec![
+            ("LONGSHORE_STORE_S3_ENDPOINT", url.as_str()),
+            ("LONGSHORE_STORE_S3_REGION", "us-east-1"),
+            ("LONGSHORE_STORE_S3_ACCESS_KEY_ID", "K1K1"),
+            ("LONGSHORE_STORE_S3_SECRET_ACCESS_KEY", "SECRET12"),
+        ];
+        all.extend_from_slice(variables);
+        Self::serve(BUCKET_URL, &all)
     }
 
     pub(crate) fn client(&self) -> Client {

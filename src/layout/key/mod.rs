@@ -28,7 +28,7 @@ use std::time::SystemTime;
 
 use serde_with::{DeserializeFromStr, SerializeDisplay};
 use time::OffsetDateTime;
-use uuid::Uuid;
+use uuid::Builder;
 
 use crate::oci::{Algorithm, Digest, RepositoryName, Tag, UploadId};
 
@@ -239,9 +239,19 @@ pub fn data_prefix(day: Option<&Day>) -> String {
 pub struct Location(Box<str>);
 
 impl Location {
-    /// A location that was never used before and is never returned again.
+    /// A location that was never used before and is never returned again. Both the day and the id
+    /// begin with `now`.
+    ///
+    /// # Panics
+    ///
+    /// The operating system provides no randomness.
     pub fn new_unique(now: SystemTime) -> Self {
-        Self(format!("{}{}", data_prefix(Some(&Day::of(now))), Uuid::now_v7().simple()).into())
+        let age = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let milliseconds = u64::try_from(age.as_millis()).unwrap_or_default();
+        let mut random = [0; 10];
+        getrandom::fill(&mut random).expect("the operating system provides randomness");
+        let id = Builder::from_unix_timestamp_millis(milliseconds, &random).into_uuid();
+        Self(format!("{}{}", data_prefix(Some(&Day::of(now))), id.simple()).into())
     }
 
     /// The complete key, without the operator's prefix.

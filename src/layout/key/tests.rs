@@ -181,6 +181,15 @@ fn near_misses_are_no_keys() {
     }
 }
 
+/// Locations of one process are in the order of the store's clock, whatever the system clock says.
+#[test]
+fn the_id_of_a_location_begins_with_the_given_time() {
+    let location = Location::new_unique(UNIX_EPOCH + std::time::Duration::from_millis(0x1234));
+    let id = location.as_str().strip_prefix("v1/d/19700101/").expect("the day of the epoch");
+    assert!(id.starts_with("0000000012347"), "{id}");
+    assert_ne!(location, Location::new_unique(UNIX_EPOCH));
+}
+
 /// The day in a location, which the collector lists by.
 #[test]
 fn days_of_locations() {

@@ -5,6 +5,8 @@
 
 pub mod setting;
 
+pub mod entropy;
+
 pub mod oci;
 
 pub mod docker_schema1;

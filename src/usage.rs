@@ -13,6 +13,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use serde_json::{Map, Value};
 use tracing::Instrument as _;
 
+use crate::entropy;
 use crate::layout::encoding::{decode, is_tombstone};
 use crate::layout::records::{Link, Session};
 use crate::oci::{Digest, RepositoryName, UploadId};
@@ -86,8 +87,7 @@ impl UsageScan {
 
     /// Scans at this interval until the future is dropped. Scans never overlap.
     pub async fn repeat(mut self, interval: Duration) {
-        let part = f64::from(getrandom::u32().unwrap_or_default()) / f64::from(u32::MAX);
-        tokio::time::sleep(interval.mul_f64(part * START_WITHIN)).await;
+        tokio::time::sleep(interval.mul_f64(entropy::fraction() * START_WITHIN)).await;
         loop {
             let span = tracing::info_span!(target: "traces", "usage.scan");
             self.run().instrument(span).await;
@@ -178,7 +178,8 @@ impl UsageScan {
 
     /// Reads the sizes that are not known yet.
     async fn read_sizes(&mut self, keys: &[RecordKey]) -> Result<(), ScanError> {
-        let mut unknown = HashMap::new();
+        // In the order of the digests, so that a simulation repeats from its seed.
+        let mut unknown = BTreeMap::new();
         for key in keys {
             if let RecordKey::Link(_, digest) | RecordKey::Manifest(_, digest) = key
                 && !self.sizes.contains_key(&prefix(digest))

@@ -75,6 +75,8 @@ mod request_counts;
 mod s3_scripted;
 /// An S3 server that stalls, cuts off or answers wrongly.
 mod s3_transport;
+/// What a simulation needs: runs that repeat from a seed, crashes between two requests.
+mod simulation;
 /// The guarantees of a store, for each implementation.
 mod store_suite;
 

@@ -16,6 +16,7 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 use tokio::sync::Semaphore;
 
+use crate::entropy;
 use crate::reloaded_file::ReloadedFile;
 use crate::telemetry::metrics::{CacheLayer, CacheResult, Cached, Metrics, ReloadedFileKind};
 
@@ -73,8 +74,6 @@ impl Htpasswd {
             ReloadedFile::open(vec![path], ReloadedFileKind::Users, metrics, move |contents| {
                 Users::parse(&contents[0]).map_err(|error| format!("{shown}: {error}"))
             })?;
-        let mut key = [0; 32];
-        getrandom::fill(&mut key).map_err(|error| format!("no random numbers: {error}"))?;
         let processors = std::thread::available_parallelism().map_or(1, |count| count.get() / 2);
         let queue = || ClientQueue {
             waiting: Semaphore::new(WAITING_MAX),
@@ -82,7 +81,7 @@ impl Htpasswd {
         };
         Ok(Self {
             users,
-            key,
+            key: entropy::bytes(),
             verified: Mutex::default(),
             rejected: Mutex::default(),
             processors: Arc::new(Semaphore::new(processors.max(1))),

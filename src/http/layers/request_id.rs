@@ -8,6 +8,7 @@ use axum::extract::Request;
 use http::{HeaderMap, HeaderName, HeaderValue, response};
 
 use super::access_log::LogFields;
+use crate::entropy;
 use crate::http::metered_body::Observer;
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -50,7 +51,7 @@ fn is_plain(id: &[u8]) -> bool {
 fn new() -> HeaderValue {
     static PROCESS: OnceLock<u64> = OnceLock::new();
     static COUNT: AtomicU64 = AtomicU64::new(0);
-    let process = PROCESS.get_or_init(|| getrandom::u64().unwrap_or_default());
+    let process = PROCESS.get_or_init(|| u64::from_le_bytes(entropy::bytes()));
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
     let mut id = String::with_capacity(32);
     let written = write!(id, "{process:016x}-{count:x}");

@@ -27,6 +27,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use serde_with::{DeserializeFromStr, SerializeDisplay};
 
+use crate::entropy;
+
 /// Version of the encoding.
 const ENCODING: u32 = 1;
 const NONCE_BYTES: usize = 12;
@@ -49,15 +51,8 @@ pub struct Nonce([u8; NONCE_BYTES]);
 
 impl Nonce {
     /// A nonce that differs from every other.
-    ///
-    /// # Panics
-    ///
-    /// The operating system provides no randomness.
     pub fn random() -> Self {
-        let mut nonce = [0; NONCE_BYTES];
-        // Without randomness nothing here can work; the operating system always has some.
-        getrandom::fill(&mut nonce).expect("the operating system provides randomness");
-        Self(nonce)
+        Self(entropy::bytes())
     }
 }
 

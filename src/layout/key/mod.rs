@@ -30,6 +30,7 @@ use serde_with::{DeserializeFromStr, SerializeDisplay};
 use time::OffsetDateTime;
 use uuid::Builder;
 
+use crate::entropy;
 use crate::oci::{Algorithm, Digest, RepositoryName, Tag, UploadId};
 
 /// The version of the layout; part of every key.
@@ -241,16 +242,10 @@ pub struct Location(Box<str>);
 impl Location {
     /// A location that was never used before and is never returned again. Both the day and the id
     /// begin with `now`.
-    ///
-    /// # Panics
-    ///
-    /// The operating system provides no randomness.
     pub fn new_unique(now: SystemTime) -> Self {
         let age = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let milliseconds = u64::try_from(age.as_millis()).unwrap_or_default();
-        let mut random = [0; 10];
-        getrandom::fill(&mut random).expect("the operating system provides randomness");
-        let id = Builder::from_unix_timestamp_millis(milliseconds, &random).into_uuid();
+        let id = Builder::from_unix_timestamp_millis(milliseconds, &entropy::bytes()).into_uuid();
         Self(format!("{}{}", data_prefix(Some(&Day::of(now))), id.simple()).into())
     }
 

@@ -7,9 +7,10 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde_with::{DeserializeFromStr, SerializeDisplay};
-use uuid::Uuid;
+use uuid::{Builder, Uuid};
 
 use super::truncate::truncate;
+use crate::entropy;
 
 /// The identifier of an upload session: random, so that only its owner knows it.
 #[derive(
@@ -24,9 +25,8 @@ pub struct UploadIdError(String);
 
 impl UploadId {
     /// A new identifier.
-    #[expect(clippy::disallowed_methods, reason = "other code must use this type instead")]
     pub fn random() -> Self {
-        Self(Uuid::new_v4())
+        Self(Builder::from_random_bytes(entropy::bytes()).into_uuid())
     }
 }
 

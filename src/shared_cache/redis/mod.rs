@@ -7,7 +7,7 @@
 mod breaker;
 mod connection;
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -25,6 +25,7 @@ use self::breaker::Breaker;
 use self::connection::{Connection, Source};
 use super::settings::{CacheSettings, RedisUrls};
 use super::{Cache, Key, Lookup, Token};
+use crate::entropy;
 use crate::telemetry::metrics::{CacheLayer, CacheOperation, CacheResult, Metrics};
 
 pub use self::connection::ConfigError;
@@ -56,7 +57,7 @@ pub struct Redis {
     breaker: Breaker,
     fill: FillScript,
     /// Keys whose invalidation failed. They are deleted before any other value is read.
-    queued: Mutex<HashSet<String>>,
+    queued: Mutex<BTreeSet<String>>,
     wake_recovery: Arc<Notify>,
     metrics: Metrics,
 }
@@ -222,7 +223,7 @@ impl Redis {
         self.wake_recovery.notify_one();
     }
 
-    fn queued(&self) -> MutexGuard<'_, HashSet<String>> {
+    fn queued(&self) -> MutexGuard<'_, BTreeSet<String>> {
         self.queued.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -278,10 +279,8 @@ enum NoAnswer {
     NotSent,
 }
 
-fn new_token() -> Option<Token> {
-    let mut random = [0u8; 8];
-    getrandom::fill(&mut random).ok()?;
-    Some(Token(hex::encode(random)))
+fn new_token() -> Token {
+    Token(hex::encode(entropy::bytes::<8>()))
 }
 
 fn milliseconds(duration: Duration) -> u64 {
@@ -310,7 +309,7 @@ impl Cache for Redis {
             Ok(None) => {}
             Err(_) => return Lookup::Miss(None),
         }
-        let Some(mine) = new_token() else { return Lookup::Miss(None) };
+        let mine = new_token();
         let taken = self.send("SET", CacheOperation::FillToken, async |connection| {
             let ttl = milliseconds(TOKEN_TTL);
             let take = cmd("SET").arg(&token).arg(&mine.0).arg("NX").arg("PX").arg(ttl).to_owned();

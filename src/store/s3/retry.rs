@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use aws_sdk_s3::config::retry::RetryConfig;
 
+use crate::entropy;
+
 /// The pause before the first retry, of which a random part is taken; it doubles each time.
 const BACKOFF_FIRST: Duration = Duration::from_millis(100);
 /// The longest pause between two attempts.
@@ -26,8 +28,7 @@ pub(super) fn config(attempts_max: u32) -> RetryConfig {
 /// The pause after so many attempts, with jitter so that callers spread out.
 pub(super) fn backoff(attempts: u32) -> Duration {
     let ceiling = BACKOFF_FIRST.saturating_mul(1 << (attempts - 1).min(16)).min(BACKOFF_MAX);
-    let part = getrandom::u32().unwrap_or(u32::MAX / 2);
-    ceiling.mul_f64(f64::from(part) / f64::from(u32::MAX))
+    ceiling.mul_f64(entropy::fraction())
 }
 
 /// Runs an operation, and returns with its output how many requests it has sent.

@@ -8,16 +8,17 @@ use super::{Source, sources};
 pub(super) const MODULES: &[(&str, &[&str])] = &[
     // How modules declare their settings.
     ("setting", &[]),
-    ("oci", &[]),
+    ("entropy", &[]),
+    ("oci", &["entropy"]),
     ("docker_schema1", &["oci"]),
     ("clock", &[]),
     // Other modules get a `Metrics` and use only its fields.
     ("telemetry", &["setting"]),
     ("reloaded_file", &["telemetry"]),
-    ("layout", &["oci"]),
-    ("store", &["setting", "oci", "clock", "telemetry", "layout"]),
-    ("shared_cache", &["setting", "oci", "telemetry", "layout", "store"]),
-    ("auth", &["setting", "oci", "clock", "telemetry", "reloaded_file"]),
+    ("layout", &["entropy", "oci"]),
+    ("store", &["setting", "entropy", "oci", "clock", "telemetry", "layout"]),
+    ("shared_cache", &["setting", "entropy", "oci", "telemetry", "layout", "store"]),
+    ("auth", &["setting", "entropy", "oci", "clock", "telemetry", "reloaded_file"]),
     (
         "registry",
         &[
@@ -31,11 +32,12 @@ pub(super) const MODULES: &[(&str, &[&str])] = &[
             "shared_cache",
         ],
     ),
-    ("usage", &["oci", "telemetry", "layout", "store"]),
+    ("usage", &["entropy", "oci", "telemetry", "layout", "store"]),
     (
         "http",
         &[
             "setting",
+            "entropy",
             "oci",
             "docker_schema1",
             "clock",
@@ -67,7 +69,7 @@ pub(super) const MODULES: &[(&str, &[&str])] = &[
     ),
 ];
 
-/// The only places that may name a crate, by what its name begins with.
+/// The only places that may name a crate or a function, by what its name begins with.
 const CRATES: &[(&str, &[&str])] = &[
     ("aws_config", &["src/store/s3/"]),
     ("aws_credential_types", &["src/store/s3/"]),
@@ -84,6 +86,9 @@ const CRATES: &[(&str, &[&str])] = &[
         ],
     ),
     ("redb", &["src/store/local/"]),
+    // Everything else takes its random bytes from there, and only tests seed them.
+    ("getrandom", &["src/entropy.rs"]),
+    ("seed_this_thread", &["src/entropy.rs"]),
     ("prometheus", &["src/telemetry/metrics/"]),
     ("deadpool_redis", &["src/shared_cache/redis"]),
     ("axum", &["src/http/"]),
@@ -230,6 +235,7 @@ fn violations_are_found() {
         ("src/registry/mod.rs", "fn f(body: axum::body::Body) {}"),
         ("src/store/memory/mod.rs", "use redb::Database;"),
         ("src/http/layers/trace.rs", "use opentelemetry::Context;"),
+        ("src/app/mod.rs", "let _seeded = entropy::seed_this_thread(1);"),
     ];
     for (path, text) in found {
         assert_eq!(sample(path, text).len(), 1, "{path}: {text}");

@@ -7,6 +7,8 @@ pub mod setting;
 
 pub mod entropy;
 
+pub mod tasks;
+
 pub mod oci;
 
 pub mod docker_schema1;

@@ -14,7 +14,6 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use crate::auth::Authorizer;
 use crate::clock::SystemClock;
@@ -28,6 +27,7 @@ use crate::shared_cache::Cache;
 use crate::shared_cache::redis::Redis;
 use crate::store::local::OpenError;
 use crate::store::{self, ObjectStore, ProbeReport, StoreUrl};
+use crate::tasks::Tasks;
 use crate::telemetry::metrics::Metrics;
 use crate::usage::UsageScan;
 
@@ -74,7 +74,7 @@ pub fn registry(
     store: Arc<dyn ObjectStore>,
     redis: Option<Arc<Redis>>,
     metrics: &Metrics,
-    tasks: &TaskTracker,
+    tasks: &Tasks,
 ) -> Result<Arc<Registry>, StartError> {
     let mut caching = settings.cache.clone();
     if !matches!(settings.store.url, StoreUrl::S3 { .. }) {
@@ -117,7 +117,7 @@ pub fn api(
     registry: Arc<Registry>,
     authorizer: Arc<dyn Authorizer>,
     metrics: &Metrics,
-    tasks: &TaskTracker,
+    tasks: &Tasks,
 ) -> Arc<Api> {
     let settings = http::Settings {
         listener: settings.server.clone(),
@@ -139,7 +139,7 @@ pub fn tls(settings: &Settings, metrics: &Metrics) -> Result<Option<TlsAcceptor>
 struct Service {
     store: Arc<dyn ObjectStore>,
     api: Arc<Api>,
-    tasks: TaskTracker,
+    tasks: Tasks,
     report: Report,
 }
 
@@ -149,7 +149,7 @@ async fn build(
     authorizer: Arc<dyn Authorizer>,
     metrics: &Metrics,
 ) -> Result<Service, StartError> {
-    let (tasks, redis) = (TaskTracker::new(), redis(settings, metrics)?);
+    let (tasks, redis) = (Tasks::new(), redis(settings, metrics)?);
     let tested = test_store(settings, metrics);
     let (tested, redis_state) = tokio::join!(tested, RedisState::of(redis.as_deref()));
     let (store, probe) = tested?;
@@ -189,7 +189,7 @@ pub async fn serve(
             metrics: metrics.clone(),
             aliases: settings.metrics.aliases,
         };
-        let connections = TaskTracker::new();
+        let connections = Tasks::new();
         connections.spawn(admin.run(listener, stopped, connections.clone()));
     }
     let mut shutdown = pin!(shutdown);
@@ -232,7 +232,7 @@ fn scan_usage(
         let scan = UsageScan::new(store, metrics.clone(), ABANDONED_AFTER);
         let repeated = scans.clone().run_until_cancelled_owned(scan.repeat(every));
         // The shutdown does not wait for it: it only reads.
-        TaskTracker::new().spawn(repeated);
+        Tasks::new().spawn(repeated);
     }
     scans
 }

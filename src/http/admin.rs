@@ -21,9 +21,9 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use super::listener::accept;
+use crate::tasks::Tasks;
 use crate::telemetry::metrics::{self, Metrics};
 
 /// Connections at once; monitoring needs one.
@@ -104,7 +104,7 @@ impl Admin {
     }
 
     /// Serves until it is stopped. Nothing is drained: a scrape that is cut off is repeated.
-    pub async fn run(self, listener: TcpListener, stopped: CancellationToken, tasks: TaskTracker) {
+    pub async fn run(self, listener: TcpListener, stopped: CancellationToken, tasks: Tasks) {
         let router = self.router();
         let stop = stopped.clone().cancelled_owned();
         accept(listener, CONNECTIONS_MAX, &tasks, stop, |stream, _| {

@@ -21,12 +21,12 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_io_timeout::TimeoutStream;
 use tokio_rustls::TlsAcceptor;
-use tokio_util::task::TaskTracker;
 use tower::Service;
 
 use super::layers::peer::Client;
 use super::settings::ListenerSettings;
 pub use super::tls::acceptor;
+use crate::tasks::Tasks;
 
 /// Bytes of the head of a request that are read before it is refused.
 const HEAD_BYTES_MAX: usize = 64 * 1024;
@@ -41,7 +41,7 @@ pub async fn run<S, B>(
     tls: Option<TlsAcceptor>,
     router: S,
     settings: &ListenerSettings,
-    tasks: TaskTracker,
+    tasks: Tasks,
     shutdown: impl Future<Output = ()> + Send,
 ) where
     S: Service<Request, Response = Response<B>, Error = Infallible, Future: Send>,
@@ -69,7 +69,7 @@ pub async fn run<S, B>(
 pub(super) async fn accept<F: Future<Output = ()> + Send + 'static>(
     listener: TcpListener,
     connections_max: usize,
-    tasks: &TaskTracker,
+    tasks: &Tasks,
     stop: impl Future<Output = ()> + Send,
     serve: impl Fn(TcpStream, IpAddr) -> F,
 ) {
@@ -173,11 +173,10 @@ async fn accept_one(
 
 /// Waits for connections, and for work that goes on without its client, for up to `timeout`. What
 /// is left then is continued by another process: nothing acknowledged is lost.
-async fn drain(graceful: GracefulShutdown, tasks: TaskTracker, timeout: Duration) {
+async fn drain(graceful: GracefulShutdown, tasks: Tasks, timeout: Duration) {
     tracing::info!(timeout_s = timeout.as_secs(), "draining: waiting for requests in flight");
     let drained = tokio::time::timeout(timeout, async {
         graceful.shutdown().await;
-        tasks.close();
         tasks.wait().await;
     });
     if drained.await.is_ok() {

@@ -2,12 +2,11 @@
 
 use std::sync::Arc;
 
-use tokio_util::task::TaskTracker;
-
 use super::settings::{BlobSettings, ListSettings, ListenerSettings};
 use crate::auth::Authorizer;
 use crate::clock::Clock;
 use crate::registry::{ManifestSettings, Registry};
+use crate::tasks::Tasks;
 use crate::telemetry::RequestLog;
 use crate::telemetry::metrics::Metrics;
 
@@ -30,5 +29,5 @@ pub struct Api {
     pub clock: Arc<dyn Clock>,
     pub settings: Settings,
     pub metrics: Metrics,
-    pub tasks: TaskTracker,
+    pub tasks: Tasks,
 }

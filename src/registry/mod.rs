@@ -24,8 +24,6 @@ mod tags;
 
 use std::sync::{Arc, Mutex};
 
-use tokio_util::task::TaskTracker;
-
 pub use blobs::{Blobs, MountSource};
 pub use content::{Blob, Content, StoredManifest};
 pub use error::Error;
@@ -39,6 +37,7 @@ pub use tags::{TagCondition, Tags};
 
 use crate::shared_cache::Cache;
 use crate::store::ObjectStore;
+use crate::tasks::Tasks;
 use crate::telemetry::metrics::Metrics;
 use read_cache::ReadCache;
 use record::Records;
@@ -64,7 +63,7 @@ impl Registry {
         shared: Option<Arc<dyn Cache>>,
         settings: Settings,
         metrics: &Metrics,
-        tasks: &TaskTracker,
+        tasks: &Tasks,
     ) -> Self {
         let Settings { caching, uploads: limits, sparse, leases, schema1 } = settings;
         let read_cache = ReadCache::new(store.clone(), shared, leases, caching, metrics, tasks);

@@ -7,8 +7,11 @@ use std::time::{Duration, UNIX_EPOCH};
 use bytes::Bytes;
 use longshore::config::Settings;
 use longshore::entropy;
-use longshore::store::memory::Memory;
+use longshore::store::memory::{Fault, FaultKind, Memory};
+use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
 
+use crate::support::app::{OCI_MANIFEST, image_manifest};
 use crate::support::{App, bytes};
 
 /// The content of a bucket: its records, and the locations and sizes of its data.
@@ -35,4 +38,34 @@ fn two_runs_with_one_seed_write_the_same_bytes() {
     assert!(!first.0.is_empty() && !first.1.is_empty());
     assert_eq!(first, bucket_after_a_push(1));
     assert_ne!(first, bucket_after_a_push(2));
+}
+
+#[tokio::test]
+async fn a_crash_in_the_middle_of_a_push_ends_every_task() {
+    let memory = Arc::new(Memory::new());
+    let app = App::over_memory(memory.clone(), Settings::default()).await;
+    let (config, layer) = (b"{}".to_vec(), bytes(1, 500));
+    for blob in [&config, &layer] {
+        app.push_blob("a", blob).await;
+    }
+    let (before, delay) = (memory.calls(), Duration::from_millis(500));
+    memory.inject(Fault::everywhere(FaultKind::Delay(delay)).always());
+    let client = app.client.clone();
+    let manifest = image_manifest(&config, &[layer]);
+    let push = TaskTracker::new().spawn(async move {
+        let put = client.request("PUT", "/v2/a/manifests/latest");
+        put.header("content-type", OCI_MANIFEST).body(manifest).send().await
+    });
+    while memory.calls().since(&before).total() == 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let (records, crashed) = (memory.records(), Instant::now());
+    app.crash().await;
+    assert!(crashed.elapsed() < delay, "a task went on for {:?}", crashed.elapsed());
+    let reply = push.await.expect("no panic");
+    assert!(reply.status.is_server_error(), "{reply:?}");
+
+    let calls = memory.calls();
+    tokio::time::sleep(delay * 3).await;
+    assert_eq!((memory.calls(), memory.records()), (calls, records));
 }

@@ -6,7 +6,6 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use quick_cache::Weighter;
 use tokio::time::{Instant, timeout};
-use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
 use super::single_flight::{Guard, Joined, SingleFlight};
@@ -15,6 +14,7 @@ use crate::layout::encoding::is_tombstone;
 use crate::registry::lease::Leases;
 use crate::shared_cache::{Cache, CacheSettings, Key, Lookup};
 use crate::store::{self, RecordKey, RecordStore};
+use crate::tasks::Tasks;
 use crate::telemetry::metrics::{CacheLayer, CacheResult, Metrics};
 
 /// How long a reader waits for the load of another reader before it loads by itself.
@@ -54,7 +54,7 @@ pub(in crate::registry) struct ReadCache {
     leases: Leases,
     pub(super) caching: CacheSettings,
     metrics: Metrics,
-    tasks: TaskTracker,
+    tasks: Tasks,
 }
 
 impl std::fmt::Debug for ReadCache {
@@ -70,7 +70,7 @@ impl ReadCache {
         leases: Leases,
         caching: CacheSettings,
         metrics: &Metrics,
-        tasks: &TaskTracker,
+        tasks: &Tasks,
     ) -> Arc<Self> {
         let (items, bytes) = (caching.local_bytes / (4 * OVERHEAD_BYTES), caching.local_bytes);
         let local = quick_cache::sync::Cache::with_weighter(items.max(16), bytes as u64, Weights);

@@ -6,11 +6,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared};
-use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
 use crate::shared_cache::Key;
 use crate::store;
+use crate::tasks::Tasks;
 
 /// The result of a load, for each of its readers.
 pub(super) type Loading<V> = Shared<BoxFuture<'static, Result<V, store::Error>>>;
@@ -53,7 +53,7 @@ impl<V: Clone + Send + Sync + 'static> SingleFlight<V> {
     pub(super) fn join<F>(
         &self,
         key: &Key,
-        tasks: &TaskTracker,
+        tasks: &Tasks,
         load: impl FnOnce(Guard<V>) -> F + Send + 'static,
     ) -> Joined<V>
     where

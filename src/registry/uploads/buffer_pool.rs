@@ -9,7 +9,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::BytesMut;
-use tokio_util::task::TaskTracker;
+
+use crate::tasks::Tasks;
 
 /// How long an unused buffer is kept.
 const UNUSED_MAX: Duration = Duration::from_millis(500);
@@ -100,7 +101,7 @@ impl<R: Send + 'static> BufferPool<R> {
         state.buffers.push(Pooled { number, buffer, reservation });
         drop(state);
         let pool = self.clone();
-        TaskTracker::new().spawn(async move {
+        Tasks::new().spawn(async move {
             tokio::time::sleep(UNUSED_MAX).await;
             pool.state().buffers.retain(|pooled| pooled.number != number);
         });

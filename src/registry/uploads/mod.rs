@@ -40,7 +40,6 @@ mod writer;
 
 use std::sync::Arc;
 
-use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
 use super::Error;
@@ -51,6 +50,7 @@ use super::settings::UploadSettings;
 use crate::layout::records::Multipart;
 use crate::oci::{Digest, RepositoryName, UploadId};
 use crate::store::{BlobStore, Location, MultipartId, RecordKey};
+use crate::tasks::Tasks;
 use crate::telemetry::metrics::{Commit, Metrics};
 use request::Request;
 use writer::{Stop, UploadWriter};
@@ -69,7 +69,7 @@ pub struct Uploads {
     pub(super) memory: UploadMemory,
     pub(super) metrics: Metrics,
     /// Work that continues after its response.
-    pub(super) tasks: TaskTracker,
+    pub(super) tasks: Tasks,
 }
 
 impl Uploads {

@@ -17,9 +17,9 @@ use deadpool_redis::{ConnectionAddr, RedisConnectionInfo, Runtime, cluster, sent
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, Shared};
 use tokio::time::timeout;
-use tokio_util::task::TaskTracker;
 
 use crate::shared_cache::settings::{CacheSettings, RedisUrls, Topology};
+use crate::tasks::Tasks;
 
 /// Connections in the pool: one carries all requests, the others replace it after a failure.
 const POOL_MAX: usize = 4;
@@ -247,7 +247,7 @@ impl Source {
 
     fn connect(&self) -> Connecting {
         let made = timeout(CONNECT_MAX, self.pool.clone().connect());
-        let made = TaskTracker::new().spawn(async move {
+        let made = Tasks::new().spawn(async move {
             made.await.unwrap_or_else(|_| Err("connecting took too long".to_owned()))
         });
         made.map(|made| made.unwrap_or_else(|error| Err(error.to_string()))).boxed().shared()

@@ -17,7 +17,6 @@ use deadpool_redis::redis::{Cmd, RedisError, Script, cmd};
 use futures_util::{StreamExt as _, stream};
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
-use tokio_util::task::TaskTracker;
 use tracing::field::Empty;
 use tracing::{Instrument as _, Span};
 
@@ -26,6 +25,7 @@ use self::connection::{Connection, Source};
 use super::settings::{CacheSettings, RedisUrls};
 use super::{Cache, Key, Lookup, Token};
 use crate::entropy;
+use crate::tasks::Tasks;
 use crate::telemetry::metrics::{CacheLayer, CacheOperation, CacheResult, Metrics};
 
 pub use self::connection::ConfigError;
@@ -94,7 +94,7 @@ impl Redis {
             wake_recovery: wake_recovery.clone(),
             metrics: metrics.clone(),
         });
-        TaskTracker::new().spawn(recover(Arc::downgrade(&redis), wake_recovery));
+        Tasks::new().spawn(recover(Arc::downgrade(&redis), wake_recovery));
         Ok(redis)
     }
 

@@ -4,11 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
-use tokio_util::task::TaskTracker;
-
 use super::state::State;
 use super::{StoreClock, locked};
 use crate::store::Error;
+use crate::tasks::Tasks;
 
 type Effect = Box<dyn FnOnce(&mut State, SystemTime) -> Result<(), Error> + Send>;
 
@@ -31,7 +30,7 @@ impl InFlight {
         let id = locked(in_flight).add(Box::new(effect));
         let (in_flight, state, clock) = (in_flight.clone(), state.clone(), clock.clone());
         // No process waits for it: a request is under way even if its sender was killed.
-        TaskTracker::new().spawn(async move {
+        Tasks::new().spawn(async move {
             tokio::time::sleep(after).await;
             let request = locked(&in_flight).requests.remove(&id);
             if let Some(effect) = request {

@@ -9,11 +9,11 @@ use longshore::http::{self, listener};
 use longshore::oci::UploadId;
 use longshore::store::memory::Memory;
 use longshore::store::{ObjectStore, StoreUrl};
+use longshore::tasks::Tasks;
 use longshore::telemetry::metrics::Metrics;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
-use tokio_util::task::TaskTracker;
 
 use super::http::{Client, Request};
 use super::scripted_s3::ScriptedS3;
@@ -31,7 +31,7 @@ pub struct App {
     /// The metrics, if the registry runs in this process.
     pub metrics: Metrics,
     /// The background tasks of the registry: waiting for them makes counts exact.
-    tasks: TaskTracker,
+    tasks: Tasks,
     stop: Option<oneshot::Sender<()>>,
     folder: Option<TempDir>,
 }
@@ -90,7 +90,7 @@ impl App {
                 store: None,
                 address: None,
                 metrics: Metrics::default(),
-                tasks: TaskTracker::new(),
+                tasks: Tasks::new(),
                 stop: None,
                 folder: None,
             };
@@ -147,7 +147,7 @@ impl App {
         settings: Settings,
         metrics: Metrics,
     ) -> Self {
-        let tasks = TaskTracker::new();
+        let tasks = Tasks::new();
         let authorizer = app::authorizer(&settings.access, &metrics).expect("good settings");
         let redis = app::redis(&settings, &metrics).expect("good settings");
         let registry = app::registry(&settings, store.clone(), redis, &metrics, &tasks);
@@ -159,12 +159,12 @@ impl App {
         let tls = app::tls(&settings, &metrics).expect("good settings");
         let serving = tasks.clone();
         // The registry stops with the test, not with this function.
-        TaskTracker::new().spawn(async move {
+        Tasks::new().spawn(async move {
             let shutdown = async {
                 let _ = stopped.await;
             };
             let router = http::router(&api);
-            let tasks = TaskTracker::new();
+            let tasks = Tasks::new();
             listener::run(listener, tls, router, &settings.server, tasks, shutdown).await;
             drop(serving);
         });
@@ -187,9 +187,13 @@ impl App {
 
     /// Waits for the background tasks of the registry.
     pub async fn settled(&self) {
-        self.tasks.close();
         self.tasks.wait().await;
-        self.tasks.reopen();
+    }
+
+    /// Ends the background tasks of the registry where they wait, as a crash does.
+    pub async fn crash(&self) {
+        self.tasks.cancel();
+        self.tasks.wait().await;
     }
 
     /// A repository name that no other test uses, even against a running registry.

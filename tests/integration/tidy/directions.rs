@@ -9,6 +9,7 @@ pub(super) const MODULES: &[(&str, &[&str])] = &[
     // How modules declare their settings.
     ("setting", &[]),
     ("entropy", &[]),
+    ("tasks", &[]),
     ("oci", &["entropy"]),
     ("docker_schema1", &["oci"]),
     ("clock", &[]),
@@ -16,13 +17,14 @@ pub(super) const MODULES: &[(&str, &[&str])] = &[
     ("telemetry", &["setting"]),
     ("reloaded_file", &["telemetry"]),
     ("layout", &["entropy", "oci"]),
-    ("store", &["setting", "entropy", "oci", "clock", "telemetry", "layout"]),
-    ("shared_cache", &["setting", "entropy", "oci", "telemetry", "layout", "store"]),
+    ("store", &["setting", "entropy", "tasks", "oci", "clock", "telemetry", "layout"]),
+    ("shared_cache", &["setting", "entropy", "tasks", "oci", "telemetry", "layout", "store"]),
     ("auth", &["setting", "entropy", "oci", "clock", "telemetry", "reloaded_file"]),
     (
         "registry",
         &[
             "setting",
+            "tasks",
             "oci",
             "docker_schema1",
             "clock",
@@ -38,6 +40,7 @@ pub(super) const MODULES: &[(&str, &[&str])] = &[
         &[
             "setting",
             "entropy",
+            "tasks",
             "oci",
             "docker_schema1",
             "clock",
@@ -54,6 +57,7 @@ pub(super) const MODULES: &[(&str, &[&str])] = &[
         "app",
         &[
             "setting",
+            "tasks",
             "oci",
             "docker_schema1",
             "clock",
@@ -89,6 +93,7 @@ const CRATES: &[(&str, &[&str])] = &[
     // Everything else takes its random bytes from there, and only tests seed them.
     ("getrandom", &["src/entropy.rs"]),
     ("seed_this_thread", &["src/entropy.rs"]),
+    ("TaskTracker", &["src/tasks.rs"]),
     ("prometheus", &["src/telemetry/metrics/"]),
     ("deadpool_redis", &["src/shared_cache/redis"]),
     ("axum", &["src/http/"]),

@@ -18,7 +18,6 @@ thread_local! {
 ///
 /// The operating system provides no randomness. Nothing here can work without it, and it always
 /// has some.
-#[expect(clippy::disallowed_methods, reason = "other code must use this function instead")]
 pub fn fill(bytes: &mut [u8]) {
     if let Some(state) = SEEDED.get() {
         SEEDED.set(Some(fill_predictably(bytes, state)));

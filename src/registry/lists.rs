@@ -8,13 +8,19 @@ use bytes::Bytes;
 use crate::layout::encoding::is_tombstone;
 use crate::store::{self, LIST_ROWS_MAX, Prefix, RecordStore};
 
-/// A page of an ordered list.
+/// Listings of the store that one page may cost. Beyond that the page is short: rows that were
+/// deleted must not let one request list a whole bucket.
+const LISTINGS_MAX: usize = 10;
+
+/// A page of an ordered list. It may have fewer rows than were asked for, or none, and still not be
+/// the last one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Page<T> {
     /// The rows, in ascending byte order.
     pub rows: Vec<T>,
-    /// Whether more rows follow the last one.
-    pub more: bool,
+    /// The cursor of the next page, `None` at the end of the list: the last row that was seen,
+    /// which may be one that was deleted.
+    pub next: Option<T>,
 }
 
 /// Parses a row from the rest of its key below the prefix of the list.
@@ -28,10 +34,18 @@ pub(super) trait CachedPage: Sized {
     fn decode(text: &Bytes) -> Option<Self>;
 }
 
-/// The first line says whether more rows follow; each other line is a row.
+/// How the first line of an encoded page begins if there is a next page. The cursor follows.
+const NEXT: &str = "next ";
+/// The first line of an encoded page that is the last one.
+const END: &str = "end";
+
+/// The first line is the cursor of the next page; each other line is a row.
 impl<T: Display + FromStr> CachedPage for Page<T> {
     fn encode(&self) -> Result<Bytes, store::Error> {
-        let mut text = String::from(if self.more { "more" } else { "end" });
+        let mut text = match &self.next {
+            Some(next) => format!("{NEXT}{next}"),
+            None => String::from(END),
+        };
         for row in &self.rows {
             text.push('\n');
             text.push_str(&row.to_string());
@@ -41,22 +55,26 @@ impl<T: Display + FromStr> CachedPage for Page<T> {
 
     fn decode(text: &Bytes) -> Option<Self> {
         let mut lines = str::from_utf8(text).ok()?.split('\n');
-        let more = match lines.next()? {
-            "more" => true,
-            "end" => false,
-            _ => return None,
+        let next = match lines.next()? {
+            END => None,
+            next => Some(next.strip_prefix(NEXT)?.parse().ok()?),
         };
         let rows: Result<Vec<T>, _> = lines.map(str::parse).collect();
-        Some(Self { rows: rows.ok()?, more })
+        Some(Self { rows: rows.ok()?, next })
     }
 }
 
-/// The longest beginning of a cursor that can begin a key. A client may page after any text, and
-/// some stores refuse to list after a text that no key can have (`..`, an empty component). The
-/// rows between this beginning and the cursor are skipped when they are read.
-fn listable(cursor: &str) -> &str {
+/// Characters in a row that no key has (the longest tag has as many).
+const LAST_CHARACTERS: usize = 128;
+
+/// Where to begin a listing so that no row after the cursor is left out. A client may page after
+/// any text, and some stores refuse to list after a text that no key can have (`..`, an empty
+/// component). So this is the longest beginning of the cursor that can begin a key, continued by
+/// the last keys that sort below the cursor: otherwise a page would list all rows that share the
+/// beginning, only to skip them.
+fn listable(cursor: &str) -> String {
     let mut begins = true;
-    let end = cursor.bytes().position(|byte| {
+    let unfit = cursor.bytes().position(|byte| {
         let fits = match byte {
             b'/' | b'.' => !begins,
             b'-' | b'_' | b'!' => true,
@@ -65,12 +83,22 @@ fn listable(cursor: &str) -> &str {
         begins = byte == b'/';
         !fits
     });
-    &cursor[..end.unwrap_or(cursor.len())]
+    let Some(end) = unfit else { return cursor.to_owned() };
+    let (beginning, rest) = cursor.split_at(end);
+    let below = match rest.as_bytes().first() {
+        Some(b':'..=b'@') => '9',
+        Some(b'['..=b'^') => 'Z',
+        Some(b'`') => '_',
+        Some(b'{'..) => 'z',
+        // Only `!`, which ends a key, and `-` sort below.
+        Some(_) | None => return beginning.to_owned(),
+    };
+    format!("{beginning}{below}{}", "z".repeat(LAST_CHARACTERS))
 }
 
 /// Reads a page from the store, without tombstones. Costs one request, unless there are so many
-/// tombstones that one listing does not fill the page.
-pub(super) async fn read_page<T>(
+/// tombstones that one listing does not fill the page, and at most [`LISTINGS_MAX`].
+pub(super) async fn read_page<T: Clone>(
     store: &dyn RecordStore,
     list: &Prefix,
     last: &str,
@@ -78,14 +106,17 @@ pub(super) async fn read_page<T>(
     row: Row<T>,
 ) -> Result<Page<T>, store::Error> {
     let below = list.to_string();
-    let mut page = Page { rows: Vec::new(), more: false };
-    let mut after = Some(listable(last)).filter(|text| !text.is_empty()).map(str::to_owned);
+    let mut page = Page { rows: Vec::new(), next: None };
+    let mut after = Some(listable(last)).filter(|text| !text.is_empty());
     if count == 0 {
         return Ok(page);
     }
     let mut limit = count.saturating_add(1).min(LIST_ROWS_MAX);
-    loop {
+    // The last tombstone after the last row of the page.
+    let mut deleted: Option<T> = None;
+    for listings in 1_usize.. {
         let listing = store.list(list, after.as_deref(), limit).await?;
+        let mut full = false;
         for found in &listing.rows {
             let rest = found.key.strip_prefix(&below).unwrap_or_default();
             after = Some(rest.to_owned());
@@ -93,20 +124,80 @@ pub(super) async fn read_page<T>(
                 continue;
             }
             // A foreign key in the bucket must not hide the rows after it.
-            let Some(parsed) = row(rest).filter(|_| !is_tombstone(found.size)) else { continue };
-            if page.rows.len() == count {
-                page.more = true;
-                return Ok(page);
+            let Some(parsed) = row(rest) else { continue };
+            if is_tombstone(found.size) {
+                deleted = Some(parsed);
+                continue;
+            }
+            full = page.rows.len() == count;
+            if full {
+                break;
             }
             page.rows.push(parsed);
+            deleted = None;
         }
-        if !listing.more {
-            return Ok(page);
+        if !full && !listing.more {
+            break;
         }
-        if page.rows.len() == count {
-            page.more = true;
-            return Ok(page);
+        // Without a row or a tombstone, the cursor would not move: these are foreign keys.
+        let moved = deleted.is_some() || !page.rows.is_empty();
+        if page.rows.len() == count || (moved && listings >= LISTINGS_MAX) {
+            page.next = deleted.or_else(|| page.rows.last().cloned());
+            break;
         }
         limit = LIST_ROWS_MAX;
+    }
+    Ok(page)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::oci::Tag;
+
+    fn tag(text: &str) -> Tag {
+        text.parse().expect("a tag")
+    }
+
+    #[test]
+    fn a_page_keeps_its_cursor_when_it_is_encoded() {
+        for next in [None, Some(tag("z"))] {
+            for rows in [vec![], vec![tag("a"), tag("b")]] {
+                let page = Page { rows, next: next.clone() };
+                let text = page.encode().expect("text");
+                assert_eq!(Page::decode(&text), Some(page));
+            }
+        }
+    }
+
+    /// Other releases may share the cache.
+    #[test]
+    fn a_page_in_another_encoding_is_not_decoded() {
+        for text in ["", "more", "more\na", "next", "next ", "next \na", "end\n", "end\na/b"] {
+            let text = Bytes::copy_from_slice(text.as_bytes());
+            assert_eq!(Page::<Tag>::decode(&text), None, "{text:?}");
+        }
+    }
+
+    /// No key lies between the place and the cursor, and none after the cursor is left out.
+    #[test]
+    fn a_listing_begins_at_a_key_close_to_the_cursor() {
+        let z = "z".repeat(LAST_CHARACTERS);
+        for (cursor, begin) in [
+            ("", String::new()),
+            ("v1.2_x-y!", "v1.2_x-y!".to_owned()),
+            ("a/b", "a/b".to_owned()),
+            ("../m", String::new()),
+            ("a//b", "a/".to_owned()),
+            ("v1 2", "v1".to_owned()),
+            ("v1:2", format!("v19{z}")),
+            ("v1[", format!("v1Z{z}")),
+            ("v1`", format!("v1_{z}")),
+            ("~", format!("z{z}")),
+            ("a\u{1f4a5}", format!("az{z}")),
+        ] {
+            assert_eq!(listable(cursor), begin, "{cursor:?}");
+            assert!(begin.as_str() <= cursor, "{cursor:?}");
+        }
     }
 }

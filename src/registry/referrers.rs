@@ -94,8 +94,8 @@ async fn read_descriptors(
         let (algorithm, hex) = rest.split_once('-')?;
         format!("{algorithm}:{hex}").parse::<Digest>().ok()
     };
-    let Page { rows, more } = read_page(records.store(), &list, last, count, row).await?;
-    let mut next = rows.last().filter(|_| more).map(cursor);
+    let Page { rows, next } = read_page(records.store(), &list, last, count, row).await?;
+    let mut next = next.as_ref().map(cursor);
     let keys = rows.clone();
     let read = |referrer: Digest| async move {
         let key = RecordKey::Referrer(name.clone(), *subject, referrer);

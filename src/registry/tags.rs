@@ -95,7 +95,7 @@ impl Tags {
     ) -> Result<Page<Tag>, Error> {
         let (list, last) = (Prefix::Tags(name.clone()), last.unwrap_or_default());
         let page = self.read_cache.rows(list, last, count, |rest| rest.parse().ok()).await?;
-        if page.rows.is_empty() && !page.more && !self.repositories.exists(name).await? {
+        if page.rows.is_empty() && page.next.is_none() && !self.repositories.exists(name).await? {
             return Err(Error::NameUnknown);
         }
         Ok(page)

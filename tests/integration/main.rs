@@ -28,6 +28,8 @@ mod catalog;
 mod delete;
 /// Deletion of blobs.
 mod delete_blobs;
+/// Lists with many deleted rows.
+mod deleted_rows;
 /// The error envelope, unknown paths and methods.
 mod errors;
 /// The five types, what they name, their limits.

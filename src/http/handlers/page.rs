@@ -27,7 +27,7 @@ pub(super) fn count(cx: &Context, query: &Query<'_>) -> Result<usize, Error> {
 
 /// The URL of the page after this one, if there is one.
 pub(super) fn next<T: Display>(page: &Page<T>, path: &str, count: usize) -> Option<String> {
-    let last = page.rows.last().filter(|_| page.more)?.to_string();
+    let last = page.next.as_ref()?.to_string();
     Some(format!("{path}?n={count}&last={}", encoded(&last)))
 }
 

@@ -61,14 +61,14 @@ impl Manifests {
     async fn tags_of(&self, name: &RepositoryName, digest: &Digest) -> Result<Vec<Tag>, Error> {
         let prefix = Prefix::TagIndexes(name.clone(), *digest);
         let mut tags: Vec<Tag> = Vec::new();
+        let mut last = String::new();
         loop {
-            let last = tags.last().map(ToString::to_string).unwrap_or_default();
             let row = |rest: &str| rest.parse::<Tag>().ok();
             let page = read_page(self.records.store(), &prefix, &last, LIST_ROWS_MAX, row).await?;
-            let more = page.more && !page.rows.is_empty();
             tags.extend(page.rows);
-            if !more {
-                return Ok(tags);
+            match page.next {
+                Some(next) => last = next.to_string(),
+                None => return Ok(tags),
             }
         }
     }

@@ -80,7 +80,7 @@ impl ReadCache {
         row: Row<T>,
     ) -> Result<Page<T>, Error>
     where
-        T: Display + FromStr + Send + 'static,
+        T: Clone + Display + FromStr + Send + 'static,
     {
         let load = |store: Arc<dyn RecordStore>| {
             let (list, last) = (list.clone(), last.to_owned());

@@ -42,6 +42,14 @@ async fn the_catalog_lists_only_repositories_that_the_caller_may_pull() {
     assert_eq!(list(catalog().user("alice").send().await), r#"["alice/x","public/x"]"#);
     let all = list(catalog().user("owner").send().await);
     assert_eq!(all, r#"["alice/x","public/x","secret/x"]"#);
+    // Pages whose repositories are all hidden are empty and lead on.
+    let (mut shown, mut next) = (Vec::new(), Some("/v2/_catalog?n=1".to_owned()));
+    while let Some(path) = next {
+        let page = app.get(&path).send().await.expect(200);
+        next = page.next();
+        shown.push(list(page));
+    }
+    assert_eq!(shown, ["[]", r#"["public/x"]"#, "[]"]);
 }
 
 #[tokio::test]

@@ -101,6 +101,7 @@ impl Registry {
             repositories: repositories.clone(),
             sparse,
             schema1,
+            metrics: metrics.clone(),
         };
         let referrers = Referrers { records, read_cache };
         Self { blobs, uploads, manifests, tags, referrers, repositories }

@@ -6,5 +6,6 @@
 
 mod every_fault;
 mod leases;
+mod moved_tags;
 mod outages;
 mod reads;

@@ -2,6 +2,7 @@
 
 mod delete;
 mod push;
+mod resolution;
 
 use std::sync::Arc;
 
@@ -9,18 +10,14 @@ use bytes::Bytes;
 
 use super::Error;
 use super::blobs::Blobs;
-use super::content::StoredManifest;
 use super::read_cache::ReadCache;
 use super::record::Records;
 use super::repositories::Repositories;
-use super::schema1;
 use super::settings::Sparse;
 use super::tags::{TagCondition, Tags};
 use crate::docker_schema1::Schema1;
-use crate::oci::{
-    Accept, Algorithm, Answer, AnyDigest, Digest, Manifest, MediaType, Reference, RepositoryName,
-    Tag,
-};
+use crate::oci::{Algorithm, Digest, Manifest, MediaType, Reference, RepositoryName, Tag};
+use crate::telemetry::metrics::Metrics;
 
 /// A manifest that is pushed.
 #[derive(Debug)]
@@ -53,6 +50,7 @@ pub struct Manifests {
     pub(super) repositories: Arc<Repositories>,
     pub(super) sparse: Sparse,
     pub(super) schema1: Schema1,
+    pub(super) metrics: Metrics,
 }
 
 impl Manifests {
@@ -81,75 +79,5 @@ impl Manifests {
         }
         let digest = digest_of(&raw)?;
         Ok((Manifest::parse(raw, declared)?, digest))
-    }
-
-    /// Finds a manifest: by tag at most two reads of the store, by digest one.
-    pub async fn get(
-        &self,
-        name: &RepositoryName,
-        reference: &Reference,
-    ) -> Result<Arc<StoredManifest>, Error> {
-        let digest = match reference {
-            Reference::Digest(digest) => *digest,
-            Reference::Tag(tag) => {
-                self.read_cache.tag(name, tag).await?.ok_or(Error::ManifestUnknown)?
-            }
-        };
-        self.read_cache.manifest(name, &digest).await?.ok_or(Error::ManifestUnknown)
-    }
-
-    /// Finds the manifest to serve to a client that accepts these types, by the rules of
-    /// [`Negotiation`](crate::oci::Negotiation).
-    pub async fn negotiate(
-        &self,
-        name: &RepositoryName,
-        reference: &Reference,
-        accept: &Accept,
-    ) -> Result<Arc<StoredManifest>, Error> {
-        let stored = self.get(name, reference).await?;
-        let negotiation = self.schema1.negotiation;
-        match (negotiation.answer(&stored.media_type, reference, accept), reference) {
-            (Answer::NotAcceptable, _) => {
-                Err(Error::NotAcceptable { stored: stored.media_type.to_string() })
-            }
-            (Answer::Schema1, Reference::Tag(tag)) => self.convert(name, tag, &stored).await,
-            (Answer::Child, Reference::Tag(tag)) => {
-                let child = default_child(&stored).ok_or(Error::ManifestUnknown)?;
-                let child = self.get(name, &Reference::Digest(child)).await?;
-                match negotiation.child(&child.media_type, accept) {
-                    Answer::Schema1 => self.convert(name, tag, &child).await,
-                    Answer::Stored | Answer::Child | Answer::NotAcceptable => Ok(child),
-                }
-            }
-            (Answer::Stored, _) | (Answer::Child | Answer::Schema1, Reference::Digest(_)) => {
-                Ok(stored)
-            }
-        }
-    }
-
-    async fn convert(
-        &self,
-        name: &RepositoryName,
-        tag: &Tag,
-        image: &Arc<StoredManifest>,
-    ) -> Result<Arc<StoredManifest>, Error> {
-        let now = self.records.now();
-        // In a box: it is rare, and its future would make that of every pull larger.
-        Box::pin(schema1::convert(&self.schema1, &self.blobs, (name, tag), image, now)).await
-    }
-}
-
-/// The `linux/amd64` image of a list, which clients that did not know lists got.
-fn default_child(list: &StoredManifest) -> Option<Digest> {
-    let list = Manifest::parse(list.bytes.clone(), Some(&list.media_type)).ok()?;
-    let child = list.children().iter().find(|child| {
-        child
-            .platform
-            .as_ref()
-            .is_some_and(|platform| platform.os == "linux" && platform.architecture == "amd64")
-    })?;
-    match &child.digest {
-        AnyDigest::Known(digest) => Some(*digest),
-        AnyDigest::Other(_) => None,
     }
 }

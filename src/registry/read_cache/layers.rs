@@ -228,7 +228,8 @@ impl ReadCache {
         }
     }
 
-    /// Removes a key from all caches, because it was or may have been written.
+    /// Removes a key from all caches, because it was or may have been written, or has to be read
+    /// from the store.
     pub(super) async fn invalidate(&self, key: Key) {
         let span = tracing::info_span!(target: "traces", "cache.invalidate", record.key = %key);
         let invalidating = async {

@@ -63,6 +63,26 @@ impl ReadCache {
         Ok(if let CachedRecord::Link(blob, age) = found { Some((blob, age)) } else { None })
     }
 
+    /// Reads a tag from the store, and replaces what the caches hold.
+    pub(super) async fn reload_tag(
+        self: &Arc<Self>,
+        name: &RepositoryName,
+        tag: &Tag,
+    ) -> Result<Option<Digest>, Error> {
+        self.invalidate(Key::Record(RecordKey::Tag(name.clone(), tag.clone()))).await;
+        self.tag(name, tag).await
+    }
+
+    /// Reads a manifest from the store, and replaces what the caches hold.
+    pub(super) async fn reload_manifest(
+        self: &Arc<Self>,
+        name: &RepositoryName,
+        digest: &Digest,
+    ) -> Result<Option<Arc<StoredManifest>>, Error> {
+        self.invalidate(Key::Record(RecordKey::Manifest(name.clone(), *digest))).await;
+        self.manifest(name, digest).await
+    }
+
     async fn read(self: &Arc<Self>, key: RecordKey) -> Result<CachedRecord, Error> {
         if self.caching.strict_tags && matches!(key, RecordKey::Tag(..)) {
             return Ok(Box::pin(self.clone().read_record(key)).await?.value);

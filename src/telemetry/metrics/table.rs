@@ -64,6 +64,9 @@ table! {
     http_response_bytes: Histogram<(Operation,)> = "longshore_http_response_body_bytes", Bytes, [];
     /// Blobs that clients downloaded.
     blob_serves: Counter<(ServeMode, ServeReason)> = "longshore_blob_serves_total", Count, [];
+    /// Pulls by tag that were answered 404 because the manifest of the tag does not exist, or is
+    /// being deleted at that moment. The log names the tag; pushing it again repairs it.
+    dangling_tags: Counter<()> = "longshore_dangling_tags_total", Count, [];
     /// Requests of this process that are receiving upload data. An upload session between two
     /// requests is in the bucket and belongs to no process.
     upload_sessions: Gauge<()> = "longshore_upload_sessions", Count, [];

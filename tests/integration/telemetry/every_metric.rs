@@ -83,6 +83,16 @@ async fn chunked_upload(app: &App) {
     app.request("PATCH", &start).chunked(&bytes(5, MIB), 100_000).send().await.expect(202);
 }
 
+/// A pull of a tag whose manifest does not exist.
+async fn dangling_tag(app: &App) {
+    let store = app.store.clone().expect("it runs here");
+    let key =
+        |name: &str| RecordKey::Tag(name.parse().expect("a name"), "v1".parse().expect("a tag"));
+    let body = store.read(&key("a")).await.expect("the tag").body;
+    store.create(&key("b"), body, None).await.expect("a new tag");
+    app.get("/v2/b/manifests/v1").send().await.expect(404);
+}
+
 /// A usage scan of a bucket with an abandoned upload.
 async fn usage_scan(app: &App) {
     let start = app.request("POST", "/v2/a/blobs/uploads/").send().await.expect(202).location();
@@ -117,6 +127,7 @@ async fn every_metric_changes_under_load() {
     let app = registry(&metrics).await;
     let mut seen = while_one_is_uploading(&app, &metrics).await;
     load(&app).await;
+    dangling_tag(&app).await;
     ask_s3(&metrics).await;
     usage_scan(&app).await;
 

@@ -24,7 +24,6 @@ use crate::http::{self, Api, listener};
 use crate::oci::Negotiation;
 use crate::registry::{self, Leases, Registry};
 use crate::shared_cache::Cache;
-use crate::shared_cache::redis::Redis;
 use crate::store::local::OpenError;
 use crate::store::{self, ObjectStore, ProbeReport, StoreUrl};
 use crate::tasks::Tasks;
@@ -72,7 +71,7 @@ pub enum StartError {
 pub fn registry(
     settings: &Settings,
     store: Arc<dyn ObjectStore>,
-    redis: Option<Arc<Redis>>,
+    shared: Option<Arc<dyn Cache>>,
     metrics: &Metrics,
     tasks: &Tasks,
 ) -> Result<Arc<Registry>, StartError> {
@@ -93,7 +92,6 @@ pub fn registry(
             key: schema1_key(settings)?,
         },
     };
-    let shared = redis.map(|redis| redis as Arc<dyn Cache>);
     Ok(Arc::new(Registry::new(store, shared, of_registry, metrics, tasks)))
 }
 
@@ -153,7 +151,8 @@ async fn build(
     let tested = test_store(settings, metrics);
     let (tested, redis_state) = tokio::join!(tested, RedisState::of(redis.as_deref()));
     let (store, probe) = tested?;
-    let registry = registry(settings, store.clone(), redis, metrics, &tasks)?;
+    let shared = redis.map(|redis| redis as Arc<dyn Cache>);
+    let registry = registry(settings, store.clone(), shared, metrics, &tasks)?;
     let api = api(settings, registry, authorizer, metrics, &tasks);
     Ok(Service { store, api, tasks, report: Report::new(settings, probe, redis_state) })
 }

@@ -84,7 +84,7 @@ impl Key {
 
 /// The right to fill a key, as long as no write happened since.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Token(pub(crate) String);
+pub struct Token(pub String);
 
 /// The answer of a cache.
 #[derive(Clone, Debug)]

@@ -8,9 +8,11 @@ mod list_model;
 mod lists;
 mod model;
 mod outages;
+mod own_writes;
 mod redis_deployments;
 mod redis_server;
 mod shared;
+mod stalling;
 
 use std::sync::Arc;
 

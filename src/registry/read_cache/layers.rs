@@ -233,13 +233,20 @@ impl ReadCache {
     pub(super) async fn invalidate(&self, key: Key) {
         let span = tracing::info_span!(target: "traces", "cache.invalidate", record.key = %key);
         let invalidating = async {
-            self.loads.invalidate(&key, || {
-                self.local.remove(&key);
-            });
+            self.forget(&key);
             if let Some(shared) = &self.shared {
                 shared.invalidate(&key).await;
+                // Until now a reader could take the old value from the shared cache.
+                self.forget(&key);
             }
         };
         invalidating.instrument(span).await;
+    }
+
+    /// Removes a key from the memory of this process, and makes a load that is under way obsolete.
+    fn forget(&self, key: &Key) {
+        self.loads.invalidate(key, || {
+            self.local.remove(key);
+        });
     }
 }

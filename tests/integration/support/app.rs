@@ -7,6 +7,7 @@ use longshore::app;
 use longshore::config::{self, Flag, Settings, Sources};
 use longshore::http::{self, listener};
 use longshore::oci::UploadId;
+use longshore::shared_cache::Cache;
 use longshore::store::memory::Memory;
 use longshore::store::{ObjectStore, StoreUrl};
 use longshore::tasks::Tasks;
@@ -147,10 +148,21 @@ impl App {
         settings: Settings,
         metrics: Metrics,
     ) -> Self {
+        let redis = app::redis(&settings, &metrics).expect("good settings");
+        let shared = redis.map(|redis| redis as Arc<dyn Cache>);
+        Self::sharing(store, shared, settings, metrics).await
+    }
+
+    /// The same with another shared cache than that of the settings.
+    pub async fn sharing(
+        store: Arc<dyn ObjectStore>,
+        shared: Option<Arc<dyn Cache>>,
+        settings: Settings,
+        metrics: Metrics,
+    ) -> Self {
         let tasks = Tasks::new();
         let authorizer = app::authorizer(&settings.access, &metrics).expect("good settings");
-        let redis = app::redis(&settings, &metrics).expect("good settings");
-        let registry = app::registry(&settings, store.clone(), redis, &metrics, &tasks);
+        let registry = app::registry(&settings, store.clone(), shared, &metrics, &tasks);
         let registry = registry.expect("good settings");
         let api = app::api(&settings, registry, authorizer, &metrics, &tasks);
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");

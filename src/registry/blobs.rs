@@ -9,7 +9,7 @@ use futures_util::{StreamExt, stream};
 
 use super::Error;
 use super::content::{Blob, Content};
-use super::read_cache::{LinkAge, ReadCache};
+use super::read_cache::{ReadCache, RecordAge};
 use super::record::{self, CreatedOrLeased, Current, Records, Written};
 use crate::layout::encoding::{Draft, decode};
 use crate::layout::records::{Link, Pointer};
@@ -62,8 +62,8 @@ impl Blobs {
         digest: &Digest,
     ) -> Result<Arc<Blob>, Error> {
         match self.read_cache.link(name, digest).await? {
-            Some((blob, LinkAge::Fresh)) => return Ok(blob),
-            Some((_, LinkAge::NeedsLease)) => {}
+            Some((blob, RecordAge::Fresh)) => return Ok(blob),
+            Some((_, RecordAge::NeedsLease)) => {}
             None => return Err(Error::BlobUnknown),
         }
         Box::pin(self.lease_link(name, digest)).await

@@ -29,7 +29,7 @@ pub use content::{Blob, Content, StoredManifest};
 pub use error::Error;
 pub use lease::{LeaseSettings, Leases};
 pub use lists::Page;
-pub use manifests::{Manifests, Push, Pushed};
+pub use manifests::{Manifests, Purpose, Push, Pushed};
 pub use referrers::{Referrers, ReferrersPage};
 pub use repositories::Repositories;
 pub use settings::{ManifestSettings, Settings, Sparse, UploadSettings};

@@ -15,13 +15,14 @@ use crate::http::headers::{
 };
 use crate::http::query::{Query, encoded};
 use crate::oci::{ErrorCode, Reference, Tag};
-use crate::registry::{self, Push, StoredManifest, TagCondition};
+use crate::registry::{self, Purpose, Push, StoredManifest, TagCondition};
 
 /// Pulling manifests — end-3, `GET` and `HEAD /v2/<name>/manifests/<reference>`.
 pub(super) async fn get(cx: &Context, reference: &Reference) -> Result<Response, Error> {
     let name = cx.repository()?;
     let accept = headers::accept(&cx.headers);
-    let manifest = cx.api.registry.manifests.negotiate(name, reference, &accept).await?;
+    let manifests = &cx.api.registry.manifests;
+    let manifest = manifests.negotiate(name, reference, &accept, purpose(cx)?).await?;
     match headers::precondition(&cx.headers, &manifest.digest) {
         Precondition::Holds => {}
         Precondition::NotModified => {
@@ -43,6 +44,13 @@ pub(super) async fn get(cx: &Context, reference: &Reference) -> Result<Response,
     describe(&mut response, &manifest);
     response.headers_mut().insert(CONTENT_LENGTH, length.into());
     Ok(response)
+}
+
+/// Clients ask with HEAD whether they have to push a manifest before an index that names it. Who
+/// cannot push relies on nothing, and causes no write.
+fn purpose(cx: &Context) -> Result<Purpose, Error> {
+    let pushes = cx.method == Method::HEAD && cx.may(cx.repository()?, Action::Create);
+    Ok(if pushes { Purpose::Push } else { Purpose::Pull })
 }
 
 fn describe(response: &mut Response, manifest: &StoredManifest) {

@@ -8,6 +8,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+pub use resolution::Purpose;
+
 use super::Error;
 use super::blobs::Blobs;
 use super::read_cache::ReadCache;

@@ -3,12 +3,26 @@
 use std::sync::Arc;
 
 use super::Manifests;
+use crate::layout::encoding::decode;
+use crate::layout::records;
 use crate::oci::{Accept, Answer, AnyDigest, Digest, Manifest, Reference, RepositoryName, Tag};
 use crate::registry::content::StoredManifest;
+use crate::registry::read_cache::RecordAge;
+use crate::registry::record::Current;
 use crate::registry::{Error, record, schema1};
+use crate::store::RecordKey;
 
 /// How often a tag is resolved again while its manifest is not found, before the client gets 503.
 const RESOLUTIONS_MAX: u32 = 3;
+
+/// What the client that asks for a manifest may do next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// It uses the manifest.
+    Pull,
+    /// It pushes an index or an artifact that names the manifest, and relies on its existence.
+    Push,
+}
 
 impl Manifests {
     /// Finds a manifest: by tag at most two reads of the store, by digest one. A few more if the
@@ -17,21 +31,52 @@ impl Manifests {
         &self,
         name: &RepositoryName,
         reference: &Reference,
+        purpose: Purpose,
     ) -> Result<Arc<StoredManifest>, Error> {
         match reference {
             Reference::Digest(digest) => {
-                self.read_cache.manifest(name, digest).await?.ok_or(Error::ManifestUnknown)
+                let found = self.read_cache.manifest(name, digest).await?;
+                self.relied_on(name, found, purpose).await?.ok_or(Error::ManifestUnknown)
             }
             Reference::Tag(tag) => {
                 let digest = self.read_cache.tag(name, tag).await?;
                 let digest = digest.ok_or(Error::ManifestUnknown)?;
-                match self.read_cache.manifest(name, &digest).await? {
+                let found = self.read_cache.manifest(name, &digest).await?;
+                match self.relied_on(name, found, purpose).await? {
                     Some(manifest) => Ok(manifest),
                     // In a box: it is rare, and its future would make that of every pull larger.
-                    None => Box::pin(self.resolve_again(name, tag)).await,
+                    None => Box::pin(self.resolve_again(name, tag, purpose)).await,
                 }
             }
         }
+    }
+
+    /// A manifest that was found, after a lease on it if the client will rely on it. `None` if it
+    /// does not exist.
+    async fn relied_on(
+        &self,
+        name: &RepositoryName,
+        found: Option<(Arc<StoredManifest>, RecordAge)>,
+        purpose: Purpose,
+    ) -> Result<Option<Arc<StoredManifest>>, Error> {
+        match (found, purpose) {
+            (Some((manifest, RecordAge::NeedsLease)), Purpose::Push) => {
+                Box::pin(self.lease(name, manifest)).await
+            }
+            (found, _) => Ok(found.map(|(manifest, _)| manifest)),
+        }
+    }
+
+    async fn lease(
+        &self,
+        name: &RepositoryName,
+        manifest: Arc<StoredManifest>,
+    ) -> Result<Option<Arc<StoredManifest>>, Error> {
+        let key = RecordKey::Manifest(name.clone(), manifest.digest);
+        let Current::Live(record) = self.records.read(&key).await? else { return Ok(None) };
+        let Some(leased) = self.records.lease(&key, record).await? else { return Ok(None) };
+        let (header, _) = decode::<records::Manifest>(&leased.body)?;
+        Ok((!header.doomed).then_some(manifest))
     }
 
     /// Resolves a tag past all caches, because the manifest that it pointed at was not found: the
@@ -41,6 +86,7 @@ impl Manifests {
         &self,
         name: &RepositoryName,
         tag: &Tag,
+        purpose: Purpose,
     ) -> Result<Arc<StoredManifest>, Error> {
         let mut missing = None;
         for _ in 0..RESOLUTIONS_MAX {
@@ -51,7 +97,8 @@ impl Manifests {
                 tracing::warn!(%name, %tag, %digest, "the manifest of a tag is absent");
                 return Err(Error::ManifestUnknown);
             }
-            if let Some(manifest) = self.read_cache.reload_manifest(name, &digest).await? {
+            let found = self.read_cache.reload_manifest(name, &digest).await?;
+            if let Some(manifest) = self.relied_on(name, found, purpose).await? {
                 return Ok(manifest);
             }
             missing = Some(digest);
@@ -66,8 +113,9 @@ impl Manifests {
         name: &RepositoryName,
         reference: &Reference,
         accept: &Accept,
+        purpose: Purpose,
     ) -> Result<Arc<StoredManifest>, Error> {
-        let stored = self.get(name, reference).await?;
+        let stored = self.get(name, reference, purpose).await?;
         let negotiation = self.schema1.negotiation;
         match (negotiation.answer(&stored.media_type, reference, accept), reference) {
             (Answer::NotAcceptable, _) => {
@@ -76,7 +124,7 @@ impl Manifests {
             (Answer::Schema1, Reference::Tag(tag)) => self.convert(name, tag, &stored).await,
             (Answer::Child, Reference::Tag(tag)) => {
                 let child = default_child(&stored).ok_or(Error::ManifestUnknown)?;
-                let child = self.get(name, &Reference::Digest(child)).await?;
+                let child = self.get(name, &Reference::Digest(child), purpose).await?;
                 match negotiation.child(&child.media_type, accept) {
                     Answer::Schema1 => self.convert(name, tag, &child).await,
                     Answer::Stored | Answer::Child | Answer::NotAcceptable => Ok(child),

@@ -9,7 +9,7 @@ use tokio::time::{Instant, timeout};
 use tracing::Instrument as _;
 
 use super::single_flight::{Guard, Joined, SingleFlight};
-use super::value::{CachedRecord, LinkAge, Loaded, decode};
+use super::value::{CachedRecord, Loaded, RecordAge, decode};
 use crate::layout::encoding::is_tombstone;
 use crate::registry::lease::Leases;
 use crate::shared_cache::{Cache, CacheSettings, Key, Lookup};
@@ -141,26 +141,28 @@ impl ReadCache {
         Ok(value)
     }
 
-    /// How long this process may use a value. A fresh link is used no longer than it is fresh.
+    /// How long this process may use a value. A fresh link or manifest is used no longer than it is
+    /// fresh.
     fn local_ttl(&self, value: &CachedRecord, age: Option<Duration>) -> Duration {
         let local = self.caching.local_ttl;
         match value {
             CachedRecord::Absent => local.min(ABSENT_TTL),
-            CachedRecord::Link(_, LinkAge::Fresh) => {
+            CachedRecord::Link(_, RecordAge::Fresh)
+            | CachedRecord::Manifest(_, RecordAge::Fresh) => {
                 age.map_or(local, |age| local.min(self.leases.half_life().saturating_sub(age)))
             }
             CachedRecord::Page(page) if page.len() > SHARED_BYTES_MAX => Duration::ZERO,
             CachedRecord::Tag(_)
-            | CachedRecord::Manifest(_)
-            | CachedRecord::Link(_, LinkAge::NeedsLease)
+            | CachedRecord::Manifest(_, RecordAge::NeedsLease)
+            | CachedRecord::Link(_, RecordAge::NeedsLease)
             | CachedRecord::Epoch(_)
             | CachedRecord::Page(_) => local,
         }
     }
 
-    /// How long the shared cache may keep a value. A fresh link is kept no longer than it is fresh.
-    /// An epoch is kept as long as its pages, so that no page is served for longer than that after
-    /// a write whose invalidation was lost.
+    /// How long the shared cache may keep a value. A fresh link or manifest is kept no longer than
+    /// it is fresh. An epoch is kept as long as its pages, so that no page is served for longer
+    /// than that after a write whose invalidation was lost.
     fn shared_ttl(&self, key: &Key, loaded: &Loaded) -> Duration {
         let ttl = match key {
             Key::Record(RecordKey::Tag(..)) | Key::Epoch(_) | Key::Page { .. } => {
@@ -171,8 +173,10 @@ impl ReadCache {
         if let CachedRecord::Absent = loaded.value {
             return ABSENT_TTL;
         }
-        if let (CachedRecord::Link(_, LinkAge::Fresh), Some((_, age))) =
-            (&loaded.value, &loaded.record)
+        if let (
+            CachedRecord::Link(_, RecordAge::Fresh) | CachedRecord::Manifest(_, RecordAge::Fresh),
+            Some((_, age)),
+        ) = (&loaded.value, &loaded.record)
         {
             let left = self.leases.half_life().saturating_sub(*age);
             return ttl.min(left.saturating_sub(self.caching.local_ttl));
@@ -219,7 +223,7 @@ impl ReadCache {
             }
             Ok(record) => {
                 let fresh = record.age < self.leases.half_life();
-                let age = if fresh { LinkAge::Fresh } else { LinkAge::NeedsLease };
+                let age = if fresh { RecordAge::Fresh } else { RecordAge::NeedsLease };
                 let value = CachedRecord::from_record(&key, &record.body, age)?;
                 Ok(Loaded { value, record: Some((record.body, record.age)) })
             }

@@ -18,7 +18,7 @@ use futures_util::future::ready;
 use futures_util::{FutureExt, TryFutureExt};
 
 pub(super) use layers::ReadCache;
-pub(super) use value::LinkAge;
+pub(super) use value::RecordAge;
 
 use self::invalidation::InvalidatingStore;
 use self::value::{CachedRecord, Loaded};
@@ -49,16 +49,17 @@ impl ReadCache {
         self: &Arc<Self>,
         name: &RepositoryName,
         digest: &Digest,
-    ) -> Result<Option<Arc<StoredManifest>>, Error> {
+    ) -> Result<Option<(Arc<StoredManifest>, RecordAge)>, Error> {
         let found = self.read(RecordKey::Manifest(name.clone(), *digest)).await?;
-        Ok(if let CachedRecord::Manifest(manifest) = found { Some(manifest) } else { None })
+        let CachedRecord::Manifest(manifest, age) = found else { return Ok(None) };
+        Ok(Some((manifest, age)))
     }
 
     pub(super) async fn link(
         self: &Arc<Self>,
         name: &RepositoryName,
         digest: &Digest,
-    ) -> Result<Option<(Arc<Blob>, LinkAge)>, Error> {
+    ) -> Result<Option<(Arc<Blob>, RecordAge)>, Error> {
         let found = self.read(RecordKey::Link(name.clone(), *digest)).await?;
         Ok(if let CachedRecord::Link(blob, age) = found { Some((blob, age)) } else { None })
     }
@@ -78,7 +79,7 @@ impl ReadCache {
         self: &Arc<Self>,
         name: &RepositoryName,
         digest: &Digest,
-    ) -> Result<Option<Arc<StoredManifest>>, Error> {
+    ) -> Result<Option<(Arc<StoredManifest>, RecordAge)>, Error> {
         self.invalidate(Key::Record(RecordKey::Manifest(name.clone(), *digest))).await;
         self.manifest(name, digest).await
     }

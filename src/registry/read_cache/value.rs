@@ -11,9 +11,9 @@ use crate::registry::content::{Blob, StoredManifest};
 use crate::shared_cache::Key;
 use crate::store::{self, RecordKey};
 
-/// Whether a reader may rely on a cached link, or has to take a lease first.
+/// Whether a reader may rely on a cached link or manifest, or has to take a lease first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::registry) enum LinkAge {
+pub(in crate::registry) enum RecordAge {
     /// Younger than the half-life of a lease.
     Fresh,
     NeedsLease,
@@ -26,8 +26,8 @@ pub(super) enum CachedRecord {
     Absent,
     /// The digest of the manifest that a tag points at.
     Tag(Digest),
-    Manifest(Arc<StoredManifest>),
-    Link(Arc<Blob>, LinkAge),
+    Manifest(Arc<StoredManifest>, RecordAge),
+    Link(Arc<Blob>, RecordAge),
     /// The epoch of a list.
     Epoch(Box<str>),
     /// A page of a list, [encoded](crate::registry::lists::CachedPage).
@@ -39,7 +39,7 @@ impl CachedRecord {
     pub(super) fn from_record(
         key: &RecordKey,
         body: &Bytes,
-        age: LinkAge,
+        age: RecordAge,
     ) -> Result<Self, store::Error> {
         match key {
             RecordKey::Tag(..) => {
@@ -48,7 +48,8 @@ impl CachedRecord {
             }
             RecordKey::Manifest(name, digest) => {
                 let manifest = StoredManifest::from_record(name, digest, body)?;
-                Ok(manifest.map_or(Self::Absent, |manifest| Self::Manifest(Arc::new(manifest))))
+                let found = |manifest| Self::Manifest(Arc::new(manifest), age);
+                Ok(manifest.map_or(Self::Absent, found))
             }
             RecordKey::Link(_, digest) => {
                 let (link, payload) = encoding::decode(body)?;
@@ -67,7 +68,7 @@ impl CachedRecord {
     pub(super) fn content_bytes(&self) -> usize {
         match self {
             Self::Absent | Self::Tag(_) | Self::Epoch(_) => 0,
-            Self::Manifest(manifest) => manifest.bytes.len(),
+            Self::Manifest(manifest, _) => manifest.bytes.len(),
             Self::Link(blob, _) => blob.inline_bytes(),
             Self::Page(page) => page.len(),
         }
@@ -92,7 +93,11 @@ impl Loaded {
         let (flag, body) = match (&self.value, &self.record) {
             (CachedRecord::Epoch(epoch), _) => (b'e', epoch.as_bytes()),
             (CachedRecord::Page(page), _) => (b'p', page.as_ref()),
-            (CachedRecord::Link(_, LinkAge::Fresh), Some((body, _))) => (b'y', body.as_ref()),
+            (
+                CachedRecord::Link(_, RecordAge::Fresh)
+                | CachedRecord::Manifest(_, RecordAge::Fresh),
+                Some((body, _)),
+            ) => (b'y', body.as_ref()),
             (_, Some((body, _))) => (b'o', body.as_ref()),
             (_, None) => return Bytes::from_static(b"-"),
         };
@@ -108,8 +113,10 @@ pub(super) fn decode(key: &Key, value: &Bytes) -> Option<CachedRecord> {
     let (flag, body) = (*value.first()?, value.slice(1..));
     match (key, flag) {
         (Key::Record(_), b'-') => Some(CachedRecord::Absent),
-        (Key::Record(key), b'y') => CachedRecord::from_record(key, &body, LinkAge::Fresh).ok(),
-        (Key::Record(key), b'o') => CachedRecord::from_record(key, &body, LinkAge::NeedsLease).ok(),
+        (Key::Record(key), b'y') => CachedRecord::from_record(key, &body, RecordAge::Fresh).ok(),
+        (Key::Record(key), b'o') => {
+            CachedRecord::from_record(key, &body, RecordAge::NeedsLease).ok()
+        }
         (Key::Epoch(_), b'e') => Some(CachedRecord::Epoch(str::from_utf8(&body).ok()?.into())),
         (Key::Page { .. }, b'p') => Some(CachedRecord::Page(body)),
         (Key::Record(_) | Key::Epoch(_) | Key::Page { .. }, _) => None,

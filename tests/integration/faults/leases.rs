@@ -1,6 +1,6 @@
 //! A replica that stalls between its read and its write: the store refuses the write, because the
 //! content may have been collected meanwhile. And the requests that keep old content alive: a HEAD
-//! of a blob, and a push that names it.
+//! of a blob or of a manifest, and a push that names it.
 //!
 //! The stall is a slow call during which the clock of the store jumps.
 
@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use longshore::auth::GeneralAccess;
 use longshore::config::Settings;
 use longshore::oci::Digest;
 use longshore::store::RecordKey;
@@ -83,6 +84,10 @@ impl Scene {
     fn age(&self, key: &RecordKey) -> Option<Duration> {
         let entry = self.memory.record(key).filter(|entry| !entry.body.is_empty())?;
         Some(entry.age)
+    }
+
+    fn manifest(&self) -> RecordKey {
+        RecordKey::Manifest("a".parse().expect("a name"), digest(&self.manifest))
     }
 
     fn link(&self, content: &[u8]) -> RecordKey {
@@ -207,6 +212,64 @@ async fn a_head_of_an_old_blob_touches_its_link() {
     }
 }
 
+/// The number of calls of a HEAD of a manifest.
+async fn head(app: &App, memory: &Memory, reference: &str) -> u64 {
+    let before = memory.calls();
+    app.request("HEAD", &format!("/v2/a/manifests/{reference}")).send().await.expect(200);
+    memory.calls().since(&before).total()
+}
+
+/// A client that may push may be about to name the manifest in an index.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_head_of_an_old_manifest_touches_it() {
+    let scene = scene().await;
+    scene.push("v1").await.expect(201);
+    let (key, digest) = (scene.manifest(), sha256(&scene.manifest));
+    for (reference, calls) in [("v1", 2), (digest.as_str(), 1)] {
+        let path = format!("/v2/a/manifests/{reference}");
+        assert_eq!(head(&scene.app, &scene.memory, reference).await, calls);
+        scene.hands.advance(PAST_HALF_LIFE);
+        // A GET does not touch the manifest.
+        assert!(scene.app.get(&path).send().await.expect(200).body == scene.manifest);
+        assert_eq!(scene.age(&key), Some(PAST_HALF_LIFE));
+        // It is read again for its version, and replaced.
+        assert_eq!(head(&scene.app, &scene.memory, reference).await, calls + 2);
+        assert_eq!(scene.age(&key), Some(Duration::ZERO));
+        assert_eq!(head(&scene.app, &scene.memory, reference).await, calls);
+        assert!(scene.app.get(&path).send().await.expect(200).body == scene.manifest);
+    }
+}
+
+/// The cache knows whether a manifest is old.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_head_of_a_cached_manifest_touches_it_once() {
+    let scene = scene().await;
+    scene.push("v1").await.expect(201);
+    scene.hands.advance(PAST_HALF_LIFE);
+    let app = App::over(scene.memory.clone(), Settings::default()).await;
+    app.get("/v2/a/manifests/v1").send().await.expect(200);
+    assert_eq!(scene.age(&scene.manifest()), Some(PAST_HALF_LIFE));
+    let mut calls = Vec::new();
+    for _ in 0..4 {
+        calls.push(head(&app, &scene.memory, "v1").await);
+    }
+    assert_eq!(calls, [2, 1, 0, 0], "read and touch; read the new version; cached");
+    assert_eq!(scene.age(&scene.manifest()), Some(Duration::ZERO));
+}
+
+/// A client that may only pull relies on nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_head_of_a_caller_who_may_not_push_does_not_touch_the_manifest() {
+    let scene = scene().await;
+    scene.push("v1").await.expect(201);
+    scene.hands.advance(PAST_HALF_LIFE);
+    let mut settings = Settings::default();
+    settings.access.anonymous = Some(GeneralAccess::Pull);
+    let app = App::over_memory(scene.memory.clone(), settings).await;
+    assert_eq!(head(&app, &scene.memory, "v1").await, 2);
+    assert_eq!(scene.age(&scene.manifest()), Some(PAST_HALF_LIFE));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn pushing_a_manifest_touches_the_blobs_that_it_names() {
     let scene = scene().await;
@@ -225,7 +288,7 @@ async fn pushing_a_manifest_touches_the_blobs_that_it_names() {
             "size": scene.manifest.len(),
         }],
     });
-    let child = RecordKey::Manifest("a".parse().expect("a name"), digest(&scene.manifest));
+    let child = scene.manifest();
     scene.hands.advance(PAST_HALF_LIFE);
     assert_eq!(scene.age(&child), Some(PAST_HALF_LIFE));
     let put = scene.app.request("PUT", "/v2/a/manifests/list");

@@ -10,7 +10,7 @@ use crate::layout::records::{self, Referrer, TagIndex, TagTarget};
 use crate::oci::{AnyDigest, Descriptor, Digest, Manifest, RepositoryName, Tag};
 use crate::registry::Error;
 use crate::registry::concurrently::concurrently;
-use crate::registry::read_cache::LinkAge;
+use crate::registry::read_cache::RecordAge;
 use crate::registry::record::{self, Base, CreatedOrLeased, Current, Written};
 use crate::registry::settings::Sparse;
 use crate::registry::tags::{TagChange, TagCondition};
@@ -66,7 +66,10 @@ impl Manifests {
             let written = match created {
                 Ok(written) => written,
                 Err(current) => {
-                    if attempt == Attempt::First && !referrer_created && self.is_young(&current)? {
+                    if attempt == Attempt::First
+                        && !referrer_created
+                        && self.is_there(push, &current)?
+                    {
                         tags = self.current_tags(push, tags).await?;
                         if nothing_changes(push, &tags)? {
                             return Ok(Pushed { subject });
@@ -171,7 +174,7 @@ impl Manifests {
         key: &RecordKey,
     ) -> Result<bool, Error> {
         if let RecordKey::Link(..) = key
-            && let Some((_, LinkAge::Fresh)) = self.read_cache.link(name, digest).await?
+            && let Some((_, RecordAge::Fresh)) = self.read_cache.link(name, digest).await?
         {
             return Ok(true);
         }
@@ -216,9 +219,12 @@ impl Manifests {
         })
     }
 
-    /// Whether a manifest is there, not being deleted, and so young that clients may rely on it.
-    fn is_young(&self, current: &Current) -> Result<bool, Error> {
-        Ok(live(current)?.is_some_and(|(record, _)| self.records.is_young(record)))
+    /// Whether the same manifest is there, not being deleted, and so young that clients may rely
+    /// on it. Signed manifests with other signatures have the same digest.
+    fn is_there(&self, push: &Push<'_>, current: &Current) -> Result<bool, Error> {
+        let Some((record, _)) = live(current)? else { return Ok(false) };
+        let same = record.body.ends_with(push.manifest.raw());
+        Ok(same && self.records.is_young(record))
     }
 
     /// The tags of the push as they are now, unless they were read before.

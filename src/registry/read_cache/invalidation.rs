@@ -6,6 +6,7 @@ use std::time::SystemTime;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::future::join_all;
+use tracing::Instrument as _;
 
 use super::layers::ReadCache;
 use crate::shared_cache::Key;
@@ -44,11 +45,34 @@ impl std::fmt::Debug for InvalidatingStore {
 }
 
 impl InvalidatingStore {
-    /// Called even if a write failed: it may have reached the store.
-    async fn invalidate(&self, key: &RecordKey) {
+    /// Sends a write and then invalidates what it makes obsolete, even if it failed: it may have
+    /// reached the store. Both are one task, so that a caller that is dropped cannot stop the
+    /// invalidation of a write that was sent.
+    async fn write<T, F>(
+        &self,
+        key: &RecordKey,
+        write: impl FnOnce(Arc<dyn RecordStore>, RecordKey) -> F,
+    ) -> Result<T, store::Error>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, store::Error>> + Send + 'static,
+    {
         let (record, list) = obsolete(key);
-        let keys = record.into_iter().chain(list);
-        join_all(keys.map(|key| self.cache.invalidate(key))).await;
+        let keys: Vec<Key> = record.into_iter().chain(list).collect();
+        let write = write(self.cache.store.clone(), key.clone());
+        if keys.is_empty() {
+            return write.await;
+        }
+        let cache = self.cache.clone();
+        let written = self.cache.tasks.spawn(
+            async move {
+                let written = write.await;
+                join_all(keys.into_iter().map(|key| cache.invalidate(key))).await;
+                written
+            }
+            .in_current_span(),
+        );
+        written.await.unwrap_or_else(|ended| Err(store::Error::Unavailable(ended.to_string())))
     }
 }
 
@@ -64,9 +88,7 @@ impl RecordStore for InvalidatingStore {
         body: Bytes,
         deadline: Option<Deadline>,
     ) -> Result<Version, store::Error> {
-        let created = self.cache.store.create(key, body, deadline).await;
-        self.invalidate(key).await;
-        created
+        self.write(key, |store, key| async move { store.create(&key, body, deadline).await }).await
     }
 
     async fn replace(
@@ -76,15 +98,19 @@ impl RecordStore for InvalidatingStore {
         body: Bytes,
         deadline: Option<Deadline>,
     ) -> Result<Version, store::Error> {
-        let replaced = self.cache.store.replace(key, expected, body, deadline).await;
-        self.invalidate(key).await;
-        replaced
+        let expected = expected.clone();
+        let replace = |store: Arc<dyn RecordStore>, key: RecordKey| async move {
+            store.replace(&key, &expected, body, deadline).await
+        };
+        self.write(key, replace).await
     }
 
     async fn remove(&self, key: &RecordKey, expected: &Version) -> Result<Removal, store::Error> {
-        let removed = self.cache.store.remove(key, expected).await;
-        self.invalidate(key).await;
-        removed
+        let expected = expected.clone();
+        let remove = |store: Arc<dyn RecordStore>, key: RecordKey| async move {
+            store.remove(&key, &expected).await
+        };
+        self.write(key, remove).await
     }
 
     async fn list(

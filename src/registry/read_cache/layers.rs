@@ -54,7 +54,7 @@ pub(in crate::registry) struct ReadCache {
     leases: Leases,
     pub(super) caching: CacheSettings,
     metrics: Metrics,
-    tasks: Tasks,
+    pub(super) tasks: Tasks,
 }
 
 impl std::fmt::Debug for ReadCache {

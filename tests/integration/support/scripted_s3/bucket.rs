@@ -81,6 +81,7 @@ impl Bucket {
             Operation::CompleteMultipart => self.complete_multipart(request),
             Operation::AbortMultipart => self.abort_multipart(request),
             Operation::ListParts => self.list_parts(request),
+            Operation::ListMultiparts => Ok(self.list_multiparts(request)),
         };
         match answer {
             Ok(answer) => answer,

@@ -7,6 +7,8 @@ use std::time::SystemTime;
 use bytes::{Bytes, BytesMut};
 use http::header;
 use md5::{Digest as _, Md5};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 use super::answer::{Answer, escaped};
 use super::bucket::{Bucket, Object, etag, names};
@@ -34,6 +36,38 @@ impl Bucket {
         ));
         self.multiparts.insert(id, Multipart { key, started: now, parts: BTreeMap::new() });
         answer
+    }
+
+    pub(super) fn list_multiparts(&self, request: &S3Request) -> Answer {
+        let limit = request.parameter("max-uploads").and_then(|text| text.parse().ok());
+        let marker = request.parameter("key-marker").unwrap_or_default();
+        let mut open: Vec<_> = self.multiparts.iter().collect();
+        open.retain(|(_, open)| open.key.starts_with(&request.key) && open.key.as_str() > marker);
+        open.sort_by_key(|(id, open)| (open.key.clone(), open.started, (*id).clone()));
+        let shown = open.len().min(limit.unwrap_or(1_000));
+        let mut xml = format!(
+            "<ListMultipartUploadsResult><Bucket>bucket</Bucket><IsTruncated>{}</IsTruncated>",
+            shown < open.len()
+        );
+        for (id, open) in &open[..shown] {
+            let started = OffsetDateTime::from(open.started).format(&Rfc3339).expect("a date");
+            write!(
+                xml,
+                "<Upload><Key>{}</Key><UploadId>{id}</UploadId><Initiated>{started}</Initiated>\
+                 </Upload>",
+                escaped(&open.key)
+            )
+            .expect("a string can be written");
+        }
+        if let Some((id, last)) = open[..shown].last().filter(|_| shown < open.len()) {
+            write!(
+                xml,
+                "<NextKeyMarker>{}</NextKeyMarker><NextUploadIdMarker>{id}</NextUploadIdMarker>",
+                escaped(&last.key)
+            )
+            .expect("a string can be written");
+        }
+        Answer::new(200).xml(&(xml + "</ListMultipartUploadsResult>"))
     }
 
     pub(super) fn upload_part(&mut self, request: &S3Request) -> Result<Answer, Answer> {

@@ -32,6 +32,7 @@ pub(crate) enum Operation {
     CompleteMultipart,
     AbortMultipart,
     ListParts,
+    ListMultiparts,
 }
 
 /// A request that has arrived.
@@ -60,6 +61,7 @@ impl S3Request {
         let asks = |name| query.contains_key(name);
         let operation = match head.method {
             Method::GET if key.is_empty() && asks("list-type") => Operation::ListObjects,
+            Method::GET if key.is_empty() && asks("uploads") => Operation::ListMultiparts,
             Method::GET if asks("uploadId") => Operation::ListParts,
             Method::GET if !key.is_empty() => Operation::GetObject,
             Method::HEAD if !key.is_empty() => Operation::HeadObject,
@@ -72,7 +74,9 @@ impl S3Request {
             _ => return Err(Answer::error(501, "NotImplemented")),
         };
         let key = match operation {
-            Operation::ListObjects => query.get("prefix").cloned().unwrap_or_default(),
+            Operation::ListObjects | Operation::ListMultiparts => {
+                query.get("prefix").cloned().unwrap_or_default()
+            }
             _ => key.to_owned(),
         };
         Ok(Self { operation, key, body, query, headers: head.headers.clone() })

@@ -159,13 +159,17 @@ fn unnamed(memory: &Memory) -> Vec<(String, u64)> {
 /// 2. *The duplicate.* The registry deletes the duplicate of existing content after the response,
 ///    and does not retry if that fails.
 ///
-/// The collector can find both by their age in the key, `d/<day>/`. A single fault leaves one
+/// 3. *The former object.* The response to the write with which a session stops naming its single
+///    object, or ends, is lost for good: nobody may tell that the object is not needed.
+///
+/// The collector can find them by their age in the key, `d/<day>/`. A single fault leaves one
 /// object at most.
 fn assert_leftovers(memory: &Memory, fault: Option<(Operation, FaultKind)>, case: &str) {
     let left = unnamed(memory);
     let explained = match fault {
         Some((Operation::Put, FaultKind::FailAfter(_)))
         | Some((Operation::Create, _) | (Operation::Read, _))
+        | Some((Operation::Replace, FaultKind::FailAfter(Reported::Unavailable)))
         | Some((Operation::Delete, FaultKind::FailBefore)) => 1,
         Some(_) => 0,
         None => usize::MAX,

@@ -8,6 +8,7 @@
 mod manifests;
 mod pulls;
 mod pushes;
+mod round_trips;
 
 use std::sync::Arc;
 

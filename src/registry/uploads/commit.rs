@@ -204,15 +204,13 @@ impl Uploads {
         }
     }
 
-    /// Ends a session whose content does not match its digest.
+    /// Ends a session whose content does not match its digest. Frees its bytes only if this call
+    /// certainly ended it: another request may have begun to commit them.
     async fn discard(&self, writer: &mut UploadWriter<'_>) {
-        if let Some(multipart) = writer.session.multipart.take() {
-            self.abort_later(multipart);
-        }
         if let Some(base) = writer.base.take()
             && self.end_session(&writer.key(), &base).await
         {
-            self.delete_later(writer.session.single_object.take());
+            self.free_later(&mut writer.session);
         }
     }
 

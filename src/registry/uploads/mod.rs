@@ -47,7 +47,7 @@ use super::blobs::Blobs;
 use super::content::Blob;
 use super::record::{Ended, Records, Written};
 use super::settings::UploadSettings;
-use crate::layout::records::Multipart;
+use crate::layout::records::{Multipart, Session};
 use crate::oci::{Digest, RepositoryName, UploadId};
 use crate::store::{BlobStore, Location, MultipartId, RecordKey};
 use crate::tasks::Tasks;
@@ -141,16 +141,12 @@ impl Uploads {
         let busy = || Error::Busy("another request writes to the upload session".to_owned());
         let key = RecordKey::Upload(upload.id);
         match self.load_session(upload).await? {
-            Some(loaded) if loaded.session.committing.is_empty() => {
-                let ended = self.records.delete_version(&key, &loaded.base).await?;
-                if matches!(ended, Ended::Not) {
-                    return Err(busy());
-                }
-                if let Some(multipart) = loaded.session.multipart {
-                    self.abort_later(multipart);
-                }
-                if matches!(ended, Ended::Here) {
-                    self.delete_later(loaded.session.single_object);
+            Some(mut loaded) if loaded.session.committing.is_empty() => {
+                match self.records.delete_version(&key, &loaded.base).await? {
+                    Ended::Here => self.free_later(&mut loaded.session),
+                    // Another request may have committed the session before it ended.
+                    Ended::Elsewhere => {}
+                    Ended::Not => return Err(busy()),
                 }
             }
             // No record was written yet: a tombstone invalidates the location.
@@ -176,6 +172,14 @@ impl Uploads {
             Err(Error::BlobUnknown) => Err(Error::UploadUnknown),
             Err(error) => Err(error),
         }
+    }
+
+    /// Frees the bytes of a session that certainly ended without a blob, after the response.
+    fn free_later(&self, session: &mut Session) {
+        if let Some(multipart) = session.multipart.take() {
+            self.abort_later(multipart);
+        }
+        self.delete_later(session.single_object.take());
     }
 
     /// Deletes an object that no record names, after the response.

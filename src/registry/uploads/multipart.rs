@@ -9,9 +9,9 @@ use tracing::Instrument as _;
 use super::parts::{self, PARTS_MAX};
 use super::session::damaged;
 use super::writer::{Stop, Tail, UploadWriter};
-use crate::layout::records::{self, Multipart};
+use crate::layout::records::{self, Multipart, Session};
 use crate::registry::Error;
-use crate::registry::record::Written;
+use crate::registry::record::{Current, Written};
 use crate::store::{self, Location, MultipartId, Part};
 
 /// Part numbers that are reserved at once; more are reserved as they are needed.
@@ -90,15 +90,33 @@ impl<'a> UploadWriter<'a> {
         Ok(written)
     }
 
-    /// Reserves more part numbers, which also acknowledges the parts that were sent.
+    /// Reserves more part numbers. If the client can continue after a chunk that breaks off, this
+    /// also acknowledges the parts that were sent.
     async fn reserve_more_part_numbers(&mut self) -> Result<(), Error> {
+        self.session.reserved_to = Some(self.session.part_next.saturating_add(RESERVED_PARTS));
+        if !self.request.may_be_continued() {
+            return self.rewrite_record().await;
+        }
         self.drain().await?;
         let forgotten = self.set_offset(self.session.bytes_in_parts());
-        self.session.reserved_to = Some(self.session.part_next.saturating_add(RESERVED_PARTS));
         let body = self.encode();
         self.replace_record(body).await?;
         self.uploads.delete_later(forgotten);
         Ok(())
+    }
+
+    /// Writes the session record again, with the part numbers of this request. The record
+    /// acknowledges as many bytes as before; it is read for them, because this request does not
+    /// keep them.
+    async fn rewrite_record(&mut self) -> Result<(), Error> {
+        let record = match self.uploads.records.read(&self.key()).await? {
+            Current::Live(record) => record,
+            current => return Err(self.conflict(current)),
+        };
+        // If this is another version than ours, the write below finds that out.
+        let (mut session, tail) = Session::decode(&record.body)?;
+        session.reserved_to = self.session.reserved_to;
+        self.replace_record(self.encode_as(&session, &tail)).await
     }
 
     async fn one_part_done(&mut self) -> Result<(), Error> {

@@ -341,10 +341,14 @@ impl<'a> UploadWriter<'a> {
     /// The session record, with the acknowledged bytes at the beginning of the buffer.
     pub(super) fn encode(&self) -> Encoded {
         let tail = usize::try_from(self.session.tail_bytes()).unwrap_or(usize::MAX);
-        let tail = &self.buffer[..tail.min(self.buffer.len())];
+        self.encode_as(&self.session, &self.buffer[..tail.min(self.buffer.len())])
+    }
+
+    /// The session record with another header and payload.
+    pub(super) fn encode_as(&self, session: &Session, tail: &[u8]) -> Encoded {
         let (nonce, nothing) = (Nonce::random(), Lineage::default());
         let lineage = self.base.as_ref().map_or(&nothing, Base::lineage);
-        (nonce, encoding::encode(&self.session, tail, nonce, lineage))
+        (nonce, encoding::encode(session, tail, nonce, lineage))
     }
 
     /// Writes the session record, or creates that of a new session.

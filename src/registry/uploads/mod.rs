@@ -53,6 +53,7 @@ use crate::store::{BlobStore, Location, MultipartId, RecordKey};
 use crate::tasks::Tasks;
 use crate::telemetry::metrics::{Commit, Metrics};
 use request::Request;
+use session::Found;
 use writer::{Stop, UploadWriter};
 
 pub(super) use memory::UploadMemory;
@@ -130,9 +131,11 @@ impl Uploads {
     /// How many bytes of a session are durable.
     pub async fn offset(&self, upload: &UploadAddress) -> Result<u64, Error> {
         match self.load_session(upload).await? {
-            Some(loaded) if loaded.session.committing.is_empty() => Ok(loaded.session.offset),
-            None if upload.new.is_some() => Ok(0),
-            Some(_) | None => Err(Error::UploadUnknown),
+            Found::Session(loaded) if loaded.session.committing.is_empty() => {
+                Ok(loaded.session.offset)
+            }
+            Found::Nothing if upload.new.is_some() => Ok(0),
+            Found::Session(_) | Found::Ended | Found::Nothing => Err(Error::UploadUnknown),
         }
     }
 
@@ -141,7 +144,7 @@ impl Uploads {
         let busy = || Error::Busy("another request writes to the upload session".to_owned());
         let key = RecordKey::Upload(upload.id);
         match self.load_session(upload).await? {
-            Some(mut loaded) if loaded.session.committing.is_empty() => {
+            Found::Session(mut loaded) if loaded.session.committing.is_empty() => {
                 match self.records.delete_version(&key, &loaded.base).await? {
                     Ended::Here => self.free_later(&mut loaded.session),
                     // Another request may have committed the session before it ended.
@@ -150,24 +153,25 @@ impl Uploads {
                 }
             }
             // No record was written yet: a tombstone invalidates the location.
-            None if upload.new.is_some() => {
+            Found::Nothing if upload.new.is_some() => {
                 if let Written::Lost(_) = self.records.bury(&key, None).await? {
                     return Err(busy());
                 }
             }
-            Some(_) | None => return Err(Error::UploadUnknown),
+            Found::Session(_) | Found::Ended | Found::Nothing => return Err(Error::UploadUnknown),
         }
         self.metrics.upload_commits.inc((Commit::Aborted,));
         Ok(())
     }
 
-    /// The blob of a session that has ended, if its commit succeeded before.
+    /// The blob of a session that has ended, if its commit succeeded before. The client relies on
+    /// the blob from now on as if it had pushed it, so this takes a lease on its link.
     async fn finished_before(
         &self,
         upload: &UploadAddress,
         digest: &Digest,
     ) -> Result<Blob, Error> {
-        match self.blobs.get(&upload.repository, digest).await {
+        match self.blobs.get_for_push(&upload.repository, digest).await {
             Ok(blob) => Ok(Blob::clone(&blob)),
             Err(Error::BlobUnknown) => Err(Error::UploadUnknown),
             Err(error) => Err(error),

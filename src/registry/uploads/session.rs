@@ -61,6 +61,16 @@ impl Session {
     }
 }
 
+/// What a session of this repository and this subject is.
+#[derive(Debug)]
+pub(super) enum Found {
+    /// No record was ever written for it.
+    Nothing,
+    /// It has ended, with or without a blob.
+    Ended,
+    Session(Box<Loaded>),
+}
+
 /// A session as it was read.
 #[derive(Debug)]
 pub(super) struct Loaded {
@@ -76,15 +86,15 @@ pub(super) struct Loaded {
 impl Uploads {
     /// Reads a session to continue it. A long tail is kept only within the upload memory: if that
     /// is exhausted, drops the tail, waits for memory, and reads the session again.
-    pub(super) async fn load_within_memory(
-        &self,
-        upload: &UploadAddress,
-    ) -> Result<Option<Loaded>, Error> {
+    pub(super) async fn load_within_memory(&self, upload: &UploadAddress) -> Result<Found, Error> {
         let mut waited: Option<Reservation> = None;
         loop {
-            let Some(mut loaded) = self.load_session(upload).await? else { return Ok(None) };
+            let mut loaded = match self.load_session(upload).await? {
+                Found::Session(loaded) => loaded,
+                none => return Ok(none),
+            };
             if loaded.tail.len() <= UNRESERVED_BYTES_MAX {
-                return Ok(Some(loaded));
+                return Ok(Found::Session(loaded));
             }
             // Twice the tail: writing the session record copies it.
             let needed = part_bytes_min(self.limits.part_bytes, loaded.session.part_next)
@@ -93,24 +103,20 @@ impl Uploads {
             let reserved = waited.take().filter(|reserved| reserved.bytes() >= needed);
             loaded.reservation = reserved.or_else(|| self.memory.try_reserve(needed));
             if loaded.reservation.is_some() {
-                return Ok(Some(loaded));
+                return Ok(Found::Session(loaded));
             }
             drop(loaded);
             waited = Some(self.memory.reserve(needed).await?);
         }
     }
 
-    /// Reads a session of this repository and this subject; `None` if no record was ever written
-    /// for it.
-    pub(super) async fn load_session(
-        &self,
-        upload: &UploadAddress,
-    ) -> Result<Option<Loaded>, Error> {
+    /// Reads a session of this repository and this subject.
+    pub(super) async fn load_session(&self, upload: &UploadAddress) -> Result<Found, Error> {
         let loading = tracing::info_span!(target: "traces", "session.load");
         let key = RecordKey::Upload(upload.id);
         match self.records.read(&key).instrument(loading).await? {
-            Current::Absent => Ok(None),
-            Current::Tombstone(_) => Err(Error::UploadUnknown),
+            Current::Absent => Ok(Found::Nothing),
+            Current::Tombstone(_) => Ok(Found::Ended),
             Current::Live(record) => {
                 let (session, tail) = Session::decode(&record.body)?;
                 if !session.belongs_to(upload) {
@@ -122,7 +128,8 @@ impl Uploads {
                     Err(DecodeError::Newer(_)) => return Err(Error::UploadUnknown),
                     base => base?,
                 };
-                Ok(Some(Loaded { session, tail, base, reservation: None }))
+                let loaded = Loaded { session, tail, base, reservation: None };
+                Ok(Found::Session(Box::new(loaded)))
             }
         }
     }

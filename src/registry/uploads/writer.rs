@@ -16,7 +16,7 @@ use super::hashes::Hashes;
 use super::memory::Reservation;
 use super::parts::{self, PART_BYTES_MIN, UNRESERVED_BYTES_MAX};
 use super::request::{Chunk, Interrupted, Request};
-use super::session::Loaded;
+use super::session::{Found, Loaded};
 use crate::layout::encoding::{self, Lineage, Nonce};
 use crate::layout::records::Session;
 use crate::registry::Error;
@@ -29,7 +29,7 @@ const GROWTH_BYTES: usize = 1024 * 1024;
 /// Why a request cannot write to its session.
 #[derive(Debug)]
 pub(super) enum Stop<'a> {
-    /// The session has ended, never existed, or belongs to another repository or subject.
+    /// The session has ended, perhaps with the blob that the request wants.
     Ended,
     /// A request with the same digests has begun to commit the session.
     Committing(Box<UploadWriter<'a>>),
@@ -136,19 +136,16 @@ impl<'a> UploadWriter<'a> {
     }
 
     async fn load(uploads: &'a Uploads, request: Request<'a>) -> Result<Self, Stop<'a>> {
-        let opened = match uploads.load_within_memory(request.upload).await {
-            Ok(Some(loaded)) => Self::continuing(uploads, request, loaded),
-            Ok(None) if request.upload.new.is_some() => Ok(Self::new(uploads, request)),
-            Ok(None) => return Err(Stop::Ended),
-            Err(error) => Err(error),
-        };
-        let mut writer = match opened {
-            Err(Error::UploadUnknown) => return Err(Stop::Ended),
-            opened => opened?,
+        let mut writer = match uploads.load_within_memory(request.upload).await? {
+            Found::Session(loaded) => Self::continuing(uploads, request, *loaded)?,
+            Found::Ended => return Err(Stop::Ended),
+            Found::Nothing if request.upload.new.is_some() => Self::new(uploads, request),
+            Found::Nothing => return Err(Error::UploadUnknown.into()),
         };
         if !writer.session.committing.is_empty() {
             let same = writer.session.committing == request.digests;
-            return Err(if same { Stop::Committing(Box::new(writer)) } else { Stop::Ended });
+            let other = Stop::Failed(Error::UploadUnknown);
+            return Err(if same { Stop::Committing(Box::new(writer)) } else { other });
         }
         let offset = writer.session.offset;
         if request.begins.is_some_and(|first| first != offset) {

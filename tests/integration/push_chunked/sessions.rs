@@ -1,8 +1,16 @@
 //! The end of a session: by commit, by a wrong digest, or by cancel.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, UNIX_EPOCH};
+
+use longshore::config::Settings;
+use longshore::oci::UploadId;
+use longshore::store::RecordKey;
+use longshore::store::memory::{Fault, FaultKind, Memory, Operation, Reported};
+
 use crate::support::exchange::{created, with_query};
 use crate::support::{App, bytes, sha256, sha512};
-use longshore::oci::UploadId;
 
 /// Asserts that a location is no longer valid.
 ///
@@ -187,4 +195,60 @@ async fn head_returns_the_upload_status() {
     app.request("HEAD", &start).send().await.expect(204).stands_at(0).says(b"");
     let location = app.patch(&start, b"0123").await.expect(202).location();
     app.request("HEAD", &location).send().await.expect(204).stands_at(4).says(b"");
+}
+
+/// A session that never existed has no blob, even if its repository has one with that digest. The
+/// location of a start needs no record: a request that carries the content may be repeated.
+#[tokio::test]
+async fn a_final_put_without_content_needs_a_session_that_existed() {
+    let app = App::start().await;
+    let repository = app.repository("random");
+    for size in [3, 100_000] {
+        let content = bytes(305, size);
+        let digest = app.push_blob(&repository, &content).await;
+        let unknown = format!("/v2/{repository}/blobs/uploads/{}", UploadId::random());
+        for body in [&b""[..], &content] {
+            let reply = app.close(&unknown, &digest, body).await;
+            reply.expect_error(404, "BLOB_UPLOAD_UNKNOWN");
+        }
+        let new = with_query(&unknown, "new=1");
+        app.close(&new, &digest, b"").await.expect_error(400, "DIGEST_INVALID");
+        for _ in 0..2 {
+            created(app.close(&new, &digest, &content).await, &repository, &digest);
+        }
+    }
+}
+
+/// A client that lost the response to its final PUT relies on the blob: its link gets a new lease.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repeated_final_put_touches_an_old_link() {
+    let seconds = Arc::new(AtomicU64::new(1_800_000_000));
+    let clock = seconds.clone();
+    let now = move || UNIX_EPOCH + Duration::from_secs(clock.load(Ordering::SeqCst));
+    let memory = Arc::new(Memory::with_clock(Arc::new(now)));
+    let app = App::over_memory(memory.clone(), Settings::default()).await;
+    for size in [3, 100_000] {
+        let content = bytes(306, size);
+        let digest = sha256(&content);
+        let start = app.start_upload("a", "").await;
+        let location = app.patch(&start, &content).await.expect(202).location();
+        created(app.close(&location, &digest, b"").await, "a", &digest);
+        app.settled().await;
+        seconds.fetch_add(25 * 3600, Ordering::SeqCst);
+        created(app.close(&location, &digest, b"").await, "a", &digest);
+        let link = RecordKey::Link("a".parse().expect("a name"), digest.parse().expect("a digest"));
+        assert_eq!(memory.record(&link).expect("a link").age, Duration::ZERO);
+    }
+}
+
+/// The store has cancelled the session, and its response was lost.
+#[tokio::test]
+async fn a_cancel_whose_response_is_lost_succeeds() {
+    let memory = Arc::new(Memory::new());
+    let app = App::over_memory(memory.clone(), Settings::default()).await;
+    let start = app.start_upload("a", "").await;
+    let lost = FaultKind::FailAfter(Reported::Conflict);
+    memory.inject(Fault::on(Operation::Create, lost).below("v1/u/"));
+    app.request("DELETE", &start).send().await.expect(204);
+    assert_gone(&app, &start).await;
 }

@@ -24,9 +24,10 @@ pub struct Settings {
 settings! {
     /// The parts of uploads, and the memory that uploads may use.
     pub struct UploadSettings {
-        /// The size of the first parts of a multipart upload. Later parts grow, because an upload
-        /// has 10,000 parts at most. One part has to fit into `uploads.buffer_bytes`, which limits
-        /// the largest blob: with the defaults to 984 GiB.
+        /// The size of the first parts of a multipart upload. It doubles after each thousand parts,
+        /// because an upload has 10,000 parts at most. Parts that do not fit into
+        /// `uploads.buffer_bytes` cannot be sent, which limits the largest blob: with the defaults
+        /// to 984 GiB. A larger one gets 413.
         part_bytes: usize = 16 * MIB, bytes(5 * MIB..=GIB);
         /// Parts of one upload that the registry sends to the store at the same time.
         parts_in_flight: usize = 4, count(1..=64);

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use longshore::config::Settings;
 use longshore::store::memory::Memory;
+use longshore::store::{RecordKey, RecordStore as _};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
@@ -193,6 +194,65 @@ async fn upload_memory_stays_within_its_limit() {
     println!("at most {most} of {budget} bytes on their way at once");
     assert!(most <= budget, "{most} bytes were on their way at once");
     assert!(most > budget / 2, "the budget is not used: {most}");
+}
+
+/// Before the body is read. The session goes on.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_blob_without_enough_parts_is_413() {
+    let app = app(|_| {}).await;
+    let largest: u64 = 1_008_000 * MIB as u64;
+    let digest = sha256(b"a");
+    let location = begin_upload(&app).await;
+    let location = app.request("PATCH", &location).body("a").send().await.expect(202).location();
+    let new = begin_upload(&app).await;
+    for (method, path, length) in [
+        ("POST", format!("/v2/a/blobs/uploads/?digest={digest}"), largest + 1),
+        ("PATCH", new.clone(), largest + 1),
+        ("PUT", format!("{new}&digest={digest}"), u64::MAX / 2),
+        ("PATCH", location.clone(), largest),
+        ("PUT", format!("{location}?digest={digest}"), largest),
+    ] {
+        let mut socket = connect(&app).await;
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\
+             content-length: {length}\r\n\r\n"
+        );
+        socket.write_all(head.as_bytes()).await.expect("sent");
+        let answer = rest(&mut socket).await;
+        assert!(answer.starts_with("HTTP/1.1 413"), "{method} {path}: {answer}");
+        assert!(answer.contains("SIZE_INVALID"), "{answer}");
+    }
+    let close = format!("{location}?digest={digest}");
+    app.request("PUT", &close).send().await.expect(201);
+}
+
+/// A session whose next parts are large sends the end of a chunk as a part of its own, because its
+/// record could not hold it.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_end_of_a_chunk_of_a_large_upload_is_a_part() {
+    let memory = Arc::new(Memory::new());
+    let mut settings = Settings::default();
+    settings.uploads.part_bytes = 5 * MIB;
+    let app = App::over_memory(memory.clone(), settings).await;
+    let content = bytes(2, 75 * MIB);
+    let location = begin_upload(&app).await;
+    let patch = app.request("PATCH", &location).body(content[..5 * MIB].to_vec());
+    let patch = patch.header("content-range", format!("0-{}", 5 * MIB - 1));
+    let location = patch.send().await.expect(202).location();
+    // As if 5,000 parts were sent: the next ones have 160 MiB each.
+    let id = location.rsplit('/').next().expect("an id").parse().expect("an id");
+    let key = RecordKey::Upload(id);
+    let record = memory.record(&key).expect("a session");
+    let text = std::str::from_utf8(&record.body).expect("JSON without a tail");
+    let later = text.replace("\"part_next\":2", "\"part_next\":5001");
+    memory.replace(&key, &record.version, later.into(), None).await.expect("replaced");
+    let patch = app.request("PATCH", &location).body(content[5 * MIB..].to_vec());
+    patch.send().await.expect(202);
+    let record = memory.record(&key).expect("a session");
+    assert!(record.body.len() < MIB, "the record holds {} bytes", record.body.len());
+    let close = format!("{location}?digest={}", sha256(&content));
+    let blob = app.request("PUT", &close).send().await.expect(201).location();
+    assert!(app.get(&blob).send().await.expect(200).body == content);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -165,7 +165,7 @@ impl Uploads {
             .collect();
         if !tail.is_empty() {
             // A request that repeats this sends the same bytes under the same number.
-            let (number, size) = (writer.session.part_next, tail.len() as u64);
+            let (number, size) = (writer.next_part_number()?, tail.len() as u64);
             let sent = parts::send(&*self.data, &self.metrics, (location, id), number, tail).await;
             parts.push(match sent {
                 // A request that did not finish has completed the upload. Completing it again

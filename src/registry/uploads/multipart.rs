@@ -31,10 +31,7 @@ impl<'a> UploadWriter<'a> {
             let received = std::mem::take(&mut self.buffer).freeze();
             return self.rebase(received).await;
         }
-        let number = self.session.part_next;
-        if number > PARTS_MAX {
-            return Err(Error::TooLarge(format!("more than {PARTS_MAX} parts")).into());
-        }
+        let number = self.next_part_number()?;
         if self.session.reserved_to.is_none_or(|bound| number >= bound) {
             self.reserve_more_part_numbers().await?;
         }
@@ -56,6 +53,15 @@ impl<'a> UploadWriter<'a> {
         self.session.part_next = number + 1;
         self.session.hashes = self.hashes.save();
         Ok(())
+    }
+
+    /// The number of the next part, if there is one.
+    pub(super) fn next_part_number(&self) -> Result<u32, Error> {
+        let number = self.session.part_next;
+        if number <= PARTS_MAX {
+            return Ok(number);
+        }
+        Err(Error::TooLarge(format!("more than {PARTS_MAX} parts")))
     }
 
     /// The multipart upload of a session that has parts.

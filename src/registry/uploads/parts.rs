@@ -1,8 +1,9 @@
 //! The parts of a multipart upload, and their sizes.
 //!
 //! S3 takes at most 10,000 parts, of 5 MiB to 5 GiB each except the last. The size doubles every
-//! thousand parts, so that the first parts are sent early and the last one ends beyond 5 TiB: with
-//! the default of 16 MiB, ten thousand parts hold 7.8 TiB.
+//! thousand parts, so that the first parts are sent early and all of them together hold a large
+//! blob: 7.8 TiB with the default of 16 MiB, if a part of 2 GiB fits into the upload memory. The
+//! default memory of 512 MiB holds the first 6,000 parts, which are 984 GiB ([`blob_bytes_max`]).
 
 use std::time::Instant;
 
@@ -34,16 +35,29 @@ pub(super) const PARTS_MAX: u32 = 10_000;
 /// The smallest part that is not the last, in bytes (same source).
 pub const PART_BYTES_MIN: usize = 5 * 1024 * 1024;
 /// The largest part, in bytes (same source).
-#[cfg(test)]
-const PART_BYTES_MAX: u64 = 5 * 1024 * 1024 * 1024;
+const PART_BYTES_MAX: usize = 5 * 1024 * 1024 * 1024;
 /// After so many parts of one size the size doubles.
 const PARTS_PER_SIZE: u32 = 1_000;
 /// The last doubling: from here on all parts have one size.
 const DOUBLINGS_MAX: u32 = 7;
+/// The longest tail that a session record keeps, in bytes. Every store takes larger records.
+const TAIL_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// The size that part `number` (from 1) should have, in bytes.
 pub fn part_bytes(first: usize, number: u32) -> usize {
-    first << (number.saturating_sub(1) / PARTS_PER_SIZE).min(DOUBLINGS_MAX)
+    let doublings = (number.saturating_sub(1) / PARTS_PER_SIZE).min(DOUBLINGS_MAX);
+    (first << doublings).min(PART_BYTES_MAX)
+}
+
+/// The largest blob, in bytes: the sum of all parts of which each fits into the upload memory.
+/// An upload reaches it if it comes in one request and memory is never short.
+pub(super) fn blob_bytes_max(first: usize, buffer_bytes: usize) -> u64 {
+    let sizes = (1..=PARTS_MAX).step_by(PARTS_PER_SIZE as usize);
+    sizes
+        .map(|number| part_bytes(first, number))
+        .take_while(|size| *size <= buffer_bytes)
+        .map(|size| size as u64 * u64::from(PARTS_PER_SIZE))
+        .sum()
 }
 
 /// The size below which part `number` must not stay unless it is the last, in bytes. Early parts
@@ -52,25 +66,89 @@ pub(super) fn part_bytes_min(first: usize, number: u32) -> usize {
     if number <= PARTS_PER_SIZE { PART_BYTES_MIN } else { part_bytes(first, number) }
 }
 
+/// The length from which the bytes at the end of a request become part `number`; a shorter rest is
+/// the tail of the session record. Such a part spends a number on few bytes, which is cheaper than
+/// writing them again with each request. The second half of the numbers is for longer parts, so
+/// that a client with small chunks does not run out of numbers early.
+pub(super) fn last_part_bytes_min(number: u32) -> usize {
+    if number <= PARTS_MAX / 2 { PART_BYTES_MIN } else { TAIL_BYTES_MAX }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     const MIB: u64 = 1024 * 1024;
 
+    /// The number of parts of a blob, `None` if there are not enough numbers or not enough memory.
+    fn parts_of(blob: u64, first: usize, buffer_bytes: usize) -> Option<u32> {
+        let mut left = blob;
+        for number in 1..=PARTS_MAX {
+            let size = part_bytes(first, number);
+            if left == 0 {
+                return Some(number - 1);
+            }
+            if size > buffer_bytes {
+                return None;
+            }
+            left -= left.min(size as u64);
+        }
+        (left == 0).then_some(PARTS_MAX)
+    }
+
     #[test]
-    fn ten_thousand_parts_pass_five_tebibytes() {
-        let total: u64 = (1..=PARTS_MAX).map(|number| part_bytes(16 << 20, number) as u64).sum();
-        assert!(total > 5 * MIB * MIB, "{total}");
+    fn the_largest_blob_has_a_part_for_every_byte() {
+        for (first_mib, buffer_mib, parts, mib) in [
+            (16, 512, 6_000, 1_008_000),
+            (16, 1_024, 7_000, 2_032_000),
+            (16, 2_048, 10_000, 8_176_000),
+            (16, 1 << 20, 10_000, 8_176_000),
+            (5, 20, 3_000, 35_000),
+            // Parts of 5 GiB from number 4,001 on.
+            (1_024, 1 << 20, 10_000, (1 + 2 + 4) * 1_024_000 + 7 * 5 * 1_024_000),
+        ] {
+            let (first, buffer) = (first_mib << 20, buffer_mib << 20);
+            let largest = blob_bytes_max(first, buffer);
+            assert_eq!(largest, mib * MIB, "{first_mib} {buffer_mib}");
+            assert_eq!(parts_of(largest, first, buffer), Some(parts));
+            assert_eq!(parts_of(largest + 1, first, buffer), None);
+        }
+        assert!(blob_bytes_max(16 << 20, 2 << 30) > 5 * MIB * MIB);
+    }
+
+    /// How much a client can send in chunks of one size.
+    fn sent_in_chunks(chunk: usize) -> u64 {
+        let (mut number, mut buffered, mut sent) = (1, 0, 0);
+        while number <= PARTS_MAX {
+            buffered += chunk;
+            sent += chunk as u64;
+            while buffered >= part_bytes(16 << 20, number) {
+                buffered -= part_bytes(16 << 20, number);
+                number += 1;
+            }
+            if buffered >= last_part_bytes_min(number) {
+                buffered = 0;
+                number += 1;
+            }
+        }
+        sent
+    }
+
+    #[test]
+    fn chunks_of_every_size_pass_336_gibibytes() {
+        for chunk in [1usize, 4, 5, 6, 10, 16, 20, 63, 65, 100, 500] {
+            let sent = sent_in_chunks(chunk << 20);
+            assert!(sent > 336 * 1024 * MIB, "{chunk} MiB: {} GiB", sent / MIB / 1024);
+        }
     }
 
     #[test]
     fn every_size_is_one_that_s3_takes() {
-        for first in [5usize << 20, 16 << 20, 40 << 20] {
+        for first in [5usize << 20, 16 << 20, 40 << 20, 1 << 30] {
             for number in 1..=PARTS_MAX {
                 let (least, wanted) = (part_bytes_min(first, number), part_bytes(first, number));
                 assert!(PART_BYTES_MIN <= least && least <= wanted, "{number}");
-                assert!(wanted as u64 <= PART_BYTES_MAX, "{number}");
+                assert!(wanted <= PART_BYTES_MAX, "{number}");
             }
         }
     }

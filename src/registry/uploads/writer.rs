@@ -14,7 +14,7 @@ use tracing::Instrument as _;
 use super::Uploads;
 use super::hashes::Hashes;
 use super::memory::Reservation;
-use super::parts::{self, PART_BYTES_MIN, UNRESERVED_BYTES_MAX};
+use super::parts::{self, UNRESERVED_BYTES_MAX};
 use super::request::{Chunk, Interrupted, Request};
 use super::session::{Found, Loaded};
 use crate::layout::encoding::{self, Lineage, Nonce};
@@ -190,6 +190,7 @@ impl<'a> UploadWriter<'a> {
     /// the client can ask for the offset and continue there.
     pub(super) async fn receive(&mut self, chunk: Chunk<'_>) -> Result<(), Stop<'a>> {
         let expected = chunk.expected();
+        self.check_size(expected.unwrap_or_default())?;
         let mut arrived = 0;
         while let Some(bytes) = chunk.body.next().await {
             match bytes {
@@ -215,6 +216,7 @@ impl<'a> UploadWriter<'a> {
 
     /// Adds bytes, of at most `remaining` that are still to come, as far as that is known.
     async fn write(&mut self, mut bytes: Bytes, remaining: Option<u64>) -> Result<(), Stop<'a>> {
+        self.check_size(bytes.len() as u64)?;
         while !bytes.is_empty() {
             self.read_back().await?;
             let free = self.free_space(bytes.len(), remaining).await?;
@@ -227,6 +229,16 @@ impl<'a> UploadWriter<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Refuses a blob that would have `more` bytes than it has now, if that is too large.
+    fn check_size(&self, more: u64) -> Result<(), Error> {
+        let limits = &self.uploads.limits;
+        let most = parts::blob_bytes_max(limits.part_bytes, limits.buffer_bytes);
+        if self.received.saturating_add(more) <= most {
+            return Ok(());
+        }
+        Err(Error::TooLarge(format!("at most {most} bytes")))
     }
 
     pub(super) fn part_bytes(&self) -> usize {
@@ -292,8 +304,12 @@ impl<'a> UploadWriter<'a> {
     /// Makes everything that was received durable, and gives back the part numbers.
     pub(super) async fn save(&mut self) -> Result<(), Stop<'a>> {
         loop {
-            while self.buffer.len() >= PART_BYTES_MIN.max(self.part_bytes_min()) {
+            while self.buffer.len() >= parts::last_part_bytes_min(self.session.part_next) {
                 self.send_part().await?;
+            }
+            if !self.buffer.is_empty() {
+                // The commit sends the tail as the last part.
+                self.next_part_number()?;
             }
             self.drain().await?;
             if self.has_reserved_part_numbers() {

@@ -2,10 +2,11 @@
 //! "Cancel a blob upload" (end-4a, end-4c, end-5, end-6, end-13, end-14).
 //!
 //! This file has the protocol; `sizes` has chunks of all sizes, `sessions` the end of a session,
-//! `single_write` uploads that begin as a single object, `interrupted` clients that disconnect, and
-//! `races` concurrent requests.
+//! `single_write` uploads that begin as a single object, `interrupted` clients that disconnect,
+//! `races` concurrent requests, and `later_release` sessions that this release does not understand.
 
 mod interrupted;
+mod later_release;
 mod races;
 mod sessions;
 mod single_write;

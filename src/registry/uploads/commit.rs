@@ -11,6 +11,7 @@ use tracing::Instrument as _;
 use super::Uploads;
 use super::hashes::Hashes;
 use super::parts;
+use super::request::Digests;
 use super::writer::{Stop, Tail, UploadWriter};
 use crate::oci::Digest;
 use crate::registry::Error;
@@ -26,8 +27,8 @@ fn mismatch(expected: Digest, actual: Digest) -> Error {
 impl<'a> UploadWriter<'a> {
     /// Compares the digests that can be compared before the bytes are complete: a digest of an
     /// algorithm without a hash only if all bytes can be had now. Returns the first mismatch.
-    async fn compare(&mut self) -> Result<Option<Error>, Stop<'a>> {
-        let digests = self.request.digests;
+    async fn compare(&mut self, digests: Digests<'_>) -> Result<Option<Error>, Stop<'a>> {
+        let digests = digests.all();
         if digests.iter().any(|digest| !self.hashes.has(digest.algorithm())) {
             self.read_back().await?;
         }
@@ -45,13 +46,17 @@ impl<'a> UploadWriter<'a> {
 
 impl Uploads {
     /// Commits what was received under the digests of the request.
-    pub(super) async fn commit<'a>(&self, writer: &mut UploadWriter<'a>) -> Result<Blob, Stop<'a>> {
-        let mut compared = writer.compare().await?;
+    pub(super) async fn commit<'a>(
+        &self,
+        writer: &mut UploadWriter<'a>,
+        digests: Digests<'_>,
+    ) -> Result<Blob, Stop<'a>> {
+        let mut compared = writer.compare(digests).await?;
         if compared.is_some() && writer.is_new() {
             // The location may be that of the start although chunks were added since.
             let received = std::mem::take(&mut writer.buffer).freeze();
             writer.rebase(received).await?;
-            compared = writer.compare().await?;
+            compared = writer.compare(digests).await?;
         }
         if let Some(mismatch) = compared {
             self.discard(writer).await;
@@ -61,20 +66,24 @@ impl Uploads {
         let committed = async {
             if let Tail::SingleObject(location) = &writer.tail {
                 let location = location.clone();
-                Ok(self.commit_single_object(writer, location).await?)
+                Ok(self.commit_single_object(writer, digests, location).await?)
             } else if writer.session.multipart.is_none() {
-                Ok(self.commit_buffer(writer).await?)
+                Ok(self.commit_buffer(writer, digests).await?)
             } else {
-                self.commit_parts(writer).await
+                self.commit_parts(writer, digests).await
             }
         };
         committed.instrument(committing).await
     }
 
     /// A blob of which no part was sent: it fits into one request to the store.
-    async fn commit_buffer(&self, writer: &mut UploadWriter<'_>) -> Result<Blob, Error> {
+    async fn commit_buffer(
+        &self,
+        writer: &mut UploadWriter<'_>,
+        digests: Digests<'_>,
+    ) -> Result<Blob, Error> {
         let leased_at = self.records.now();
-        let (upload, digest) = (writer.request.upload, &writer.request.digests[0]);
+        let (upload, digest) = (writer.request.upload, digests.blob());
         let bytes = std::mem::take(&mut writer.buffer).freeze();
         let size = bytes.len() as u64;
         let name = &upload.repository;
@@ -91,12 +100,16 @@ impl Uploads {
     }
 
     /// A blob of which parts were sent.
-    async fn commit_parts<'a>(&self, writer: &mut UploadWriter<'a>) -> Result<Blob, Stop<'a>> {
+    async fn commit_parts<'a>(
+        &self,
+        writer: &mut UploadWriter<'a>,
+        digests: Digests<'_>,
+    ) -> Result<Blob, Stop<'a>> {
         if !writer.buffer.is_empty() && !writer.is_saved() {
             writer.send_part().await?;
         }
         writer.drain().await?;
-        writer.session.committing = writer.request.digests.to_vec();
+        writer.session.committing = digests.all().to_vec();
         if let Some(bound) = writer.session.reserved_to.take()
             && !writer.has_reserved_part_numbers()
         {
@@ -105,37 +118,46 @@ impl Uploads {
         let (forgotten, body, tail) = writer.acknowledge_all();
         writer.replace_record(body).await?;
         self.delete_later(forgotten);
-        Ok(self.complete(writer, tail).await?)
+        Ok(self.complete(writer, digests, tail).await?)
     }
 
     /// Continues a commit that another request began: the session holds everything it needs.
-    pub(super) async fn resume_commit(&self, mut writer: UploadWriter<'_>) -> Result<Blob, Error> {
+    pub(super) async fn resume_commit(
+        &self,
+        mut writer: UploadWriter<'_>,
+        digests: Digests<'_>,
+    ) -> Result<Blob, Error> {
         let committing = tracing::info_span!(target: "traces", "upload.commit", resumed = true);
         let committed = async {
             if let Tail::SingleObject(location) = &writer.tail {
                 let location = location.clone();
-                return self.resume_single_object(&mut writer, location).await;
+                return self.resume_single_object(&mut writer, digests, location).await;
             }
             let tail = std::mem::take(&mut writer.buffer).freeze();
-            self.complete(&mut writer, tail).await
+            self.complete(&mut writer, digests, tail).await
         };
         committed.instrument(committing).await
     }
 
     /// Completes the multipart upload of a committing session, and publishes it.
-    async fn complete(&self, writer: &mut UploadWriter<'_>, tail: Bytes) -> Result<Blob, Error> {
-        let (upload, digests) = (writer.request.upload, writer.request.digests);
+    async fn complete(
+        &self,
+        writer: &mut UploadWriter<'_>,
+        digests: Digests<'_>,
+        tail: Bytes,
+    ) -> Result<Blob, Error> {
+        let (upload, digest) = (writer.request.upload, digests.blob());
         let location = match self.complete_parts(writer, tail).await {
             Ok(location) => location,
             // The object is gone again: its content was there before, or did not match. If the
             // blob is there, this was done before.
             Err(Error::Unavailable(store::Error::NotFound)) => {
-                return self.finished_before(upload, &digests[0]).await;
+                return self.finished_before(upload, digest).await;
             }
             Err(error) => return Err(error),
         };
         let size = writer.session.offset;
-        for expected in digests {
+        for expected in digests.all() {
             if writer.hashes.has(expected.algorithm()) {
                 continue;
             }
@@ -146,7 +168,7 @@ impl Uploads {
             }
             verified?;
         }
-        let published = self.blobs.publish(&upload.repository, &digests[0], size, location).await?;
+        let published = self.blobs.publish(&upload.repository, digest, size, location).await?;
         Ok(self.end_later(writer, published, None))
     }
 

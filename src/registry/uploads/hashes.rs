@@ -35,7 +35,7 @@ impl Hashes {
 
     /// Drops the hashes that these digests do not need, unless one of the digests has none.
     pub(super) fn keep(&mut self, digests: &[Digest]) {
-        if !digests.is_empty() && digests.iter().all(|digest| self.has(digest.algorithm())) {
+        if digests.iter().all(|digest| self.has(digest.algorithm())) {
             let needed = |hasher: &Hasher| {
                 digests.iter().any(|digest| digest.algorithm() == hasher.algorithm())
             };

@@ -53,7 +53,7 @@ use crate::oci::{Digest, RepositoryName, UploadId};
 use crate::store::{BlobStore, Location, MultipartId, RecordKey};
 use crate::tasks::Tasks;
 use crate::telemetry::metrics::{Commit, Metrics};
-use request::Request;
+use request::{Digests, Request};
 use session::Found;
 use writer::{Stop, UploadWriter};
 
@@ -78,7 +78,7 @@ impl Uploads {
     /// Adds a chunk to a session and returns its new offset, which is durable then.
     pub async fn append(&self, upload: &UploadAddress, chunk: Chunk<'_>) -> Result<u64, Error> {
         let _permit = self.memory.admit()?;
-        let mut writer = UploadWriter::open(self, Request::new(upload, &chunk, &[])).await?;
+        let mut writer = UploadWriter::open(self, Request::new(upload, &chunk, None)).await?;
         writer.receive(chunk).instrument(receiving()).await?;
         writer.save_chunk().await?;
         Ok(writer.received)
@@ -93,17 +93,17 @@ impl Uploads {
         digests: &[Digest],
     ) -> Result<Blob, Error> {
         let _permit = self.memory.admit()?;
-        let digest = digests.first().ok_or(Error::UploadUnknown)?;
-        let request = Request::new(upload, &chunk, digests);
+        let digests = Digests::new(digests).ok_or(Error::UploadUnknown)?;
+        let request = Request::new(upload, &chunk, Some(digests));
         let committed = async {
             let mut writer = UploadWriter::open(self, request).await?;
             writer.receive(chunk).instrument(receiving()).await?;
-            self.commit(&mut writer).await
+            self.commit(&mut writer, digests).await
         };
         let finished = match committed.await {
             Ok(blob) => Ok(blob),
-            Err(Stop::Committing(writer)) => self.resume_commit(*writer).await,
-            Err(Stop::Ended) => self.finished_before(upload, digest).await,
+            Err(Stop::Committing(writer)) => self.resume_commit(*writer, digests).await,
+            Err(Stop::Ended) => self.finished_before(upload, digests.blob()).await,
             Err(Stop::Failed(error)) => Err(error),
         };
         if let Err(Error::DigestMismatch { .. }) = &finished {

@@ -75,18 +75,45 @@ impl Chunk<'_> {
     }
 }
 
+/// The digests with which a request commits a session. There is at least one.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Digests<'a> {
+    blob: &'a Digest,
+    all: &'a [Digest],
+}
+
+impl<'a> Digests<'a> {
+    /// `None` if there are none.
+    pub(super) fn new(all: &'a [Digest]) -> Option<Self> {
+        Some(Self { blob: all.first()?, all })
+    }
+
+    /// The first digest: the blob is published under it.
+    pub(super) fn blob(self) -> &'a Digest {
+        self.blob
+    }
+
+    /// All digests, which the content has to match.
+    pub(super) fn all(self) -> &'a [Digest] {
+        self.all
+    }
+}
+
 /// What one request does with its session: adds a chunk, and commits it if there are digests.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Request<'a> {
     pub(super) upload: &'a UploadAddress,
     /// The offset of the chunk, if the client said so.
     pub(super) begins: Option<u64>,
-    /// The digests of the blob, the one that it is published under first.
-    pub(super) digests: &'a [Digest],
+    pub(super) digests: Option<Digests<'a>>,
 }
 
 impl<'a> Request<'a> {
-    pub(super) fn new(upload: &'a UploadAddress, chunk: &Chunk<'_>, digests: &'a [Digest]) -> Self {
+    pub(super) fn new(
+        upload: &'a UploadAddress,
+        chunk: &Chunk<'_>,
+        digests: Option<Digests<'a>>,
+    ) -> Self {
         Self { upload, begins: chunk.range.map(|(first, _)| first), digests }
     }
 
@@ -98,16 +125,16 @@ impl<'a> Request<'a> {
     /// Whether the client can continue after a chunk that breaks off. A blob that comes in one
     /// request is sent again as a whole.
     pub(super) fn may_be_continued(&self) -> bool {
-        self.digests.is_empty() || self.begins.is_some()
+        self.digests.is_none() || self.begins.is_some()
     }
 
     /// The hashes of a new session: those that are known to be needed, else SHA-256.
     pub(super) fn first_hashes(&self) -> Hashes {
-        let mut algorithms: Vec<Algorithm> = self.digests.iter().map(Digest::algorithm).collect();
-        if algorithms.is_empty() {
-            let announced = self.upload.new.and_then(|new| new.algorithm);
-            algorithms.push(announced.unwrap_or(Algorithm::Sha256));
-        }
+        let announced = || self.upload.new.and_then(|new| new.algorithm);
+        let mut algorithms: Vec<Algorithm> = match self.digests {
+            Some(digests) => digests.all().iter().map(Digest::algorithm).collect(),
+            None => vec![announced().unwrap_or(Algorithm::Sha256)],
+        };
         algorithms.sort();
         algorithms.dedup();
         Hashes::new(&algorithms)

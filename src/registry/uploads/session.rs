@@ -134,3 +134,53 @@ impl Uploads {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::layout::encoding::{Lineage, Nonce, encode};
+
+    fn value() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<u64>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            any::<String>().prop_map(Value::from),
+            Just(json!(["sha256", "AAAA"])),
+            Just(json!({ "number": 1, "tag": "", "size": u64::MAX })),
+        ];
+        leaf.prop_recursive(2, 8, 3, |inner| {
+            prop::collection::vec(inner, 0..3).prop_map(Value::Array)
+        })
+    }
+
+    proptest! {
+        /// No header of a record makes reading a session panic.
+        #[test]
+        fn every_session_is_read_or_refused(
+            changes in prop::collection::vec((0usize..12, value()), 0..4),
+            tail in prop::collection::vec(any::<u8>(), 0..4),
+        ) {
+            let session = Session::new("a".parse().unwrap(), "user:alice".to_owned());
+            let mut header = serde_json::to_value(&session).unwrap();
+            let fields = [
+                "repository", "subject", "offset", "hashes", "single_object", "former_object",
+                "multipart", "parts", "part_next", "reserved_to", "committing", "need",
+            ];
+            for (field, value) in changes {
+                header[fields[field]] = value;
+            }
+            let body = encode(&header, &tail, Nonce::random(), &Lineage::default());
+            let read = Session::decode(&body);
+            if let Ok((session, tail)) = read {
+                let _ = session.hashes();
+                prop_assert_eq!(session.tail_bytes(), tail.len() as u64);
+                prop_assert!(session.bytes_in_parts() <= session.offset);
+            }
+        }
+    }
+}

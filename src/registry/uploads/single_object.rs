@@ -15,6 +15,7 @@ use futures_util::StreamExt;
 use tracing::Instrument as _;
 
 use super::Uploads;
+use super::request::Digests;
 use super::session::damaged;
 use super::writer::{Stop, Tail, UploadWriter};
 use crate::registry::Error;
@@ -97,9 +98,10 @@ impl Uploads {
     pub(super) async fn commit_single_object(
         &self,
         writer: &mut UploadWriter<'_>,
+        digests: Digests<'_>,
         location: Location,
     ) -> Result<Blob, Error> {
-        writer.session.committing = writer.request.digests.to_vec();
+        writer.session.committing = digests.all().to_vec();
         writer.session.hashes = writer.hashes.save();
         let body = writer.encode();
         writer.replace_record(body).await?;
@@ -107,20 +109,21 @@ impl Uploads {
             // Of a request that read the object back and did not finish.
             self.abort_later(multipart);
         }
-        self.publish_single_object(writer, location).await
+        self.publish_single_object(writer, digests, location).await
     }
 
     /// Continues a commit that another request began.
     pub(super) async fn resume_single_object(
         &self,
         writer: &mut UploadWriter<'_>,
+        digests: Digests<'_>,
         location: Location,
     ) -> Result<Blob, Error> {
         // The other request may have deleted the object, because the content was there before.
         match self.data.get(&location, Some(0..1)).await {
-            Ok(_) => self.publish_single_object(writer, location).await,
+            Ok(_) => self.publish_single_object(writer, digests, location).await,
             Err(store::Error::NotFound) => {
-                self.finished_before(writer.request.upload, &writer.request.digests[0]).await
+                self.finished_before(writer.request.upload, digests.blob()).await
             }
             Err(error) => Err(error.into()),
         }
@@ -129,9 +132,10 @@ impl Uploads {
     async fn publish_single_object(
         &self,
         writer: &mut UploadWriter<'_>,
+        digests: Digests<'_>,
         location: Location,
     ) -> Result<Blob, Error> {
-        let (upload, digest) = (writer.request.upload, &writer.request.digests[0]);
+        let (upload, digest) = (writer.request.upload, digests.blob());
         let size = writer.session.offset;
         let published = self.blobs.publish(&upload.repository, digest, size, location).await?;
         Ok(self.end_later(writer, published, None))

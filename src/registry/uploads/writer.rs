@@ -143,7 +143,8 @@ impl<'a> UploadWriter<'a> {
             Found::Nothing => return Err(Error::UploadUnknown.into()),
         };
         if !writer.session.committing.is_empty() {
-            let same = writer.session.committing == request.digests;
+            let committing = &writer.session.committing;
+            let same = request.digests.is_some_and(|digests| *committing == digests.all());
             let other = Stop::Failed(Error::UploadUnknown);
             return Err(if same { Stop::Committing(Box::new(writer)) } else { other });
         }
@@ -151,7 +152,9 @@ impl<'a> UploadWriter<'a> {
         if request.begins.is_some_and(|first| first != offset) {
             return Err(Error::OutOfOrder { offset }.into());
         }
-        writer.hashes.keep(request.digests);
+        if let Some(digests) = request.digests {
+            writer.hashes.keep(digests.all());
+        }
         Ok(writer)
     }
 

@@ -1,0 +1,199 @@
+//! Sessions that a later release wrote, or that are damaged. No request on one panics or publishes
+//! other content than was sent.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use longshore::config::Settings;
+use longshore::oci::UploadId;
+use longshore::store::memory::{Fault, FaultKind, Memory, Operation};
+use longshore::store::{Record, RecordKey, RecordStore as _};
+use serde_json::{Value, json};
+
+use crate::support::exchange::{created, with_query};
+use crate::support::{App, bytes, sha256};
+
+/// What a request on such a session may be answered.
+const STATUSES: [u16; 8] = [201, 202, 204, 400, 404, 413, 416, 503];
+
+/// How a session begins.
+#[derive(Clone, Copy, Debug)]
+enum Begun {
+    Tail,
+    Parts,
+    SingleObject,
+    Committing,
+    CommittingParts,
+}
+
+const BEGUN: [Begun; 5] =
+    [Begun::Tail, Begun::Parts, Begun::SingleObject, Begun::Committing, Begun::CommittingParts];
+
+struct Scene {
+    app: App,
+    memory: Arc<Memory>,
+    content: Vec<u8>,
+    location: String,
+}
+
+/// A session that holds its content, over a store that accepts parts of 64 KiB.
+async fn scene(begun: Begun) -> Scene {
+    let memory = Arc::new(Memory::new().with_part_bytes_min(64 * 1024));
+    let mut settings = Settings::default();
+    settings.uploads.part_bytes = 64 * 1024;
+    settings.uploads.inline_bytes = 4 * 1024;
+    let app = App::over_memory(memory.clone(), settings).await;
+    let content = match begun {
+        Begun::Tail => bytes(700, 1_000),
+        Begun::SingleObject | Begun::Committing => bytes(701, 20_000),
+        Begun::Parts | Begun::CommittingParts => bytes(702, 150_000),
+    };
+    let location = app.start_upload("a", "").await;
+    let location = app.patch(&location, &content).await.expect(202).location();
+    if matches!(begun, Begun::Committing | Begun::CommittingParts) {
+        memory.inject(Fault::on(Operation::Create, FaultKind::FailBefore).below("v1/p/"));
+        app.close(&location, &sha256(&content), b"").await.expect(503);
+    }
+    Scene { app, memory, content, location }
+}
+
+fn key_of(location: &str) -> RecordKey {
+    let id = location.rsplit('/').next().expect("an identifier");
+    RecordKey::Upload(id.parse().expect("an identifier"))
+}
+
+/// The header and the payload of a record.
+fn split(record: &Record) -> (Value, &[u8]) {
+    let end = record.body.iter().position(|byte| *byte == b'\n').expect("a header");
+    let header = serde_json::from_slice(&record.body[..end]).expect("JSON");
+    (header, &record.body[end + 1..])
+}
+
+fn joined(header: &Value, payload: &[u8]) -> Bytes {
+    [header.to_string().as_bytes(), b"\n", payload].concat().into()
+}
+
+impl Scene {
+    fn header(&self) -> Value {
+        split(&self.memory.record(&key_of(&self.location)).expect("a session")).0
+    }
+
+    /// Changes the header of the session.
+    async fn change(&self, change: impl FnOnce(&mut Value)) {
+        let key = key_of(&self.location);
+        let record = self.memory.record(&key).expect("a session");
+        let (mut header, payload) = split(&record);
+        change(&mut header);
+        let body = joined(&header, payload);
+        self.memory.replace(&key, &record.version, body, None).await.expect("replaced");
+    }
+
+    /// The location of a copy of the session.
+    async fn copy(&self) -> String {
+        let record = self.memory.record(&key_of(&self.location)).expect("a session");
+        let id = UploadId::random();
+        let copied = self.memory.create(&RecordKey::Upload(id), record.body, None).await;
+        copied.expect("created");
+        format!("/v2/a/blobs/uploads/{id}")
+    }
+
+    /// Sends every request to copies of the session, and then finishes the session itself.
+    async fn try_everything(&self, case: &str) {
+        let digest = sha256(&self.content);
+        let longer = sha256(&[&self.content[..], b"more"].concat());
+        let large = vec![7; 100_000];
+        for (method, query, body) in [
+            ("GET", String::new(), &b""[..]),
+            ("PATCH", String::new(), b"more"),
+            ("PATCH", String::new(), &large),
+            ("PUT", format!("digest={longer}"), b"more"),
+            ("DELETE", String::new(), b""),
+        ] {
+            // The copies share their parts with the session, so nothing may be freed.
+            let broken = FaultKind::FailBefore;
+            self.memory.inject(Fault::on(Operation::Abort, broken).always());
+            self.memory.inject(Fault::on(Operation::Delete, broken).always());
+            self.memory.inject(Fault::on(Operation::Complete, broken).always());
+            let path = self.copy().await;
+            let path = if query.is_empty() { path } else { with_query(&path, &query) };
+            let reply = self.app.request(method, &path).body(body.to_vec()).send().await;
+            assert!(STATUSES.contains(&reply.status.as_u16()), "{case}, {method}: {reply:?}");
+            self.app.settled().await;
+            self.memory.heal();
+        }
+        let reply = self.app.close(&self.location, &digest, b"").await;
+        assert!(STATUSES.contains(&reply.status.as_u16()), "{case}: {reply:?}");
+        if reply.status == 201 {
+            let blob = self.app.blob("a", &digest).await.expect(200);
+            assert!(blob.body == self.content, "{case}: other content was published");
+        } else {
+            self.app.assert_no_blob("a", &digest).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn no_header_of_a_session_makes_a_request_panic() {
+    let huge = json!(u64::MAX);
+    for begun in BEGUN {
+        let mut changes = vec![
+            json!({ "offset": huge, "parts": [{ "number": 1, "tag": "x", "size": huge }] }),
+            json!({ "offset": 0, "parts": [], "hashes": [] }),
+            json!({ "part_next": u32::MAX, "reserved_to": u32::MAX }),
+            json!({ "part_next": 0, "reserved_to": 0 }),
+            json!({ "target": null, "staged": null }),
+            json!({ "committing": [sha256(b"x"), sha256(b"y")] }),
+        ];
+        let header = scene(begun).await.header();
+        // Nothing else says how long a single object is.
+        let single = matches!(begun, Begun::SingleObject | Begun::Committing);
+        let fields = header.as_object().expect("an object").keys();
+        for field in fields.filter(|field| !(single && *field == "offset")) {
+            for value in [json!(null), json!(0), huge.clone(), json!("x"), json!([]), json!({})] {
+                changes.push(json!({ field: value }));
+            }
+        }
+        for change in changes {
+            let scene = scene(begun).await;
+            scene
+                .change(|header| {
+                    for (field, value) in change.as_object().expect("an object") {
+                        header[field] = value.clone();
+                    }
+                })
+                .await;
+            scene.try_everything(&format!("{begun:?} with {change}")).await;
+        }
+    }
+}
+
+/// A release that knows more about a session finds it again.
+#[tokio::test]
+async fn a_write_of_a_session_keeps_unknown_fields() {
+    for begun in [Begun::Tail, Begun::Parts] {
+        let scene = scene(begun).await;
+        scene.change(|header| header["later"] = json!({ "a": [1, "b"] })).await;
+        let patch = scene.app.patch(&scene.location, b"more").await.expect(202);
+        assert_eq!(scene.header()["later"], json!({ "a": [1, "b"] }), "{begun:?}");
+        let content = [&scene.content[..], b"more"].concat();
+        let digest = sha256(&content);
+        created(scene.app.close(&patch.location(), &digest, b"").await, "a", &digest);
+        scene.app.assert_blob("a", &digest, &content).await;
+    }
+}
+
+#[tokio::test]
+async fn a_session_that_needs_a_later_release_is_404() {
+    for begun in BEGUN {
+        let scene = scene(begun).await;
+        scene.change(|header| header["need"] = json!(["sparkling"])).await;
+        let (app, digest) = (&scene.app, sha256(&scene.content));
+        for method in ["GET", "PATCH", "DELETE"] {
+            let reply = app.request(method, &scene.location).body("more").send().await;
+            reply.expect_error(404, "BLOB_UPLOAD_UNKNOWN");
+        }
+        let reply = app.close(&scene.location, &digest, b"").await;
+        reply.expect_error(404, "BLOB_UPLOAD_UNKNOWN");
+        app.assert_no_blob("a", &digest).await;
+    }
+}

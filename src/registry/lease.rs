@@ -61,6 +61,12 @@ impl Leases {
         self.grace / 2
     }
 
+    /// The age from which an upload rewrites the record of its session, so that the session does
+    /// not look abandoned while a slow client sends.
+    pub fn session_age_max(&self) -> Duration {
+        self.half_life() / 2
+    }
+
     /// The deadline of a write that relies on records read at `leased_at` or later.
     pub fn deadline(&self, leased_at: SystemTime) -> Deadline {
         Deadline { leased_at, valid_for: self.write_deadline }

@@ -78,6 +78,7 @@ impl Registry {
             records: records.clone(),
             data: store,
             blobs: blobs.clone(),
+            leases,
             memory: UploadMemory::new(&limits, metrics.clone()),
             limits,
             metrics: metrics.clone(),

@@ -46,6 +46,7 @@ use tracing::Instrument as _;
 use super::Error;
 use super::blobs::Blobs;
 use super::content::Blob;
+use super::lease::Leases;
 use super::record::{Ended, Records, Written};
 use super::settings::UploadSettings;
 use crate::layout::records::{Multipart, Session};
@@ -67,6 +68,7 @@ pub struct Uploads {
     pub(super) records: Records,
     pub(super) data: Arc<dyn BlobStore>,
     pub(super) blobs: Blobs,
+    pub(super) leases: Leases,
     pub(super) limits: UploadSettings,
     pub(super) memory: UploadMemory,
     pub(super) metrics: Metrics,

@@ -98,7 +98,7 @@ impl<'a> UploadWriter<'a> {
 
     /// Reserves more part numbers. If the client can continue after a chunk that breaks off, this
     /// also acknowledges the parts that were sent.
-    async fn reserve_more_part_numbers(&mut self) -> Result<(), Error> {
+    pub(super) async fn reserve_more_part_numbers(&mut self) -> Result<(), Error> {
         self.session.reserved_to = Some(self.session.part_next.saturating_add(RESERVED_PARTS));
         if !self.request.may_be_continued() {
             return self.rewrite_record().await;
@@ -114,7 +114,7 @@ impl<'a> UploadWriter<'a> {
     /// Writes the session record again, with the part numbers of this request. The record
     /// acknowledges as many bytes as before; it is read for them, because this request does not
     /// keep them.
-    async fn rewrite_record(&mut self) -> Result<(), Error> {
+    pub(super) async fn rewrite_record(&mut self) -> Result<(), Error> {
         let record = match self.uploads.records.read(&self.key()).await? {
             Current::Live(record) => record,
             current => return Err(self.conflict(current)),

@@ -3,6 +3,8 @@
 //! The record `u/<id>` ([`Session`]) holds everything that another process needs to continue the
 //! session. Nothing of a session is kept in a process, so any replica may receive any chunk.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use tracing::Instrument as _;
 
@@ -79,6 +81,8 @@ pub(super) struct Loaded {
     pub(super) tail: Bytes,
     /// What the next write has to replace.
     pub(super) base: Base,
+    /// Time since that was written, by the store's clock.
+    pub(super) age: Duration,
     /// Memory for a long tail.
     pub(super) reservation: Option<Reservation>,
 }
@@ -128,7 +132,7 @@ impl Uploads {
                     Err(DecodeError::Newer(_)) => return Err(Error::UploadUnknown),
                     base => base?,
                 };
-                let loaded = Loaded { session, tail, base, reservation: None };
+                let loaded = Loaded { session, tail, base, age: record.age, reservation: None };
                 Ok(Found::Session(Box::new(loaded)))
             }
         }

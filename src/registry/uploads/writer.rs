@@ -5,6 +5,8 @@
 //! received bytes, which are all in the buffer, again behind those of the session
 //! ([`UploadWriter::rebase`]).
 
+use std::time::SystemTime;
+
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
@@ -75,6 +77,8 @@ pub(super) struct UploadWriter<'a> {
     /// The version of the record that this request read or wrote last. Without one the session is
     /// new: the next write creates the record, and all received bytes are in the buffer.
     pub(super) base: Option<Base>,
+    /// When that version was written, by the store's clock.
+    written_at: SystemTime,
     pub(super) tail: Tail,
     /// The hashes of everything received.
     pub(super) hashes: Hashes,
@@ -106,6 +110,7 @@ impl<'a> UploadWriter<'a> {
             request,
             session,
             base: None,
+            written_at: uploads.records.now(),
             tail: Tail::Buffered,
             hashes,
             buffer: BytesMut::new(),
@@ -120,11 +125,13 @@ impl<'a> UploadWriter<'a> {
         request: Request<'a>,
         loaded: Loaded,
     ) -> Result<Self, Error> {
-        let Loaded { session, tail, base, reservation } = loaded;
+        let Loaded { session, tail, base, age, reservation } = loaded;
+        let now = uploads.records.now();
         Ok(Self {
             uploads,
             request,
             base: Some(base),
+            written_at: now.checked_sub(age).unwrap_or(now),
             tail: session.single_object.clone().map_or(Tail::Buffered, Tail::SingleObject),
             hashes: session.hashes()?,
             buffer: BytesMut::from(tail),
@@ -202,6 +209,7 @@ impl<'a> UploadWriter<'a> {
                     arrived += bytes.len() as u64;
                     let remaining = expected.map(|expected| expected.saturating_sub(before));
                     self.write(bytes, remaining).await?;
+                    self.keep_alive().await?;
                 }
                 Err(Interrupted(reason)) => {
                     if arrived > 0 && self.request.may_be_continued() {
@@ -232,6 +240,18 @@ impl<'a> UploadWriter<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Writes the record again if a collector could soon take the session for abandoned.
+    async fn keep_alive(&mut self) -> Result<(), Error> {
+        let age = self.uploads.records.now().duration_since(self.written_at).unwrap_or_default();
+        if self.is_new() || age < self.uploads.leases.session_age_max() {
+            Ok(())
+        } else if self.has_reserved_part_numbers() {
+            self.reserve_more_part_numbers().await
+        } else {
+            self.rewrite_record().await
+        }
     }
 
     /// Refuses a blob that would have `more` bytes than it has now, if that is too large.
@@ -370,9 +390,11 @@ impl<'a> UploadWriter<'a> {
     /// Writes the session record, or creates that of a new session.
     pub(super) async fn write_record(&mut self, body: Encoded) -> Result<Written, Error> {
         let (records, key) = (&self.uploads.records, self.key());
+        let now = records.now();
         let written = records.write(&key, self.base.as_ref(), body, None).await?;
         if let Written::Ours(base) = &written {
             self.base = Some(base.clone());
+            self.written_at = now;
         }
         Ok(written)
     }

@@ -10,17 +10,21 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use longshore::auth::GeneralAccess;
 use longshore::config::Settings;
-use longshore::oci::Digest;
+use longshore::oci::{Digest, UploadId};
 use longshore::store::RecordKey;
 use longshore::store::memory::{Fault, FaultKind, Memory, Operation};
 
 use crate::support::app::{OCI_MANIFEST, image_manifest};
+use crate::support::exchange::with_query;
 use crate::support::{App, Reply, bytes, sha256};
 
 /// A little more than half of the default grace period.
 const PAST_HALF_LIFE: Duration = Duration::from_secs(24 * 3600 + 60);
 /// More than the default write deadline.
 const STALL: Duration = Duration::from_secs(301);
+
+/// The smallest part that the store accepts.
+const PART_BYTES: usize = 64 * 1024;
 
 /// A clock that the test sets.
 #[derive(Clone, Debug)]
@@ -45,10 +49,18 @@ struct Scene {
 
 /// A registry with the blobs of an image whose manifest is not pushed yet.
 async fn scene() -> Scene {
+    scene_with(|_| {}).await
+}
+
+/// The same with other settings.
+async fn scene_with(change: impl FnOnce(&mut Settings)) -> Scene {
+    let mut settings = Settings::default();
+    change(&mut settings);
     let hands = Hands(Arc::new(AtomicU64::new(1_800_000_000)));
     let clock = hands.clone();
-    let memory = Arc::new(Memory::with_clock(Arc::new(move || clock.now())));
-    let app = App::over_memory(memory.clone(), Settings::default()).await;
+    let memory = Memory::with_clock(Arc::new(move || clock.now()));
+    let memory = Arc::new(memory.with_part_bytes_min(PART_BYTES as u64));
+    let app = App::over_memory(memory.clone(), settings).await;
     let (config, layer) = (bytes(1, 100), bytes(2, 100_000));
     app.push_blob("a", &config).await;
     app.push_blob("a", &layer).await;
@@ -311,4 +323,53 @@ async fn pushing_or_mounting_an_old_blob_touches_its_pointer() {
     assert_eq!(scene.age(&pointer), Some(Duration::ZERO));
     scene.app.settled().await;
     assert_eq!(scene.memory.data_objects().len(), 1);
+}
+
+/// A session does not look abandoned while a client sends slowly, however few parts that makes.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_chunk_touches_its_session() {
+    let quarter = Duration::from_secs(13 * 3600);
+    for (method, begun, size) in
+        [("PATCH", 0, 100_000), ("PATCH", 50, 100), ("PUT", 0, 100_000), ("PUT", 50, 100)]
+    {
+        let scene = scene_with(|settings| settings.uploads.part_bytes = PART_BYTES).await;
+        let content: &'static [u8] = Vec::leak(bytes(7, begun + 3 * size));
+        let digest = sha256(content);
+        let mut location = scene.app.start_upload("a", "").await;
+        if begun > 0 {
+            let patch = scene.app.patch(&location, &content[..begun]).await;
+            location = patch.expect(202).location();
+        }
+        let path = match method {
+            "PUT" => with_query(&location, &format!("digest={digest}")),
+            _ => location.clone(),
+        };
+        let chunks: Vec<&[u8]> = content[begun..].chunks(size).collect();
+        let pause = Duration::from_millis(300);
+        let request = scene.app.request(method, &path).slowly(&chunks, pause);
+        let key = RecordKey::Upload(id_of(&location));
+        let jump = async {
+            // After the first and the second chunk.
+            tokio::time::sleep(pause * 3 / 2).await;
+            let before = scene.memory.record(&key).expect("a session").version;
+            scene.hands.advance(quarter);
+            tokio::time::sleep(pause).await;
+            let record = scene.memory.record(&key).expect("a session");
+            assert_ne!(record.version, before);
+            assert_eq!(record.age, Duration::ZERO, "{method} {begun}");
+        };
+        let (reply, ()) = tokio::join!(request.send(), jump);
+        if method == "PATCH" {
+            let location = reply.expect(202).stands_at(content.len()).location();
+            scene.app.close(&location, &digest, b"").await.expect(201);
+        } else {
+            reply.expect(201);
+        }
+        scene.app.assert_blob("a", &digest, content).await;
+    }
+}
+
+fn id_of(location: &str) -> UploadId {
+    let path = location.split('?').next().expect("a path");
+    path.rsplit('/').next().expect("an identifier").parse().expect("an identifier")
 }

@@ -213,16 +213,17 @@ impl Blobs {
     }
 
     /// Publishes a data object that is complete and verified: writes the pointer, or uses the one
-    /// that exists, and the link last.
+    /// that exists, and the link last. No collector could delete the object before `leased_at`.
     pub(super) async fn publish(
         &self,
         name: &RepositoryName,
         digest: &Digest,
         size: u64,
         written: Location,
+        leased_at: SystemTime,
     ) -> Result<Published, Error> {
-        let deadline = self.records.deadline(self.records.now());
-        let claimed = self.claim_pointer(name, digest, size, &written).await?;
+        let deadline = self.records.deadline(leased_at);
+        let claimed = self.claim_pointer(name, digest, size, &written, deadline).await?;
         let duplicate = (claimed != written).then_some(written);
         let blob = self.link_stored(name, digest, size, claimed, deadline).await?;
         let commit = if duplicate.is_none() { Commit::Created } else { Commit::Exists };
@@ -238,6 +239,7 @@ impl Blobs {
         digest: &Digest,
         size: u64,
         written: &Location,
+        deadline: Deadline,
     ) -> Result<Location, Error> {
         let key = RecordKey::Pointer(*digest);
         let (location, repository) = (Some(written.clone()), name.clone());
@@ -255,7 +257,7 @@ impl Blobs {
                     continue;
                 }
             }
-            match self.records.upsert(&key, &current, &draft, None).await? {
+            match self.records.upsert(&key, &current, &draft, Some(deadline)).await? {
                 Written::Ours(_) => return Ok(written.clone()),
                 Written::Replaced(now) | Written::Lost(now) => current = now,
             }

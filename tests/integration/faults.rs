@@ -9,3 +9,4 @@ mod leases;
 mod moved_tags;
 mod outages;
 mod reads;
+mod upload_leases;

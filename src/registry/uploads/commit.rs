@@ -3,6 +3,12 @@
 //! The order makes a crash harmless: the session becomes committing, the last part is sent, the
 //! multipart upload completed, pointer and link written, and the session ends. A client that
 //! repeats the request continues at the step where the first one stopped.
+//!
+//! Until the pointer names a data object, the session does, and keeps a collector from deleting it.
+//! So pointer and link carry a deadline that begins when the session was written last, or, without
+//! a session, before the object was written.
+
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use futures_util::StreamExt;
@@ -12,12 +18,14 @@ use super::Uploads;
 use super::hashes::Hashes;
 use super::parts;
 use super::request::Digests;
+use super::session::base_of;
 use super::writer::{Stop, Tail, UploadWriter};
+use crate::layout::records::Session;
 use crate::oci::Digest;
 use crate::registry::Error;
 use crate::registry::blobs::Published;
 use crate::registry::content::Blob;
-use crate::registry::record::{Base, Ended};
+use crate::registry::record::{self, Base, Current, Ended, Written};
 use crate::store::{self, Location, MultipartId, Part, RecordKey};
 
 fn mismatch(expected: Digest, actual: Digest) -> Error {
@@ -93,7 +101,7 @@ impl Uploads {
             Published { blob, duplicate: None }
         } else {
             let location = writer.put_object(bytes).await?;
-            self.blobs.publish(name, digest, size, location).await?
+            self.blobs.publish(name, digest, size, location, leased_at).await?
         };
         let former = writer.session.single_object.take();
         Ok(self.end_later(writer, published, former))
@@ -116,12 +124,14 @@ impl Uploads {
             writer.session.part_next = bound;
         }
         let (forgotten, body, tail) = writer.acknowledge_all();
+        let leased_at = self.records.now();
         writer.replace_record(body).await?;
         self.delete_later(forgotten);
-        Ok(self.complete(writer, digests, tail).await?)
+        Ok(self.complete(writer, digests, tail, leased_at).await?)
     }
 
-    /// Continues a commit that another request began: the session holds everything it needs.
+    /// Continues a commit that another request began: the session holds everything it needs. It may
+    /// be so old that a collector is about to end it, so this first touches it.
     pub(super) async fn resume_commit(
         &self,
         mut writer: UploadWriter<'_>,
@@ -129,25 +139,56 @@ impl Uploads {
     ) -> Result<Blob, Error> {
         let committing = tracing::info_span!(target: "traces", "upload.commit", resumed = true);
         let committed = async {
+            let tail = std::mem::take(&mut writer.buffer).freeze();
+            let Some(leased_at) = self.touch_committing(&mut writer, digests, &tail).await? else {
+                return self.finished_before(writer.request.upload, digests.blob()).await;
+            };
             if let Tail::SingleObject(location) = &writer.tail {
                 let location = location.clone();
-                return self.resume_single_object(&mut writer, digests, location).await;
+                return self.resume_single_object(&mut writer, digests, location, leased_at).await;
             }
-            let tail = std::mem::take(&mut writer.buffer).freeze();
-            self.complete(&mut writer, digests, tail).await
+            self.complete(&mut writer, digests, tail, leased_at).await
         };
         committed.instrument(committing).await
     }
 
-    /// Completes the multipart upload of a committing session, and publishes it.
+    /// Touches a session that is being committed. Returns the time that dates each write which
+    /// relies on this; `None` if the session has ended.
+    async fn touch_committing(
+        &self,
+        writer: &mut UploadWriter<'_>,
+        digests: Digests<'_>,
+        tail: &[u8],
+    ) -> Result<Option<SystemTime>, Error> {
+        for _ in 0..record::ATTEMPTS_MAX {
+            let leased_at = self.records.now();
+            let body = writer.encode_as(&writer.session, tail);
+            let current = match writer.write_record(body, None).await? {
+                Written::Ours(_) => return Ok(Some(leased_at)),
+                Written::Replaced(current) | Written::Lost(current) => current,
+            };
+            // Another request that continues the same commit has touched it.
+            let Current::Live(record) = current else { return Ok(None) };
+            let (session, _) = Session::decode(&record.body)?;
+            if session.committing != digests.all() {
+                return Err(Error::UploadUnknown);
+            }
+            (writer.session, writer.base) = (session, Some(base_of(&record)?));
+        }
+        Err(record::contended())
+    }
+
+    /// Completes the multipart upload of a committing session, and publishes it. The session was
+    /// written at `leased_at` or later.
     async fn complete(
         &self,
         writer: &mut UploadWriter<'_>,
         digests: Digests<'_>,
         tail: Bytes,
+        mut leased_at: SystemTime,
     ) -> Result<Blob, Error> {
         let (upload, digest) = (writer.request.upload, digests.blob());
-        let location = match self.complete_parts(writer, tail).await {
+        let location = match self.complete_parts(writer, tail.clone()).await {
             Ok(location) => location,
             // The object is gone again: its content was there before, or did not match. If the
             // blob is there, this was done before.
@@ -168,7 +209,16 @@ impl Uploads {
             }
             verified?;
         }
-        let published = self.blobs.publish(&upload.repository, digest, size, location).await?;
+        let taken = self.records.now().duration_since(leased_at).unwrap_or_default();
+        if taken > self.records.deadline(leased_at).valid_for / 2 {
+            // Completing a large object takes minutes, and the pointer would be refused.
+            match self.touch_committing(writer, digests, &tail).await? {
+                Some(touched) => leased_at = touched,
+                None => return self.finished_before(upload, digest).await,
+            }
+        }
+        let name = &upload.repository;
+        let published = self.blobs.publish(name, digest, size, location, leased_at).await?;
         Ok(self.end_later(writer, published, None))
     }
 

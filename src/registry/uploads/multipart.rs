@@ -86,7 +86,7 @@ impl<'a> UploadWriter<'a> {
         }
         self.session.reserved_to = Some(self.session.part_next.saturating_add(RESERVED_PARTS));
         let body = self.encode();
-        let written = self.write_record(body).await?;
+        let written = self.write_record(body, None).await?;
         match (&written, started) {
             (Written::Ours(_), _) => self.tail = Tail::Sent,
             // Only a definite answer says that no record names the multipart upload.

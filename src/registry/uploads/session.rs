@@ -17,7 +17,7 @@ use crate::layout::encoding::{DecodeError, Known, fields_of};
 use crate::layout::records::Session;
 use crate::registry::Error;
 use crate::registry::record::{Base, Current};
-use crate::store::{self, Location, RecordKey};
+use crate::store::{self, Location, Record, RecordKey};
 
 pub(super) fn damaged(what: String) -> Error {
     Error::Unavailable(store::Error::Damaged(what))
@@ -60,6 +60,15 @@ impl Session {
             tracing::warn!(%error, "an upload session cannot be continued");
             Error::UploadUnknown
         })
+    }
+}
+
+/// The version of a session that the next write has to replace.
+pub(super) fn base_of(record: &Record) -> Result<Base, Error> {
+    match Base::of(record, Known::Fields(fields_of::<Session>())) {
+        // A later release continues the session in a way that this one does not know.
+        Err(DecodeError::Newer(_)) => Err(Error::UploadUnknown),
+        base => Ok(base?),
     }
 }
 
@@ -126,12 +135,7 @@ impl Uploads {
                 if !session.belongs_to(upload) {
                     return Err(Error::UploadUnknown);
                 }
-                let known = Known::Fields(fields_of::<Session>());
-                let base = match Base::of(&record, known) {
-                    // A later release continues the session in a way that this one does not know.
-                    Err(DecodeError::Newer(_)) => return Err(Error::UploadUnknown),
-                    base => base?,
-                };
+                let base = base_of(&record)?;
                 let loaded = Loaded { session, tail, base, age: record.age, reservation: None };
                 Ok(Found::Session(Box::new(loaded)))
             }

@@ -10,6 +10,8 @@
 //! name, because committing is a write of the session, too. A tombstone proves nothing: the session
 //! may have been committed before it was deleted.
 
+use std::time::SystemTime;
+
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use tracing::Instrument as _;
@@ -46,13 +48,16 @@ impl<'a> UploadWriter<'a> {
 
     async fn save_single_object(&mut self) -> Result<(), Stop<'a>> {
         let bytes = std::mem::take(&mut self.buffer).freeze();
+        // The record is refused if it arrives so late that a collector may have found the object,
+        // which nothing names until then.
+        let deadline = self.uploads.records.deadline(self.uploads.records.now());
         let location = self.put_object(bytes.clone()).await?;
         self.session.single_object = Some(location.clone());
         self.session.offset = self.received;
         self.session.hashes = self.hashes.save();
         let body = self.encode();
         let saving = tracing::info_span!(target: "traces", "session.save");
-        match self.write_record(body).instrument(saving).await? {
+        match self.write_record(body, Some(deadline)).instrument(saving).await? {
             Written::Ours(_) => {
                 self.uploads.memory.pool().recycle(bytes, self.reservation.take());
                 Ok(())
@@ -104,24 +109,26 @@ impl Uploads {
         writer.session.committing = digests.all().to_vec();
         writer.session.hashes = writer.hashes.save();
         let body = writer.encode();
+        let leased_at = self.records.now();
         writer.replace_record(body).await?;
         if let Some(multipart) = writer.session.multipart.take() {
             // Of a request that read the object back and did not finish.
             self.abort_later(multipart);
         }
-        self.publish_single_object(writer, digests, location).await
+        self.publish_single_object(writer, digests, location, leased_at).await
     }
 
-    /// Continues a commit that another request began.
+    /// Continues a commit that another request began, with a lease on its session.
     pub(super) async fn resume_single_object(
         &self,
         writer: &mut UploadWriter<'_>,
         digests: Digests<'_>,
         location: Location,
+        leased_at: SystemTime,
     ) -> Result<Blob, Error> {
         // The other request may have deleted the object, because the content was there before.
         match self.data.get(&location, Some(0..1)).await {
-            Ok(_) => self.publish_single_object(writer, digests, location).await,
+            Ok(_) => self.publish_single_object(writer, digests, location, leased_at).await,
             Err(store::Error::NotFound) => {
                 self.finished_before(writer.request.upload, digests.blob()).await
             }
@@ -134,10 +141,12 @@ impl Uploads {
         writer: &mut UploadWriter<'_>,
         digests: Digests<'_>,
         location: Location,
+        leased_at: SystemTime,
     ) -> Result<Blob, Error> {
         let (upload, digest) = (writer.request.upload, digests.blob());
         let size = writer.session.offset;
-        let published = self.blobs.publish(&upload.repository, digest, size, location).await?;
+        let name = &upload.repository;
+        let published = self.blobs.publish(name, digest, size, location, leased_at).await?;
         Ok(self.end_later(writer, published, None))
     }
 }

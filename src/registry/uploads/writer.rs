@@ -23,7 +23,7 @@ use crate::layout::encoding::{self, Lineage, Nonce};
 use crate::layout::records::Session;
 use crate::registry::Error;
 use crate::registry::record::{Base, Current, Written};
-use crate::store::{self, Location, Part, RecordKey};
+use crate::store::{self, Deadline, Location, Part, RecordKey};
 
 /// By how much a buffer grows beyond the smallest part while memory is free, in bytes.
 const GROWTH_BYTES: usize = 1024 * 1024;
@@ -340,7 +340,7 @@ impl<'a> UploadWriter<'a> {
             }
             let (forgotten, body, tail) = self.acknowledge_all();
             let saving = tracing::info_span!(target: "traces", "session.save");
-            match self.write_record(body).instrument(saving).await? {
+            match self.write_record(body, None).instrument(saving).await? {
                 Written::Ours(_) => {
                     self.uploads.delete_later(forgotten);
                     return Ok(());
@@ -388,10 +388,14 @@ impl<'a> UploadWriter<'a> {
     }
 
     /// Writes the session record, or creates that of a new session.
-    pub(super) async fn write_record(&mut self, body: Encoded) -> Result<Written, Error> {
+    pub(super) async fn write_record(
+        &mut self,
+        body: Encoded,
+        deadline: Option<Deadline>,
+    ) -> Result<Written, Error> {
         let (records, key) = (&self.uploads.records, self.key());
         let now = records.now();
-        let written = records.write(&key, self.base.as_ref(), body, None).await?;
+        let written = records.write(&key, self.base.as_ref(), body, deadline).await?;
         if let Written::Ours(base) = &written {
             self.base = Some(base.clone());
             self.written_at = now;
@@ -401,7 +405,7 @@ impl<'a> UploadWriter<'a> {
 
     /// Writes the record of a session that is not new. An error if another request was first.
     pub(super) async fn replace_record(&mut self, body: Encoded) -> Result<(), Error> {
-        match self.write_record(body).await? {
+        match self.write_record(body, None).await? {
             Written::Ours(_) => Ok(()),
             Written::Replaced(current) | Written::Lost(current) => Err(self.conflict(current)),
         }

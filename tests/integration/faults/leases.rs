@@ -10,28 +10,27 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use longshore::auth::GeneralAccess;
 use longshore::config::Settings;
-use longshore::oci::{Digest, UploadId};
+use longshore::oci::Digest;
 use longshore::store::RecordKey;
 use longshore::store::memory::{Fault, FaultKind, Memory, Operation};
 
 use crate::support::app::{OCI_MANIFEST, image_manifest};
-use crate::support::exchange::with_query;
 use crate::support::{App, Reply, bytes, sha256};
 
 /// A little more than half of the default grace period.
 const PAST_HALF_LIFE: Duration = Duration::from_secs(24 * 3600 + 60);
 /// More than the default write deadline.
-const STALL: Duration = Duration::from_secs(301);
+pub(super) const STALL: Duration = Duration::from_secs(301);
 
 /// The smallest part that the store accepts.
-const PART_BYTES: usize = 64 * 1024;
+pub(super) const PART_BYTES: usize = 64 * 1024;
 
 /// A clock that the test sets.
 #[derive(Clone, Debug)]
-struct Hands(Arc<AtomicU64>);
+pub(super) struct Hands(Arc<AtomicU64>);
 
 impl Hands {
-    fn advance(&self, by: Duration) {
+    pub(super) fn advance(&self, by: Duration) {
         self.0.fetch_add(by.as_secs(), Ordering::SeqCst);
     }
 
@@ -40,10 +39,10 @@ impl Hands {
     }
 }
 
-struct Scene {
-    app: App,
-    memory: Arc<Memory>,
-    hands: Hands,
+pub(super) struct Scene {
+    pub(super) app: App,
+    pub(super) memory: Arc<Memory>,
+    pub(super) hands: Hands,
     manifest: Vec<u8>,
 }
 
@@ -53,7 +52,7 @@ async fn scene() -> Scene {
 }
 
 /// The same with other settings.
-async fn scene_with(change: impl FnOnce(&mut Settings)) -> Scene {
+pub(super) async fn scene_with(change: impl FnOnce(&mut Settings)) -> Scene {
     let mut settings = Settings::default();
     change(&mut settings);
     let hands = Hands(Arc::new(AtomicU64::new(1_800_000_000)));
@@ -75,7 +74,7 @@ impl Scene {
     }
 
     /// Sends a request that stalls in a call below this prefix while the clock jumps.
-    async fn stalled(
+    pub(super) async fn stalled(
         &self,
         operation: Operation,
         below: &str,
@@ -102,12 +101,12 @@ impl Scene {
         RecordKey::Manifest("a".parse().expect("a name"), digest(&self.manifest))
     }
 
-    fn link(&self, content: &[u8]) -> RecordKey {
+    pub(super) fn link(&self, content: &[u8]) -> RecordKey {
         RecordKey::Link("a".parse().expect("a name"), digest(content))
     }
 }
 
-fn digest(content: &[u8]) -> Digest {
+pub(super) fn digest(content: &[u8]) -> Digest {
     sha256(content).parse().expect("a digest")
 }
 
@@ -323,53 +322,4 @@ async fn pushing_or_mounting_an_old_blob_touches_its_pointer() {
     assert_eq!(scene.age(&pointer), Some(Duration::ZERO));
     scene.app.settled().await;
     assert_eq!(scene.memory.data_objects().len(), 1);
-}
-
-/// A session does not look abandoned while a client sends slowly, however few parts that makes.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_slow_chunk_touches_its_session() {
-    let quarter = Duration::from_secs(13 * 3600);
-    for (method, begun, size) in
-        [("PATCH", 0, 100_000), ("PATCH", 50, 100), ("PUT", 0, 100_000), ("PUT", 50, 100)]
-    {
-        let scene = scene_with(|settings| settings.uploads.part_bytes = PART_BYTES).await;
-        let content: &'static [u8] = Vec::leak(bytes(7, begun + 3 * size));
-        let digest = sha256(content);
-        let mut location = scene.app.start_upload("a", "").await;
-        if begun > 0 {
-            let patch = scene.app.patch(&location, &content[..begun]).await;
-            location = patch.expect(202).location();
-        }
-        let path = match method {
-            "PUT" => with_query(&location, &format!("digest={digest}")),
-            _ => location.clone(),
-        };
-        let chunks: Vec<&[u8]> = content[begun..].chunks(size).collect();
-        let pause = Duration::from_millis(300);
-        let request = scene.app.request(method, &path).slowly(&chunks, pause);
-        let key = RecordKey::Upload(id_of(&location));
-        let jump = async {
-            // After the first and the second chunk.
-            tokio::time::sleep(pause * 3 / 2).await;
-            let before = scene.memory.record(&key).expect("a session").version;
-            scene.hands.advance(quarter);
-            tokio::time::sleep(pause).await;
-            let record = scene.memory.record(&key).expect("a session");
-            assert_ne!(record.version, before);
-            assert_eq!(record.age, Duration::ZERO, "{method} {begun}");
-        };
-        let (reply, ()) = tokio::join!(request.send(), jump);
-        if method == "PATCH" {
-            let location = reply.expect(202).stands_at(content.len()).location();
-            scene.app.close(&location, &digest, b"").await.expect(201);
-        } else {
-            reply.expect(201);
-        }
-        scene.app.assert_blob("a", &digest, content).await;
-    }
-}
-
-fn id_of(location: &str) -> UploadId {
-    let path = location.split('?').next().expect("a path");
-    path.rsplit('/').next().expect("an identifier").parse().expect("an identifier")
 }

@@ -1,0 +1,193 @@
+//! Uploads that stall, and collectors that end old sessions meanwhile: nothing names a data object
+//! that a collector may have deleted.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use longshore::config::Settings;
+use longshore::oci::UploadId;
+use longshore::store::memory::{Fault, FaultKind, Operation};
+use longshore::store::{BlobStore as _, RecordKey, RecordStore as _, Version};
+
+use super::leases::{PART_BYTES, STALL, Scene, digest, scene_with};
+use crate::support::exchange::with_query;
+use crate::support::{bytes, sha256};
+
+/// A registry with parts of 64 KiB.
+async fn small_parts() -> Scene {
+    let change = |settings: &mut Settings| {
+        settings.uploads.part_bytes = PART_BYTES;
+        settings.uploads.inline_bytes = 4 * 1024;
+    };
+    scene_with(change).await
+}
+
+/// Asserts that nothing names a data object of this content.
+fn assert_unnamed(scene: &Scene, content: &[u8], case: &str) {
+    let pointer = RecordKey::Pointer(digest(content));
+    assert!(scene.memory.record(&pointer).is_none(), "{case}: a pointer");
+    assert!(scene.memory.record(&scene.link(content)).is_none(), "{case}: a link");
+}
+
+/// A data object has no name before its pointer. If the pointer comes late, a collector may have
+/// deleted the object.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pointer_write_after_its_deadline_is_refused() {
+    for (case, size, patched) in [
+        ("one object", 20_000, 0),
+        ("a single object", 20_000, 20_000),
+        ("parts", 150_000, 0),
+        ("parts of a session", 150_000, 150_000),
+        ("the tail of a session", 20_000, 50),
+    ] {
+        for (operation, below) in [(Operation::Create, "v1/p/"), (Operation::Put, "v1/d/")] {
+            let whole = size < PART_BYTES && patched < size;
+            if operation == Operation::Put && !whole {
+                continue;
+            }
+            let (scene, content) = (small_parts().await, bytes(8, size));
+            let mut location = scene.app.start_upload("a", "").await;
+            if patched > 0 {
+                let patch = scene.app.patch(&location, &content[..patched]).await;
+                location = patch.expect(202).location();
+            }
+            let name = sha256(&content);
+            let close = || scene.app.close(&location, &name, &content[patched..]);
+            let reply = scene.stalled(operation, below, STALL, close()).await;
+            reply.expect_error(503, "UNAVAILABLE");
+            assert_unnamed(&scene, &content, case);
+            close().await.expect(201);
+            scene.app.assert_blob("a", &name, &content).await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_names_its_object_late_is_refused() {
+    for (operation, below) in [(Operation::Put, "v1/d/"), (Operation::Create, "v1/u/")] {
+        let (scene, content) = (small_parts().await, bytes(8, 20_000));
+        let location = scene.app.start_upload("a", "").await;
+        let patch = || scene.app.patch(&location, &content);
+        let reply = scene.stalled(operation, below, STALL, patch()).await;
+        reply.expect_error(503, "UNAVAILABLE");
+        assert!(scene.memory.record(&RecordKey::Upload(id_of(&location))).is_none(), "{below}");
+        let next = patch().await.expect(202).location();
+        scene.app.close(&next, &sha256(&content), b"").await.expect(201);
+    }
+}
+
+/// Completing a large object takes longer than the write deadline.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_completion_touches_its_session() {
+    let (scene, content) = (small_parts().await, bytes(8, 150_000));
+    let location = scene.app.start_upload("a", "").await;
+    let location = scene.app.patch(&location, &content).await.expect(202).location();
+    let name = sha256(&content);
+    let close = scene.app.close(&location, &name, b"");
+    scene.stalled(Operation::Complete, "v1/d/", STALL, close).await.expect(201);
+    scene.app.assert_blob("a", &name, &content).await;
+}
+
+/// A commit that failed at its pointer, three days ago. Returns the location of its session.
+async fn old_commit(scene: &Scene, content: &[u8]) -> String {
+    let location = scene.app.start_upload("a", "").await;
+    let location = scene.app.patch(&location, content).await.expect(202).location();
+    scene.memory.inject(Fault::on(Operation::Create, FaultKind::FailBefore).below("v1/p/"));
+    scene.app.close(&location, &sha256(content), b"").await.expect(503);
+    scene.hands.advance(Duration::from_secs(3 * 24 * 3600));
+    location
+}
+
+/// What a collector does with a session that looks abandoned: ends the version that it has listed,
+/// and then deletes the data. Returns whether it was the first to change the session.
+async fn collect(scene: &Scene, key: &RecordKey, listed: &Version) -> bool {
+    let ended = scene.memory.replace(key, listed, Bytes::new(), None).await.is_ok();
+    if ended {
+        for (location, _) in scene.memory.data_objects() {
+            let location = location.parse().expect("a location");
+            scene.memory.delete(&location).await.expect("deleted");
+        }
+    }
+    ended
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_resumed_commit_and_a_collector_do_not_both_win() {
+    // The collector changes the session after the request has read it, and before the request
+    // touches the session or writes the pointer.
+    for (operation, below, wins) in
+        [(Operation::Replace, "v1/u/", true), (Operation::Create, "v1/p/", false)]
+    {
+        for size in [20_000, 150_000] {
+            let (scene, content) = (small_parts().await, bytes(8, size));
+            let location = old_commit(&scene, &content).await;
+            let (name, key) = (sha256(&content), RecordKey::Upload(id_of(&location)));
+            let listed = scene.memory.record(&key).expect("a session").version;
+            let delay = FaultKind::Delay(Duration::from_millis(400));
+            scene.memory.inject(Fault::on(operation, delay).below(below));
+            let collector = async {
+                tokio::time::sleep(Duration::from_millis(200)).await;
+                collect(&scene, &key, &listed).await
+            };
+            let close = scene.app.close(&location, &name, b"");
+            let (reply, ended) = tokio::join!(close, collector);
+            assert_eq!(ended, wins, "{below} {size}: {reply:?}");
+            if ended {
+                reply.expect_error(404, "BLOB_UPLOAD_UNKNOWN");
+                assert_unnamed(&scene, &content, below);
+            } else {
+                reply.expect(201);
+                scene.app.assert_blob("a", &name, &content).await;
+            }
+        }
+    }
+}
+
+/// A session does not look abandoned while a client sends slowly, however few parts that makes.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_chunk_touches_its_session() {
+    let quarter = Duration::from_secs(13 * 3600);
+    for (method, begun, size) in
+        [("PATCH", 0, 100_000), ("PATCH", 50, 100), ("PUT", 0, 100_000), ("PUT", 50, 100)]
+    {
+        let scene = small_parts().await;
+        let content: &'static [u8] = Vec::leak(bytes(7, begun + 3 * size));
+        let digest = sha256(content);
+        let mut location = scene.app.start_upload("a", "").await;
+        if begun > 0 {
+            let patch = scene.app.patch(&location, &content[..begun]).await;
+            location = patch.expect(202).location();
+        }
+        let path = match method {
+            "PUT" => with_query(&location, &format!("digest={digest}")),
+            _ => location.clone(),
+        };
+        let chunks: Vec<&[u8]> = content[begun..].chunks(size).collect();
+        let pause = Duration::from_millis(300);
+        let request = scene.app.request(method, &path).slowly(&chunks, pause);
+        let key = RecordKey::Upload(id_of(&location));
+        let jump = async {
+            // After the first and the second chunk.
+            tokio::time::sleep(pause * 3 / 2).await;
+            let before = scene.memory.record(&key).expect("a session").version;
+            scene.hands.advance(quarter);
+            tokio::time::sleep(pause).await;
+            let record = scene.memory.record(&key).expect("a session");
+            assert_ne!(record.version, before);
+            assert_eq!(record.age, Duration::ZERO, "{method} {begun}");
+        };
+        let (reply, ()) = tokio::join!(request.send(), jump);
+        if method == "PATCH" {
+            let location = reply.expect(202).stands_at(content.len()).location();
+            scene.app.close(&location, &digest, b"").await.expect(201);
+        } else {
+            reply.expect(201);
+        }
+        scene.app.assert_blob("a", &digest, content).await;
+    }
+}
+
+fn id_of(location: &str) -> UploadId {
+    let path = location.split('?').next().expect("a path");
+    path.rsplit('/').next().expect("an identifier").parse().expect("an identifier")
+}

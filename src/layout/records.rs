@@ -152,6 +152,9 @@ pub struct Session {
     /// the whole blob.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub single_object: Option<Location>,
+    /// Its `ETag`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub single_object_etag: Option<String>,
     /// The object that was the single object before more bytes followed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub former_object: Option<Location>,
@@ -213,6 +216,7 @@ impl Session {
             offset: 0,
             hashes: Vec::new(),
             single_object: None,
+            single_object_etag: None,
             former_object: None,
             multipart: None,
             parts: Vec::new(),

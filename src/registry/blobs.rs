@@ -8,7 +8,7 @@ use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 
 use super::Error;
-use super::content::{Blob, Content};
+use super::content::{Blob, Content, StoredData};
 use super::read_cache::{ReadCache, RecordAge};
 use super::record::{self, CreatedOrLeased, Current, Records, Written};
 use crate::layout::encoding::{Draft, decode};
@@ -156,8 +156,9 @@ impl Blobs {
         if leased.await?.is_none() {
             return Ok(None);
         }
-        let size = pointer.header.size;
-        Ok(Some(self.link_stored(target, digest, size, location, deadline).await?))
+        let Pointer { size, etag, .. } = pointer.header;
+        let data = StoredData { location, size, etag };
+        Ok(Some(self.link_stored(target, digest, data, deadline).await?))
     }
 
     /// Deletes a blob from a repository. Its data stays until it is collected.
@@ -218,71 +219,110 @@ impl Blobs {
         &self,
         name: &RepositoryName,
         digest: &Digest,
-        size: u64,
-        written: Location,
+        data: StoredData,
         leased_at: SystemTime,
     ) -> Result<Published, Error> {
         let deadline = self.records.deadline(leased_at);
-        let claimed = self.claim_pointer(name, digest, size, &written, deadline).await?;
-        let duplicate = (claimed != written).then_some(written);
-        let blob = self.link_stored(name, digest, size, claimed, deadline).await?;
+        let written = data.location.clone();
+        let claimed = self.claim_pointer(name, digest, data, deadline).await?;
+        let duplicate = (claimed.location != written).then_some(written);
+        let blob = self.link_stored(name, digest, claimed, deadline).await?;
         let commit = if duplicate.is_none() { Commit::Created } else { Commit::Exists };
         self.metrics.upload_commits.inc((commit,));
         Ok(Published { blob, duplicate })
     }
 
-    /// Points the pointer of this content at `written`, unless it has a location: then takes a
-    /// lease on it and returns its location.
+    /// Points the pointer of this content at `written`, unless it points at data that exists: then
+    /// takes a lease on it and returns that data.
     async fn claim_pointer(
         &self,
         name: &RepositoryName,
         digest: &Digest,
-        size: u64,
-        written: &Location,
+        written: StoredData,
         deadline: Deadline,
-    ) -> Result<Location, Error> {
+    ) -> Result<StoredData, Error> {
         let key = RecordKey::Pointer(*digest);
-        let (location, repository) = (Some(written.clone()), name.clone());
-        let draft = Draft::new(&Pointer { size, location, etag: None, repository }, Bytes::new());
+        let StoredData { location, size, etag } = written.clone();
+        let (location, repository) = (Some(location), name.clone());
+        let draft = Draft::new(&Pointer { size, location, etag, repository }, Bytes::new());
         let mut current = Current::Absent;
         for _ in 0..record::ATTEMPTS_MAX {
             if let Current::Live(record) = &current {
-                let (header, _) = decode::<Pointer>(&record.body)?;
-                if let Some(location) = header.location {
-                    let leased = self.records.lease(&key, record.clone());
-                    match leased.await? {
-                        Some(_) => return Ok(location),
-                        None => current = self.records.read(&key).await?,
+                let (Pointer { size, location, etag, .. }, _) = decode(&record.body)?;
+                if let Some(location) = location
+                    && location != written.location
+                {
+                    let found = StoredData { location, size, etag };
+                    let (leased, exists) =
+                        tokio::join!(self.records.lease(&key, record.clone()), self.exists(&found));
+                    match (leased?, exists?) {
+                        (Some(_), true) => return Ok(found),
+                        (Some(leased), false) => {
+                            self.report_repair("pointer", digest, &found.location);
+                            current = Current::Live(leased);
+                        }
+                        (None, _) => {
+                            current = self.records.read(&key).await?;
+                            continue;
+                        }
                     }
-                    continue;
                 }
             }
             match self.records.upsert(&key, &current, &draft, Some(deadline)).await? {
-                Written::Ours(_) => return Ok(written.clone()),
+                Written::Ours(_) => return Ok(written),
                 Written::Replaced(now) | Written::Lost(now) => current = now,
             }
         }
         Err(record::contended())
     }
 
+    /// Whether a data object is there, as long as it has to be.
+    async fn exists(&self, data: &StoredData) -> Result<bool, Error> {
+        let found = self.data.head(&data.location).await?;
+        Ok(found.is_some_and(|found| found.size == data.size))
+    }
+
+    fn report_repair(&self, record: &'static str, digest: &Digest, location: &Location) {
+        tracing::error!(%digest, %location, "blob data missing: the {record} is repaired");
+        self.metrics.repaired_records.inc(());
+    }
+
+    /// Links a blob to data that exists. A link to other data stays, unless that is missing.
     async fn link_stored(
         &self,
         name: &RepositoryName,
         digest: &Digest,
-        size: u64,
-        location: Location,
+        data: StoredData,
         deadline: Deadline,
     ) -> Result<Blob, Error> {
         let key = RecordKey::Link(name.clone(), *digest);
-        let link = Link { size, location: Some(location), etag: None };
+        let StoredData { location, size, etag } = data.clone();
+        let link = Link { size, location: Some(location), etag };
         let draft = Draft::new(&link, Bytes::new());
-        match self.records.create_or_lease(&key, &draft, Some(deadline)).await? {
-            CreatedOrLeased::Created => Ok(Blob::from_link(digest, link, Bytes::new())),
-            CreatedOrLeased::Leased(found) => {
-                let (link, payload) = decode(&found.body)?;
-                Ok(Blob::from_link(digest, link, payload))
+        let mut done = self.records.create_or_lease(&key, &draft, Some(deadline)).await?;
+        for _ in 0..record::ATTEMPTS_MAX {
+            let CreatedOrLeased::Leased(found) = done else {
+                return Ok(Blob::from_link(digest, link, Bytes::new()));
+            };
+            let (old, payload) = decode::<Link>(&found.body)?;
+            if let Some(location) = old.location.clone().filter(|old| *old != data.location) {
+                let other = StoredData { location, size: old.size, etag: None };
+                if !self.exists(&other).await? {
+                    self.report_repair("link", digest, &other.location);
+                    let current = Current::Live(found);
+                    let written = self.records.upsert(&key, &current, &draft, Some(deadline));
+                    done = match written.await? {
+                        Written::Ours(_) => CreatedOrLeased::Created,
+                        Written::Replaced(_) | Written::Lost(_) => {
+                            self.records.create_or_lease(&key, &draft, Some(deadline)).await?
+                        }
+                    };
+                    continue;
+                }
             }
+            return Ok(Blob::from_link(digest, old, payload));
         }
+        Err(record::contended())
     }
 }
 

@@ -26,6 +26,16 @@ pub enum Content {
     Stored(Location),
 }
 
+/// A data object that is complete.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct StoredData {
+    pub(super) location: Location,
+    /// Bytes.
+    pub(super) size: u64,
+    /// What the store returned for it, as far as that is known.
+    pub(super) etag: Option<String>,
+}
+
 impl Blob {
     /// The blob of a link and its payload.
     pub(super) fn from_link(digest: &Digest, link: Link, payload: Bytes) -> Self {

@@ -3,6 +3,7 @@
 
 mod late_writes;
 mod registry;
+mod repairs;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -380,9 +380,10 @@ impl Records {
                 return Ok(false);
             }
             match self.bury(key, Some(&Base::of(&record, Known::All)?)).await? {
-                Written::Ours(_) | Written::Replaced(_) => return Ok(true),
-                // Whichever request deleted it: both asked for it at the same time.
-                Written::Lost(Current::Tombstone(_)) => return Ok(true),
+                // Also if another request deleted it: both asked for it at the same time.
+                Written::Ours(_) | Written::Replaced(_) | Written::Lost(Current::Tombstone(_)) => {
+                    return Ok(true);
+                }
                 Written::Lost(now) => current = now,
             }
         }

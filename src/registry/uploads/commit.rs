@@ -24,9 +24,9 @@ use crate::layout::records::Session;
 use crate::oci::Digest;
 use crate::registry::Error;
 use crate::registry::blobs::Published;
-use crate::registry::content::Blob;
+use crate::registry::content::{Blob, StoredData};
 use crate::registry::record::{self, Base, Current, Ended, Written};
-use crate::store::{self, Location, MultipartId, Part, RecordKey};
+use crate::store::{self, Location, MultipartId, Part, RecordKey, Version};
 
 fn mismatch(expected: Digest, actual: Digest) -> Error {
     Error::DigestMismatch { expected: Box::new(expected), actual: Box::new(actual) }
@@ -93,15 +93,14 @@ impl Uploads {
         let leased_at = self.records.now();
         let (upload, digest) = (writer.request.upload, digests.blob());
         let bytes = std::mem::take(&mut writer.buffer).freeze();
-        let size = bytes.len() as u64;
         let name = &upload.repository;
         let published = if bytes.len() <= self.limits.inline_bytes {
             let (blob, commit) = self.blobs.link_inline(name, digest, &bytes, leased_at).await?;
             self.metrics.upload_commits.inc((commit,));
             Published { blob, duplicate: None }
         } else {
-            let location = writer.put_object(bytes).await?;
-            self.blobs.publish(name, digest, size, location, leased_at).await?
+            let data = writer.put_object(bytes).await?;
+            self.blobs.publish(name, digest, data, leased_at).await?
         };
         let former = writer.session.single_object.take();
         Ok(self.end_later(writer, published, former))
@@ -188,8 +187,8 @@ impl Uploads {
         mut leased_at: SystemTime,
     ) -> Result<Blob, Error> {
         let (upload, digest) = (writer.request.upload, digests.blob());
-        let location = match self.complete_parts(writer, tail.clone()).await {
-            Ok(location) => location,
+        let data = match self.complete_parts(writer, tail.clone()).await {
+            Ok(data) => data,
             // The object is gone again: its content was there before, or did not match. If the
             // blob is there, this was done before.
             Err(Error::Unavailable(store::Error::NotFound)) => {
@@ -197,12 +196,11 @@ impl Uploads {
             }
             Err(error) => return Err(error),
         };
-        let size = writer.session.offset;
         for expected in digests.all() {
             if writer.hashes.has(expected.algorithm()) {
                 continue;
             }
-            let verified = self.verify_stored(&location, size, expected).await;
+            let verified = self.verify_stored(&data, expected).await;
             if let (Err(Error::DigestMismatch { .. }), Some(base)) = (&verified, &writer.base) {
                 // The object was deleted: no request can continue this commit.
                 let _ended = self.end_session(&writer.key(), base).await;
@@ -218,7 +216,7 @@ impl Uploads {
             }
         }
         let name = &upload.repository;
-        let published = self.blobs.publish(name, digest, size, location, leased_at).await?;
+        let published = self.blobs.publish(name, digest, data, leased_at).await?;
         Ok(self.end_later(writer, published, None))
     }
 
@@ -228,7 +226,7 @@ impl Uploads {
         &self,
         writer: &UploadWriter<'_>,
         tail: Bytes,
-    ) -> Result<Location, Error> {
+    ) -> Result<StoredData, Error> {
         let multipart = writer.multipart()?;
         let (location, id) = (&multipart.location, &MultipartId(multipart.id.clone()));
         let parts = writer.session.parts.iter();
@@ -249,20 +247,20 @@ impl Uploads {
                 sent => sent?,
             });
         }
-        self.data.complete(location, id, &parts).await?;
-        Ok(location.clone())
+        let Version(etag) = self.data.complete(location, id, &parts).await?;
+        let (location, size) = (location.clone(), writer.session.offset);
+        Ok(StoredData { location, size, etag: Some(etag) })
     }
 
     /// Reads back an object that no record names yet, for a digest whose algorithm was not
     /// announced. Deletes the object if it does not match.
     async fn verify_stored(
         &self,
-        location: &Location,
-        size: u64,
+        StoredData { location, size, .. }: &StoredData,
         expected: &Digest,
     ) -> Result<(), Error> {
         let mut hashes = Hashes::new(&[expected.algorithm()]);
-        let mut bytes = self.data.get(location, Some(0..size)).await?;
+        let mut bytes = self.data.get(location, Some(0..*size)).await?;
         while let Some(chunk) = bytes.next().await {
             hashes.update(&chunk?);
         }

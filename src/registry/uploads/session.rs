@@ -33,6 +33,7 @@ impl Session {
     /// Returns its location.
     pub(super) fn forget_object(&mut self) -> Option<Location> {
         let object = self.single_object.take()?;
+        self.single_object_etag = None;
         self.former_object = Some(object.clone());
         Some(object)
     }

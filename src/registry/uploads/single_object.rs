@@ -21,9 +21,9 @@ use super::request::Digests;
 use super::session::damaged;
 use super::writer::{Stop, Tail, UploadWriter};
 use crate::registry::Error;
-use crate::registry::content::Blob;
+use crate::registry::content::{Blob, StoredData};
 use crate::registry::record::Written;
-use crate::store::{self, Location};
+use crate::store::{self, Location, Version};
 
 impl<'a> UploadWriter<'a> {
     /// Makes a chunk durable: as a single object if it is probably the whole blob, which begins the
@@ -40,10 +40,11 @@ impl<'a> UploadWriter<'a> {
     }
 
     /// Writes everything that was received as one object, which no record names yet.
-    pub(super) async fn put_object(&self, bytes: Bytes) -> Result<Location, Error> {
+    pub(super) async fn put_object(&self, bytes: Bytes) -> Result<StoredData, Error> {
         let location = Location::new_unique(self.uploads.records.now());
-        self.uploads.data.put(&location, bytes, self.hashes.sha256()).await?;
-        Ok(location)
+        let size = bytes.len() as u64;
+        let Version(etag) = self.uploads.data.put(&location, bytes, self.hashes.sha256()).await?;
+        Ok(StoredData { location, size, etag: Some(etag) })
     }
 
     async fn save_single_object(&mut self) -> Result<(), Stop<'a>> {
@@ -51,8 +52,9 @@ impl<'a> UploadWriter<'a> {
         // The record is refused if it arrives so late that a collector may have found the object,
         // which nothing names until then.
         let deadline = self.uploads.records.deadline(self.uploads.records.now());
-        let location = self.put_object(bytes.clone()).await?;
+        let StoredData { location, etag, .. } = self.put_object(bytes.clone()).await?;
         self.session.single_object = Some(location.clone());
+        self.session.single_object_etag = etag;
         self.session.offset = self.received;
         self.session.hashes = self.hashes.save();
         let body = self.encode();
@@ -144,9 +146,9 @@ impl Uploads {
         leased_at: SystemTime,
     ) -> Result<Blob, Error> {
         let (upload, digest) = (writer.request.upload, digests.blob());
-        let size = writer.session.offset;
-        let name = &upload.repository;
-        let published = self.blobs.publish(name, digest, size, location, leased_at).await?;
+        let (size, etag) = (writer.session.offset, writer.session.single_object_etag.clone());
+        let (name, data) = (&upload.repository, StoredData { location, size, etag });
+        let published = self.blobs.publish(name, digest, data, leased_at).await?;
         Ok(self.end_later(writer, published, None))
     }
 }

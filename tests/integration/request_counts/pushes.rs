@@ -124,7 +124,8 @@ async fn pushing_an_existing_blob_keeps_one_copy() {
     assert_eq!(kept.len(), 1);
 
     let (calls, ()) = cost(&memory, async |app| push_in_three(app, "a", &content).await).await;
-    // Each conflict at pointer and link causes one read; the duplicate is deleted.
+    // Each conflict at pointer and link causes one read; the data that is there is looked at; the
+    // duplicate is deleted.
     let expected = Calls {
         start: 1,
         put_part: 2,
@@ -132,10 +133,11 @@ async fn pushing_an_existing_blob_keeps_one_copy() {
         create: 3,
         read: 3,
         replace: 3,
+        head: 1,
         delete: 1,
         ..NONE
     };
-    assert_cost(calls, expected, 14);
+    assert_cost(calls, expected, 15);
     assert_eq!(memory.data_objects(), kept);
 
     let (calls, _) = cost(&memory, async |app| app.push_blob("b", &content).await).await;
@@ -146,17 +148,18 @@ async fn pushing_an_existing_blob_keeps_one_copy() {
         create: 3,
         read: 1,
         replace: 2,
+        head: 1,
         delete: 1,
         ..NONE
     };
-    assert_cost(calls, expected, 11);
+    assert_cost(calls, expected, 12);
     assert_eq!(memory.data_objects(), kept);
     assert_eq!(memory.open_multiparts(), 0);
 
     let small = bytes(8, 3 * MIB);
     cold(&memory).await.push_blob("a", &small).await;
     let (calls, _) = cost(&memory, async |app| app.push_blob("a", &small).await).await;
-    assert_cost(calls, Calls { put: 1, create: 2, read: 2, delete: 1, ..NONE }, 6);
+    assert_cost(calls, Calls { put: 1, create: 2, read: 2, head: 1, delete: 1, ..NONE }, 7);
     assert_eq!(memory.data_objects().len(), 2);
 }
 

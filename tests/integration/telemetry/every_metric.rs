@@ -93,6 +93,19 @@ async fn dangling_tag(app: &App) {
     app.get("/v2/b/manifests/v1").send().await.expect(404);
 }
 
+/// A push of content whose data was deleted behind the registry's back.
+async fn repaired_pointer(app: &App) {
+    let store = app.store.clone().expect("it runs here");
+    let digest = app.push_blob("a", &bytes(7, MIB)).await;
+    let pointer = RecordKey::Pointer(digest.parse().expect("a digest"));
+    let body = store.read(&pointer).await.expect("the pointer").body;
+    let line = body.split(|byte| *byte == b'\n').next().expect("a line");
+    let header: serde_json::Value = serde_json::from_slice(line).expect("JSON");
+    let location: Location = header["location"].as_str().expect("text").parse().expect("a key");
+    store.delete(&location).await.expect("deleted");
+    app.push_blob("b", &bytes(7, MIB)).await;
+}
+
 /// A usage scan of a bucket with an abandoned upload.
 async fn usage_scan(app: &App) {
     let start = app.request("POST", "/v2/a/blobs/uploads/").send().await.expect(202).location();
@@ -128,6 +141,7 @@ async fn every_metric_changes_under_load() {
     let mut seen = while_one_is_uploading(&app, &metrics).await;
     load(&app).await;
     dangling_tag(&app).await;
+    repaired_pointer(&app).await;
     ask_s3(&metrics).await;
     usage_scan(&app).await;
 

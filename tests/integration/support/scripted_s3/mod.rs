@@ -181,6 +181,11 @@ impl ScriptedS3 {
         self.bucket().object(key)
     }
 
+    /// The ETag of an object.
+    pub(crate) fn etag(&self, key: &str) -> Option<String> {
+        self.bucket().objects.get(key).map(|object| object.etag.clone())
+    }
+
     /// The keys below a prefix, in ascending order.
     pub(crate) fn keys(&self, prefix: &str) -> Vec<String> {
         self.bucket().keys(prefix)

@@ -5,4 +5,4 @@ pub mod encoding;
 pub mod key;
 pub mod records;
 
-pub use key::{Day, Kind, Location, Prefix, RecordKey};
+pub use key::{Day, ForeignLocation, Kind, Location, Prefix, RecordKey};

@@ -152,6 +152,7 @@ impl Blobs {
         // at any time.
         let Some(pointer) = pointer else { return Ok(None) };
         let Some(location) = pointer.header.location else { return Ok(None) };
+        location.key().map_err(store::Error::from)?;
         let leased = self.records.lease(&pointer_key, pointer.record);
         if leased.await?.is_none() {
             return Ok(None);

@@ -76,7 +76,10 @@ impl Key {
                 | RecordKey::Referrer(..)
                 | RecordKey::Repository(_)
                 | RecordKey::Upload(_)
-                | RecordKey::Probe(_),
+                | RecordKey::Settings
+                | RecordKey::Probe(_)
+                | RecordKey::TagHistory(..)
+                | RecordKey::Event(_),
             ) => None,
         }
     }

@@ -50,7 +50,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::Stream;
 
-pub use crate::layout::{Day, Kind, Location, Prefix, RecordKey};
+pub use crate::layout::{Day, ForeignLocation, Kind, Location, Prefix, RecordKey};
 pub use error::Error;
 pub use probe::{Capabilities, ProbeLimits, ProbeReport, probe};
 pub use settings::Settings;
@@ -198,6 +198,12 @@ pub enum EtagSpelling {
     Bare,
 }
 
+impl From<ForeignLocation> for Error {
+    fn from(error: ForeignLocation) -> Self {
+        Self::Refused(error.to_string())
+    }
+}
+
 /// Small objects that are changed under conditions. See the [guarantees](self#guarantees).
 #[async_trait]
 pub trait RecordStore: Send + Sync + fmt::Debug {
@@ -246,6 +252,8 @@ pub trait RecordStore: Send + Sync + fmt::Debug {
 }
 
 /// The data of blobs, written once and never changed. See the [guarantees](self#guarantees).
+///
+/// Every call with a location in a bucket of another registry fails with [`Error::Refused`].
 #[async_trait]
 pub trait BlobStore: Send + Sync + fmt::Debug {
     /// Writes the whole data of a location at once. The store verifies `sha256`, where given,

@@ -1,6 +1,16 @@
 //! Pulling blobs: distribution-spec "Pulling blobs" and "Checking if content exists in the
 //! registry" (end-2); RFC 9110 section 13 for conditional requests. Ranges are in `ranges.rs`.
 
+use std::sync::Arc;
+
+use longshore::config::Settings;
+use longshore::http::Delivery;
+use longshore::layout::encoding::{Lineage, Nonce, encode};
+use longshore::oci::Digest;
+use longshore::store::memory::Memory;
+use longshore::store::{RecordKey, RecordStore as _};
+use serde_json::json;
+
 use crate::support::exchange::with_query;
 use crate::support::{App, Reply, bytes, sha256, sha512};
 
@@ -210,5 +220,38 @@ async fn many_clients_read_one_blob_concurrently() {
     let reads = (0..4).map(|_| app.blob(&repository, &digest));
     for reply in futures_util::future::join_all(reads).await {
         reply.expect(200).says(&content);
+    }
+}
+
+/// Reserved for imports: the data is in a bucket that belongs to another registry.
+#[tokio::test]
+async fn data_in_a_bucket_of_another_registry_is_503() {
+    for (seed, delivery) in [(830, Delivery::Proxy), (831, Delivery::Redirect)] {
+        let memory = Arc::new(Memory::new().with_presign("memory://bucket"));
+        let mut settings = Settings::default();
+        settings.blobs.delivery = delivery;
+        let app = App::over_memory(memory.clone(), settings).await;
+        let (repository, target) = (app.repository("imported"), app.repository("target"));
+        let content = bytes(seed, 100_000);
+        let digest: Digest = sha256(&content).parse().expect("a digest");
+        let fields = json!({
+            "size": content.len(),
+            "location": "x:other/docker/blobs/data",
+            "repository": repository,
+        });
+        let link = RecordKey::Link(repository.parse().expect("a name"), digest);
+        for key in [link, RecordKey::Pointer(digest)] {
+            let body = encode(&fields, &[], Nonce::random(), &Lineage::default());
+            memory.create(&key, body, None).await.expect("created");
+        }
+        app.blob(&repository, &digest.to_string()).await.expect(503).lacks("location");
+        let mount = format!("/v2/{target}/blobs/uploads/?mount={digest}&from={repository}");
+        app.request("POST", &mount).send().await.expect(503);
+        let push = format!("/v2/{target}/blobs/uploads/?digest={digest}");
+        app.request("POST", &push).body(content).send().await.expect(503);
+        app.assert_no_blob(&target, &digest.to_string()).await;
+        let path = format!("/v2/{repository}/blobs/{digest}");
+        app.request("DELETE", &path).send().await.expect(202);
+        app.assert_no_blob(&repository, &digest.to_string()).await;
     }
 }

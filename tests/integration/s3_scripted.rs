@@ -178,7 +178,7 @@ async fn parts_become_an_object_that_is_as_old_as_their_upload() {
     let small = store.complete(&location, &id, &parts).await;
     assert!(matches!(small, Err(Error::Refused(_))), "{small:?}");
     store.complete(&location, &id, &parts[..2]).await.expect("completed");
-    assert_eq!(s3.object(location.as_str()).expect("it is there").len(), 199);
+    assert_eq!(s3.object(&location.to_string()).expect("it is there").len(), 199);
     assert!(!store.is_open(&location, &id).await.expect("an answer"));
     assert_eq!(s3.open_multiparts(), 0);
     store.complete(&location, &id, &parts[..2]).await.expect("the object is there");

@@ -12,11 +12,19 @@
 //! r/<repo>/_/<subj alg>/<subj hex>/<alg>-<hex>      referrer: one record each
 //! c/<repo>!                                         catalog marker: the repository exists
 //! u/<id>                                            upload session
+//! g/settings                                        what all processes on the bucket must share
 //! g/probe/<id>                                      scratch record of the start-up check
+//! h/<repo>/_/<tag>/<rank>                           reserved: one change of a tag
+//! o/<hh>/<uuidv7>                                   reserved: one event
 //! ```
 //!
-//! All of them are records except `d/`. `<hh>` are the first two digits of `<hex>`, `<uuidv7>` is
-//! 32 hexadecimal digits, `<id>` is an [`UploadId`].
+//! All of them are records except `d/`. `<hh>` are two hexadecimal digits: the first two of `<hex>`
+//! in `p/`, the last two of `<uuidv7>` in `o/`. `<uuidv7>` is 32 hexadecimal digits, `<id>` is an
+//! [`UploadId`]. `<rank>` is 16 hexadecimal digits, and a later change has a smaller one.
+//!
+//! *Reserved* keys are parsed and printed, and this release neither reads nor writes them. The same
+//! holds for locations `x:<name>/<key>`: data that an import points at in another bucket, see
+//! [`Location::key`].
 //!
 //! - `_` cannot begin a component of a repository name, so `t/a/_/` never matches a key of `a/b`.
 //! - `!` sorts before every character of a name, so the markers list in the order of the names.
@@ -28,7 +36,7 @@ use std::time::SystemTime;
 
 use serde_with::{DeserializeFromStr, SerializeDisplay};
 use time::OffsetDateTime;
-use uuid::Builder;
+use uuid::{Builder, Uuid};
 
 use crate::entropy;
 use crate::oci::{Algorithm, Digest, RepositoryName, Tag, UploadId};
@@ -52,8 +60,15 @@ pub enum RecordKey {
     /// The catalog marker of a repository.
     Repository(RepositoryName),
     Upload(UploadId),
+    /// What all processes on the bucket must share.
+    Settings,
     /// A scratch record of the start-up check.
     Probe(UploadId),
+    /// Reserved for the history of tags: one change of a tag, deletions included. The number is
+    /// smaller for a later change, so that the newest is listed first.
+    TagHistory(RepositoryName, Tag, u64),
+    /// Reserved for events: one that is to be delivered. The UUID has version 7.
+    Event(Uuid),
 }
 
 impl fmt::Display for RecordKey {
@@ -77,7 +92,11 @@ impl fmt::Display for RecordKey {
             ),
             Self::Repository(name) => write!(f, "c/{name}!"),
             Self::Upload(id) => write!(f, "u/{id}"),
+            Self::Settings => f.write_str("g/settings"),
             Self::Probe(id) => write!(f, "g/probe/{id}"),
+            Self::TagHistory(name, tag, rank) => write!(f, "h/{name}/_/{tag}/{rank:016x}"),
+            // The first digits of the UUID are the time: the last ones spread the writes.
+            Self::Event(id) => write!(f, "o/{:02x}/{}", id.as_bytes()[15], id.simple()),
         }
     }
 }
@@ -115,8 +134,13 @@ fn parse(text: &str) -> Option<RecordKey> {
         }
         "c" => RecordKey::Repository(rest.strip_suffix('!')?.parse().ok()?),
         "u" => RecordKey::Upload(rest.parse().ok()?),
+        "g" if rest == "settings" => RecordKey::Settings,
         "g" => RecordKey::Probe(rest.strip_prefix("probe/")?.parse().ok()?),
-        "l" | "m" | "t" | "x" | "r" => in_repository(kind, rest)?,
+        "o" => {
+            let id = Uuid::try_parse(rest.split_once('/')?.1).ok()?;
+            (id.get_version_num() == 7).then_some(RecordKey::Event(id))?
+        }
+        "l" | "m" | "t" | "x" | "r" | "h" => in_repository(kind, rest)?,
         _ => return None,
     };
     // Each key has one spelling: a text that prints differently is no key.
@@ -131,6 +155,10 @@ fn in_repository(kind: &str, rest: &str) -> Option<RecordKey> {
         ("l", [algorithm, hex]) => Some(RecordKey::Link(name, digest(algorithm, hex)?)),
         ("m", [algorithm, hex]) => Some(RecordKey::Manifest(name, digest(algorithm, hex)?)),
         ("t", [tag]) => Some(RecordKey::Tag(name, tag.parse().ok()?)),
+        ("h", [tag, rank]) => {
+            let rank = u64::from_str_radix(rank, 16).ok()?;
+            Some(RecordKey::TagHistory(name, tag.parse().ok()?, rank))
+        }
         ("x", [algorithm, hex, tag]) => {
             Some(RecordKey::TagIndex(name, digest(algorithm, hex)?, tag.parse().ok()?))
         }
@@ -235,9 +263,24 @@ pub fn data_prefix(day: Option<&Day>) -> String {
     }
 }
 
+/// What the location of data in another bucket begins with.
+const FOREIGN: &str = "x:";
+/// Bytes of a key, the limit of S3.
+const KEY_BYTES_MAX: usize = 1024;
+
 /// Where the data of a blob is: `d/<yyyymmdd>/<uuidv7>`, never used twice.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, SerializeDisplay, DeserializeFromStr)]
+///
+/// Or, reserved for imports, `x:<name>/<key>`: a key of a bucket that somebody else owns.
+#[derive(
+    Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, SerializeDisplay, DeserializeFromStr,
+)]
 pub struct Location(Box<str>);
+
+/// The data of a location is in a bucket that somebody else owns, and only a later release can read
+/// it. No release may change or delete it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the data is at {0}, in a bucket of another registry, which this release cannot use")]
+pub struct ForeignLocation(Location);
 
 impl Location {
     /// A location that was never used before and is never returned again. Both the day and the id
@@ -249,9 +292,10 @@ impl Location {
         Self(format!("{}{}", data_prefix(Some(&Day::of(now))), id.simple()).into())
     }
 
-    /// The complete key, without the operator's prefix.
-    pub fn as_str(&self) -> &str {
-        &self.0
+    /// The complete key in the bucket, without the operator's prefix. An error if the data is in
+    /// another bucket: that is no key of this one.
+    pub fn key(&self) -> Result<&str, ForeignLocation> {
+        if self.0.starts_with(FOREIGN) { Err(ForeignLocation(self.clone())) } else { Ok(&self.0) }
     }
 }
 
@@ -265,18 +309,33 @@ impl FromStr for Location {
     type Err = KeyError;
 
     fn from_str(text: &str) -> Result<Self, KeyError> {
-        let well_formed = || {
-            let (day, id) = text.strip_prefix(LAYOUT)?.strip_prefix("d/")?.split_once('/')?;
-            day.parse::<Day>().ok()?;
-            let hex =
-                id.len() == 32 && id.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-            hex.then_some(())
-        };
-        match well_formed() {
-            Some(()) => Ok(Self(text.into())),
-            None => Err(KeyError(text.to_owned())),
+        if is_own(text) || is_foreign(text) {
+            return Ok(Self(text.into()));
         }
+        Err(KeyError(text.to_owned()))
     }
+}
+
+/// Whether a text is `v1/d/<yyyymmdd>/<uuidv7>`.
+fn is_own(text: &str) -> bool {
+    let day_and_id = text.strip_prefix(LAYOUT).and_then(|rest| rest.strip_prefix("d/"));
+    day_and_id.and_then(|rest| rest.split_once('/')).is_some_and(|(day, id)| {
+        let hex = |byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+        day.parse::<Day>().is_ok() && id.len() == 32 && id.bytes().all(hex)
+    })
+}
+
+/// Whether a text is `x:<name>/<key>`: a name of lower-case letters, digits and `-`, and any key
+/// that S3 allows, except those with control characters.
+fn is_foreign(text: &str) -> bool {
+    let name_and_key = text.strip_prefix(FOREIGN).and_then(|rest| rest.split_once('/'));
+    name_and_key.is_some_and(|(name, key)| {
+        let allowed = |byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-');
+        !name.is_empty()
+            && name.bytes().all(allowed)
+            && (1..=KEY_BYTES_MAX).contains(&key.len())
+            && !key.chars().any(char::is_control)
+    })
 }
 
 #[cfg(test)]

@@ -33,7 +33,23 @@ fn key() -> impl Strategy<Value = RecordKey> {
             .prop_map(|(name, subject, referrer)| RecordKey::Referrer(name, subject, referrer)),
         name().prop_map(RecordKey::Repository),
         Just(()).prop_map(|()| RecordKey::Upload(UploadId::random())),
+        Just(RecordKey::Settings),
         Just(()).prop_map(|()| RecordKey::Probe(UploadId::random())),
+        (name(), tag(), any::<u64>())
+            .prop_map(|(name, tag, rank)| RecordKey::TagHistory(name, tag, rank)),
+        any::<[u8; 10]>().prop_map(|random| {
+            let id = Builder::from_unix_timestamp_millis(1_767_225_600_000, &random);
+            RecordKey::Event(id.into_uuid())
+        }),
+    ]
+}
+
+/// Locations of both kinds.
+fn location() -> impl Strategy<Value = String> {
+    prop_oneof![
+        "v1/d/[0-9]{8}/[0-9a-f]{32}",
+        "x:[a-z0-9-]{1,9}/[!-~]{1,40}",
+        "x:[a-z0-9-]{1,9}/\\PC{1,9}",
     ]
 }
 
@@ -103,7 +119,45 @@ proptest! {
     #[test]
     fn garbage_is_no_key(text in "\\PC{0,40}") {
         prop_assert!(text.parse::<RecordKey>().is_err());
-        prop_assert!(text.parse::<Location>().is_err());
+    }
+
+    /// What is nearly a location is one only if it is spelled as it is printed.
+    #[test]
+    fn locations_are_printed_as_they_were_read(
+        text in location(),
+        at: prop::sample::Index,
+        with in "\\PC|[:/xv1]?",
+    ) {
+        let location = text.parse::<Location>();
+        prop_assert_eq!(location.map(|location| location.to_string()), Ok(text.clone()));
+        prop_assert!(text.parse::<RecordKey>().is_err());
+        let mut damaged: Vec<char> = text.chars().collect();
+        let at = at.index(damaged.len());
+        damaged.splice(at..=at, with.chars());
+        let damaged: String = damaged.into_iter().collect();
+        if let Ok(location) = damaged.parse::<Location>() {
+            prop_assert_eq!(location.to_string(), damaged);
+        }
+    }
+
+    /// Only what we have made is a key of the bucket.
+    #[test]
+    fn data_of_others_has_no_key(text in location()) {
+        let location: Location = text.parse().expect("a location");
+        match location.key() {
+            Ok(key) => prop_assert!(key == text && key.starts_with("v1/d/"), "{}", key),
+            Err(foreign) => {
+                prop_assert!(text.starts_with("x:"), "{}", text);
+                prop_assert!(foreign.to_string().contains(&text), "{}", foreign);
+            }
+        }
+    }
+
+    /// A reader of the history begins with the last change.
+    #[test]
+    fn a_later_change_of_a_tag_lists_first(name in name(), tag in tag(), one: u64, other: u64) {
+        let key = |rank| RecordKey::TagHistory(name.clone(), tag.clone(), rank).to_string();
+        prop_assert_eq!(key(one).cmp(&key(other)), one.cmp(&other));
     }
 
     /// What is nearly a key is one only if it is spelled as we spell it.
@@ -121,7 +175,7 @@ proptest! {
     #[test]
     fn locations_are_read_again(seconds in 0_u64..4_102_444_800) {
         let location = Location::new_unique(UNIX_EPOCH + std::time::Duration::from_secs(seconds));
-        prop_assert_eq!(location.as_str().parse::<Location>(), Ok(location.clone()));
+        prop_assert_eq!(location.to_string().parse::<Location>(), Ok(location.clone()));
     }
 }
 
@@ -131,18 +185,24 @@ fn every_kind_is_spelled_as_the_table_says() {
     let long: Digest = format!("sha512:{}", "cd".repeat(64)).parse().expect("a digest");
     let (name, tag): (RepositoryName, Tag) =
         ("a/b".parse().expect("a name"), "v1".parse().expect("a tag"));
-    let (ab, cd) = ("ab".repeat(32), "cd".repeat(64));
+    let (ab, cd, rank) = ("ab".repeat(32), "cd".repeat(64), "00000000000000ff");
     let rows = [
         (RecordKey::Pointer(digest), format!("v1/p/sha256/ab/{ab}")),
         (RecordKey::Link(name.clone(), digest), format!("v1/l/a/b/_/sha256/{ab}")),
         (RecordKey::Manifest(name.clone(), long), format!("v1/m/a/b/_/sha512/{cd}")),
         (RecordKey::Tag(name.clone(), tag.clone()), "v1/t/a/b/_/v1".to_owned()),
+        (RecordKey::TagHistory(name.clone(), tag.clone(), 255), format!("v1/h/a/b/_/v1/{rank}")),
         (RecordKey::TagIndex(name.clone(), digest, tag), format!("v1/x/a/b/_/sha256/{ab}/v1")),
         (
             RecordKey::Referrer(name.clone(), digest, long),
             format!("v1/r/a/b/_/sha256/{ab}/sha512-{cd}"),
         ),
         (RecordKey::Repository(name), "v1/c/a/b!".to_owned()),
+        (RecordKey::Settings, "v1/g/settings".to_owned()),
+        (
+            RecordKey::Event("01890a5d-ac96-774b-bcce-b302099a8057".parse().expect("a UUID")),
+            "v1/o/57/01890a5dac96774bbcceb302099a8057".to_owned(),
+        ),
     ];
     for (key, text) in rows {
         assert_eq!(key.to_string(), text);
@@ -175,6 +235,15 @@ fn near_misses_are_no_keys() {
         &format!("v1/r/a/_/sha256/{hex}/sha256:{hex}"),
         "v1/u/x",
         "v1/g/probe/",
+        "v1/g/settings/",
+        "v1/g/setting",
+        "v1/h/a/_/v1",
+        "v1/h/a/_/v1/ff",
+        "v1/h/a/_/v1/00000000000000FF",
+        "v1/h/a/_/v1/+0000000000000ff",
+        "v1/o/57/01890a5d-ac96-774b-bcce-b302099a8057",
+        "v1/o/56/01890a5dac96774bbcceb302099a8057",
+        "v1/o/57/01890a5dac96474bbcceb302099a8057",
         "v1/d/20260101/0",
     ] {
         assert!(text.parse::<RecordKey>().is_err(), "{text}");
@@ -185,9 +254,19 @@ fn near_misses_are_no_keys() {
 #[test]
 fn the_id_of_a_location_begins_with_the_given_time() {
     let location = Location::new_unique(UNIX_EPOCH + std::time::Duration::from_millis(0x1234));
-    let id = location.as_str().strip_prefix("v1/d/19700101/").expect("the day of the epoch");
+    let key = location.key().expect("a key of this bucket");
+    let id = key.strip_prefix("v1/d/19700101/").expect("the day of the epoch");
     assert!(id.starts_with("0000000012347"), "{id}");
     assert_ne!(location, Location::new_unique(UNIX_EPOCH));
+}
+
+#[test]
+fn near_misses_are_no_locations() {
+    let long = format!("x:a/{}", "k".repeat(1025));
+    for text in ["", "x:", "x:/a", "x:a/", "x:a", "x:A/b", "x:a b/c", "x:a/\n", "X:a/b", &long] {
+        assert!(text.parse::<Location>().is_err(), "{text}");
+    }
+    assert!(long[..long.len() - 1].parse::<Location>().is_ok());
 }
 
 /// The day in a location, which the collector lists by.
@@ -202,9 +281,9 @@ fn days_of_locations() {
         (4_107_542_400, "21000301"),
     ] {
         let location = Location::new_unique(UNIX_EPOCH + std::time::Duration::from_secs(seconds));
-        assert!(location.as_str().starts_with(&format!("v1/d/{day}/")), "{location}");
+        assert!(location.to_string().starts_with(&format!("v1/d/{day}/")), "{location}");
         let day: Day = day.parse().expect("a day");
-        assert!(location.as_str().starts_with(&data_prefix(Some(&day))), "{location}");
+        assert!(location.to_string().starts_with(&data_prefix(Some(&day))), "{location}");
     }
     for text in ["", "2026112", "202611266", "2026-1-1", "2026112a"] {
         assert!(text.parse::<Day>().is_err(), "{text}");

@@ -30,7 +30,10 @@ fn obsolete(key: &RecordKey) -> (Option<Key>, Option<Key>) {
         RecordKey::Pointer(_)
         | RecordKey::TagIndex(..)
         | RecordKey::Upload(_)
-        | RecordKey::Probe(_) => (None, None),
+        | RecordKey::Settings
+        | RecordKey::Probe(_)
+        | RecordKey::TagHistory(..)
+        | RecordKey::Event(_) => (None, None),
     }
 }
 

@@ -60,7 +60,10 @@ impl CachedRecord {
             | RecordKey::Referrer(..)
             | RecordKey::Repository(_)
             | RecordKey::Upload(_)
-            | RecordKey::Probe(_) => Err(store::Error::Damaged(format!("{key} is never cached"))),
+            | RecordKey::Settings
+            | RecordKey::Probe(_)
+            | RecordKey::TagHistory(..)
+            | RecordKey::Event(_) => Err(store::Error::Damaged(format!("{key} is never cached"))),
         }
     }
 

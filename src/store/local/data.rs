@@ -94,7 +94,7 @@ pub(super) fn list(
             listing.more = true;
             break;
         }
-        let Found { size, written } = match find(&folder.data(&location)) {
+        let Found { size, written } = match find(&folder.data(&location)?) {
             // It was deleted meanwhile.
             Err(Error::NotFound) if folder.is_there() => continue,
             found => found?,

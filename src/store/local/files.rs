@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::error::OpenError;
 use crate::layout::key::data_prefix;
-use crate::store::{Day, Location};
+use crate::store::{Day, ForeignLocation, Location};
 
 /// The content of the file `layout`. A program version with another layout writes another text, and
 /// each version refuses the folder of the other.
@@ -90,8 +90,8 @@ impl Folder {
     }
 
     /// The data of a location: a file, or a folder of the parts in which it was sent.
-    pub(super) fn data(&self, location: &Location) -> PathBuf {
-        self.root.join("bytes").join(location.as_str())
+    pub(super) fn data(&self, location: &Location) -> Result<PathBuf, ForeignLocation> {
+        Ok(self.root.join("bytes").join(location.key()?))
     }
 
     /// The folder of the days that have data.

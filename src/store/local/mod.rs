@@ -151,7 +151,7 @@ impl BlobStore for Local {
 
     async fn head(&self, location: &Location) -> Result<Option<DataObject>, Error> {
         let location = location.clone();
-        let found = self.with_files(move |files| data::find(&files.folder.data(&location))).await;
+        let found = self.with_files(move |files| data::find(&files.folder.data(&location)?)).await;
         Ok(or_absent(found)?.map(data::Found::object))
     }
 
@@ -162,21 +162,22 @@ impl BlobStore for Local {
     ) -> Result<ByteStream, Error> {
         let location = location.clone();
         let pieces = self
-            .with_files(move |files| Pieces::open(&files.folder.data(&location), range))
+            .with_files(move |files| Pieces::open(&files.folder.data(&location)?, range))
             .await?;
         Ok(pieces.into_stream())
     }
 
     async fn delete(&self, location: &Location) -> Result<(), Error> {
         let location = location.clone();
-        self.with_files(move |files| remove(&files.folder, &files.folder.data(&location))).await
+        self.with_files(move |files| remove(&files.folder, &files.folder.data(&location)?)).await
     }
 
     async fn presign_get(
         &self,
-        _location: &Location,
+        location: &Location,
         _options: PresignGet,
     ) -> Result<Option<String>, Error> {
+        location.key()?;
         Ok(None)
     }
 
@@ -274,7 +275,7 @@ impl Files {
         if sha256.is_some_and(|expected| Sha256::digest(bytes)[..] != expected[..]) {
             return Err(Error::BadDigest);
         }
-        let place = self.folder.data(location);
+        let place = self.folder.data(location)?;
         let write = || {
             let incoming = Incoming::write(self.folder.transient(Uuid::now_v7()), bytes)?;
             self.folder.ensure(parent(&place))?;

@@ -14,7 +14,7 @@ use uuid::Uuid;
 use super::data::{self, PartName};
 use super::error::io_error;
 use super::files::{Folder, Incoming, create_folder, sync_folder, sync_parent, unless_absent};
-use crate::store::{Error, Location, MultipartId, OpenMultipart, Part, Version};
+use crate::store::{Error, ForeignLocation, Location, MultipartId, OpenMultipart, Part, Version};
 
 /// Parts a multipart upload can have, as on S3.
 const PART_NUMBER_MAX: u32 = 10_000;
@@ -31,7 +31,7 @@ pub(super) struct Parts {
 impl Parts {
     pub(super) fn start(folder: &Folder, location: &Location) -> Result<MultipartId, Error> {
         let id = Uuid::now_v7();
-        let gathered = gathered(folder, location, id);
+        let gathered = gathered(folder, location, id)?;
         create_folder(&gathered)
             .and_then(|()| sync_parent(&gathered))
             .map_err(|error| io_error("create", &gathered, &error))?;
@@ -49,7 +49,7 @@ impl Parts {
             return Err(Error::Refused(format!("{number} is not a part number")));
         }
         let id = parse(id)?;
-        let gathered = gathered(folder, location, id);
+        let gathered = gathered(folder, location, id)?;
         let failed = |error: io::Error| io_error("write a part to", &gathered, &error);
         // Checked first, so that no part of an ended upload is written.
         fs::metadata(&gathered).map_err(failed)?;
@@ -75,8 +75,8 @@ impl Parts {
             return Err(Error::Refused("the parts are not in ascending order".to_owned()));
         }
         let id = parse(id)?;
-        let gathered = gathered(folder, location, id);
-        let place = folder.data(location);
+        let gathered = gathered(folder, location, id)?;
+        let place = folder.data(location)?;
         let failed = |error: io::Error| io_error("complete", &gathered, &error);
         folder.ensure(parent(&place)).map_err(failed)?;
 
@@ -104,7 +104,7 @@ impl Parts {
         id: &MultipartId,
     ) -> Result<(), Error> {
         let id = parse(id)?;
-        let gathered = gathered(folder, location, id);
+        let gathered = gathered(folder, location, id)?;
         let _placing = self.placing(id).write().unwrap_or_else(PoisonError::into_inner);
         remove(folder, &gathered)
     }
@@ -118,7 +118,7 @@ impl Parts {
             let name = entry.map_err(failed)?.file_name();
             found.extend(name.to_str().and_then(open_multipart));
         }
-        found.sort_by(|one, next| one.location.as_str().cmp(next.location.as_str()));
+        found.sort_by(|one, next| one.location.cmp(&next.location));
         found.truncate(limit);
         Ok(found)
     }
@@ -128,7 +128,7 @@ impl Parts {
         location: &Location,
         id: &MultipartId,
     ) -> Result<bool, Error> {
-        let gathered = gathered(folder, location, parse(id)?);
+        let gathered = gathered(folder, location, parse(id)?)?;
         match fs::metadata(&gathered) {
             // If the whole folder is gone, the caller reports that.
             Err(error) if error.kind() == io::ErrorKind::NotFound && folder.is_there() => Ok(false),
@@ -146,9 +146,9 @@ impl Parts {
 
 /// The folder of the parts of an upload. Its name says to which location they belong, for the list
 /// of uploads.
-fn gathered(folder: &Folder, location: &Location, id: Uuid) -> PathBuf {
-    let location = location.as_str().replace('/', "~");
-    folder.all_parts().join(format!("{location}~{}", id.simple()))
+fn gathered(folder: &Folder, location: &Location, id: Uuid) -> Result<PathBuf, ForeignLocation> {
+    let location = location.key()?.replace('/', "~");
+    Ok(folder.all_parts().join(format!("{location}~{}", id.simple())))
 }
 
 /// The upload of a folder with this name.

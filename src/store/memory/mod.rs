@@ -128,7 +128,7 @@ impl Memory {
 
     /// How long ago the data of a location was written, or the upload of its parts was started.
     pub fn data_age(&self, location: &Location) -> Option<Duration> {
-        locked(&self.state).data_age(location.as_str(), self.now())
+        locked(&self.state).data_age(location.key().ok()?, self.now())
     }
 
     /// Every record by its key, tombstones (without bytes) included. Neither counted nor failing.
@@ -278,7 +278,7 @@ impl BlobStore for Memory {
         bytes: Bytes,
         sha256: Option<[u8; 32]>,
     ) -> Result<Version, Error> {
-        self.perform(Operation::Put, location.to_string(), move |state, location, now| {
+        self.perform(Operation::Put, location.key()?.to_owned(), move |state, location, now| {
             state.put(location, bytes.clone(), sha256, now)
         })
         .await
@@ -286,7 +286,7 @@ impl BlobStore for Memory {
 
     async fn head(&self, location: &Location) -> Result<Option<DataObject>, Error> {
         let head = |state: &mut State, location: &str, _| Ok(state.head(location));
-        self.perform(Operation::Head, location.to_string(), head).await
+        self.perform(Operation::Head, location.key()?.to_owned(), head).await
     }
 
     async fn get(
@@ -295,13 +295,13 @@ impl BlobStore for Memory {
         range: Option<Range<u64>>,
     ) -> Result<ByteStream, Error> {
         let get = move |state: &mut State, location: &str, _| state.get(location, range.clone());
-        let pieces = self.perform(Operation::Get, location.to_string(), get).await?;
-        let truncation = self.truncation(Operation::Get, location.as_str());
+        let pieces = self.perform(Operation::Get, location.key()?.to_owned(), get).await?;
+        let truncation = self.truncation(Operation::Get, location.key()?);
         Ok(Box::pin(stream::iter(chunks(pieces, truncation))))
     }
 
     async fn delete(&self, location: &Location) -> Result<(), Error> {
-        self.perform(Operation::Delete, location.to_string(), |state, location, _| {
+        self.perform(Operation::Delete, location.key()?.to_owned(), |state, location, _| {
             state.delete(location);
             Ok(())
         })
@@ -314,7 +314,7 @@ impl BlobStore for Memory {
         options: PresignGet,
     ) -> Result<Option<String>, Error> {
         let base = self.presign_base.clone();
-        self.perform(Operation::Presign, location.to_string(), move |_, location, _| {
+        self.perform(Operation::Presign, location.key()?.to_owned(), move |_, location, _| {
             let dated = options.dated.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
             let valid_for = options.valid_for.as_secs();
             let url = |base| format!("{base}/{location}?dated={dated}&valid_for={valid_for}");
@@ -324,7 +324,7 @@ impl BlobStore for Memory {
     }
 
     async fn start(&self, location: &Location) -> Result<MultipartId, Error> {
-        self.perform(Operation::Start, location.to_string(), |state, location, now| {
+        self.perform(Operation::Start, location.key()?.to_owned(), |state, location, now| {
             Ok(MultipartId(state.start(location, now)))
         })
         .await
@@ -338,7 +338,7 @@ impl BlobStore for Memory {
         bytes: Bytes,
     ) -> Result<Part, Error> {
         let id = id.0.clone();
-        self.perform(Operation::PutPart, location.to_string(), move |state, location, _| {
+        self.perform(Operation::PutPart, location.key()?.to_owned(), move |state, location, _| {
             state.put_part(location, &id, number, &bytes)
         })
         .await
@@ -351,7 +351,7 @@ impl BlobStore for Memory {
         parts: &[Part],
     ) -> Result<Version, Error> {
         let (id, parts, part_bytes_min) = (id.0.clone(), parts.to_vec(), self.part_bytes_min);
-        self.perform(Operation::Complete, location.to_string(), move |state, location, _| {
+        self.perform(Operation::Complete, location.key()?.to_owned(), move |state, location, _| {
             state.complete(location, &id, &parts, part_bytes_min)
         })
         .await
@@ -359,7 +359,7 @@ impl BlobStore for Memory {
 
     async fn abort(&self, location: &Location, id: &MultipartId) -> Result<(), Error> {
         let id = id.0.clone();
-        self.perform(Operation::Abort, location.to_string(), move |state, _, _| {
+        self.perform(Operation::Abort, location.key()?.to_owned(), move |state, _, _| {
             state.abort(&id);
             Ok(())
         })
@@ -368,7 +368,7 @@ impl BlobStore for Memory {
 
     async fn is_open(&self, location: &Location, id: &MultipartId) -> Result<bool, Error> {
         let id = id.0.clone();
-        self.perform(Operation::IsOpen, location.to_string(), move |state, location, _| {
+        self.perform(Operation::IsOpen, location.key()?.to_owned(), move |state, location, _| {
             Ok(state.is_open(location, &id))
         })
         .await

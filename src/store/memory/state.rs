@@ -282,7 +282,7 @@ impl State {
             Some(OpenMultipart { location, id: MultipartId(id.clone()), started: open.started })
         };
         let mut rows: Vec<OpenMultipart> = self.multiparts.iter().filter_map(row).collect();
-        rows.sort_by(|one, next| one.location.as_str().cmp(next.location.as_str()));
+        rows.sort_by(|one, next| one.location.cmp(&next.location));
         rows.truncate(limit);
         rows
     }

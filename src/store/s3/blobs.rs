@@ -39,7 +39,7 @@ impl BlobStore for S3 {
         bytes: Bytes,
         sha256: Option<[u8; 32]>,
     ) -> Result<Version, Error> {
-        let key = self.key(location);
+        let key = self.data_key(location)?;
         let operation = self.operation(S3Operation::Put, &key);
         let request = self.client.put_object().bucket(&self.bucket).key(key);
         let request = match sha256 {
@@ -55,7 +55,7 @@ impl BlobStore for S3 {
     }
 
     async fn head(&self, location: &Location) -> Result<Option<DataObject>, Error> {
-        let key = self.key(location);
+        let key = self.data_key(location)?;
         let operation = self.operation(S3Operation::Head, &key);
         let request = self.client.head_object().bucket(&self.bucket).key(key);
         let output = match operation.send(request.send()).await {
@@ -74,11 +74,11 @@ impl BlobStore for S3 {
         location: &Location,
         range: Option<Range<u64>>,
     ) -> Result<ByteStream, Error> {
+        let key = self.data_key(location)?;
         if range.as_ref().is_some_and(Range::is_empty) {
             // HTTP cannot ask for an empty range.
             return Ok(Box::pin(stream::empty()));
         }
-        let key = self.key(location);
         let operation = self.operation(S3Operation::Get, &key);
         let request = self.client.get_object().bucket(&self.bucket).key(key);
         let header = range.as_ref().map(|range| format!("bytes={}-{}", range.start, range.end - 1));
@@ -104,7 +104,7 @@ impl BlobStore for S3 {
     }
 
     async fn delete(&self, location: &Location) -> Result<(), Error> {
-        let key = self.key(location);
+        let key = self.data_key(location)?;
         let operation = self.operation(S3Operation::Delete, &key);
         let request = self.client.delete_object().bucket(&self.bucket).key(key);
         absent_is_ok(operation.send(request.send()).await)
@@ -115,7 +115,7 @@ impl BlobStore for S3 {
         location: &Location,
         options: PresignGet,
     ) -> Result<Option<String>, Error> {
-        let (url, key) = self.presigner.url(&self.key(location), options, self.now()).await?;
+        let (url, key) = self.presigner.url(&self.data_key(location)?, options, self.now()).await?;
         self.metrics.presigned.inc((key,));
         Ok(Some(url))
     }
@@ -123,7 +123,7 @@ impl BlobStore for S3 {
     async fn start(&self, location: &Location) -> Result<MultipartId, Error> {
         // S3 refuses parts with a checksum that was not announced here.
         let algorithm = self.sends_crc32.then_some(ChecksumAlgorithm::Crc32);
-        let key = self.key(location);
+        let key = self.data_key(location)?;
         let operation = self.operation(S3Operation::CreateMultipart, &key);
         let request = self.client.create_multipart_upload().bucket(&self.bucket).key(key);
         let output = operation.send(request.set_checksum_algorithm(algorithm).send()).await?;
@@ -140,7 +140,7 @@ impl BlobStore for S3 {
     ) -> Result<Part, Error> {
         let size = bytes.len() as u64;
         let checksum = self.sends_crc32.then(|| crc32(&bytes));
-        let key = self.key(location);
+        let key = self.data_key(location)?;
         let operation = self.operation(S3Operation::UploadPart, &key).part(number);
         let request = self
             .client
@@ -172,7 +172,7 @@ impl BlobStore for S3 {
         let completed: Result<Vec<CompletedPart>, Error> = parts.iter().map(completed).collect();
         let completed = CompletedMultipartUpload::builder().set_parts(Some(completed?)).build();
         let timeout = TimeoutConfig::builder().read_timeout(COMPLETE_TIMEOUT).build();
-        let key = self.key(location);
+        let key = self.data_key(location)?;
         let operation = self.operation(S3Operation::CompleteMultipart, &key);
         let request = self
             .client
@@ -202,7 +202,7 @@ impl BlobStore for S3 {
     }
 
     async fn abort(&self, location: &Location, id: &MultipartId) -> Result<(), Error> {
-        let key = self.key(location);
+        let key = self.data_key(location)?;
         let operation = self.operation(S3Operation::AbortMultipart, &key);
         let request = self.client.abort_multipart_upload().bucket(&self.bucket);
         absent_is_ok(operation.send(request.key(key).upload_id(&id.0).send()).await)
@@ -211,7 +211,7 @@ impl BlobStore for S3 {
     /// Lists the parts of the upload, because `MinIO` lists uploads by one whole key only, and
     /// none below a prefix.
     async fn is_open(&self, location: &Location, id: &MultipartId) -> Result<bool, Error> {
-        let key = self.key(location);
+        let key = self.data_key(location)?;
         let operation = self.operation(S3Operation::ListParts, &key);
         let request = self.client.list_parts().bucket(&self.bucket).key(key).upload_id(&id.0);
         match operation.send(request.max_parts(1).send()).await {
@@ -236,6 +236,13 @@ impl BlobStore for S3 {
 
     async fn list_multiparts(&self, limit: usize) -> Result<OpenMultiparts, Error> {
         self.list_uploads(&self.key(data_prefix(None)), limit).await
+    }
+}
+
+impl S3 {
+    /// The key of a location in the bucket.
+    fn data_key(&self, location: &Location) -> Result<String, Error> {
+        Ok(self.key(location.key()?))
     }
 }
 

@@ -26,6 +26,29 @@ pub(super) async fn check(store: &Arc<dyn ObjectStore>) {
     aborting_is_idempotent(store.as_ref()).await;
     an_upload_is_open_until_it_ends(store.as_ref()).await;
     a_head_shows_what_a_write_returned(store.as_ref()).await;
+    data_of_others_is_refused(store.as_ref()).await;
+}
+
+/// No call turns a location in a bucket of another registry into a key of this one.
+async fn data_of_others_is_refused(store: &dyn ObjectStore) {
+    let foreign: Location = "x:other/../../docker/blobs".parse().expect("a location");
+    let own = unused_location(store);
+    let id = store.start(&own).await.expect("started");
+    let part = store.put_part(&own, &id, 1, bytes_of(9, 100)).await.expect("sent");
+    let presign = PresignGet { dated: store.now(), valid_for: Duration::from_mins(10) };
+    assert_fails!(store.put(&foreign, bytes_of(1, 1), None).await, Error::Refused(_));
+    assert_fails!(store.head(&foreign).await, Error::Refused(_));
+    assert_fails!(store.get(&foreign, None).await.map(drop), Error::Refused(_));
+    assert_fails!(store.get(&foreign, Some(0..0)).await.map(drop), Error::Refused(_));
+    assert_fails!(store.delete(&foreign).await, Error::Refused(_));
+    assert_fails!(store.presign_get(&foreign, presign).await, Error::Refused(_));
+    assert_fails!(store.start(&foreign).await, Error::Refused(_));
+    assert_fails!(store.put_part(&foreign, &id, 2, bytes_of(9, 9)).await, Error::Refused(_));
+    assert_fails!(store.complete(&foreign, &id, &[part]).await, Error::Refused(_));
+    assert_fails!(store.abort(&foreign, &id).await, Error::Refused(_));
+    assert_fails!(store.is_open(&foreign, &id).await, Error::Refused(_));
+    assert!(store.is_open(&own, &id).await.expect("a response"), "nothing was changed");
+    store.abort(&own, &id).await.expect("given up");
 }
 
 async fn an_upload_is_open_until_it_ends(store: &dyn ObjectStore) {
@@ -131,7 +154,7 @@ async fn a_url_is_made_or_not(store: &dyn ObjectStore) {
     let options = PresignGet { dated: store.now(), valid_for: Duration::from_mins(10) };
     let location = unused_location(store);
     if let Some(url) = store.presign_get(&location, options).await.expect("no failure") {
-        assert!(url.contains(location.as_str()), "{url}");
+        assert!(url.contains(&location.to_string()), "{url}");
         let again = store.presign_get(&location, options).await.expect("no failure");
         assert_eq!(again, Some(url), "equal options make equal URLs");
     }

@@ -153,7 +153,7 @@ impl ChildLog {
             match get(store, &location).await {
                 Ok(read) => assert!(read == content(*seed), "{location} is not whole"),
                 Err(Error::NotFound) => {
-                    let acknowledged = self.bytes.contains_key(location.as_str());
+                    let acknowledged = self.bytes.contains_key(&location.to_string());
                     assert!(!acknowledged, "{location} was acknowledged and is lost");
                 }
                 Err(other) => panic!("{location}: {other}"),

@@ -87,14 +87,12 @@ async fn uploads_in_progress_are_listed(store: &dyn ObjectStore) {
     let begun = store.list_multiparts(1).await.expect("listed").now;
     // In the order of a listing: two that are made in one millisecond have none of their own.
     let (one, two) = (unused_location(store), unused_location(store));
-    let (at, other) = if one.as_str() < two.as_str() { (one, two) } else { (two, one) };
+    let (at, other) = if one < two { (one, two) } else { (two, one) };
     let id = store.start(&at).await.expect("started");
     let ended = store.start(&other).await.expect("started");
     let listed = async || {
         let all = store.list_multiparts(10_000).await.expect("listed");
-        let ordered = |one: &OpenMultipart, next: &OpenMultipart| {
-            one.location.as_str() <= next.location.as_str()
-        };
+        let ordered = |one: &OpenMultipart, next: &OpenMultipart| one.location <= next.location;
         assert!(all.rows.is_sorted_by(ordered), "{:?}", all.rows);
         let ours = |row: &OpenMultipart| row.location == at || row.location == other;
         all.rows.into_iter().filter(ours).collect::<Vec<_>>()

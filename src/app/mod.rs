@@ -25,7 +25,7 @@ use crate::oci::Negotiation;
 use crate::registry::{self, Leases, Registry};
 use crate::shared_cache::Cache;
 use crate::store::local::OpenError;
-use crate::store::{self, ObjectStore, ProbeReport, StoreUrl};
+use crate::store::{self, ObjectStore, ProbeReport};
 use crate::tasks::Tasks;
 use crate::telemetry::metrics::Metrics;
 use crate::usage::UsageScan;
@@ -35,8 +35,6 @@ pub use self::report::Report;
 use self::stores::{RedisState, test_store};
 pub use self::stores::{open_store, redis};
 
-/// How long the only process of a store uses its memory. It invalidates what it overwrites.
-const SINGLE_PROCESS_TTL: Duration = Duration::from_hours(1);
 /// An upload session that no client has continued for so long counts as abandoned.
 const ABANDONED_AFTER: Duration = Duration::from_hours(24);
 
@@ -76,10 +74,7 @@ pub fn registry(
     tasks: &Tasks,
 ) -> Result<Arc<Registry>, StartError> {
     let mut caching = settings.cache.clone();
-    if !matches!(settings.store.url, StoreUrl::S3 { .. }) {
-        // The store belongs to one process, which sees every write.
-        caching.local_ttl = SINGLE_PROCESS_TTL;
-    }
+    caching.local_ttl = settings.local_ttl();
     let manifests = &settings.manifests;
     let of_registry = registry::Settings {
         caching,

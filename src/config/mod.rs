@@ -18,13 +18,16 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::time::Duration;
 
 pub use self::errors::{ConfigError, Errors, Source};
 pub use self::reference::{reference, reference_markdown};
 pub use self::sources::{Flag, Sources};
 
 use self::raw::RawValue;
+use crate::registry::DataReaders;
 use crate::setting::{read_secret, settings};
+use crate::store::StoreUrl;
 use crate::{auth, http, registry, shared_cache, store, telemetry};
 
 settings! {
@@ -42,6 +45,29 @@ settings! {
         cache: shared_cache::CacheSettings;
         collection: registry::LeaseSettings;
         log: telemetry::LogSettings;
+    }
+}
+
+/// How long the only process of a store uses its memory. It invalidates what it overwrites.
+const SINGLE_PROCESS_TTL: Duration = Duration::from_hours(1);
+
+impl Settings {
+    /// How long the process uses what its memory holds.
+    pub fn local_ttl(&self) -> Duration {
+        match self.store.url {
+            StoreUrl::S3 { .. } => self.cache.local_ttl,
+            StoreUrl::Folder(_) | StoreUrl::Memory => SINGLE_PROCESS_TTL,
+        }
+    }
+
+    /// For how long clients and caches may name data that these settings let them see.
+    pub fn data_readers(&self) -> DataReaders {
+        DataReaders {
+            redirect_ttl: self.blobs.redirect_ttl,
+            redirect_step: self.blobs.redirect_step,
+            cache_ttl: self.cache.ttl,
+            local_ttl: self.local_ttl(),
+        }
     }
 }
 

@@ -37,6 +37,17 @@ pub(super) const CHECKS: &[Check] = &[
     (&["blobs.delivery", "blobs.redirect_networks"], auto_delivery_has_networks),
     (&["blobs.redirect_step", "blobs.redirect_ttl"], step_below_ttl),
     (&["collection.grace", "collection.write_deadline", "collection.clock_skew"], leases_are_safe),
+    (
+        &[
+            "blobs.redirect_ttl",
+            "blobs.redirect_step",
+            "cache.ttl",
+            "cache.local_ttl",
+            "collection.clock_skew",
+            "collection.quarantine",
+        ],
+        quarantine_outlasts_readers,
+    ),
 ];
 
 fn open_only_on_request(settings: &Settings) -> Result<(), String> {
@@ -177,4 +188,8 @@ fn step_below_ttl(settings: &Settings) -> Result<(), String> {
 
 fn leases_are_safe(settings: &Settings) -> Result<(), String> {
     Leases::new(&settings.collection).map(drop).map_err(|error| error.to_string())
+}
+
+fn quarantine_outlasts_readers(settings: &Settings) -> Result<(), String> {
+    settings.collection.outlasts(settings.data_readers()).map_err(|error| error.to_string())
 }

@@ -27,7 +27,7 @@ use std::sync::{Arc, Mutex};
 pub use blobs::{Blobs, MountSource};
 pub use content::{Blob, Content, StoredManifest};
 pub use error::Error;
-pub use lease::{LeaseSettings, Leases};
+pub use lease::{DataReaders, LeaseSettings, Leases};
 pub use lists::Page;
 pub use manifests::{Manifests, Purpose, Push, Pushed};
 pub use referrers::{Referrers, ReferrersPage};

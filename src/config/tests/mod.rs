@@ -17,6 +17,7 @@ use crate::store::{StoreUrl, s3};
 use crate::telemetry::MetricsSettings;
 
 mod access;
+mod collection;
 
 #[test]
 fn without_sources_everything_has_its_default() {
@@ -293,24 +294,6 @@ fn the_network_is_opened_by_name_only() {
     for closed in ["127.0.0.1:0", "127.8.0.1:1", "[::1]:5000", "[::ffff:127.0.0.1]:5000"] {
         load(&file(&format!("server.listen = '{closed}'"))).unwrap();
     }
-}
-
-/// Invariant I11.
-#[test]
-fn the_grace_outlasts_every_writer() {
-    check(
-        &file("[collection]\ngrace = '2h'\nwrite_deadline = '50m'\nclock_skew = '10m'"),
-        "\nfile longshore.toml, line 2, collection.grace: grace / 2 + write_deadline + clock_skew \
-         must be less than grace, or content could be collected while a writer relies on it: 1h + \
-         50m + 10m is not less than 2h",
-    );
-    load(&file("[collection]\ngrace = '2h'\nwrite_deadline = '50m'\nclock_skew = '599s'")).unwrap();
-    let errors = load(&environment(&[("LONGSHORE_COLLECTION_CLOCK_SKEW", "1d")])).unwrap_err();
-    assert!(errors.to_string().starts_with("environment LONGSHORE_COLLECTION_CLOCK_SKEW: "));
-    check(
-        &file("collection.grace = '119m'"),
-        "\nfile longshore.toml, line 1, collection.grace: 119m is not between 2h and 365d",
-    );
 }
 
 #[test]

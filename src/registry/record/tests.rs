@@ -27,7 +27,12 @@ fn setting() -> Setting {
     let store = Memory::with_clock(Arc::new(move || *clock.lock().expect("a time")));
     let store = Arc::new(store);
     let minute = Duration::from_mins(1);
-    let settings = LeaseSettings { grace: 2 * DAY, write_deadline: minute, clock_skew: minute };
+    let settings = LeaseSettings {
+        grace: 2 * DAY,
+        write_deadline: minute,
+        clock_skew: minute,
+        ..LeaseSettings::default()
+    };
     let leases = Leases::new(&settings).expect("safe times");
     let records = Records::new(store.clone(), leases);
     Setting { store, records, now, leases, key: RecordKey::Probe(UploadId::random()) }

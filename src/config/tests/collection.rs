@@ -1,0 +1,45 @@
+//! The times of leases and of the quarantine: invariant I11.
+
+use super::*;
+
+#[test]
+fn the_grace_outlasts_every_writer() {
+    check(
+        &file("[collection]\ngrace = '2h'\nwrite_deadline = '50m'\nclock_skew = '10m'"),
+        "\nfile longshore.toml, line 2, collection.grace: grace / 2 + write_deadline + clock_skew \
+         must be less than grace, or content could be collected while a writer relies on it: 1h + \
+         50m + 10m is not less than 2h",
+    );
+    load(&file("[collection]\ngrace = '2h'\nwrite_deadline = '50m'\nclock_skew = '599s'")).unwrap();
+    let errors = load(&environment(&[("LONGSHORE_COLLECTION_CLOCK_SKEW", "1d")])).unwrap_err();
+    assert!(errors.to_string().starts_with("environment LONGSHORE_COLLECTION_CLOCK_SKEW: "));
+    check(
+        &file("collection.grace = '119m'"),
+        "\nfile longshore.toml, line 1, collection.grace: 119m is not between 2h and 365d",
+    );
+}
+
+/// Presigned URLs and caches name data that no record names any more.
+#[test]
+fn the_quarantine_outlasts_urls_and_caches() {
+    let must = "blobs.redirect_ttl + blobs.redirect_step + cache.ttl + cache.local_ttl + \
+                collection.clock_skew must be less than collection.quarantine, or data could be \
+                deleted while a presigned URL or a cache names it:";
+    check(
+        &file("collection.grace = '2h'\nblobs.redirect_ttl = '7d'"),
+        &format!(
+            "\nfile longshore.toml, line 2, blobs.redirect_ttl: {must} 7d + 5m + 10m + 1h + 5m is \
+             not less than 2d"
+        ),
+    );
+    check(
+        &file("store.url = 's3://bucket'\ncollection.quarantine = '1h'\ncache.local_ttl = '20m'"),
+        &format!(
+            "\nfile longshore.toml, line 3, cache.local_ttl: {must} 20m + 5m + 10m + 20m + 5m is \
+             not less than 1h"
+        ),
+    );
+    let just = "store.url = 's3://bucket'\ncollection.quarantine = '1h'\ncache.local_ttl = '1199s'";
+    load(&file(just)).unwrap();
+    load(&file("blobs.redirect_ttl = '7d'\ncollection.quarantine = '8d'")).unwrap();
+}

@@ -31,6 +31,9 @@ pub enum Command {
     /// Explain the access rules.
     #[command(subcommand)]
     Access(AccessCommand),
+    /// Show or change the settings that all processes on one bucket share.
+    #[command(subcommand)]
+    Settings(SettingsCommand),
     /// Print every setting with its default and its meaning, as a configuration file.
     ConfigReference(ReferenceArguments),
     /// Print every metric with its labels and its meaning, in Markdown.
@@ -42,6 +45,32 @@ pub enum AccessCommand {
     /// Print which rule decides about a request; exit with 1 if it is denied.
     #[command(long_about = EXPLAIN_ABOUT)]
     Explain(ExplainArguments),
+}
+
+#[derive(Debug, Subcommand)]
+pub enum SettingsCommand {
+    /// Print what the bucket holds, beside the values of this configuration.
+    #[command(long_about = SETTINGS_SHOW_ABOUT)]
+    Show(ServeArguments),
+    /// Change what the bucket holds.
+    #[command(long_about = SETTINGS_SET_ABOUT)]
+    Set(SetArguments),
+}
+
+/// What `settings set` takes.
+#[derive(Debug, Clone, Args)]
+pub struct SetArguments {
+    /// The settings and their new values, such as collection.grace=4d
+    #[arg(value_name = "KEY=VALUE", required = true, value_parser = change)]
+    pub changes: Vec<(String, String)>,
+
+    #[command(flatten)]
+    pub settings: ServeArguments,
+}
+
+fn change(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("is not KEY=VALUE")?;
+    Ok((key.to_owned(), value.to_owned()))
 }
 
 /// The actions that need a repository.
@@ -211,6 +240,35 @@ caller is who they claim to be. For example:
 
     longshore access explain --config longshore.toml \\
       --subject user:alice --subject group:developers --repository team/app --action push";
+
+const SETTINGS_SHOW_ABOUT: &str = "\
+Print what the bucket holds of the settings that all processes on it share, beside the values of \
+this configuration.
+
+It uses the configuration of `serve`. A process starts only if the two agree; the first start on a \
+bucket writes the values of its configuration.";
+
+const SETTINGS_SET_ABOUT: &str = "\
+Change the settings that all processes on one bucket share.
+
+It uses the configuration of `serve` to find the bucket, replaces the record of the settings with \
+one compare-and-swap, and prints what the bucket holds then. It refuses values with which content \
+could be lost. The keys are collection.grace, collection.write_deadline, collection.clock_skew, \
+collection.quarantine, and oldest_writer: the oldest release that may start. For example:
+
+    longshore settings set --config longshore.toml collection.grace=4d
+
+A process that runs keeps the settings that it started with, and a process that differs from the \
+bucket does not start. So the order is:
+
+  1. Change the bucket with this command.
+  2. Change the configuration of all processes, and restart every one of them.
+  3. Only then may garbage collection run.
+
+To raise the grace, raise it in the bucket before any process relies on it. To lower it, first \
+every process must have the shorter half-life (half of the grace, for which a process relies on \
+what it has read), and only later may anything be collected by the shorter grace. So do not let \
+garbage collection run between steps 1 and 3.";
 
 const HEALTHCHECK_ABOUT: &str = "\
 Ask a registry on this machine whether it is alive; exit with 1 if it is not.

@@ -7,7 +7,9 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use longshore::app;
-use longshore::cli::{AccessCommand, Cli, Command, ExplainArguments, ServeArguments};
+use longshore::cli::{
+    AccessCommand, Cli, Command, ExplainArguments, ServeArguments, SettingsCommand,
+};
 use longshore::config::{self, Settings};
 use longshore::http::admin;
 use longshore::telemetry::{self, metrics, traces::TraceConfig};
@@ -20,6 +22,15 @@ fn main() -> ExitCode {
         Command::Check(arguments) => run_async(&arguments, check),
         Command::Healthcheck(arguments) => healthcheck(&arguments),
         Command::Access(AccessCommand::Explain(arguments)) => explain(&arguments),
+        Command::Settings(SettingsCommand::Show(arguments)) => {
+            run_async(&arguments, show_shared_settings)
+        }
+        Command::Settings(SettingsCommand::Set(arguments)) => {
+            run_async(&arguments.settings, async |settings| {
+                let shown = app::set_shared_settings(&settings, &arguments.changes).await;
+                print(&shown.map_err(|error| error.to_string())?)
+            })
+        }
         Command::ConfigReference(arguments) if arguments.markdown => {
             print(&config::reference_markdown())
         }
@@ -49,6 +60,11 @@ async fn serve(settings: Settings) -> Result<(), String> {
 async fn check(settings: Settings) -> Result<(), String> {
     let report = app::check(&settings).await.map_err(|error| error.to_string())?;
     print(&format!("{report}\n"))
+}
+
+async fn show_shared_settings(settings: Settings) -> Result<(), String> {
+    let shown = app::show_shared_settings(&settings).await;
+    print(&shown.map_err(|error| error.to_string())?)
 }
 
 fn healthcheck(arguments: &ServeArguments) -> Result<(), String> {

@@ -2,6 +2,7 @@
 
 mod auth;
 mod report;
+mod shared_settings;
 mod stores;
 
 use std::future::Future;
@@ -22,7 +23,7 @@ use crate::docker_schema1::{KeyError, Schema1, SigningKey};
 use crate::http::admin::{Admin, Readiness};
 use crate::http::{self, Api, listener};
 use crate::oci::Negotiation;
-use crate::registry::{self, Leases, Registry};
+use crate::registry::{self, Leases, Registry, SharedSettings, SharedSettingsError};
 use crate::shared_cache::Cache;
 use crate::store::local::OpenError;
 use crate::store::{self, ObjectStore, ProbeReport};
@@ -32,6 +33,7 @@ use crate::usage::UsageScan;
 
 pub use self::auth::{authorizer, explain};
 pub use self::report::Report;
+pub use self::shared_settings::{set_shared_settings, show_shared_settings};
 use self::stores::{RedisState, test_store};
 pub use self::stores::{open_store, redis};
 
@@ -56,6 +58,9 @@ pub enum StartError {
     Redis(#[from] crate::shared_cache::redis::ConfigError),
     #[error(transparent)]
     Leases(#[from] registry::lease::UnsafeLeases),
+    /// Other processes on the store have other settings.
+    #[error(transparent)]
+    SharedSettings(#[from] SharedSettingsError),
     /// The users, the keys or the certificate cannot be read.
     #[error("{0}")]
     File(String),
@@ -136,20 +141,34 @@ struct Service {
     report: Report,
 }
 
-/// Tests the store and Redis, and builds the registry and its API over them.
+/// Whether a start may write the shared settings.
+#[derive(Clone, Copy, Debug)]
+enum Start {
+    Serve,
+    Check,
+}
+
+/// Tests the store and Redis, compares the shared settings, and builds the registry and its API.
 async fn build(
     settings: &Settings,
     authorizer: Arc<dyn Authorizer>,
     metrics: &Metrics,
+    start: Start,
 ) -> Result<Service, StartError> {
     let (tasks, redis) = (Tasks::new(), redis(settings, metrics)?);
     let tested = test_store(settings, metrics);
     let (tested, redis_state) = tokio::join!(tested, RedisState::of(redis.as_deref()));
     let (store, probe) = tested?;
+    let (ours, leases) = (&settings.collection, Leases::new(&settings.collection)?);
+    let shared_settings = SharedSettings::new(store.clone(), leases);
+    let found = match start {
+        Start::Serve => shared_settings.create_or_compare(ours).await?,
+        Start::Check => shared_settings.compare(ours).await?,
+    };
     let shared = redis.map(|redis| redis as Arc<dyn Cache>);
     let registry = registry(settings, store.clone(), shared, metrics, &tasks)?;
     let api = api(settings, registry, authorizer, metrics, &tasks);
-    Ok(Service { store, api, tasks, report: Report::new(settings, probe, redis_state) })
+    Ok(Service { store, api, tasks, report: Report::new(settings, probe, redis_state, found) })
 }
 
 /// Reads all files that the settings name and tests the store and Redis, without serving. An error
@@ -158,7 +177,7 @@ pub async fn check(settings: &Settings) -> Result<Report, StartError> {
     let metrics = Metrics::default();
     let authorizer = authorizer(&settings.access, &metrics)?;
     tls(settings, &metrics)?;
-    Ok(build(settings, authorizer, &metrics).await?.report)
+    Ok(build(settings, authorizer, &metrics, Start::Check).await?.report)
 }
 
 /// Runs the registry until `shutdown` ends, which yields the name of the signal.
@@ -188,7 +207,7 @@ pub async fn serve(
     }
     let mut shutdown = pin!(shutdown);
     let Service { store, api, tasks, report } = tokio::select! {
-        built = build(settings, authorizer, &metrics) => built?,
+        built = build(settings, authorizer, &metrics, Start::Serve) => built?,
         signal = &mut shutdown => {
             tracing::info!(signal, "shutdown requested before start-up finished");
             return Ok(());

@@ -7,6 +7,7 @@ use super::auth;
 use super::stores::RedisState;
 use crate::config::Settings;
 use crate::oci::Negotiation;
+use crate::registry::Found;
 use crate::setting::Choice as _;
 use crate::store::{ProbeReport, StoreUrl};
 
@@ -16,25 +17,37 @@ pub struct Report {
     access: String,
     store_url: StoreUrl,
     store: ProbeReport,
+    shared_settings: Found,
     redis: RedisState,
     delivery: &'static str,
     warnings: Vec<String>,
 }
 
 impl Report {
-    pub(super) fn new(settings: &Settings, store: ProbeReport, redis: RedisState) -> Self {
+    pub(super) fn new(
+        settings: &Settings,
+        store: ProbeReport,
+        redis: RedisState,
+        shared_settings: Found,
+    ) -> Self {
         Self {
             access: auth::describe(&settings.access),
             store_url: settings.store.url.clone(),
             delivery: settings.blobs.delivery.as_str(),
             warnings: warnings(settings, &store, &redis),
             store,
+            shared_settings,
             redis,
         }
     }
 
     pub(super) fn log(&self, address: SocketAddr) {
         tracing::info!("{}", self.store);
+        if self.shared_settings == Found::Nothing {
+            tracing::info!(
+                "first start on this store: wrote the settings that all processes share"
+            );
+        }
         for warning in &self.warnings {
             tracing::warn!("{warning}");
         }
@@ -55,7 +68,13 @@ impl fmt::Display for Report {
             0 => formatter.write_str("the configuration is good\n")?,
             count => writeln!(formatter, "the configuration can be used; warnings: {count}")?,
         }
-        write!(formatter, "{}", self.store)?;
+        write!(formatter, "{}\nshared settings: ", self.store)?;
+        formatter.write_str(match self.shared_settings {
+            Found::Same => "those of this configuration",
+            Found::Nothing => {
+                "none yet, the first `longshore serve` writes those of this configuration"
+            }
+        })?;
         match self.redis {
             RedisState::NotConfigured => {}
             RedisState::Reachable | RedisState::Unreachable(_) => {

@@ -12,6 +12,7 @@
 //! | `c/` | [`Repository`] | none |
 //! | `r/` | [`Referrer`] | none |
 //! | `u/` | [`Session`] | the received bytes that are not in a part yet |
+//! | `g/settings` | `registry::shared_settings` reads and writes its fields by name | none |
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

@@ -20,6 +20,7 @@ mod referrers;
 mod repositories;
 mod schema1;
 mod settings;
+mod shared_settings;
 mod tags;
 
 use std::sync::{Arc, Mutex};
@@ -33,6 +34,7 @@ pub use manifests::{Manifests, Purpose, Push, Pushed};
 pub use referrers::{Referrers, ReferrersPage};
 pub use repositories::Repositories;
 pub use settings::{ManifestSettings, Settings, Sparse, UploadSettings};
+pub use shared_settings::{Found, SharedSetting, SharedSettings, SharedSettingsError};
 pub use tags::{TagCondition, Tags};
 
 use crate::shared_cache::Cache;

@@ -5,6 +5,7 @@
 mod command_line;
 mod identity;
 mod kills;
+mod shared_settings;
 mod stops;
 mod traces;
 

@@ -146,7 +146,7 @@ impl Lineage {
 #[derive(Clone, Copy, Debug)]
 pub enum Known {
     Fields(&'static [&'static str]),
-    /// The header is a copy of the one that it replaces.
+    /// The header begins with a copy of the one that it replaces.
     All,
 }
 
@@ -222,6 +222,16 @@ impl Draft {
         Self { nonce: Nonce::random(), header, known: Known::Fields(fields_of::<H>()), payload }
     }
 
+    /// A draft whose header has all fields that the record will have: it takes none over from the
+    /// record that it replaces.
+    ///
+    /// # Panics
+    ///
+    /// As [`Draft::new`].
+    pub fn whole(header: &Map<String, Value>, payload: Bytes) -> Self {
+        Self { known: Known::All, ..Self::new(header, payload) }
+    }
+
     pub fn nonce(&self) -> Nonce {
         self.nonce
     }
@@ -294,7 +304,7 @@ pub fn decode<H: DeserializeOwned>(body: &Bytes) -> Result<(H, Bytes), DecodeErr
 /// A draft of the same record, to be written with a new nonce. Keeps all fields.
 pub fn touched(body: &Bytes) -> Result<Draft, DecodeError> {
     let (header, payload) = decode::<Map<String, Value>>(body)?;
-    Ok(Draft { known: Known::All, ..Draft::new(&header, payload) })
+    Ok(Draft::whole(&header, payload))
 }
 
 /// The names of the fields of a struct, as serde writes them.

@@ -43,6 +43,8 @@ use crate::oci::{Algorithm, Digest, RepositoryName, Tag, UploadId};
 
 /// The version of the layout; part of every key.
 const LAYOUT: &str = "v1/";
+/// The same as a number.
+pub const LAYOUT_VERSION: u64 = 1;
 
 /// The key of a record.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

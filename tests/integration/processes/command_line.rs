@@ -36,7 +36,8 @@ fn check_reports_the_store_and_leaves_nothing_behind() {
     assert!(ended.status.success(), "{ended:?}");
     let expected = format!(
         "the configuration is good\nlocal folder {path}: create-if-absent ok, compare-and-swap ok, \
-         write deadlines ok, checksums ok, conditional delete ok\n"
+         write deadlines ok, checksums ok, conditional delete ok\nshared settings: none yet, the \
+         first `longshore serve` writes those of this configuration\n"
     );
     assert_eq!(ended.stdout, expected);
 }

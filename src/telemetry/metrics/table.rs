@@ -67,8 +67,8 @@ table! {
     /// Pulls by tag that were answered 404 because the manifest of the tag does not exist, or is
     /// being deleted at that moment. The log names the tag; pushing it again repairs it.
     dangling_tags: Counter<()> = "longshore_dangling_tags_total", Count, [];
-    /// Pointers and links whose data was missing, and which a push of the same content has repaired.
-    /// The log names the digest. Something outside of the registry has deleted data.
+    /// Pointers and links whose data was missing, and which a push of the same content has
+    /// repaired. The log names the digest. Something outside of the registry has deleted data.
     repaired_records: Counter<()> = "longshore_repaired_records_total", Count, [];
     /// Requests of this process that are receiving upload data. An upload session between two
     /// requests is in the bucket and belongs to no process.

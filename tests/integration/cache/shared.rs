@@ -27,7 +27,7 @@ async fn a_value_read_by_one_replica_is_cached_for_the_other() {
     assert_eq!(one.get(&blob).send().await.expect(200).body, bytes(1, 300));
     assert_eq!(other.get(&blob).send().await.expect(200).body, bytes(1, 300));
     let calls = memory.calls().since(&before);
-    assert_eq!((calls.total(), calls.read), (1, 1), "only the blob was new: {calls:?}");
+    assert_eq!(calls.total(), 0, "the push has read the link: {calls:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

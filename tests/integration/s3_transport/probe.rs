@@ -22,6 +22,7 @@ const RACERS: usize = 16;
 
 /// How a server differs from S3.
 #[derive(Clone, Copy, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "independent quirks")]
 struct Quirks {
     /// By how much its clock is ahead of ours, and behind.
     ahead: Duration,

@@ -181,7 +181,7 @@ impl ScriptedS3 {
         self.bucket().object(key)
     }
 
-    /// The ETag of an object.
+    /// The `ETag` of an object.
     pub(crate) fn etag(&self, key: &str) -> Option<String> {
         self.bucket().objects.get(key).map(|object| object.etag.clone())
     }

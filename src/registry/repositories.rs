@@ -1,7 +1,8 @@
 //! The catalog: one marker per repository, listed in the order of the names.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 
@@ -22,9 +23,9 @@ const KNOWN_MAX: usize = 10_000;
 pub struct Repositories {
     pub(super) records: Records,
     pub(super) read_cache: Arc<ReadCache>,
-    /// Repositories whose marker this process has written or read. Saves a write: markers are
-    /// never deleted.
-    pub(super) known: Mutex<HashSet<RepositoryName>>,
+    /// Repositories whose marker this process has written or leased, and until when the marker is
+    /// young. Saves a write.
+    pub(super) known: Mutex<HashMap<RepositoryName, SystemTime>>,
 }
 
 impl Repositories {
@@ -46,23 +47,26 @@ impl Repositories {
         Ok(matches!(marker, Current::Live(_)))
     }
 
-    /// Puts a repository into the catalog, once per process.
+    /// Puts a repository into the catalog, or takes a lease on its marker, once per half-life and
+    /// process.
     pub(super) async fn add(&self, name: &RepositoryName, deadline: Deadline) -> Result<(), Error> {
-        if self.known.lock().is_ok_and(|known| known.contains(name)) {
+        let now = self.records.now();
+        if self.known.lock().is_ok_and(|known| known.get(name).is_some_and(|until| now < *until)) {
             return Ok(());
         }
         let key = RecordKey::Repository(name.clone());
-        let created = records::seconds(self.records.now());
+        let created = records::seconds(now);
         let draft = Draft::new(&records::Repository { created }, Bytes::new());
         let added = self.records.create_or_lease(&key, &draft, Some(deadline)).await?;
-        if let CreatedOrLeased::Leased(record) = added {
-            tracing::trace!(%name, age = ?record.age, "the repository is in the catalog");
-        }
+        let age = match added {
+            CreatedOrLeased::Created => Duration::ZERO,
+            CreatedOrLeased::Leased(record) => record.age,
+        };
         if let Ok(mut known) = self.known.lock() {
             if known.len() >= KNOWN_MAX {
                 known.clear();
             }
-            known.insert(name.clone());
+            known.insert(name.clone(), now + self.records.half_life().saturating_sub(age));
         }
         Ok(())
     }

@@ -330,6 +330,11 @@ impl Records {
         Err(contended())
     }
 
+    /// The age up to which a request may rely on a record.
+    pub(super) fn half_life(&self) -> Duration {
+        self.leases.half_life()
+    }
+
     /// Whether a request may rely on a record without touching it.
     pub(super) fn is_young(&self, record: &Record) -> bool {
         record.age < self.leases.half_life()

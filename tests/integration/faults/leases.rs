@@ -10,11 +10,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use longshore::auth::GeneralAccess;
 use longshore::config::Settings;
+use longshore::layout::encoding::{self, Lineage, Nonce};
 use longshore::oci::Digest;
-use longshore::store::RecordKey;
 use longshore::store::memory::{Fault, FaultKind, Memory, Operation};
+use longshore::store::{RecordKey, RecordStore as _};
 
-use crate::support::app::{OCI_MANIFEST, image_manifest};
+use crate::support::app::{OCI_INDEX, OCI_MANIFEST, image_manifest};
 use crate::support::{App, Reply, bytes, sha256};
 
 /// A little more than half of the default grace period.
@@ -292,7 +293,7 @@ async fn pushing_a_manifest_touches_the_blobs_that_it_names() {
     // Also the children of an index.
     let index = serde_json::json!({
         "schemaVersion": 2,
-        "mediaType": crate::support::app::OCI_INDEX,
+        "mediaType": OCI_INDEX,
         "manifests": [{
             "mediaType": OCI_MANIFEST,
             "digest": sha256(&scene.manifest),
@@ -303,7 +304,7 @@ async fn pushing_a_manifest_touches_the_blobs_that_it_names() {
     scene.hands.advance(PAST_HALF_LIFE);
     assert_eq!(scene.age(&child), Some(PAST_HALF_LIFE));
     let put = scene.app.request("PUT", "/v2/a/manifests/list");
-    let put = put.header("content-type", crate::support::app::OCI_INDEX);
+    let put = put.header("content-type", OCI_INDEX);
     put.body(serde_json::to_vec(&index).expect("JSON")).send().await.expect(201);
     assert_eq!(scene.age(&child), Some(Duration::ZERO));
 }
@@ -322,4 +323,82 @@ async fn pushing_or_mounting_an_old_blob_touches_its_pointer() {
     assert_eq!(scene.age(&pointer), Some(Duration::ZERO));
     scene.app.settled().await;
     assert_eq!(scene.memory.data_objects().len(), 1);
+}
+
+/// A layer with URLs need not be in the registry; one that is there is kept, and the record of the
+/// manifest names it for the collector.
+#[tokio::test(flavor = "multi_thread")]
+async fn pushing_a_manifest_touches_its_external_layers() {
+    let scene = scene().await;
+    let (config, there, elsewhere) = (bytes(1, 100), bytes(2, 100_000), bytes(3, 10));
+    let layer = |content: &[u8]| {
+        serde_json::json!({
+            "mediaType": "application/vnd.oci.image.layer.nondistributable.v1.tar",
+            "digest": sha256(content),
+            "size": content.len(),
+            "urls": ["https://example.com/layer"],
+        })
+    };
+    let mut manifest: serde_json::Value =
+        serde_json::from_slice(&image_manifest(&config, &[] as &[Vec<u8>])).expect("JSON");
+    manifest["layers"] = serde_json::json!([layer(&there), layer(&elsewhere)]);
+    let manifest = serde_json::to_vec(&manifest).expect("JSON");
+    scene.hands.advance(PAST_HALF_LIFE);
+    scene.app.put_manifest("a", "v1", OCI_MANIFEST, &manifest).await.expect(201);
+    assert_eq!(scene.age(&scene.link(&there)), Some(Duration::ZERO));
+    let key = RecordKey::Manifest("a".parse().expect("a name"), digest(&manifest));
+    let body = scene.memory.record(&key).expect("it was pushed").body;
+    let line = body.split(|byte| *byte == b'\n').next().expect("a line");
+    let header: serde_json::Value = serde_json::from_slice(line).expect("JSON");
+    let reference =
+        |content: &[u8]| serde_json::json!({ "digest": sha256(content), "size": content.len() });
+    assert_eq!(header["references"], serde_json::json!([reference(&config)]));
+    let external = serde_json::json!([reference(&there), reference(&elsewhere)]);
+    assert_eq!(header["external"], external);
+}
+
+/// The pointer beside a small blob helps mounts that name no source. It comes back with the next
+/// push after it was deleted.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deleted_pointer_comes_back_with_the_next_push() {
+    let scene = scene().await;
+    let content = bytes(1, 100);
+    let pointer = RecordKey::Pointer(digest(&content));
+    let record = scene.memory.record(&pointer).expect("it was pushed");
+    let tombstone = encoding::tombstone(Nonce::random(), &Lineage::default());
+    let deleted = scene.memory.replace(&pointer, &record.version, tombstone, None).await;
+    deleted.expect("the version is right");
+    let mount = async |target: &str| {
+        let path = format!("/v2/{target}/blobs/uploads/?mount={}", sha256(&content));
+        scene.app.request("POST", &path).send().await
+    };
+    mount("b").await.expect(202);
+    scene.app.push_blob("a", &content).await;
+    mount("c").await.expect(201);
+}
+
+/// A child that is being deleted is missing, like one that was deleted.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_index_cannot_name_a_manifest_that_is_being_deleted() {
+    let scene = scene().await;
+    scene.push("v1").await.expect(201);
+    // The deletion writes its mark and no tombstone.
+    scene.memory.inject(Fault::on(Operation::List, FaultKind::FailBefore).below("v1/x/"));
+    let path = format!("/v2/a/manifests/{}", sha256(&scene.manifest));
+    scene.app.request("DELETE", &path).send().await.expect(503);
+    let index = serde_json::json!({
+        "schemaVersion": 2,
+        "mediaType": OCI_INDEX,
+        "manifests": [{
+            "mediaType": OCI_MANIFEST,
+            "digest": sha256(&scene.manifest),
+            "size": scene.manifest.len(),
+        }],
+    });
+    let index = serde_json::to_vec(&index).expect("JSON");
+    let put = async || scene.app.put_manifest("a", "list", OCI_INDEX, &index).await;
+    put().await.expect_error(400, "MANIFEST_BLOB_UNKNOWN");
+    scene.app.request("HEAD", &path).send().await.expect(404);
+    scene.push("v1").await.expect(201);
+    put().await.expect(201);
 }

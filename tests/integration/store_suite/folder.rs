@@ -5,6 +5,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -182,27 +183,26 @@ async fn an_object_is_never_visible_in_part() {
         parts.push(store.put_part(&location, &id, number, "part".into()).await.expect("taken"));
     }
     let sent = inodes(&folder.path().join("parts"));
-    let mut watching = JoinSet::new();
+    let (mut watching, removed) = (JoinSet::new(), Arc::new(AtomicBool::new(false)));
     for _ in 0..3 {
-        watching.spawn(watch(Arc::clone(&store), location.clone(), u64::from(PARTS) * 4));
+        let (store, location, removed) = (store.clone(), location.clone(), removed.clone());
+        watching
+            .spawn(async move { watch(&store, &location, u64::from(PARTS) * 4, &removed).await });
     }
     tokio::time::sleep(Duration::from_millis(10)).await;
     store.complete(&location, &id, &parts).await.expect("completed");
     assert_eq!(inodes(&folder.path().join("bytes")), sent);
     assert_eq!(get(store.as_ref(), &location).await.expect("read").len(), PARTS as usize * 4);
     store.delete(&location).await.expect("removed");
+    removed.store(true, Ordering::SeqCst);
     watching.join_all().await;
 }
 
-/// Opens an object until it has appeared and disappeared. An incomplete object would lack the
-/// range.
-async fn watch(store: Arc<Local>, location: Location, size: u64) {
-    let mut seen = false;
-    loop {
-        match store.get(&location, Some(0..size)).await {
-            Ok(_) => seen = true,
-            Err(Error::NotFound) if seen => return,
-            Err(Error::NotFound) => {}
+/// Opens an object again and again until it was removed. An incomplete object would lack the range.
+async fn watch(store: &Local, location: &Location, size: u64, removed: &AtomicBool) {
+    while !removed.load(Ordering::SeqCst) {
+        match store.get(location, Some(0..size)).await {
+            Ok(_) | Err(Error::NotFound) => {}
             Err(other) => panic!("{other}"),
         }
     }

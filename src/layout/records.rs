@@ -1,6 +1,6 @@
 //! What the records of the bucket contain. [`key`](super::key) says where each of them lies.
 //!
-//! [`encoding`](super::encoding) says how they become bytes.
+//! [`encoding`] says how they become bytes.
 //!
 //! | key | header | payload |
 //! |---|---|---|

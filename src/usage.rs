@@ -32,7 +32,7 @@ const NAMESPACES_MAX: usize = 100_000;
 const DIGESTS_MAX: usize = 1_800_000;
 /// Sessions that the process remembers to have no multipart upload any more.
 const ENDED_MAX: usize = 100_000;
-/// Records that are read at once. A session can hold 5 MiB.
+/// Records that are read at once. A session can hold 64 MiB.
 const READS_AT_ONCE: usize = 8;
 /// The first scan begins within this part of the interval, so that processes which start together
 /// do not scan together.

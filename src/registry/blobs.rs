@@ -14,7 +14,9 @@ use super::record::{self, CreatedOrLeased, Current, Records, Written};
 use crate::layout::encoding::{Draft, decode};
 use crate::layout::records::{Link, Pointer};
 use crate::oci::{Digest, RepositoryName};
-use crate::store::{self, BlobStore, ByteStream, Deadline, Location, PresignGet, RecordKey};
+use crate::store::{
+    self, BlobStore, ByteStream, Deadline, Location, PresignGet, Record, RecordKey,
+};
 use crate::telemetry::metrics::{Commit, Metrics};
 
 /// How often a read that breaks off is resumed where it stopped.
@@ -152,13 +154,19 @@ impl Blobs {
         // at any time.
         let Some(pointer) = pointer else { return Ok(None) };
         let Some(location) = pointer.header.location else { return Ok(None) };
-        location.key().map_err(store::Error::from)?;
-        let leased = self.records.lease(&pointer_key, pointer.record);
-        if leased.await?.is_none() {
-            return Ok(None);
-        }
         let Pointer { size, etag, .. } = pointer.header;
         let data = StoredData { location, size, etag };
+        let leased = self.records.lease(&pointer_key, pointer.record);
+        let (leased, exists) = tokio::join!(leased, self.exists(&data));
+        let Some(leased) = leased?.filter(|_| matches!(exists, Ok(true))) else {
+            // The upload of the client repairs a pointer to missing data.
+            exists?;
+            return Ok(None);
+        };
+        // Another request may have pointed it elsewhere since it was read.
+        if decode::<Pointer>(&leased.body)?.0.location.as_ref() != Some(&data.location) {
+            return Ok(None);
+        }
         Ok(Some(self.link_stored(target, digest, data, deadline).await?))
     }
 
@@ -194,12 +202,34 @@ impl Blobs {
         );
         let commit = match linked? {
             CreatedOrLeased::Created => Commit::Created,
-            CreatedOrLeased::Leased(_) => Commit::Exists,
+            CreatedOrLeased::Leased(found) => {
+                self.repair_inline(&link_key, digest, found, &draft, deadline).await?;
+                Commit::Exists
+            }
         };
         if let Err(error) = hinted {
             tracing::debug!(%digest, %error, "no pointer was written for an inline blob");
         }
         Ok((Blob::from_link(digest, link, bytes.clone()), commit))
+    }
+
+    /// Puts the content into a link whose data object is missing.
+    async fn repair_inline(
+        &self,
+        key: &RecordKey,
+        digest: &Digest,
+        found: Record,
+        draft: &Draft,
+        deadline: Option<Deadline>,
+    ) -> Result<(), Error> {
+        let (Link { size, location, etag }, _) = decode(&found.body)?;
+        let Some(location) = location else { return Ok(()) };
+        let data = StoredData { location, size, etag };
+        if !self.exists(&data).await? {
+            self.report_repair("link", digest, &data.location);
+            self.records.upsert(key, &Current::Live(found), draft, deadline).await?;
+        }
+        Ok(())
     }
 
     /// Writes a pointer without a location unless there is a live pointer: every other one is
@@ -256,15 +286,20 @@ impl Blobs {
                     let found = StoredData { location, size, etag };
                     let (leased, exists) =
                         tokio::join!(self.records.lease(&key, record.clone()), self.exists(&found));
-                    match (leased?, exists?) {
-                        (Some(_), true) => return Ok(found),
-                        (Some(leased), false) => {
+                    let (leased, exists) = (leased?, exists?);
+                    let Some(leased) = leased else {
+                        current = self.records.read(&key).await?;
+                        continue;
+                    };
+                    // Another request may have pointed it elsewhere since it was read.
+                    let now = decode::<Pointer>(&leased.body)?.0.location;
+                    let same = now.as_ref() == Some(&found.location);
+                    current = Current::Live(leased);
+                    match (same, exists) {
+                        (false, _) => continue,
+                        (true, true) => return Ok(found),
+                        (true, false) => {
                             self.report_repair("pointer", digest, &found.location);
-                            current = Current::Live(leased);
-                        }
-                        (None, _) => {
-                            current = self.records.read(&key).await?;
-                            continue;
                         }
                     }
                 }
@@ -277,18 +312,29 @@ impl Blobs {
         Err(record::contended())
     }
 
-    /// Whether a data object is there, as long as it has to be.
-    async fn exists(&self, data: &StoredData) -> Result<bool, Error> {
-        let found = self.data.head(&data.location).await?;
-        Ok(found.is_some_and(|found| found.size == data.size))
+    /// Whether a data object exists and has the expected size.
+    ///
+    /// Only a GET can tell for certain that it is absent: the 404 of a HEAD may be that of a proxy.
+    /// A pointer that stopped naming good data would leave it to the collector, although links
+    /// still name it.
+    async fn exists(&self, StoredData { location, size, .. }: &StoredData) -> Result<bool, Error> {
+        if let Some(found) = self.data.head(location).await? {
+            return Ok(found.size == *size);
+        }
+        match self.data.get(location, Some(0..1)).await {
+            Ok(_) => Ok(true),
+            Err(store::Error::NotFound) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
     }
 
     fn report_repair(&self, record: &'static str, digest: &Digest, location: &Location) {
-        tracing::error!(%digest, %location, "blob data missing: the {record} is repaired");
+        tracing::error!(%digest, %location, "blob data missing or elsewhere: the {record} is repaired");
         self.metrics.repaired_records.inc(());
     }
 
-    /// Links a blob to data that exists. A link to other data stays, unless that is missing.
+    /// Links a blob to data that exists and that the pointer names. A link to other data is changed:
+    /// what no pointer names will be collected.
     async fn link_stored(
         &self,
         name: &RepositoryName,
@@ -306,22 +352,17 @@ impl Blobs {
                 return Ok(Blob::from_link(digest, link, Bytes::new()));
             };
             let (old, payload) = decode::<Link>(&found.body)?;
-            if let Some(location) = old.location.clone().filter(|old| *old != data.location) {
-                let other = StoredData { location, size: old.size, etag: None };
-                if !self.exists(&other).await? {
-                    self.report_repair("link", digest, &other.location);
-                    let current = Current::Live(found);
-                    let written = self.records.upsert(&key, &current, &draft, Some(deadline));
-                    done = match written.await? {
-                        Written::Ours(_) => CreatedOrLeased::Created,
-                        Written::Replaced(_) | Written::Lost(_) => {
-                            self.records.create_or_lease(&key, &draft, Some(deadline)).await?
-                        }
-                    };
-                    continue;
+            let Some(other) = old.location.clone().filter(|old| *old != data.location) else {
+                return Ok(Blob::from_link(digest, old, payload));
+            };
+            self.report_repair("link", digest, &other);
+            let current = Current::Live(found);
+            done = match self.records.upsert(&key, &current, &draft, Some(deadline)).await? {
+                Written::Ours(_) => CreatedOrLeased::Created,
+                Written::Replaced(_) | Written::Lost(_) => {
+                    self.records.create_or_lease(&key, &draft, Some(deadline)).await?
                 }
-            }
-            return Ok(Blob::from_link(digest, old, payload));
+            };
         }
         Err(record::contended())
     }

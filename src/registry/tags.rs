@@ -173,17 +173,6 @@ impl Tags {
         }
     }
 
-    /// Deletes a tag that points at this manifest.
-    pub(super) async fn delete_pointing_at(
-        &self,
-        name: &RepositoryName,
-        tag: &Tag,
-        digest: &Digest,
-    ) -> Result<bool, Error> {
-        let current = self.read(name, tag).await?;
-        self.delete_if(name, tag, current, |target| Ok(target == digest)).await
-    }
-
     async fn delete_if(
         &self,
         name: &RepositoryName,

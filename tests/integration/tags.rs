@@ -1,5 +1,12 @@
 //! distribution-spec, "Content Discovery", "Listing Tags" (end-8): order, pages, and their links.
 
+use std::sync::Arc;
+
+use longshore::config::Settings;
+use longshore::layout::encoding::decode;
+use longshore::layout::records;
+use longshore::store::RecordKey;
+use longshore::store::memory::Memory;
 use serde_json::json;
 
 use crate::support::content::skip;
@@ -190,4 +197,30 @@ async fn head_is_get_without_the_body() {
     let get = app.get(&path).send().await.expect(200);
     let head = app.request("HEAD", &path).send().await.expect(200).with_body(b"");
     assert_eq!(head.described(), get.described());
+}
+
+/// The record of a tag says how often it changed, who changed it, and what it pointed at before.
+#[tokio::test]
+async fn a_tag_remembers_its_last_change() {
+    let memory = Arc::new(Memory::new());
+    let app = App::over_memory(memory.clone(), Settings::default()).await;
+    let key = RecordKey::Tag("a".parse().expect("a name"), "v1".parse().expect("a tag"));
+    let record = || {
+        let body = memory.record(&key).expect("the tag").body;
+        decode::<records::Tag>(&body).expect("a record of ours").0
+    };
+    let (first, _) = app.push_small("a", "v1", 1).await;
+    let created = record();
+    assert_eq!(
+        (created.digest.to_string(), created.seq, created.previous.clone()),
+        (first.clone(), 1, None)
+    );
+    assert!(created.by.starts_with("anonymous") && created.at > 1_700_000_000, "{created:?}");
+    let (second, body) = app.push_small("a", "v1", 2).await;
+    // Pushed again: no change.
+    app.push_small("a", "v1", 2).await;
+    let moved = record();
+    assert_eq!((moved.digest.to_string(), moved.seq, moved.size), (second, 2, body.len() as u64));
+    let previous = moved.previous.expect("it was moved");
+    assert_eq!((previous.digest.to_string(), previous.media_type), (first, created.media_type));
 }

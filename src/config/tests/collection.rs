@@ -1,4 +1,4 @@
-//! The times of leases and of the quarantine: invariant I11.
+//! The times of leases and of the quarantine.
 
 use super::*;
 

@@ -142,7 +142,7 @@ impl Lineage {
     }
 }
 
-/// The fields that a header takes from nowhere but its writer.
+/// Which fields a new header does not take over from the record that it replaces.
 #[derive(Clone, Copy, Debug)]
 pub enum Known {
     Fields(&'static [&'static str]),

@@ -192,18 +192,24 @@ pub enum Prefix {
     Referrers(RepositoryName, Digest),
     /// All repositories: the rest is the name and `!`.
     Repositories,
-    /// All records of one kind in the whole bucket, for the usage scan: the rest is as in
-    /// [`RecordKey`].
+    /// The links of a repository: the rest is `<alg>/<hex>`.
+    Links(RepositoryName),
+    /// The manifests of a repository: the rest is `<alg>/<hex>`.
+    Manifests(RepositoryName),
+    /// All records of one kind in the whole bucket, for scans: the rest is as in [`RecordKey`].
     All(Kind),
 }
 
-/// A kind of record that the usage scan lists. Records of repositories whose names begin with the
-/// same component are listed one after the other.
+/// A kind of record that scans list. Records of repositories whose names begin with the same
+/// component are listed one after the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
+    Pointers,
     Links,
     Manifests,
     Tags,
+    TagIndexes,
+    Referrers,
     Uploads,
 }
 
@@ -215,6 +221,11 @@ impl fmt::Display for Prefix {
             Self::TagIndexes(name, digest) => write!(f, "x/{name}/_/{}/", Slashed(digest)),
             Self::Referrers(name, subject) => write!(f, "r/{name}/_/{}/", Slashed(subject)),
             Self::Repositories => f.write_str("c/"),
+            Self::Links(name) => write!(f, "l/{name}/_/"),
+            Self::Manifests(name) => write!(f, "m/{name}/_/"),
+            Self::All(Kind::Pointers) => f.write_str("p/"),
+            Self::All(Kind::TagIndexes) => f.write_str("x/"),
+            Self::All(Kind::Referrers) => f.write_str("r/"),
             Self::All(Kind::Links) => f.write_str("l/"),
             Self::All(Kind::Manifests) => f.write_str("m/"),
             Self::All(Kind::Tags) => f.write_str("t/"),

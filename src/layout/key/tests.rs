@@ -82,9 +82,16 @@ proptest! {
         prop_assert_eq!(below(&Prefix::TagIndexes(name.clone(), subject)), of_digest);
         let of_subject =
             matches!(&key, RecordKey::Referrer(of, digest, _) if *of == name && *digest == subject);
-        prop_assert_eq!(below(&Prefix::Referrers(name, subject)), of_subject);
+        prop_assert_eq!(below(&Prefix::Referrers(name.clone(), subject)), of_subject);
+        let of_link = matches!(&key, RecordKey::Link(of, _) if *of == name);
+        prop_assert_eq!(below(&Prefix::Links(name.clone())), of_link);
+        let of_manifest = matches!(&key, RecordKey::Manifest(of, _) if *of == name);
+        prop_assert_eq!(below(&Prefix::Manifests(name)), of_manifest);
         prop_assert_eq!(below(&Prefix::Repositories), matches!(key, RecordKey::Repository(_)));
         for (kind, is) in [
+            (Kind::Pointers, matches!(key, RecordKey::Pointer(_))),
+            (Kind::TagIndexes, matches!(key, RecordKey::TagIndex(..))),
+            (Kind::Referrers, matches!(key, RecordKey::Referrer(..))),
             (Kind::Links, matches!(key, RecordKey::Link(..))),
             (Kind::Manifests, matches!(key, RecordKey::Manifest(..))),
             (Kind::Tags, matches!(key, RecordKey::Tag(..))),

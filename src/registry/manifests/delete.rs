@@ -1,23 +1,23 @@
 //! Deleting a manifest, with its tags and its record among the referrers.
 
 use super::Manifests;
-use crate::layout::encoding::Draft;
+use crate::layout::encoding::{Draft, Known, decode};
 use crate::layout::records;
 use crate::oci::{Digest, RepositoryName, Tag};
 use crate::registry::Error;
 use crate::registry::concurrently::concurrently;
 use crate::registry::lists::read_page;
-use crate::registry::record::{self, Base, Written};
-use crate::store::{LIST_ROWS_MAX, Prefix, RecordKey};
+use crate::registry::record::{self, Base, Current, Ended, Written};
+use crate::store::{LIST_ROWS_MAX, Prefix, Record, RecordKey};
 
 impl Manifests {
     /// Deletes a manifest, every tag that points at it, and its record among the referrers.
     ///
-    /// First the manifest is marked as doomed, from when on it is absent for readers; the tags and
-    /// the referrer follow, and the manifest itself is last. A deletion that is cut off in the
-    /// middle is finished by the next one. The last step succeeds only if no push has made the
-    /// manifest live again since the first; otherwise the deletion begins again. So the records of
-    /// an acknowledged push either all stay or are all deleted.
+    /// First the manifest is marked as doomed, from when on it is absent for readers. Then the tags
+    /// and the referrer are read, and deleted in the versions that were read; the manifest itself
+    /// is last. A deletion that is cut off in the middle is finished by the next one. A push that
+    /// makes the manifest live again rewrites all of these, so the deletion then fails at one of
+    /// its steps, has deleted nothing of that push, and begins again.
     pub async fn delete(&self, name: &RepositoryName, digest: &Digest) -> Result<(), Error> {
         let key = RecordKey::Manifest(name.clone(), *digest);
         let mut begun = false;
@@ -41,13 +41,20 @@ impl Manifests {
                 }
             }
             begun = true;
-            let tags = self.tags_of(name, digest).await?;
-            let delete = |tag| self.tags.delete_pointing_at(name, tag, digest);
-            concurrently(tags.iter().map(delete).collect()).await?;
-            if let Some(subject) = subject {
-                let referrer = RecordKey::Referrer(name.clone(), subject, *digest);
-                let current = self.records.read(&referrer).await?;
-                self.records.delete(&referrer, current, |_| Ok(true)).await?;
+            let named_by = self.named_by(name, digest, subject).await?;
+            // A push that makes the manifest live again from here on rewrites what names it, so the
+            // versions that were read are not its own.
+            match self.records.read(&key).await? {
+                Current::Live(now) if base.is_of(&now) => {}
+                _ => continue,
+            }
+            let bury = |(key, record): (RecordKey, Record)| async move {
+                let base = Base::of(&record, Known::All)?;
+                self.records.delete_version(&key, &base).await
+            };
+            let ended = concurrently(named_by.into_iter().map(bury).collect()).await?;
+            if ended.contains(&Ended::Not) {
+                continue;
             }
             match self.records.bury(&key, Some(&base)).await? {
                 Written::Ours(_) | Written::Replaced(_) => return Ok(()),
@@ -55,6 +62,29 @@ impl Manifests {
             }
         }
         Err(record::contended())
+    }
+
+    /// The records that name a manifest: tags that point at it, and its referrer.
+    async fn named_by(
+        &self,
+        name: &RepositoryName,
+        digest: &Digest,
+        subject: Option<Digest>,
+    ) -> Result<Vec<(RecordKey, Record)>, Error> {
+        let tags = self.tags_of(name, digest).await?;
+        let tags = tags.into_iter().map(|tag| RecordKey::Tag(name.clone(), tag));
+        let referrer = subject.map(|subject| RecordKey::Referrer(name.clone(), subject, *digest));
+        let read = |key: RecordKey| async move {
+            let Current::Live(record) = self.records.read(&key).await? else { return Ok(None) };
+            if let RecordKey::Tag(..) = key
+                && decode::<records::Tag>(&record.body)?.0.digest != *digest
+            {
+                return Ok(None);
+            }
+            Ok::<_, Error>(Some((key, record)))
+        };
+        let found = concurrently(tags.chain(referrer).map(read).collect()).await?;
+        Ok(found.into_iter().flatten().collect())
     }
 
     /// The tags that point, or once pointed, at a manifest. Reads the store, never the cache.

@@ -71,20 +71,22 @@ impl Manifests {
                         && self.is_there(push, &current)?
                     {
                         tags = self.current_tags(push, tags).await?;
-                        if nothing_changes(push, &tags)? {
+                        if nothing_changes(push, &tags)?
+                            && self.is_unchanged(push, &current).await?
+                        {
                             return Ok(Pushed { subject });
                         }
                     }
                     let written = self.write_manifest(push, current, deadline).await?;
-                    // A deletion may have removed it before the manifest was written.
-                    self.write_referrer(push, deadline).await?;
+                    // A deletion may have read or deleted it before the manifest was written.
+                    self.rewrite_referrer(push, deadline).await?;
                     written
                 }
             };
             let tags_deadline = self.records.deadline(written_at);
             self.set_tags(push, std::mem::take(&mut tags), attempt, tags_deadline).await?;
             let named = subject.is_some() || !push.tags.is_empty();
-            if !named || self.still_current(push, written).await? {
+            if !named || self.still_current(push, written).await? || !self.dangles(push).await? {
                 return Ok(Pushed { subject });
             }
             attempt = Attempt::Repeated;
@@ -227,6 +229,36 @@ impl Manifests {
         Ok(same && self.records.is_young(record))
     }
 
+    /// Whether the referrer is there, and the manifest still lives the life in which it was read:
+    /// then it did so all the time in between.
+    async fn is_unchanged(&self, push: &Push<'_>, read: &Current) -> Result<bool, Error> {
+        if let Some((key, _)) = referrer(push)
+            && !matches!(self.records.read(&key).await?, Current::Live(_))
+        {
+            return Ok(false);
+        }
+        let key = RecordKey::Manifest(push.name.clone(), push.digest);
+        let now = self.records.read(&key).await?;
+        Ok(match (live(read)?, live(&now)?) {
+            (Some((_, before)), Some((_, after))) => before == after,
+            _ => false,
+        })
+    }
+
+    /// Whether a tag of the push or its referrer names the manifest, which was deleted. If not, the
+    /// push happened before the deletion, which has deleted everything of it.
+    async fn dangles(&self, push: &Push<'_>) -> Result<bool, Error> {
+        let tags = self.current_tags(push, Vec::new()).await?;
+        for tag in &tags {
+            let tag = tag.header::<records::Tag>()?;
+            if tag.is_some_and(|tag| tag.digest == push.digest) {
+                return Ok(true);
+            }
+        }
+        let Some((key, _)) = referrer(push) else { return Ok(false) };
+        Ok(matches!(self.records.read(&key).await?, Current::Live(_)))
+    }
+
     /// The tags of the push as they are now, unless they were read before.
     async fn current_tags(
         &self,
@@ -255,7 +287,8 @@ impl Manifests {
             let generation = match live(&current)? {
                 Some((record, found)) => {
                     if read_by.as_ref() == Some(&found) {
-                        // Another push has touched it since we read it, which is as good.
+                        // Another push has touched it since we read it: a deletion that read it before
+                        // fails then, too.
                         let base = Base::of(record, draft(push, &found).known())?;
                         return Ok(WrittenManifest { generation: found, base });
                     }
@@ -314,22 +347,18 @@ impl Manifests {
         Ok(())
     }
 
-    /// Adds the manifest to the referrers of its subject, if it has one. Whether it was not there.
+    /// Adds the manifest to the referrers of its subject, if it has one. Returns whether this
+    /// created the record.
     async fn write_referrer(&self, push: &Push<'_>, deadline: Deadline) -> Result<bool, Error> {
-        let Some(subject) = known_subject(push.manifest) else { return Ok(false) };
-        let key = RecordKey::Referrer(push.name.clone(), subject, push.digest);
-        let mut descriptor = serde_json::json!({
-            "mediaType": push.manifest.media_type().as_str(),
-            "digest": push.digest.to_string(),
-            "size": push.manifest.raw().len(),
-        });
-        if let Some(artifact_type) = push.manifest.artifact_type() {
-            descriptor["artifactType"] = artifact_type.into();
-        }
-        if let Some(annotations) = push.manifest.annotations() {
-            descriptor["annotations"] = serde_json::json!(annotations);
-        }
-        self.create_or_lease(&key, &Referrer { descriptor }, deadline).await
+        let Some((key, header)) = referrer(push) else { return Ok(false) };
+        self.create_or_lease(&key, &header, deadline).await
+    }
+
+    /// The same, with another version of a record that is there: a deletion that has read it does
+    /// not delete it.
+    async fn rewrite_referrer(&self, push: &Push<'_>, deadline: Deadline) -> Result<(), Error> {
+        let Some((key, header)) = referrer(push) else { return Ok(()) };
+        self.records.put(&key, &Draft::new(&header, Bytes::new()), Some(deadline)).await
     }
 
     async fn create_or_lease(
@@ -342,6 +371,24 @@ impl Manifests {
         let done = self.records.create_or_lease(key, &draft, Some(deadline)).await?;
         Ok(matches!(done, CreatedOrLeased::Created))
     }
+}
+
+/// The record of the manifest among the referrers of its subject, if it has one.
+fn referrer(push: &Push<'_>) -> Option<(RecordKey, Referrer)> {
+    let subject = known_subject(push.manifest)?;
+    let key = RecordKey::Referrer(push.name.clone(), subject, push.digest);
+    let mut descriptor = serde_json::json!({
+        "mediaType": push.manifest.media_type().as_str(),
+        "digest": push.digest.to_string(),
+        "size": push.manifest.raw().len(),
+    });
+    if let Some(artifact_type) = push.manifest.artifact_type() {
+        descriptor["artifactType"] = artifact_type.into();
+    }
+    if let Some(annotations) = push.manifest.annotations() {
+        descriptor["annotations"] = serde_json::json!(annotations);
+    }
+    Some((key, Referrer { descriptor }))
 }
 
 /// Whether the push leaves all its tags as they are.

@@ -15,6 +15,7 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
+use tokio::time::Instant;
 use tracing::Instrument as _;
 use tracing::field::Empty;
 
@@ -31,6 +32,9 @@ pub(super) const ATTEMPTS_MAX: u32 = 32;
 /// The pause before a write that the store was too busy to decide is sent again; it grows by as
 /// much with each attempt.
 const TRY_AGAIN_PAUSE: Duration = Duration::from_millis(20);
+
+/// By how much the age of a record may be too large: both of its times are in whole seconds.
+const AGE_RESOLUTION: Duration = Duration::from_secs(2);
 
 /// A record that is not a tombstone, decoded.
 #[derive(Debug)]
@@ -86,6 +90,11 @@ impl Base {
     fn written(base: Option<&Self>, version: Version, nonce: Nonce) -> Self {
         let lineage = base.map(|base| base.lineage.clone()).unwrap_or_default();
         Self { version, lineage: lineage.then(nonce) }
+    }
+
+    /// Whether a record is still the one that a write over this would replace.
+    pub(super) fn is_of(&self, record: &Record) -> bool {
+        self.version == record.version
     }
 
     pub(super) fn lineage(&self) -> &Lineage {
@@ -277,31 +286,32 @@ impl Records {
         (nonce, body): (Nonce, Bytes),
         deadline: Option<Deadline>,
     ) -> Result<Written, Error> {
-        let mut may_have_happened = false;
+        let (begun, mut may_have_happened) = (Instant::now(), false);
         for attempt in 0..ATTEMPTS_MAX {
             let sent = match base {
                 None => self.store.create(key, body.clone(), deadline).await,
                 Some(base) => self.store.replace(key, &base.version, body.clone(), deadline).await,
             };
-            let busy = match sent {
+            match sent {
                 Ok(version) => return Ok(Written::Ours(Base::written(base, version, nonce))),
-                Err(store::Error::Conflict) => false,
-                Err(store::Error::ConflictAfterRetry) => {
+                Err(store::Error::Conflict) => {}
+                // A store may apply an attempt that it has answered with "try again".
+                Err(store::Error::ConflictAfterRetry | store::Error::TryAgain) => {
                     may_have_happened = true;
-                    false
                 }
-                Err(store::Error::TryAgain) => true,
                 Err(error) => return Err(error.into()),
-            };
+            }
             let current = self.read(key).await?;
             let holds = current.record().map(|record| &record.version) == base.map(|b| &b.version);
-            if busy && holds {
-                // The store may take an attempt that it has answered so for the one to apply.
-                may_have_happened = true;
+            if holds {
                 tokio::time::sleep(TRY_AGAIN_PAUSE * (attempt + 1)).await;
                 continue;
             }
-            return after_conflict(current, base, nonce, may_have_happened);
+            // What was there before the first attempt was sent has not replaced it.
+            let older = current
+                .record()
+                .is_some_and(|record| record.age > begun.elapsed().saturating_add(AGE_RESOLUTION));
+            return after_conflict(current, base, nonce, may_have_happened && !older);
         }
         Err(contended())
     }
@@ -351,11 +361,12 @@ impl Records {
             if self.is_young(&record) {
                 return Ok(Some(record));
             }
-            match self.touch(key, &record).await? {
-                Written::Ours(base) => {
-                    record.version = base.version;
-                    record.age = Duration::ZERO;
-                    return Ok(Some(record));
+            let draft = touched(&record.body)?;
+            let base = Base::of(&record, draft.known())?;
+            let body = draft.encode(&base.lineage);
+            match self.write(key, Some(&base), (draft.nonce(), body.clone()), None).await? {
+                Written::Ours(Base { version, .. }) => {
+                    return Ok(Some(Record { body, version, age: Duration::ZERO }));
                 }
                 Written::Replaced(Current::Live(now)) | Written::Lost(Current::Live(now)) => {
                     record = now;
@@ -366,7 +377,25 @@ impl Records {
         Err(contended())
     }
 
+    /// Writes a record, whatever is there.
+    pub(super) async fn put(
+        &self,
+        key: &RecordKey,
+        draft: &Draft,
+        deadline: Option<Deadline>,
+    ) -> Result<(), Error> {
+        let mut current = Current::Absent;
+        for _ in 0..ATTEMPTS_MAX {
+            match self.upsert(key, &current, draft, deadline).await? {
+                Written::Ours(_) | Written::Replaced(_) => return Ok(()),
+                Written::Lost(now) => current = now,
+            }
+        }
+        Err(contended())
+    }
+
     /// Rewrites a record with a new nonce.
+    #[cfg(test)]
     pub(super) async fn touch(&self, key: &RecordKey, record: &Record) -> Result<Written, Error> {
         let draft = touched(&record.body)?;
         self.replace(key, &Base::of(record, draft.known())?, &draft, None).await

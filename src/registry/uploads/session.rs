@@ -132,7 +132,11 @@ impl Uploads {
             Current::Absent => Ok(Found::Nothing),
             Current::Tombstone(_) => Ok(Found::Ended),
             Current::Live(record) => {
-                let (session, tail) = Session::decode(&record.body)?;
+                let (session, tail) = match Session::decode(&record.body) {
+                    // This release may not even read it.
+                    Err(DecodeError::Newer(_)) => return Err(Error::UploadUnknown),
+                    session => session?,
+                };
                 if !session.belongs_to(upload) {
                     return Err(Error::UploadUnknown);
                 }

@@ -131,7 +131,7 @@ impl Memory {
         locked(&self.state).data_age(location.key().ok()?, self.now())
     }
 
-    /// Every record by its key, tombstones (without bytes) included. Neither counted nor failing.
+    /// Every record by its key, tombstones included. Neither counted nor failing.
     pub fn records(&self) -> Vec<(String, Bytes)> {
         locked(&self.state).records()
     }

@@ -11,9 +11,10 @@ locals {
     "s3:PutObject",
   ]
 
-  # On the bucket. Without it S3 answers 403 instead of 404 for an absent object.
+  # On the bucket. Without the first S3 answers 403 instead of 404 for an absent object.
   bucket_actions = [
     "s3:ListBucket",
+    "s3:ListBucketMultipartUploads",
   ]
 
   # S3 calls KMS on behalf of Longshore: to write, to read, and to complete multipart uploads.

@@ -22,8 +22,9 @@ RIGHTS = {
     "list_parts": {"s3:ListMultipartUploadParts"},
     "delete_object": {"s3:DeleteObject"},
     "list_objects_v2": {"s3:ListBucket"},
+    "list_multipart_uploads": {"s3:ListBucketMultipartUploads"},
 }
-OF_THE_BUCKET = {"s3:ListBucket"}
+OF_THE_BUCKET = {"s3:ListBucket", "s3:ListBucketMultipartUploads"}
 asked, failures = [], []
 
 

@@ -145,7 +145,7 @@ async fn no_header_of_a_session_makes_a_request_panic() {
             json!({ "offset": 0, "parts": [], "hashes": [] }),
             json!({ "part_next": u32::MAX, "reserved_to": u32::MAX }),
             json!({ "part_next": 0, "reserved_to": 0 }),
-            json!({ "target": null, "staged": null }),
+            json!({ "multipart": null, "single_object": null }),
             json!({ "committing": [sha256(b"x"), sha256(b"y")] }),
         ];
         let header = scene(begun).await.header();

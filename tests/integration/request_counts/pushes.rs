@@ -173,9 +173,9 @@ async fn a_mount_copies_no_data() {
         let mounted = async |app: &App| app.request("POST", &path).send().await.expect(201);
         cost(&memory, mounted).await.0
     };
-    let expected = Calls { read: 2, create: 1, ..NONE };
-    assert_cost(mount("b", format!("mount={stored}&from=a")).await, expected, 3);
-    assert_cost(mount("c", format!("mount={stored}")).await, expected, 3);
+    let expected = Calls { read: 2, head: 1, create: 1, ..NONE };
+    assert_cost(mount("b", format!("mount={stored}&from=a")).await, expected, 4);
+    assert_cost(mount("c", format!("mount={stored}")).await, expected, 4);
     // The pointer beside an inline link is a hint, which is written again; a read tells whether the
     // one that is there is live.
     let expected = Calls { read: 3, create: 2, ..NONE };

@@ -159,7 +159,8 @@ async fn a_store_that_is_busy_with_a_key_is_asked_again() {
     app.get(TAG).send().await.expect(404);
 }
 
-/// A deletion that is cut off in the middle has deleted nothing by halves, and can be finished.
+/// A deletion that is cut off in the middle leaves no image that can be pulled in part, and can be
+/// finished.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_deletion_that_is_cut_off_is_finished_or_undone() {
     for revived in [false, true] {
@@ -191,4 +192,30 @@ async fn a_deletion_that_is_cut_off_is_finished_or_undone() {
             assert_eq!(app.get("/v2/a/tags/list").send().await.json()["tags"], json!([]));
         }
     }
+}
+
+/// While a deletion is under way another client pushes the manifest again. The deletion then fails:
+/// it has deleted nothing of that push.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deletion_that_fails_keeps_what_was_pushed_meanwhile() {
+    let s3 = ScriptedS3::start().await;
+    let app = App::over_s3(&s3, Settings::default()).await;
+    let [(digest, body), ..] = manifests(&app).await;
+    push(&app, &body, None).await.expect(201);
+    let path = format!("/v2/a/manifests/{digest}");
+    let listing = s3.hold_response(Match::list("v1/x/"));
+    let deleting = app.request("DELETE", &path).send();
+    let pushing = async {
+        listing.reached().await;
+        push(&app, &body, None).await.expect(201);
+        s3.refuse(Match::put("v1/m/").always(), 400, "InvalidRequest");
+        listing.release().await
+    };
+    let (deleted, status) = tokio::join!(deleting, pushing);
+    assert_eq!(status, 200);
+    deleted.expect(503);
+    points_at(&app, &digest).await;
+    let referrers = format!("/v2/a/referrers/{}", sha256(b"a subject"));
+    let reply = app.get(&referrers).send().await.expect(200);
+    assert!(reply.json()["manifests"].to_string().contains(&digest), "{reply:?}");
 }

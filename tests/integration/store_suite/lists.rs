@@ -14,7 +14,7 @@ pub(super) async fn check(store: &Arc<dyn ObjectStore>) {
     tags_are_in_byte_order(store.as_ref()).await;
     prefixes_of_each_other_stay_apart(store.as_ref()).await;
     repositories_are_in_the_order_of_their_names(store.as_ref()).await;
-    the_dead_are_listed_with_no_bytes(store.as_ref()).await;
+    deleted_records_are_listed_with_their_size(store.as_ref()).await;
     a_row_shows_what_a_read_returns(store.as_ref()).await;
     many_keys_are_paged(store).await;
 }
@@ -112,7 +112,7 @@ async fn repositories_are_in_the_order_of_their_names(store: &dyn ObjectStore) {
     assert_eq!(names(&Prefix::Repositories, &page.rows), expected[1..]);
 }
 
-async fn the_dead_are_listed_with_no_bytes(store: &dyn ObjectStore) {
+async fn deleted_records_are_listed_with_their_size(store: &dyn ObjectStore) {
     let repository = unused_repository();
     for name in ["alive", "dead", "revived"] {
         create(store, &tag(&repository, name)).await;
@@ -120,14 +120,15 @@ async fn the_dead_are_listed_with_no_bytes(store: &dyn ObjectStore) {
     for name in ["dead", "revived"] {
         let key = tag(&repository, name);
         let version = store.read(&key).await.expect("read").version;
-        let dead = store.replace(&key, &version, Bytes::new(), None).await.expect("killed");
+        let tombstone = Bytes::from(vec![7; 36]);
+        let dead = store.replace(&key, &version, tombstone, None).await.expect("deleted");
         if name == "revived" {
             store.replace(&key, &dead, "longer than before".into(), None).await.expect("revived");
         }
     }
     let rows = all(store, &Prefix::Tags(repository), 2).await;
     let sizes: Vec<u64> = rows.iter().map(|row| row.size).collect();
-    assert_eq!(sizes, [6, 0, 18]);
+    assert_eq!(sizes, [6, 36, 18]);
 }
 
 /// A collector compares versions of listings with versions of reads, and ages of rows with the time

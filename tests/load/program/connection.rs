@@ -42,6 +42,13 @@ impl Answer {
         let uri: http::Uri = location.to_str()?.parse()?;
         Ok(uri.path_and_query().ok_or("a Location without a path")?.to_string())
     }
+
+    /// The host and port that an absolute `Location` names.
+    pub(crate) fn host(&self) -> Result<String, Failure> {
+        let location = self.headers.get(header::LOCATION).ok_or("an answer without Location")?;
+        let uri: http::Uri = location.to_str()?.parse()?;
+        Ok(uri.authority().ok_or("a Location without a host")?.to_string())
+    }
 }
 
 pub(crate) struct Connection {

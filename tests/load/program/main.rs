@@ -4,7 +4,9 @@
 
 mod connection;
 mod content;
+mod delay;
 mod direct;
+mod docker;
 mod hello;
 mod images;
 mod listener;
@@ -37,6 +39,8 @@ struct Cli {
 enum Command {
     /// A store that speaks S3 and has no disk.
     Store(store::Arguments),
+    /// Makes a server seem far away.
+    Delay(delay::Arguments),
     /// A server that always answers the same two bytes.
     Hello(hello::Arguments),
     /// Pushes small images and prints where they are.
@@ -45,6 +49,8 @@ enum Command {
     Requests(requests::Arguments),
     /// Pushes blobs.
     Push(push::Arguments),
+    /// Pushes or pulls one image as docker does it.
+    Docker(docker::Arguments),
     /// Sessions as registries see them: many pulls, a few pushes.
     Mixed(mixed::Arguments),
     /// Puts the blobs that `push` pushes into an S3 store, without a registry.
@@ -69,10 +75,12 @@ fn main() -> ExitCode {
 async fn run(command: Command) -> Result<String, Failure> {
     match command {
         Command::Store(arguments) => store::run(arguments).await,
+        Command::Delay(arguments) => delay::run(arguments).await,
         Command::Hello(arguments) => hello::run(arguments).await,
         Command::Images(arguments) => images::run(arguments).await,
         Command::Requests(arguments) => requests::run(arguments).await,
         Command::Push(arguments) => push::run(arguments).await,
+        Command::Docker(arguments) => docker::run(arguments).await,
         Command::Mixed(arguments) => mixed::run(arguments).await,
         Command::Put(arguments) => direct::put(arguments).await,
         Command::Get(arguments) => direct::get(arguments).await,

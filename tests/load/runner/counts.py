@@ -124,6 +124,19 @@ def writes(count, registry):
         count.check(f"blob of {size} MiB, POST, PATCH, PUT", push("patch", size * MIB), wanted)
 
 
+def docker(count, registry):
+    """An image of ten layers, with what docker asks for besides."""
+    act = lambda way: lambda: measured("docker", "--server", registry.address, "--way", way, "--seed", 1)
+    # For each of 11 blobs a HEAD and its upload. The manifest reads 11 links, and writes five times.
+    push = {"get": 11 + 11 + 11, "put": 10 * 6 + 4 + 5}
+    count.check("image of ten layers, pushed as docker does", act("push"), push)
+    # The manifest and its tag index are there: their writes are refused, and they and the tag are read.
+    again = {"get": 11 + 11 + 3, "put": 2}
+    count.check("the same push again", act("push"), again)
+    # Tag, manifest, links; the data of the layers after redirects.
+    count.check("the same image pulled", act("pull"), {"get": 2 + 11 + 10})
+
+
 def pages(count, registry, alone):
     manifest = json.dumps({
         "schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",
@@ -195,6 +208,7 @@ def run(logs):
         pushed = images(cold, "--layer-bytes", 100_000, "--layers", 3)
         reads(count, (cold, shared, alone, fresh), pushed[0])
         writes(count, cold)
+        docker(count, cold)
         pages(count, cold, alone)
         good = delays(servers, store, redis)
     failed = count.failed + 3 - good

@@ -7,7 +7,9 @@ import re
 import shutil
 import statistics
 import time
+from functools import partial
 
+import far
 import page
 from processes import REGISTRY_CORE, Servers, images, load, measured
 from processes import redis_calls, registry_environment, s3_counts
@@ -15,21 +17,29 @@ from tokens import Tokens
 
 SIZES = {
     # pairs, seconds of a reading run and of its warm-up, manifests that are asked for in no order,
-    # MiB of a push, of how many at once and of which size, tags, repositories, starts
+    # MiB of a push, of how many at once and of which size, tags, repositories, starts, rounds of
+    # an image pushed and pulled far from the store
     "quick": dict(
         pairs=3, seconds=1.5, warm=0.5, manifests=1000, mib=256, crowd=16, crowd_mib=64,
-        tags=5000, repositories=5000, starts=3,
+        tags=5000, repositories=5000, starts=3, rounds=3,
     ),
     "full": dict(
         pairs=3, seconds=4, warm=1, manifests=10_000, mib=1024, crowd=64, crowd_mib=1024,
-        tags=100_000, repositories=100_000, starts=10,
+        tags=100_000, repositories=100_000, starts=10, rounds=5,
     ),
 }
 REDIRECT = {"BLOBS_DELIVERY": "redirect"}
-PEER_REDIS = {
-    "registry": '{addrs: ["ADDRESS"], db: 2, poolsize: 128, maxidleconns: 64}',
-    "docker-registry": '{addr: "ADDRESS", db: 1, pool: {maxidle: 64, maxactive: 128, idletimeout: 300s}}',
-}
+# Label, program, bucket, and the setting of Redis.
+PEERS = (
+    (
+        "distribution 3.1.1", "registry", "peer3",
+        '{addrs: ["ADDRESS"], db: 2, poolsize: 128, maxidleconns: 64}',
+    ),
+    (
+        "docker-registry 2.8.2", "docker-registry", "peer2",
+        '{addr: "ADDRESS", db: 1, pool: {maxidle: 64, maxactive: 128, idletimeout: 300s}}',
+    ),
+)
 
 
 class Figure:
@@ -46,11 +56,15 @@ class Figure:
         return statistics.median(self.values)
 
     def verdict(self):
-        """Whether the goal is reached, or the floor, or neither."""
-        if self.floor is None:
+        """Whether the goal is reached, or the floor, or neither. A goal may be without a floor."""
+        if self.goal is None:
             return ""
         at_least = lambda bound: self.median() <= bound if self.less else self.median() >= bound
-        return "goal" if at_least(self.goal) else "floor" if at_least(self.floor) else "**missed**"
+        if at_least(self.goal):
+            return "goal"
+        if self.floor is None:
+            return "no"
+        return "floor" if at_least(self.floor) else "**missed**"
 
 
 class Bench:
@@ -62,7 +76,8 @@ class Bench:
         return rows.setdefault(name, Figure(name, unit, floor, goal, less))
 
     def left_out(self, what):
-        self.notes.append(what)
+        if what not in self.notes:
+            self.notes.append(what)
         print(f"not run: {what}", flush=True)
 
     def ask(self, server, path, method="GET", expect=200, connections=64, *more):
@@ -171,19 +186,24 @@ class Bench:
 
     # ---- Other registries, over one MinIO and one Redis ----
 
+    def installed_peers(self):
+        """What starts another registry over a store and a Redis, by its label."""
+        found = {}
+        for label, program, bucket, by_redis in PEERS:
+            if shutil.which(program):
+                found[label] = partial(self.servers.distribution, program, bucket, by_redis)
+            else:
+                self.left_out(f"{label}: {program} is not installed (tests/support/tools/install peers)")
+        return found
+
+    def far(self):
+        far.measure(self, REDIRECT, self.installed_peers())
+
     def peers(self):
         servers, group = self.servers, "Beside other registries: MinIO, Redis, redirects"
         minio, redis = servers.minio(), servers.redis()
         ours = servers.longshore("peers", minio, CACHE_REDIS=f"redis://{redis.address}", **REDIRECT)
-        others = []
-        for label, program, bucket in (
-            ("distribution 3.1.1", "registry", "peer3"), ("docker-registry 2.8.2", "docker-registry", "peer2"),
-        ):
-            if shutil.which(program):
-                peer = servers.distribution(program, program, minio, bucket, redis, PEER_REDIS[program])
-                others.append((label, peer))
-            else:
-                self.left_out(f"{label}: {program} is not installed (tests/support/tools/install peers)")
+        others = [(label, start(minio, redis)) for label, start in self.installed_peers().items()]
         mine = images(ours, "--layer-bytes", 100_000)[0]
         for label, peer in others:
             v3 = label.startswith("distribution")
@@ -386,7 +406,7 @@ class Bench:
         row.add(time.monotonic() - began)
 
 
-PARTS = ("starts", "reads", "pushes", "lists", "memory", "peers")
+PARTS = ("starts", "reads", "pushes", "lists", "memory", "peers", "far")
 
 
 def run(mode, path, logs, only=None):

@@ -157,6 +157,11 @@ class Servers:
         command = [LOAD, "store", "--listen", "127.0.0.1:PORT", *options]
         return self.start(name, command, OTHER_CORE, "/__counts")
 
+    def delay(self, store, milliseconds):
+        """The same store, further away by so much in each direction."""
+        command = [LOAD, "delay", "--listen", "127.0.0.1:PORT", "--to", store.address]
+        return self.start("delay", [*command, "--milliseconds", str(milliseconds)], OTHER_CORE)
+
     def hello(self):
         return self.start("hello", [LOAD, "hello", "--listen", "127.0.0.1:PORT"], REGISTRY_CORE)
 
@@ -185,7 +190,7 @@ class Servers:
         command = [*before, LONGSHORE, "serve", "--listen", "127.0.0.1:PORT", "--store", f"s3://{BUCKET}/{name}"]
         return self.start(name, command, core, "/v2/", environment)
 
-    def distribution(self, name, program, store, bucket, redis, settings):
+    def distribution(self, program, bucket, settings, store, redis):
         """Docker's registry, as alike as its settings allow."""
         port = free_port()
         page = f"""version: 0.1
@@ -201,10 +206,10 @@ storage:
 redis: {settings.replace("ADDRESS", redis.address)}
 http: {{addr: "127.0.0.1:{port}", secret: abc}}
 """
-        path = os.path.join(self.folder, name + ".yml")
+        path = os.path.join(self.folder, program + ".yml")
         with open(path, "w") as file:
             file.write(page)
-        return self.start(name, [program, "serve", path], REGISTRY_CORE, "/v2/", port=port)
+        return self.start(program, [program, "serve", path], REGISTRY_CORE, "/v2/", port=port)
 
 
 def registry_environment(store, settings):
@@ -258,15 +263,25 @@ def s3_counts(store):
         return json.load(answer)
 
 
-def redis_calls(redis):
-    """How often each command was called. This question is a command, too, and is left out."""
+def said_by_redis(redis, command):
     with socket.create_connection(("127.0.0.1", redis.port)) as to:
-        to.sendall(b"INFO commandstats\r\nQUIT\r\n")
+        to.sendall(f"{command}\r\nQUIT\r\n".encode())
         text = b""
         while chunk := to.recv(65536):
             text += chunk
+    return text.decode()
+
+
+def empty_redis(redis):
+    said = said_by_redis(redis, "FLUSHALL")
+    if not said.startswith("+OK"):
+        raise failure(f"Redis cannot be emptied: {said}")
+
+
+def redis_calls(redis):
+    """How often each command was called. This question is a command, too, and is left out."""
     calls = {}
-    for line in text.decode().splitlines():
+    for line in said_by_redis(redis, "INFO commandstats").splitlines():
         if line.startswith("cmdstat_"):
             name, rest = line[len("cmdstat_"):].split(":", 1)
             calls[name] = int(rest.split(",")[0].split("=")[1])

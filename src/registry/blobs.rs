@@ -329,12 +329,12 @@ impl Blobs {
     }
 
     fn report_repair(&self, record: &'static str, digest: &Digest, location: &Location) {
-        tracing::error!(%digest, %location, "blob data missing or elsewhere: the {record} is repaired");
+        tracing::error!(%digest, %location, "blob data missing: the {record} is repaired");
         self.metrics.repaired_records.inc(());
     }
 
-    /// Links a blob to data that exists and that the pointer names. A link to other data is changed:
-    /// what no pointer names will be collected.
+    /// Links a blob to data that exists and that the pointer names. A link to other data is
+    /// changed: what no pointer names will be collected.
     async fn link_stored(
         &self,
         name: &RepositoryName,

@@ -287,8 +287,8 @@ impl Manifests {
             let generation = match live(&current)? {
                 Some((record, found)) => {
                     if read_by.as_ref() == Some(&found) {
-                        // Another push has touched it since we read it: a deletion that read it before
-                        // fails then, too.
+                        // Another push has touched it since we read it: a deletion that has read
+                        // it before fails then, too.
                         let base = Base::of(record, draft(push, &found).known())?;
                         return Ok(WrittenManifest { generation: found, base });
                     }

@@ -130,8 +130,9 @@ def docker(count, registry):
     # For each of 11 blobs a HEAD and its upload. The manifest reads 11 links, and writes five times.
     push = {"get": 11 + 11 + 11, "put": 10 * 6 + 4 + 5}
     count.check("image of ten layers, pushed as docker does", act("push"), push)
-    # The manifest and its tag index are there: their writes are refused, and they and the tag are read.
-    again = {"get": 11 + 11 + 3, "put": 2}
+    # The manifest and its tag index are there: their writes are refused, and they and the tag are
+    # read, and the manifest once more.
+    again = {"get": 11 + 11 + 4, "put": 2}
     count.check("the same push again", act("push"), again)
     # Tag, manifest, links; the data of the layers after redirects.
     count.check("the same image pulled", act("pull"), {"get": 2 + 11 + 10})

@@ -89,8 +89,8 @@ pub(super) async fn refuses_stale(store: &dyn ObjectStore, key: &RecordKey) -> R
     }
 }
 
-/// Two calls, the last ones: the record is gone afterwards, if only because the store ignores the
-/// condition of the first.
+/// Two calls, the last ones. A store that ignores the condition removes the record with the first
+/// call; one that refuses conditional deletion keeps it, a few bytes under a key that is never read.
 pub(super) async fn removes(
     store: &dyn ObjectStore,
     key: &RecordKey,

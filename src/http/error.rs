@@ -192,6 +192,9 @@ impl From<registry::Error> for Error {
                 Self::new(StatusCode::PRECONDITION_FAILED, ErrorCode::Denied, message)
             }
             Registry::Busy(_) => Self::unavailable("too busy, try again later", message),
+            Registry::OutcomeUnknown => {
+                Self::unavailable("storage is unavailable, try again later", message)
+            }
             Registry::Unavailable(ref source) => {
                 Self::unavailable("storage is unavailable, try again later", error_chain(source))
             }

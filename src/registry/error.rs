@@ -43,6 +43,10 @@ pub enum Error {
     /// writers change one record.
     #[error("too busy: {0}")]
     Busy(String),
+    /// A write may have happened and was replaced since, or did not happen: writing again could
+    /// undo what other writers have written since.
+    #[error("a repeated write met another version, and its first attempt may have happened")]
+    OutcomeUnknown,
     /// The store cannot be used right now.
     #[error("storage is unavailable")]
     Unavailable(#[source] store::Error),

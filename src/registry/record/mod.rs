@@ -434,7 +434,11 @@ fn after_conflict(
 ) -> Result<Written, Error> {
     let Some(record) = current.record() else {
         // Records are never removed while a writer may rely on them.
-        return if may_have_happened { Err(unknown_outcome()) } else { Ok(Written::Lost(current)) };
+        return if may_have_happened {
+            Err(Error::OutcomeUnknown)
+        } else {
+            Ok(Written::Lost(current))
+        };
     };
     let history = History::of(&record.body)?;
     if history.is_newest(nonce) {
@@ -445,16 +449,9 @@ fn after_conflict(
     }
     let nothing = Lineage::default();
     if may_have_happened && !history.reaches(base.map_or(&nothing, |base| &base.lineage)) {
-        return Err(unknown_outcome());
+        return Err(Error::OutcomeUnknown);
     }
     Ok(Written::Lost(current))
-}
-
-/// The error of a write of which nobody can tell whether it happened: writing again could undo what
-/// other writers have written since.
-fn unknown_outcome() -> Error {
-    let unknown = "a repeated write met another version, and its first attempt may have happened";
-    Error::Unavailable(store::Error::Unavailable(unknown.to_owned()))
 }
 
 /// The error after [`ATTEMPTS_MAX`] lost attempts.

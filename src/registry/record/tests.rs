@@ -171,7 +171,7 @@ async fn overtaken(setting: &Setting, base: Option<&Base>, rivals: u32) -> Resul
 async fn a_write_that_was_replaced_is_a_success() {
     let is_right = |rivals: u32, outcome: &Result<Written, Error>| match outcome {
         Ok(Written::Replaced(Current::Live(_))) => rivals <= 4,
-        Err(Error::Unavailable(_)) => rivals > 4,
+        Err(Error::OutcomeUnknown) => rivals > 4,
         _ => false,
     };
     for rivals in 1..=6 {
@@ -200,7 +200,7 @@ async fn a_write_that_did_not_happen_is_lost() {
         let outcome = after_conflict(setting.current().await, Some(&base), nonce, true);
         match &outcome {
             Ok(Written::Lost(Current::Live(_))) => assert!(known, "{rivals}"),
-            Err(Error::Unavailable(_)) => assert!(!known, "{rivals}"),
+            Err(Error::OutcomeUnknown) => assert!(!known, "{rivals}"),
             _ => panic!("{rivals}: {outcome:?}"),
         }
         let certain = after_conflict(setting.current().await, Some(&base), nonce, false);

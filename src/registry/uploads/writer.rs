@@ -395,7 +395,16 @@ impl<'a> UploadWriter<'a> {
     ) -> Result<Written, Error> {
         let (records, key) = (&self.uploads.records, self.key());
         let now = records.now();
-        let written = records.write(&key, self.base.as_ref(), body, deadline).await?;
+        let written = match records.write(&key, self.base.as_ref(), body, deadline).await {
+            // The offset tells a client that says where its chunk begins all that it has to know.
+            Err(Error::OutcomeUnknown) if self.request.begins.is_some() => {
+                return Err(match self.conflict(records.read(&key).await?) {
+                    offset @ Error::OutOfOrder { .. } => offset,
+                    _ => Error::OutcomeUnknown,
+                });
+            }
+            written => written?,
+        };
         if let Written::Ours(base) = &written {
             self.base = Some(base.clone());
             self.written_at = now;

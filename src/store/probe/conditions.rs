@@ -90,7 +90,7 @@ pub(super) async fn refuses_stale(store: &dyn ObjectStore, key: &RecordKey) -> R
 }
 
 /// Two calls, the last ones. A store that ignores the condition removes the record with the first
-/// call; one that refuses conditional deletion keeps it, a few bytes under a key that is never read.
+/// call; one that refuses conditional deletion keeps it, a few bytes under a key that is not read.
 pub(super) async fn removes(
     store: &dyn ObjectStore,
     key: &RecordKey,

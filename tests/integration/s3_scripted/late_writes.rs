@@ -219,3 +219,30 @@ async fn a_deletion_that_fails_keeps_what_was_pushed_meanwhile() {
     let reply = app.get(&referrers).send().await.expect(200);
     assert!(reply.json()["manifests"].to_string().contains(&digest), "{reply:?}");
 }
+
+/// The write of a chunk is lost, and before it is repeated other requests have written the session
+/// more often than a record can tell of. The offset says all that the client has to know.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_chunk_whose_outcome_is_unknown_is_told_the_offset() {
+    let s3 = ScriptedS3::start().await;
+    let app = App::over_s3(&s3, Settings::default()).await;
+    let content = crate::support::bytes(6, 100);
+    let location = app.start_upload("a", "").await;
+    let location = app.patch_at(&location, 0, &content[..10]).await.expect(202).location();
+    s3.drop_request(Match::put("v1/u/"));
+    let repeated = s3.hold(Match::put("v1/u/").nth(2));
+    let chunk = app.patch_at(&location, 10, &content[10..20]);
+    let others = async {
+        repeated.reached().await;
+        for first in (10..60).step_by(10) {
+            app.patch_at(&location, first, &content[first..first + 10]).await.expect(202);
+        }
+        repeated.release().await
+    };
+    let (reply, status) = tokio::join!(chunk, others);
+    assert_eq!(status, 412);
+    reply.expect(416).stands_at(60);
+    app.patch_at(&location, 60, &content[60..]).await.expect(202);
+    app.close(&location, &sha256(&content), b"").await.expect(201);
+    app.assert_blob("a", &sha256(&content), &content).await;
+}

@@ -31,6 +31,18 @@ pub(super) struct Published {
     pub(super) duplicate: Option<Location>,
 }
 
+/// A pointer after a lease on it was taken.
+enum Leased {
+    /// It names the data, which is there.
+    There,
+    /// It names the data, which is missing.
+    Missing(Record),
+    /// Another request has pointed it elsewhere since it was read.
+    Moved(Record),
+    /// It was deleted since it was read.
+    Deleted,
+}
+
 /// The repository from which a mount takes a blob.
 #[derive(Clone, Debug)]
 pub enum MountSource {
@@ -153,21 +165,12 @@ impl Blobs {
         // The pointer keeps the data from being collected: the link of the source may be deleted
         // at any time.
         let Some(pointer) = pointer else { return Ok(None) };
-        let Some(location) = pointer.header.location else { return Ok(None) };
-        let Pointer { size, etag, .. } = pointer.header;
-        let data = StoredData { location, size, etag };
-        let leased = self.records.lease(&pointer_key, pointer.record);
-        let (leased, exists) = tokio::join!(leased, self.exists(&data));
-        let Some(leased) = leased?.filter(|_| matches!(exists, Ok(true))) else {
+        let Some(data) = StoredData::of_pointer(pointer.header) else { return Ok(None) };
+        match self.lease_pointer(&pointer_key, pointer.record, &data).await? {
+            Leased::There => Ok(Some(self.link_stored(target, digest, data, deadline).await?)),
             // The upload of the client repairs a pointer to missing data.
-            exists?;
-            return Ok(None);
-        };
-        // Another request may have pointed it elsewhere since it was read.
-        if decode::<Pointer>(&leased.body)?.0.location.as_ref() != Some(&data.location) {
-            return Ok(None);
+            Leased::Missing(_) | Leased::Moved(_) | Leased::Deleted => Ok(None),
         }
-        Ok(Some(self.link_stored(target, digest, data, deadline).await?))
     }
 
     /// Deletes a blob from a repository. Its data stays until it is collected.
@@ -278,29 +281,23 @@ impl Blobs {
         let draft = Draft::new(&Pointer { size, location, etag, repository }, Bytes::new());
         let mut current = Current::Absent;
         for _ in 0..record::ATTEMPTS_MAX {
-            if let Current::Live(record) = &current {
-                let (Pointer { size, location, etag, .. }, _) = decode(&record.body)?;
-                if let Some(location) = location
-                    && location != written.location
-                {
-                    let found = StoredData { location, size, etag };
-                    let (leased, exists) =
-                        tokio::join!(self.records.lease(&key, record.clone()), self.exists(&found));
-                    let (leased, exists) = (leased?, exists?);
-                    let Some(leased) = leased else {
+            if let Current::Live(record) = &current
+                && let Some(found) = StoredData::of_pointer(decode(&record.body)?.0)
+                && found.location != written.location
+            {
+                match self.lease_pointer(&key, record.clone(), &found).await? {
+                    Leased::There => return Ok(found),
+                    Leased::Missing(leased) => {
+                        self.report_repair("pointer", digest, &found.location);
+                        current = Current::Live(leased);
+                    }
+                    Leased::Moved(now) => {
+                        current = Current::Live(now);
+                        continue;
+                    }
+                    Leased::Deleted => {
                         current = self.records.read(&key).await?;
                         continue;
-                    };
-                    // Another request may have pointed it elsewhere since it was read.
-                    let now = decode::<Pointer>(&leased.body)?.0.location;
-                    let same = now.as_ref() == Some(&found.location);
-                    current = Current::Live(leased);
-                    match (same, exists) {
-                        (false, _) => continue,
-                        (true, true) => return Ok(found),
-                        (true, false) => {
-                            self.report_repair("pointer", digest, &found.location);
-                        }
                     }
                 }
             }
@@ -310,6 +307,25 @@ impl Blobs {
             }
         }
         Err(record::contended())
+    }
+
+    /// Takes a lease on a pointer that names `data`, and looks at the same time whether the data is
+    /// there.
+    async fn lease_pointer(
+        &self,
+        key: &RecordKey,
+        record: Record,
+        data: &StoredData,
+    ) -> Result<Leased, Error> {
+        let (leased, exists) = tokio::join!(self.records.lease(key, record), self.exists(data));
+        let (leased, exists) = (leased?, exists?);
+        let Some(leased) = leased else { return Ok(Leased::Deleted) };
+        let now = decode::<Pointer>(&leased.body)?.0.location;
+        Ok(match (now.as_ref() == Some(&data.location), exists) {
+            (false, _) => Leased::Moved(leased),
+            (true, true) => Leased::There,
+            (true, false) => Leased::Missing(leased),
+        })
     }
 
     /// Whether a data object exists and has the expected size.

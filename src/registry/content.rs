@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use crate::docker_schema1;
 use crate::layout::encoding;
-use crate::layout::records::{self, Link};
+use crate::layout::records::{self, Link, Pointer};
 use crate::oci::{Digest, MediaType, RepositoryName};
 use crate::store::{self, Location};
 
@@ -34,6 +34,14 @@ pub(super) struct StoredData {
     pub(super) size: u64,
     /// What the store returned for it, as far as that is known.
     pub(super) etag: Option<String>,
+}
+
+impl StoredData {
+    /// What a pointer names, `None` for one without a location.
+    pub(super) fn of_pointer(pointer: Pointer) -> Option<Self> {
+        let Pointer { size, location, etag, .. } = pointer;
+        location.map(|location| Self { location, size, etag })
+    }
 }
 
 impl Blob {

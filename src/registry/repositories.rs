@@ -9,7 +9,7 @@ use bytes::Bytes;
 use super::Error;
 use super::lists::Page;
 use super::read_cache::ReadCache;
-use super::record::{CreatedOrLeased, Current, Records};
+use super::record::{CreatedOrLeased, Records};
 use crate::layout::encoding::Draft;
 use crate::layout::records;
 use crate::oci::RepositoryName;
@@ -42,9 +42,7 @@ impl Repositories {
 
     /// Whether anything was ever pushed to a repository.
     pub(super) async fn exists(&self, name: &RepositoryName) -> Result<bool, Error> {
-        let key = RecordKey::Repository(name.clone());
-        let marker = self.records.read(&key).await?;
-        Ok(matches!(marker, Current::Live(_)))
+        self.records.exists(&RecordKey::Repository(name.clone())).await
     }
 
     /// Puts a repository into the catalog, or takes a lease on its marker, once per half-life and

@@ -12,7 +12,7 @@ use super::repositories::Repositories;
 use crate::layout::encoding::{Draft, decode};
 use crate::layout::records::{self, TagTarget};
 use crate::oci::{Digest, RepositoryName, Tag};
-use crate::store::{Deadline, Prefix, RecordKey};
+use crate::store::{Deadline, Prefix, Record, RecordKey};
 
 /// What must be true of a tag for a change to happen (RFC 9110, sections 13.1.1 and 13.1.2).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -163,28 +163,16 @@ impl Tags {
             let unmet = *condition != TagCondition::None && !condition.holds(None);
             return Err(if unmet { Error::PreconditionFailed } else { Error::ManifestUnknown });
         }
-        let matches = |digest: &Digest| {
-            if condition.holds(Some(digest)) { Ok(true) } else { Err(Error::PreconditionFailed) }
-        };
-        if self.delete_if(name, tag, current, matches).await? {
-            Ok(())
-        } else {
-            Err(Error::ManifestUnknown)
-        }
-    }
-
-    async fn delete_if(
-        &self,
-        name: &RepositoryName,
-        tag: &Tag,
-        current: Current,
-        matches: impl Fn(&Digest) -> Result<bool, Error> + Send + Sync,
-    ) -> Result<bool, Error> {
         let key = RecordKey::Tag(name.clone(), tag.clone());
-        self.records
-            .delete(&key, current, |record| {
-                matches(&decode::<records::Tag>(&record.body)?.0.digest)
-            })
-            .await
+        let matches = |record: &Record| {
+            let (tag, _) = decode::<records::Tag>(&record.body)?;
+            if condition.holds(Some(&tag.digest)) {
+                Ok(true)
+            } else {
+                Err(Error::PreconditionFailed)
+            }
+        };
+        let deleted = self.records.delete(&key, current, matches).await?;
+        if deleted { Ok(()) } else { Err(Error::ManifestUnknown) }
     }
 }

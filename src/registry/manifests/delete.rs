@@ -27,19 +27,24 @@ impl Manifests {
                 return if begun { Ok(()) } else { Err(Error::ManifestUnknown) };
             };
             let subject = manifest.header.subject;
-            let doomed = records::Manifest { doomed: true, ..manifest.header.clone() };
-            let draft = Draft::new(&doomed, manifest.payload.clone());
-            let mut base = Base::of(&manifest.record, draft.known())?;
-            if !manifest.header.doomed {
-                match self.records.replace(&key, &base, &draft, None).await? {
-                    Written::Ours(now) => base = now,
+            let base = if manifest.header.doomed {
+                Base::of(&manifest.record, Known::All)?
+            } else {
+                let doomed = records::Manifest { doomed: true, ..manifest.header };
+                let draft = Draft::new(&doomed, manifest.payload);
+                match self
+                    .records
+                    .upsert(&key, &Current::Live(manifest.record), &draft, None)
+                    .await?
+                {
+                    Written::Ours(doomed) => doomed,
                     Written::Replaced(_) => {
                         begun = true;
                         continue;
                     }
                     Written::Lost(_) => continue,
                 }
-            }
+            };
             begun = true;
             let named_by = self.named_by(name, digest, subject).await?;
             // A push that makes the manifest live again from here on rewrites what names it, so the

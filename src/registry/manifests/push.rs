@@ -67,11 +67,12 @@ impl Manifests {
                 Ok(written) => written,
                 Err(current) => {
                     if attempt == Attempt::First
+                        && *push.condition == TagCondition::None
                         && !referrer_created
                         && self.is_there(push, &current)?
                     {
-                        tags = self.current_tags(push, tags).await?;
-                        if nothing_changes(push, &tags)?
+                        tags = self.current_tags(push).await?;
+                        if all_point_at(&tags, &push.digest)?
                             && self.is_unchanged(push, &current).await?
                         {
                             return Ok(Pushed { subject });
@@ -196,8 +197,7 @@ impl Manifests {
         if *push.condition == TagCondition::None {
             return Ok(Vec::new());
         }
-        let read = |tag| self.tags.read(push.name, tag);
-        let tags = concurrently(push.tags.iter().map(read).collect()).await?;
+        let tags = self.current_tags(push).await?;
         for tag in &tags {
             if !push.condition.holds_of(tag)? {
                 return Err(Error::PreconditionFailed);
@@ -232,8 +232,8 @@ impl Manifests {
     /// Whether the referrer is there, and the manifest still lives the life in which it was read:
     /// then it did so all the time in between.
     async fn is_unchanged(&self, push: &Push<'_>, read: &Current) -> Result<bool, Error> {
-        if let Some((key, _)) = referrer(push)
-            && !matches!(self.records.read(&key).await?, Current::Live(_))
+        if let Some(key) = referrer_key(push)
+            && !self.records.exists(&key).await?
         {
             return Ok(false);
         }
@@ -248,26 +248,19 @@ impl Manifests {
     /// Whether a tag of the push or its referrer names the manifest, which was deleted. If not, the
     /// push happened before the deletion, which has deleted everything of it.
     async fn dangles(&self, push: &Push<'_>) -> Result<bool, Error> {
-        let tags = self.current_tags(push, Vec::new()).await?;
-        for tag in &tags {
-            let tag = tag.header::<records::Tag>()?;
-            if tag.is_some_and(|tag| tag.digest == push.digest) {
+        for tag in self.current_tags(push).await? {
+            if points_at(&tag, &push.digest)? {
                 return Ok(true);
             }
         }
-        let Some((key, _)) = referrer(push) else { return Ok(false) };
-        Ok(matches!(self.records.read(&key).await?, Current::Live(_)))
+        match referrer_key(push) {
+            Some(key) => self.records.exists(&key).await,
+            None => Ok(false),
+        }
     }
 
-    /// The tags of the push as they are now, unless they were read before.
-    async fn current_tags(
-        &self,
-        push: &Push<'_>,
-        read: Vec<Current>,
-    ) -> Result<Vec<Current>, Error> {
-        if !read.is_empty() {
-            return Ok(read);
-        }
+    /// The tags of the push as they are now.
+    async fn current_tags(&self, push: &Push<'_>) -> Result<Vec<Current>, Error> {
         let read = |tag| self.tags.read(push.name, tag);
         concurrently(push.tags.iter().map(read).collect()).await
     }
@@ -350,15 +343,15 @@ impl Manifests {
     /// Adds the manifest to the referrers of its subject, if it has one. Returns whether this
     /// created the record.
     async fn write_referrer(&self, push: &Push<'_>, deadline: Deadline) -> Result<bool, Error> {
-        let Some((key, header)) = referrer(push) else { return Ok(false) };
-        self.create_or_lease(&key, &header, deadline).await
+        let Some(key) = referrer_key(push) else { return Ok(false) };
+        self.create_or_lease(&key, &referrer(push), deadline).await
     }
 
     /// The same, with another version of a record that is there: a deletion that has read it does
     /// not delete it.
     async fn rewrite_referrer(&self, push: &Push<'_>, deadline: Deadline) -> Result<(), Error> {
-        let Some((key, header)) = referrer(push) else { return Ok(()) };
-        self.records.put(&key, &Draft::new(&header, Bytes::new()), Some(deadline)).await
+        let Some(key) = referrer_key(push) else { return Ok(()) };
+        self.records.put(&key, &Draft::new(&referrer(push), Bytes::new()), Some(deadline)).await
     }
 
     async fn create_or_lease(
@@ -373,10 +366,14 @@ impl Manifests {
     }
 }
 
-/// The record of the manifest among the referrers of its subject, if it has one.
-fn referrer(push: &Push<'_>) -> Option<(RecordKey, Referrer)> {
+/// The key of the manifest among the referrers of its subject, if it has one.
+fn referrer_key(push: &Push<'_>) -> Option<RecordKey> {
     let subject = known_subject(push.manifest)?;
-    let key = RecordKey::Referrer(push.name.clone(), subject, push.digest);
+    Some(RecordKey::Referrer(push.name.clone(), subject, push.digest))
+}
+
+/// The record under [`referrer_key`].
+fn referrer(push: &Push<'_>) -> Referrer {
     let mut descriptor = serde_json::json!({
         "mediaType": push.manifest.media_type().as_str(),
         "digest": push.digest.to_string(),
@@ -388,17 +385,15 @@ fn referrer(push: &Push<'_>) -> Option<(RecordKey, Referrer)> {
     if let Some(annotations) = push.manifest.annotations() {
         descriptor["annotations"] = serde_json::json!(annotations);
     }
-    Some((key, Referrer { descriptor }))
+    Referrer { descriptor }
 }
 
-/// Whether the push leaves all its tags as they are.
-fn nothing_changes(push: &Push<'_>, tags: &[Current]) -> Result<bool, Error> {
-    let mut unchanged = *push.condition == TagCondition::None;
-    for tag in tags {
-        let tag = tag.header::<records::Tag>()?;
-        unchanged &= tag.is_some_and(|tag| tag.digest == push.digest);
-    }
-    Ok(unchanged)
+fn points_at(tag: &Current, digest: &Digest) -> Result<bool, Error> {
+    Ok(tag.header::<records::Tag>()?.is_some_and(|tag| tag.digest == *digest))
+}
+
+fn all_point_at(tags: &[Current], digest: &Digest) -> Result<bool, Error> {
+    tags.iter().try_fold(true, |all, tag| Ok(all && points_at(tag, digest)?))
 }
 
 /// A manifest that is live and not being deleted, and its generation.

@@ -169,6 +169,11 @@ impl Records {
         }
     }
 
+    /// Whether there is a live record.
+    pub(super) async fn exists(&self, key: &RecordKey) -> Result<bool, Error> {
+        Ok(matches!(self.read(key).await?, Current::Live(_)))
+    }
+
     /// Reads and decodes a record, `None` if there is no live one.
     pub(super) async fn load<H: DeserializeOwned>(
         &self,
@@ -361,10 +366,8 @@ impl Records {
             if self.is_young(&record) {
                 return Ok(Some(record));
             }
-            let draft = touched(&record.body)?;
-            let base = Base::of(&record, draft.known())?;
-            let body = draft.encode(&base.lineage);
-            match self.write(key, Some(&base), (draft.nonce(), body.clone()), None).await? {
+            let (written, body) = self.touch(key, &record).await?;
+            match written {
                 Written::Ours(Base { version, .. }) => {
                     return Ok(Some(Record { body, version, age: Duration::ZERO }));
                 }
@@ -394,11 +397,13 @@ impl Records {
         Err(contended())
     }
 
-    /// Rewrites a record with a new nonce.
-    #[cfg(test)]
-    pub(super) async fn touch(&self, key: &RecordKey, record: &Record) -> Result<Written, Error> {
+    /// Rewrites a record with a new nonce. Returns also the bytes that it wrote.
+    async fn touch(&self, key: &RecordKey, record: &Record) -> Result<(Written, Bytes), Error> {
         let draft = touched(&record.body)?;
-        self.replace(key, &Base::of(record, draft.known())?, &draft, None).await
+        let base = Base::of(record, draft.known())?;
+        let body = draft.encode(&base.lineage);
+        let written = self.write(key, Some(&base), (draft.nonce(), body.clone()), None).await?;
+        Ok((written, body))
     }
 
     /// Deletes a record if it is live and `matches`. Returns whether this call deleted it.

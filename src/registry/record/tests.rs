@@ -358,7 +358,8 @@ async fn a_lease_on_a_changed_record() {
     setting.created(&draft(1)).await;
     setting.pass(DAY);
     let Current::Live(old) = setting.current().await else { panic!("it is live") };
-    assert!(matches!(setting.records.touch(&setting.key, &old).await, Ok(Written::Ours(_))));
+    let touched = setting.records.touch(&setting.key, &old).await;
+    assert!(matches!(touched, Ok((Written::Ours(_), _))));
     let leased = setting.records.lease(&setting.key, old.clone()).await;
     let leased = leased.expect("the store answers").expect("it is live");
     assert_ne!(leased.version, old.version);
@@ -392,7 +393,7 @@ async fn attempts_have_an_end() {
         // The predicate itself is the rival: it rewrites the record before each attempt.
         let rewritten = setting.records.touch(&setting.key, record);
         let written = futures_util::FutureExt::now_or_never(rewritten);
-        assert!(matches!(written, Some(Ok(Written::Ours(_)))));
+        assert!(matches!(written, Some(Ok((Written::Ours(_), _)))));
         Ok(true)
     };
     let deleted = setting.records.delete(&setting.key, current, rivals).await;

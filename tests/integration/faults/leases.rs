@@ -16,6 +16,7 @@ use longshore::store::memory::{Fault, FaultKind, Memory, Operation};
 use longshore::store::{RecordKey, RecordStore as _};
 
 use crate::support::app::{OCI_INDEX, OCI_MANIFEST, image_manifest};
+use crate::support::content::{descriptor, index};
 use crate::support::{App, Reply, bytes, sha256};
 
 /// A little more than half of the default grace period.
@@ -291,15 +292,7 @@ async fn pushing_a_manifest_touches_the_blobs_that_it_names() {
         assert_eq!(scene.age(&scene.link(&content)), Some(Duration::ZERO));
     }
     // Also the children of an index.
-    let index = serde_json::json!({
-        "schemaVersion": 2,
-        "mediaType": OCI_INDEX,
-        "manifests": [{
-            "mediaType": OCI_MANIFEST,
-            "digest": sha256(&scene.manifest),
-            "size": scene.manifest.len(),
-        }],
-    });
+    let index = index(OCI_INDEX, &[descriptor(OCI_MANIFEST, &scene.manifest)]);
     let child = scene.manifest();
     scene.hands.advance(PAST_HALF_LIFE);
     assert_eq!(scene.age(&child), Some(PAST_HALF_LIFE));
@@ -348,8 +341,7 @@ async fn pushing_a_manifest_touches_its_external_layers() {
     assert_eq!(scene.age(&scene.link(&there)), Some(Duration::ZERO));
     let key = RecordKey::Manifest("a".parse().expect("a name"), digest(&manifest));
     let body = scene.memory.record(&key).expect("it was pushed").body;
-    let line = body.split(|byte| *byte == b'\n').next().expect("a line");
-    let header: serde_json::Value = serde_json::from_slice(line).expect("JSON");
+    let (header, _) = encoding::decode::<serde_json::Value>(&body).expect("a record of ours");
     let reference =
         |content: &[u8]| serde_json::json!({ "digest": sha256(content), "size": content.len() });
     assert_eq!(header["references"], serde_json::json!([reference(&config)]));
@@ -386,15 +378,7 @@ async fn an_index_cannot_name_a_manifest_that_is_being_deleted() {
     scene.memory.inject(Fault::on(Operation::List, FaultKind::FailBefore).below("v1/x/"));
     let path = format!("/v2/a/manifests/{}", sha256(&scene.manifest));
     scene.app.request("DELETE", &path).send().await.expect(503);
-    let index = serde_json::json!({
-        "schemaVersion": 2,
-        "mediaType": OCI_INDEX,
-        "manifests": [{
-            "mediaType": OCI_MANIFEST,
-            "digest": sha256(&scene.manifest),
-            "size": scene.manifest.len(),
-        }],
-    });
+    let index = index(OCI_INDEX, &[descriptor(OCI_MANIFEST, &scene.manifest)]);
     let index = serde_json::to_vec(&index).expect("JSON");
     let put = async || scene.app.put_manifest("a", "list", OCI_INDEX, &index).await;
     put().await.expect_error(400, "MANIFEST_BLOB_UNKNOWN");

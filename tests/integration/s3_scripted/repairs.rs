@@ -2,6 +2,7 @@
 //! it, instead of dropping the good copy.
 
 use longshore::config::Settings;
+use longshore::layout::encoding::decode;
 use serde_json::Value;
 
 use crate::support::scripted_s3::ScriptedS3;
@@ -12,7 +13,7 @@ fn header(s3: &ScriptedS3, prefix: &str) -> Value {
     let keys = s3.keys(prefix);
     let [key] = keys.as_slice() else { panic!("{keys:?}") };
     let body = s3.object(key).expect("it is listed");
-    serde_json::from_slice(body.split(|byte| *byte == b'\n').next().expect("a line")).expect("JSON")
+    decode(&body).expect("a record of ours").0
 }
 
 fn repaired(app: &App) -> Option<String> {

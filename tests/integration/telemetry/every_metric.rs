@@ -8,6 +8,8 @@ use futures_util::StreamExt as _;
 use futures_util::stream;
 use longshore::app;
 use longshore::config::Settings;
+use longshore::layout::encoding::decode;
+use longshore::layout::records::Pointer;
 use longshore::oci::UploadId;
 use longshore::store::memory::Memory;
 use longshore::store::{BlobStore, Location, PresignGet, RecordKey, RecordStore};
@@ -99,9 +101,8 @@ async fn repaired_pointer(app: &App) {
     let digest = app.push_blob("a", &bytes(7, MIB)).await;
     let pointer = RecordKey::Pointer(digest.parse().expect("a digest"));
     let body = store.read(&pointer).await.expect("the pointer").body;
-    let line = body.split(|byte| *byte == b'\n').next().expect("a line");
-    let header: serde_json::Value = serde_json::from_slice(line).expect("JSON");
-    let location: Location = header["location"].as_str().expect("text").parse().expect("a key");
+    let (pointer, _) = decode::<Pointer>(&body).expect("a record of ours");
+    let location = pointer.location.expect("it is not inline");
     store.delete(&location).await.expect("deleted");
     app.push_blob("b", &bytes(7, MIB)).await;
 }

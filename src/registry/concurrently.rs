@@ -9,9 +9,9 @@ use super::Error;
 /// Requests to the store that one operation has under way at once.
 const REQUESTS_MAX: usize = 16;
 
-/// Runs operations concurrently, a bounded number at a time. After a failure none begins any more,
-/// and those that have begun run to their end: a write may take effect although nobody waits for
-/// it. The results are in the order of the operations.
+/// Runs operations concurrently, a bounded number at a time. After a failure no further one begins,
+/// and this waits for those that have begun: a write that was sent may still take effect. The
+/// results are in the order of the operations.
 pub(super) async fn concurrently<T>(
     operations: Vec<impl Future<Output = Result<T, Error>>>,
 ) -> Result<Vec<T>, Error> {

@@ -283,13 +283,13 @@ const KEY_BYTES_MAX: usize = 1024;
 
 /// Where the data of a blob is: `d/<yyyymmdd>/<uuidv7>`, never used twice.
 ///
-/// Or, reserved for imports, `x:<name>/<key>`: a key of a bucket that somebody else owns.
+/// Or, reserved for imports, `x:<name>/<key>`: a key in the bucket of another registry.
 #[derive(
     Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, SerializeDisplay, DeserializeFromStr,
 )]
 pub struct Location(Box<str>);
 
-/// The data of a location is in a bucket that somebody else owns, and only a later release can read
+/// The data of a location is in the bucket of another registry, and only a later release can read
 /// it. No release may change or delete it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the data is at {0}, in a bucket of another registry, which this release cannot use")]

@@ -34,7 +34,7 @@ impl InFlight {
             tokio::time::sleep(after).await;
             let request = locked(&in_flight).requests.remove(&id);
             if let Some(effect) = request {
-                // Nobody waits for the answer.
+                // Its sender has returned, so no caller takes the answer.
                 let _ = effect(&mut locked(&state), clock());
             }
         });

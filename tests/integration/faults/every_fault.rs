@@ -160,7 +160,7 @@ fn unnamed(memory: &Memory) -> Vec<(String, u64)> {
 ///    and does not retry if that fails.
 ///
 /// 3. *The former object.* The response to the write with which a session stops naming its single
-///    object, or ends, is lost for good: nobody may tell that the object is not needed.
+///    object, or ends, is lost for good: no request may conclude that the object is not needed.
 ///
 /// The collector can find them by their age in the key, `d/<day>/`. A single fault leaves one
 /// object at most.

@@ -39,9 +39,9 @@ build_from_debian() {
   "${docker[@]}" build --quiet --tag "$image" "$context" >/dev/null
 }
 
-# image_of SERVICE: as docker-compose.yml names it.
+# image_of SERVICE: as docker-compose.yml names it, without the digest, which what is built here has not.
 image_of() {
-  awk -v service="$1:" '$1 == service && (NF == 1 || $2 ~ /^&/) { found = 1 } found && $1 == "image:" { print $2; exit }' \
+  awk -v service="$1:" '$1 == service && (NF == 1 || $2 ~ /^&/) { found = 1 } found && $1 == "image:" { sub(/@sha256:.*/, "", $2); print $2; exit }' \
     "$repository_root/docker-compose.yml"
 }
 

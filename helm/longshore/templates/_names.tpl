@@ -46,6 +46,15 @@ annotations:
 {{- end -}}
 {{- end -}}
 
+{{/* The Secret with the password of Redis, or nothing. */}}
+{{- define "longshore.redisSecret" -}}
+{{- if eq .Values.redis.mode "development" -}}
+{{- include "longshore.fullname" . }}-redis
+{{- else if eq .Values.redis.mode "external" -}}
+{{- .Values.redis.existingSecret -}}
+{{- end -}}
+{{- end -}}
+
 {{- define "longshore.image" -}}
 {{- $name := .Values.image.repository -}}
 {{- with .Values.image.registry -}}{{- $name = printf "%s/%s" . $name -}}{{- end -}}

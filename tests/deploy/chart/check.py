@@ -171,6 +171,17 @@ def a_key_whose_id_is_no_secret(objects):
     assert objects.env("LONGSHORE_STORE_S3_ACCESS_KEY_ID") is None
 
 
+@rendered(OPEN + "updateStrategy: {type: Recreate}")
+def a_strategy_without_a_rolling_update(objects):
+    assert objects.find("Deployment")["spec"]["strategy"] == {"type": "Recreate"}
+
+
+@rendered(OPEN + "updateStrategy: {rollingUpdate: {maxUnavailable: 1}}")
+def a_rolling_update_of_another_size(objects):
+    assert objects.find("Deployment")["spec"]["strategy"] == {
+        "type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 1, "maxSurge": 1}}
+
+
 @rendered("store: {url: /data, volume: {persistentVolumeClaim: {claimName: c}}}\nreplicas: 1\naccess: {anonymous: push}")
 def a_folder(objects):
     assert objects.find("Deployment")["spec"]["strategy"] == {"type": "Recreate"}
@@ -363,6 +374,14 @@ def redis_for_development(objects):
     assert objects.toml["cache"] == {"redis": "redis://r-longshore-redis:6379"}
     pod = objects.find("Deployment", "-redis")["spec"]["template"]["spec"]
     assert pod["containers"][0]["image"] == "redis:7.2"
+    secret = objects.find("Secret", "-redis")["stringData"]
+    password = secret["redis-password"]
+    assert len(password) == 40 and password.isalnum()
+    assert secret["redis.conf"] == f"requirepass {password}\n"
+    assert password not in str(objects.toml) and password not in str(pod)
+    assert pod["volumes"][0]["secret"]["items"] == [{"key": "redis.conf", "path": "redis.conf"}]
+    assert objects.env("LONGSHORE_CACHE_REDIS_PASSWORD_FILE") == "/etc/longshore/redis/password"
+    assert objects.volume("redis")["secret"]["items"] == [{"key": "redis-password", "path": "password"}]
     # It must never be taken for one of ours.
     labels = objects.find("Deployment", "-redis")["spec"]["template"]["metadata"]["labels"]
     assert not objects.find("Service")["spec"]["selector"].items() <= labels.items()

@@ -11,7 +11,9 @@ locals {
     "s3:PutObject",
   ]
 
-  # On the bucket. Without the first S3 answers 403 instead of 404 for an absent object.
+  # On the bucket. Without the first S3 answers 403 instead of 404 for an absent object. It has no condition
+  # on `s3:prefix`, because a request for an object has no such key, and S3 would answer 403 again. So with a
+  # prefix Longshore can list the keys of others in the bucket, but not read them.
   bucket_actions = [
     "s3:ListBucket",
     "s3:ListBucketMultipartUploads",

@@ -80,6 +80,16 @@ impl Lines<'_> {
     }
 }
 
+/// A message that quotes a value, without the login of a URL: `http://user:password@host`.
+pub(super) fn without_login(message: &str) -> String {
+    let shown = message.rfind('@').and_then(|at| {
+        let quoted = message[..at].find('"')? + 1;
+        let start = message[quoted..at].find("://").map_or(quoted, |scheme| quoted + scheme + 3);
+        Some(format!("{}…{}", &message[..start], &message[at..]))
+    });
+    shown.unwrap_or_else(|| message.to_owned())
+}
+
 /// The message about a key, section or variable that does not exist.
 pub(super) fn unknown(
     what: &str,

@@ -116,6 +116,7 @@ impl Loader {
             Some(_) | None => setting.read(&text),
         };
         if let Err(message) = result {
+            let message = errors::without_login(&message);
             self.errors.push(ConfigError { source: source.clone(), message });
             self.failed.insert(name);
         }

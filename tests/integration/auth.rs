@@ -8,6 +8,7 @@ mod explain;
 mod issuer;
 mod passwords;
 mod permissions;
+mod raw_requests;
 mod reasons;
 mod secrets;
 mod sessions;

@@ -1,21 +1,25 @@
 //! Users with passwords, in a file written by `htpasswd -B`.
 //!
 //! Verifying a bcrypt hash takes tens of milliseconds of CPU time by design. So results are cached,
-//! and verification is limited twice: all clients together use at most half of the processors, and
-//! the logins of one client run one after the other. A client that floods the registry with wrong
-//! passwords delays only itself.
+//! and verification is limited: all clients together use at most half of the processors, and
+//! [`queues`] says who waits for whom. Clients that flood the registry with wrong passwords delay
+//! neither clients nor users whose logins were right before.
+
+mod queues;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
-use std::hash::BuildHasher as _;
 use std::net::{IpAddr, Ipv6Addr};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
-use tokio::sync::Semaphore;
 
+pub(super) use self::queues::TooManyAttempts;
+use self::queues::{Queues, Rank};
 use crate::entropy;
 use crate::reloaded_file::ReloadedFile;
 use crate::telemetry::metrics::{CacheLayer, CacheResult, Cached, Metrics, ReloadedFileKind};
@@ -25,12 +29,10 @@ use crate::telemetry::metrics::{CacheLayer, CacheResult, Cached, Metrics, Reload
 const VERIFIED_FOR: Duration = Duration::from_mins(5);
 /// How long a rejected login is cached.
 const REJECTED_FOR: Duration = Duration::from_mins(1);
-/// The most logins in each cache.
+/// How long a client and a user go first after a verified login.
+const KNOWN_FOR: Duration = Duration::from_hours(7 * 24);
+/// The most entries in each cache.
 const CACHED_MAX: usize = 10_000;
-/// Clients are distributed over this many queues.
-const CLIENT_QUEUES: usize = 64;
-/// The most logins that wait in one queue. Further logins get 429.
-const WAITING_MAX: usize = 64;
 /// A longer password is rejected. bcrypt itself uses 72 bytes.
 const PASSWORD_BYTES_MAX: usize = 1024;
 /// From the minimum of bcrypt to a cost of one or two seconds.
@@ -43,20 +45,10 @@ pub struct Htpasswd {
     key: [u8; 32],
     verified: Mutex<LoginCache>,
     rejected: Mutex<LoginCache>,
-    processors: Arc<Semaphore>,
-    client_queues: Vec<ClientQueue>,
-    queue_hasher: std::hash::RandomState,
+    /// Clients and users of verified logins.
+    known: Mutex<LoginCache>,
+    queues: Queues,
     metrics: Metrics,
-}
-
-/// Too many logins of one client are waiting.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct TooManyAttempts;
-
-#[derive(Debug)]
-struct ClientQueue {
-    waiting: Semaphore,
-    turn: Arc<Semaphore>,
 }
 
 type Fingerprint = [u8; 32];
@@ -75,18 +67,13 @@ impl Htpasswd {
                 Users::parse(&contents[0]).map_err(|error| format!("{shown}: {error}"))
             })?;
         let processors = std::thread::available_parallelism().map_or(1, |count| count.get() / 2);
-        let queue = || ClientQueue {
-            waiting: Semaphore::new(WAITING_MAX),
-            turn: Arc::new(Semaphore::new(1)),
-        };
         Ok(Self {
             users,
             key: entropy::bytes(),
             verified: Mutex::default(),
             rejected: Mutex::default(),
-            processors: Arc::new(Semaphore::new(processors.max(1))),
-            client_queues: std::iter::repeat_with(queue).take(CLIENT_QUEUES).collect(),
-            queue_hasher: std::hash::RandomState::new(),
+            known: Mutex::default(),
+            queues: Queues::new(processors.max(1)),
             metrics: metrics.clone(),
         })
     }
@@ -99,7 +86,8 @@ impl Htpasswd {
         password: &str,
         client: Option<IpAddr>,
     ) -> Result<bool, TooManyAttempts> {
-        if password.len() > PASSWORD_BYTES_MAX {
+        // bcrypt repeats what stands before a NUL, so another password would pass.
+        if password.len() > PASSWORD_BYTES_MAX || password.contains('\0') {
             return Ok(false);
         }
         let users = self.users.current();
@@ -110,27 +98,49 @@ impl Htpasswd {
             self.count(CacheResult::Hit);
             return Ok(verified);
         }
-        let queue = self.client_queue(client);
-        let _waiting = queue.waiting.try_acquire().map_err(|_| TooManyAttempts)?;
-        let turn = queue.turn.clone().acquire_owned().await.map_err(|_| TooManyAttempts)?;
+        let network = client.map(network);
+        let traces = self.traces(user, network);
+        let (rank, own_queue) = self.rank(&traces, known.is_some());
+        let turn = self.queues.turn(rank, network, own_queue.then_some(user)).await?;
         // A client starts with several requests at once: the first of them has filled the cache.
         if let Some(verified) = self.cached(&fingerprint) {
             self.count(CacheResult::Joined);
             return Ok(verified);
         }
         self.count(CacheResult::Miss);
-        let processor = self.processors.clone().acquire_owned().await;
-        let processor = processor.map_err(|_| TooManyAttempts)?;
+        let permits = turn.processor().await?;
         let password = password.to_owned();
         let checked = tokio::task::spawn_blocking(move || {
             let verified = bcrypt::verify(password, &hash).unwrap_or(false);
             // Released only here: the thread keeps working if the request is cancelled.
-            drop((turn, processor));
+            drop(permits);
             verified
         });
         let verified = checked.await.unwrap_or(false) && known.is_some();
         self.insert(fingerprint, verified);
+        if verified {
+            let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+            traces.into_iter().for_each(|trace| known.insert(trace, KNOWN_FOR));
+        }
         Ok(verified)
+    }
+
+    /// What a verified login leaves behind: the client, the user, and both together.
+    fn traces(&self, user: &str, network: Option<IpAddr>) -> [Fingerprint; 3] {
+        let network = network.map_or_else(String::new, |network| network.to_string());
+        [("client", "", &*network), ("user", user, ""), ("both", user, &*network)]
+            .map(|(kind, user, network)| self.fingerprint(kind, user, network))
+    }
+
+    /// The rank of a login, and whether this user was right before from this client.
+    fn rank(&self, traces: &[Fingerprint; 3], user_exists: bool) -> (Rank, bool) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let [client, user, both] = traces.each_ref().map(|trace| known.contains(trace, None));
+        match (client, user && user_exists) {
+            (true, user) => (Rank::KnownClient, user && both),
+            (false, true) => (Rank::KnownUser, false),
+            (false, false) => (Rank::Unknown, false),
+        }
     }
 
     fn count(&self, result: CacheResult) {
@@ -161,20 +171,16 @@ impl Htpasswd {
             if verified { (&self.verified, VERIFIED_FOR) } else { (&self.rejected, REJECTED_FOR) };
         cache.lock().unwrap_or_else(PoisonError::into_inner).insert(fingerprint, time);
     }
+}
 
-    /// The queue of a client. An IPv6 client is identified by its /64 network.
-    fn client_queue(&self, client: Option<IpAddr>) -> &ClientQueue {
-        let network = match client.map(|address| address.to_canonical()) {
-            Some(IpAddr::V6(address)) => {
-                let [a, b, c, d, ..] = address.segments();
-                Some(IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0)))
-            }
-            Some(IpAddr::V4(address)) => Some(IpAddr::V4(address)),
-            None => None,
-        };
-        let count = self.client_queues.len() as u64;
-        let index = usize::try_from(self.queue_hasher.hash_one(network) % count).unwrap_or(0);
-        &self.client_queues[index]
+/// What a client is known by. One with IPv6 has a whole /64 network.
+fn network(client: IpAddr) -> IpAddr {
+    match client.to_canonical() {
+        IpAddr::V6(address) => {
+            let [a, b, c, d, ..] = address.segments();
+            IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
+        }
+        address @ IpAddr::V4(_) => address,
     }
 }
 
@@ -215,7 +221,7 @@ impl Users {
     fn parse(contents: &[u8]) -> Result<Self, String> {
         let text = std::str::from_utf8(contents).map_err(|_| "is not UTF-8".to_owned())?;
         let mut hashes = HashMap::new();
-        let mut cost_most = None;
+        let (mut cost_least, mut cost_most) = (None, None);
         for (index, line) in text.lines().enumerate() {
             let line = line.trim();
             if line.is_empty() || line.starts_with('#') {
@@ -231,10 +237,19 @@ impl Users {
             let cost = cost(hash).ok_or_else(|| {
                 bad("is not a bcrypt hash ($2y$, cost 4 to 15): use `htpasswd -B`")
             })?;
+            cost_least = Some(cost_least.map_or(cost, |least: u32| least.min(cost)));
             cost_most = cost_most.max(Some(cost));
             if hashes.insert(user.to_owned(), hash.to_owned()).is_some() {
                 return Err(bad("names a user for the second time"));
             }
+        }
+        if cost_least != cost_most {
+            tracing::warn!(
+                cost_least,
+                cost_most,
+                "passwords have bcrypt hashes of different costs: the time of a refusal shows who \
+                 has a cheaper one; write all of them with the same `htpasswd -B -C`"
+            );
         }
         // The hash of no password, as expensive as the most expensive hash in the file.
         let unknown_user = format!("$2y${:02}${}", cost_most.unwrap_or(10), ".".repeat(53));
@@ -251,6 +266,3 @@ fn cost(hash: &str) -> Option<u32> {
     let well_formed = cost.len() == 2 && rest.len() == 53 && rest.bytes().all(in_alphabet);
     cost.parse().ok().filter(|cost| well_formed && COSTS.contains(cost))
 }
-
-#[cfg(test)]
-mod tests;

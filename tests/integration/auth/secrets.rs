@@ -70,6 +70,40 @@ fn check_never_prints_a_secret() {
     }
 }
 
+/// A login in a URL is no secret setting, and still nothing prints it.
+#[test]
+fn logins_in_urls_are_never_printed() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let file = folder.path().join("longshore.toml");
+    let login = format!("me:{CANARY}");
+    let odd = format!("m\"e:{CANARY}/x\\\"@y");
+    for setting in [
+        "store.s3.endpoint",
+        "store.s3.public_endpoint",
+        "store.url",
+        "access.token.realm",
+        "cache.redis",
+        "server.listen",
+        "admin.listen",
+        "access.token.issuer",
+    ] {
+        for value in [
+            format!("http://{login}@host:9000"),
+            format!("https://{login}@host/path?x"),
+            format!("s3://{login}@bucket/prefix"),
+            format!("redis://{login}@host:x"),
+            format!("ftp://{login}@host"),
+            format!("{login}@host:1"),
+            format!("http://{odd}@host"),
+        ] {
+            replace(&file, &format!("{setting} = '{value}'\nuploads.part_bytes = 'x'\n"));
+            let said = said(&mut longshore(&["check", "--config", file.to_str().expect("a path")]));
+            assert!(said.contains("uploads.part_bytes"), "{said}");
+            assert!(!said.contains("canary-7Q"), "{setting} = {value}: {said}");
+        }
+    }
+}
+
 /// Valid and invalid passwords, hashes and tokens, with the log at its lowest level.
 #[tokio::test]
 async fn credentials_are_never_logged() {

@@ -12,13 +12,14 @@ mod own_writes;
 mod redis_deployments;
 mod redis_server;
 mod shared;
-mod stalling;
+pub(crate) mod stalling;
 
 use std::sync::Arc;
 
 use longshore::config::Settings;
 use longshore::store::memory::Memory;
 
+use crate::STORE;
 use crate::support::App;
 use redis_server::RedisServer;
 
@@ -36,7 +37,7 @@ async fn frontend_at(memory: &Arc<Memory>, url: &str) -> App {
 }
 
 /// The digest of a tag at a replica.
-async fn tag(app: &App, repository: &str, tag: &str) -> Option<String> {
+pub(crate) async fn tag(app: &App, repository: &str, tag: &str) -> Option<String> {
     let reply = app.get(&format!("/v2/{repository}/manifests/{tag}")).send().await;
     match reply.status.as_u16() {
         200 => Some(reply.header("docker-content-digest").expect("a digest").to_owned()),

@@ -4,17 +4,17 @@
 //! Covers distribution-spec "Listing Tags" (end-8) and "Listing Referrers" (end-12): a page may
 //! have fewer rows than `n` as long as it has a `Link`.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use longshore::config::Settings;
 use longshore::oci::{Digest, RepositoryName};
-use longshore::store::memory::{Calls, Memory};
-use longshore::store::{RecordKey, RecordStore as _};
+use longshore::store::RecordKey;
+use longshore::store::memory::Calls;
 use serde_json::Value;
 
+use super::STORE;
 use crate::support::app::OCI_MANIFEST;
 use crate::support::content::{artifact, descriptor, spelled};
+use crate::support::test_store::TestStore;
 use crate::support::{App, sha256};
 
 /// More than ten full listings.
@@ -46,30 +46,30 @@ async fn delete(app: &App, reference: &str) {
 }
 
 /// A registry that caches, with a tag, and the tombstone of another one.
-async fn registry() -> (Arc<Memory>, App, Bytes) {
-    let memory = Arc::new(Memory::new());
-    let app = App::over(memory.clone(), Settings::default()).await;
+async fn registry() -> (TestStore, App, Bytes) {
+    let store = TestStore::start(STORE).await;
+    let app = App::over(store.objects.clone(), Settings::default()).await;
     app.push_small("r", "deleted", 1).await;
     delete(&app, "deleted").await;
-    let tombstone = memory.record(&tag("r", "deleted")).expect("a tombstone").body;
-    (memory, app, tombstone)
+    let tombstone = store.record(&tag("r", "deleted")).expect("a tombstone").body;
+    (store, app, tombstone)
 }
 
-async fn fill(memory: &Memory, body: &Bytes, key: impl Fn(usize) -> RecordKey) {
+async fn fill(store: &TestStore, body: &Bytes, key: impl Fn(usize) -> RecordKey) {
     for number in 0..DELETED {
-        memory.create(&key(number), body.clone(), None).await.expect("a new row");
+        store.create(&key(number), body.clone()).await;
     }
 }
 
 /// Follows the links from `path`, with a bounded number of listings for each page. Returns the rows
 /// of each page.
-async fn pages(memory: &Memory, app: &App, path: &str, rows: &str) -> Vec<Vec<Value>> {
+async fn pages(store: &TestStore, app: &App, path: &str, rows: &str) -> Vec<Vec<Value>> {
     let mut pages = Vec::new();
     let mut next = Some(path.to_owned());
     while let Some(path) = next {
-        let before = memory.calls();
+        let before = store.calls();
         let page = app.get(&path).send().await.expect(200);
-        let listings = memory.calls().since(&before).list;
+        let listings = store.calls().since(&before).list;
         assert!(listings <= LISTINGS_MAX, "{path} costs {listings} listings");
         pages.push(page.json()[rows].as_array().expect("rows").clone());
         next = page.next();
@@ -80,17 +80,17 @@ async fn pages(memory: &Memory, app: &App, path: &str, rows: &str) -> Vec<Vec<Va
 
 #[tokio::test(flavor = "multi_thread")]
 async fn tags_behind_many_deleted_ones_are_found_by_the_links() {
-    let (memory, app, tombstone) = registry().await;
+    let (store, app, tombstone) = registry().await;
     app.push_small("r", "live", 2).await;
-    fill(&memory, &tombstone, |number| tag("r", &early(number))).await;
+    fill(&store, &tombstone, |number| tag("r", &early(number))).await;
     for (path, count) in [("/v2/r/tags/list", 1_000), ("/v2/r/tags/list?n=5", 5)] {
-        let found = pages(&memory, &app, path, "tags").await;
+        let found = pages(&store, &app, path, "tags").await;
         assert_eq!(found.concat(), ["live"], "{path}");
         assert!(found.len() > 1 && found[0].is_empty(), "{found:?}");
         // The cursor of an empty first page is cached with the page.
-        let before = memory.calls();
+        let before = store.calls();
         let first = app.get(path).send().await.expect(200);
-        assert_eq!(memory.calls().since(&before), Calls::default(), "{path}");
+        assert_eq!(store.calls().since(&before), Calls::default(), "{path}");
         // The first listing asks for one row more than the page has.
         let seen = LISTINGS_MAX as usize * 1_000 - if count == 5 { 1_000 - 6 } else { 0 };
         let next = format!("/v2/r/tags/list?n={count}&last={}", early(seen - 1));
@@ -98,15 +98,15 @@ async fn tags_behind_many_deleted_ones_are_found_by_the_links() {
     }
     // A deletion in the middle of many lists all tags of the manifest.
     delete(&app, "live").await;
-    assert_eq!(pages(&memory, &app, "/v2/r/tags/list", "tags").await.concat(), Vec::<Value>::new());
+    assert_eq!(pages(&store, &app, "/v2/r/tags/list", "tags").await.concat(), Vec::<Value>::new());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn repositories_behind_many_deleted_markers_are_found_by_the_links() {
-    let (memory, app, tombstone) = registry().await;
-    fill(&memory, &tombstone, |number| RecordKey::Repository(name(&early(number)))).await;
+    let (store, app, tombstone) = registry().await;
+    fill(&store, &tombstone, |number| RecordKey::Repository(name(&early(number)))).await;
     for path in ["/v2/_catalog", "/v2/_catalog?n=1"] {
-        let found = pages(&memory, &app, path, "repositories").await;
+        let found = pages(&store, &app, path, "repositories").await;
         assert_eq!(found.concat(), ["r"], "{path}");
         assert!(found.len() > 1, "{found:?}");
     }
@@ -114,17 +114,17 @@ async fn repositories_behind_many_deleted_markers_are_found_by_the_links() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn referrers_behind_many_deleted_ones_are_found_by_the_links() {
-    let (memory, app, tombstone) = registry().await;
+    let (store, app, tombstone) = registry().await;
     let subject = digest(0);
     let signature = spelled(&artifact("application/x", &descriptor(OCI_MANIFEST, b"x"), 1));
     let text = String::from_utf8(signature).expect("text");
     let signature = text.replace(&sha256(b"x"), &subject.to_string()).into_bytes();
     app.put_manifest("r", "signature", OCI_MANIFEST, &signature).await.expect(201);
-    fill(&memory, &tombstone, |number| RecordKey::Referrer(name("r"), subject, digest(number)))
+    fill(&store, &tombstone, |number| RecordKey::Referrer(name("r"), subject, digest(number)))
         .await;
     for query in ["", "?n=3", "?artifactType=application/x"] {
         let path = format!("/v2/r/referrers/{subject}{query}");
-        let found = pages(&memory, &app, &path, "manifests").await;
+        let found = pages(&store, &app, &path, "manifests").await;
         assert!(found.len() > 1 && found[0].is_empty(), "{found:?}");
         let digests: Vec<&Value> = found.iter().flatten().map(|row| &row["digest"]).collect();
         assert_eq!(digests, [&Value::from(sha256(&signature))], "{path}");
@@ -134,25 +134,25 @@ async fn referrers_behind_many_deleted_ones_are_found_by_the_links() {
 /// The deletion of a manifest needs all rows of its tag index, also those behind a short page.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_deletion_finds_the_tag_behind_many_deleted_tag_indexes() {
-    let (memory, app, tombstone) = registry().await;
+    let (store, app, tombstone) = registry().await;
     let (pushed, _) = app.push_small("r", "live", 2).await;
     let manifest: Digest = pushed.parse().expect("a digest");
-    fill(&memory, &tombstone, |number| {
+    fill(&store, &tombstone, |number| {
         RecordKey::TagIndex(name("r"), manifest, early(number).parse().expect("a tag"))
     })
     .await;
     delete(&app, &pushed).await;
-    let tag = memory.record(&tag("r", "live")).expect("a tombstone");
+    let tag = store.record(&tag("r", "live")).expect("a tombstone");
     assert_eq!(tag.body.len(), tombstone.len(), "the tag is deleted");
 }
 
 /// A client may page after any text. The rows before it are not listed only to be skipped.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_page_after_a_text_that_is_no_tag_costs_one_listing() {
-    let (memory, app, _) = registry().await;
+    let (store, app, _) = registry().await;
     app.push_small("r", "live", 2).await;
-    let body = memory.record(&tag("r", "live")).expect("the tag").body;
-    fill(&memory, &body, |number| tag("r", &early(number))).await;
+    let body = store.record(&tag("r", "live")).expect("the tag").body;
+    fill(&store, &body, |number| tag("r", &early(number))).await;
     for (last, first) in [
         ("~", None),
         ("%F0%9F%92%A5", None),
@@ -162,9 +162,9 @@ async fn a_page_after_a_text_that_is_no_tag_costs_one_listing() {
         ("01%20", Some("010000")),
         ("../m", Some("000000")),
     ] {
-        let before = memory.calls();
+        let before = store.calls();
         let page = app.get(&format!("/v2/r/tags/list?n=1&last={last}")).send().await.expect(200);
-        assert_eq!(memory.calls().since(&before).list, 1, "{last}");
+        assert_eq!(store.calls().since(&before).list, 1, "{last}");
         assert_eq!(page.json()["tags"].get(0).and_then(Value::as_str), first, "{last}");
     }
 }

@@ -10,3 +10,5 @@ mod moved_tags;
 mod outages;
 mod reads;
 mod upload_leases;
+
+use crate::STORE;

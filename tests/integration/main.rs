@@ -19,6 +19,15 @@
     clippy::format_collect,
     reason = "tests say what they leave out, and fail loudly where a program must not"
 )]
+#![allow(
+    clippy::duplicate_mod,
+    reason = "some tests run over two stores: s3_scripted/same_tests.rs"
+)]
+
+use support::test_store::StoreKind;
+
+/// The store of the tests that `s3_scripted::same_tests` repeats over another one.
+const STORE: StoreKind = StoreKind::Memory;
 
 // Protocol: what clients see.
 

@@ -3,15 +3,18 @@
 //!
 //! This file has the protocol; `sizes` has chunks of all sizes, `sessions` the end of a session,
 //! `single_write` uploads that begin as a single object, `interrupted` clients that disconnect,
-//! `races` concurrent requests, and `later_release` sessions that this release does not understand.
+//! `races` concurrent requests, `final_puts` final requests that meet a commit or break off, and
+//! `later_release` sessions that this release does not understand.
 
-mod interrupted;
+mod final_puts;
+pub(crate) mod interrupted;
 mod later_release;
 mod races;
 mod sessions;
 mod single_write;
 mod sizes;
 
+use crate::STORE;
 use crate::support::exchange::{created, with_query};
 use crate::support::{App, Reply, bytes, sha256};
 

@@ -4,6 +4,7 @@
 mod late_writes;
 mod registry;
 mod repairs;
+mod same_tests;
 
 use std::sync::Arc;
 use std::time::Duration;

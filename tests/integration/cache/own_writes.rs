@@ -6,14 +6,16 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use longshore::config::Settings;
-use longshore::store::memory::{Calls, Memory};
+use longshore::store::memory::Calls;
 use longshore::telemetry::metrics::Metrics;
 use tokio::sync::Notify;
 
-use super::stalling::Stalling;
-use super::tag;
+use super::STORE;
+use crate::cache::stalling::Stalling;
+use crate::cache::tag;
 use crate::support::App;
 use crate::support::app::OCI_MANIFEST;
+use crate::support::test_store::TestStore;
 
 /// A replica that remembers for a minute, and that has a tag in both caches.
 async fn replica() -> (Arc<Stalling>, App, String) {
@@ -21,7 +23,7 @@ async fn replica() -> (Arc<Stalling>, App, String) {
     let mut settings = Settings::default();
     settings.cache.local_ttl = Duration::from_mins(1);
     settings.store.url = "s3://shared".parse().expect("the URL of a bucket");
-    let store = Arc::new(Memory::new());
+    let store = TestStore::start(STORE).await.objects;
     let app = App::sharing(store, Some(cache.clone()), settings, Metrics::default()).await;
     let (old, _) = app.push_image("a", "latest", 1).await;
     assert_eq!(tag(&app, "a", "latest").await.as_ref(), Some(&old));
@@ -86,21 +88,21 @@ async fn nobody_joins_a_lookup_that_began_while_a_deletion_stalled() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_head_of_a_young_manifest_in_the_shared_cache_needs_no_lease() {
     let cache = Arc::new(Stalling::default());
-    let memory = Arc::new(Memory::new());
+    let store = TestStore::start(STORE).await;
     let replica = || {
         let mut settings = Settings::default();
         settings.store.url = "s3://shared".parse().expect("the URL of a bucket");
-        App::sharing(memory.clone(), Some(cache.clone()), settings, Metrics::default())
+        App::sharing(store.objects.clone(), Some(cache.clone()), settings, Metrics::default())
     };
     let (one, other) = (replica().await, replica().await);
     let (digest, _) = one.push_image("a", "latest", 1).await;
     assert!(tag(&one, "a", "latest").await.is_some());
-    let before = memory.calls();
+    let before = store.calls();
     for app in [&one, &other] {
         for reference in ["latest", &digest] {
             let path = format!("/v2/a/manifests/{reference}");
             app.request("HEAD", &path).send().await.expect(200);
         }
     }
-    assert_eq!(memory.calls().since(&before), Calls::default());
+    assert_eq!(store.calls().since(&before), Calls::default());
 }

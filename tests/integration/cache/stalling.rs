@@ -15,10 +15,10 @@ const LATEST: &str = "v1/t/a/_/latest";
 
 /// A place where a call waits, once, until the test lets it go on.
 #[derive(Debug, Default)]
-pub(super) struct Stall {
-    pub(super) armed: AtomicBool,
-    pub(super) reached: Notify,
-    pub(super) go_on: Notify,
+pub(crate) struct Stall {
+    pub(crate) armed: AtomicBool,
+    pub(crate) reached: Notify,
+    pub(crate) go_on: Notify,
 }
 
 impl Stall {
@@ -32,12 +32,12 @@ impl Stall {
 
 /// See the [module documentation](self). It ignores tokens and times to live.
 #[derive(Debug, Default)]
-pub(super) struct Stalling {
+pub(crate) struct Stalling {
     values: Mutex<HashMap<Key, Bytes>>,
     /// Before a deletion takes effect.
-    pub(super) deletion: Stall,
+    pub(crate) deletion: Stall,
     /// After a lookup has taken the value.
-    pub(super) answer: Stall,
+    pub(crate) answer: Stall,
 }
 
 #[async_trait]

@@ -4,19 +4,19 @@
 //!
 //! The stall is a slow call during which the clock of the store jumps.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use longshore::auth::GeneralAccess;
 use longshore::config::Settings;
 use longshore::layout::encoding::{self, Lineage, Nonce};
 use longshore::oci::Digest;
-use longshore::store::memory::{Fault, FaultKind, Memory, Operation};
-use longshore::store::{RecordKey, RecordStore as _};
+use longshore::store::RecordKey;
+use longshore::store::memory::Operation;
 
+use super::STORE;
 use crate::support::app::{OCI_INDEX, OCI_MANIFEST, image_manifest};
 use crate::support::content::{descriptor, index};
+use crate::support::test_store::{Hands, TestStore};
 use crate::support::{App, Reply, bytes, sha256};
 
 /// A little more than half of the default grace period.
@@ -24,26 +24,9 @@ const PAST_HALF_LIFE: Duration = Duration::from_secs(24 * 3600 + 60);
 /// More than the default write deadline.
 pub(super) const STALL: Duration = Duration::from_secs(301);
 
-/// The smallest part that the store accepts.
-pub(super) const PART_BYTES: usize = 64 * 1024;
-
-/// A clock that the test sets.
-#[derive(Clone, Debug)]
-pub(super) struct Hands(Arc<AtomicU64>);
-
-impl Hands {
-    pub(super) fn advance(&self, by: Duration) {
-        self.0.fetch_add(by.as_secs(), Ordering::SeqCst);
-    }
-
-    fn now(&self) -> SystemTime {
-        UNIX_EPOCH + Duration::from_secs(self.0.load(Ordering::SeqCst))
-    }
-}
-
 pub(super) struct Scene {
     pub(super) app: App,
-    pub(super) memory: Arc<Memory>,
+    pub(super) store: TestStore,
     pub(super) hands: Hands,
     manifest: Vec<u8>,
 }
@@ -57,16 +40,13 @@ async fn scene() -> Scene {
 pub(super) async fn scene_with(change: impl FnOnce(&mut Settings)) -> Scene {
     let mut settings = Settings::default();
     change(&mut settings);
-    let hands = Hands(Arc::new(AtomicU64::new(1_800_000_000)));
-    let clock = hands.clone();
-    let memory = Memory::with_clock(Arc::new(move || clock.now()));
-    let memory = Arc::new(memory.with_part_bytes_min(PART_BYTES as u64));
-    let app = App::over_memory(memory.clone(), settings).await;
+    let store = TestStore::start(STORE).await;
+    let app = App::frontend(store.objects.clone(), settings).await;
     let (config, layer) = (bytes(1, 100), bytes(2, 100_000));
     app.push_blob("a", &config).await;
     app.push_blob("a", &layer).await;
     let manifest = image_manifest(&config, &[layer]);
-    Scene { app, memory, hands, manifest }
+    Scene { app, hands: store.hands.clone(), store, manifest }
 }
 
 impl Scene {
@@ -83,19 +63,13 @@ impl Scene {
         stall: Duration,
         request: impl Future<Output = Reply>,
     ) -> Reply {
-        let delay = FaultKind::Delay(Duration::from_millis(300));
-        self.memory.inject(Fault::on(operation, delay).below(below));
-        let jump = async {
-            tokio::time::sleep(Duration::from_millis(150)).await;
-            self.hands.advance(stall);
-        };
-        let (reply, ()) = tokio::join!(request, jump);
-        self.memory.heal();
+        let jump = async { self.hands.advance(stall) };
+        let (reply, ()) = self.store.stalled(operation, below, request, jump).await;
         reply
     }
 
     fn age(&self, key: &RecordKey) -> Option<Duration> {
-        let entry = self.memory.record(key).filter(|entry| !entry.body.is_empty())?;
+        let entry = self.store.record(key).filter(|entry| !entry.body.is_empty())?;
         Some(entry.age)
     }
 
@@ -127,7 +101,7 @@ async fn a_manifest_write_after_its_lease_is_refused() {
         assert!(reply.header("retry-after").is_some(), "{below}: {reply:?}");
         // The store refused the stalled write itself, not only a later one.
         let refused = if operation == Operation::Read { "v1/m/" } else { below };
-        let entries = scene.memory.records();
+        let entries = scene.store.records();
         assert!(entries.iter().all(|(key, _)| !key.starts_with(refused)), "{below}");
         scene.app.get("/v2/a/manifests/v1").send().await.expect(404);
         // A short stall is harmless.
@@ -211,9 +185,9 @@ async fn a_head_of_an_old_blob_touches_its_link() {
     for content in [bytes(1, 100), bytes(2, 100_000)] {
         let path = format!("/v2/a/blobs/{}", sha256(&content));
         let link = scene.link(&content);
-        let before = scene.memory.calls();
+        let before = scene.store.calls();
         scene.app.request("HEAD", &path).send().await.expect(200);
-        assert_eq!(scene.memory.calls().since(&before).total(), 1, "a young link is only read");
+        assert_eq!(scene.store.calls().since(&before).total(), 1, "a young link is only read");
         scene.hands.advance(PAST_HALF_LIFE);
         // A GET does not touch the link.
         assert!(scene.app.get(&path).send().await.expect(200).body == content);
@@ -226,10 +200,10 @@ async fn a_head_of_an_old_blob_touches_its_link() {
 }
 
 /// The number of calls of a HEAD of a manifest.
-async fn head(app: &App, memory: &Memory, reference: &str) -> u64 {
-    let before = memory.calls();
+async fn head(app: &App, store: &TestStore, reference: &str) -> u64 {
+    let before = store.calls();
     app.request("HEAD", &format!("/v2/a/manifests/{reference}")).send().await.expect(200);
-    memory.calls().since(&before).total()
+    store.calls().since(&before).total()
 }
 
 /// A client that may push may be about to name the manifest in an index.
@@ -240,15 +214,15 @@ async fn a_head_of_an_old_manifest_touches_it() {
     let (key, digest) = (scene.manifest(), sha256(&scene.manifest));
     for (reference, calls) in [("v1", 2), (digest.as_str(), 1)] {
         let path = format!("/v2/a/manifests/{reference}");
-        assert_eq!(head(&scene.app, &scene.memory, reference).await, calls);
+        assert_eq!(head(&scene.app, &scene.store, reference).await, calls);
         scene.hands.advance(PAST_HALF_LIFE);
         // A GET does not touch the manifest.
         assert!(scene.app.get(&path).send().await.expect(200).body == scene.manifest);
         assert_eq!(scene.age(&key), Some(PAST_HALF_LIFE));
         // It is read again for its version, and replaced.
-        assert_eq!(head(&scene.app, &scene.memory, reference).await, calls + 2);
+        assert_eq!(head(&scene.app, &scene.store, reference).await, calls + 2);
         assert_eq!(scene.age(&key), Some(Duration::ZERO));
-        assert_eq!(head(&scene.app, &scene.memory, reference).await, calls);
+        assert_eq!(head(&scene.app, &scene.store, reference).await, calls);
         assert!(scene.app.get(&path).send().await.expect(200).body == scene.manifest);
     }
 }
@@ -259,12 +233,12 @@ async fn a_head_of_a_cached_manifest_touches_it_once() {
     let scene = scene().await;
     scene.push("v1").await.expect(201);
     scene.hands.advance(PAST_HALF_LIFE);
-    let app = App::over(scene.memory.clone(), Settings::default()).await;
+    let app = App::over(scene.store.objects.clone(), Settings::default()).await;
     app.get("/v2/a/manifests/v1").send().await.expect(200);
     assert_eq!(scene.age(&scene.manifest()), Some(PAST_HALF_LIFE));
     let mut calls = Vec::new();
     for _ in 0..4 {
-        calls.push(head(&app, &scene.memory, "v1").await);
+        calls.push(head(&app, &scene.store, "v1").await);
     }
     assert_eq!(calls, [2, 1, 0, 0], "read and touch; read the new version; cached");
     assert_eq!(scene.age(&scene.manifest()), Some(Duration::ZERO));
@@ -278,8 +252,8 @@ async fn a_head_of_a_caller_who_may_not_push_does_not_touch_the_manifest() {
     scene.hands.advance(PAST_HALF_LIFE);
     let mut settings = Settings::default();
     settings.access.anonymous = Some(GeneralAccess::Pull);
-    let app = App::over_memory(scene.memory.clone(), settings).await;
-    assert_eq!(head(&app, &scene.memory, "v1").await, 2);
+    let app = App::frontend(scene.store.objects.clone(), settings).await;
+    assert_eq!(head(&app, &scene.store, "v1").await, 2);
     assert_eq!(scene.age(&scene.manifest()), Some(PAST_HALF_LIFE));
 }
 
@@ -315,7 +289,7 @@ async fn pushing_or_mounting_an_old_blob_touches_its_pointer() {
     scene.app.request("POST", &path).send().await.expect(201);
     assert_eq!(scene.age(&pointer), Some(Duration::ZERO));
     scene.app.settled().await;
-    assert_eq!(scene.memory.data_objects().len(), 1);
+    assert_eq!(scene.store.data_objects().len(), 1);
 }
 
 /// A layer with URLs need not be in the registry; one that is there is kept, and the record of the
@@ -340,7 +314,7 @@ async fn pushing_a_manifest_touches_its_external_layers() {
     scene.app.put_manifest("a", "v1", OCI_MANIFEST, &manifest).await.expect(201);
     assert_eq!(scene.age(&scene.link(&there)), Some(Duration::ZERO));
     let key = RecordKey::Manifest("a".parse().expect("a name"), digest(&manifest));
-    let body = scene.memory.record(&key).expect("it was pushed").body;
+    let body = scene.store.record(&key).expect("it was pushed").body;
     let (header, _) = encoding::decode::<serde_json::Value>(&body).expect("a record of ours");
     let reference =
         |content: &[u8]| serde_json::json!({ "digest": sha256(content), "size": content.len() });
@@ -356,9 +330,9 @@ async fn a_deleted_pointer_comes_back_with_the_next_push() {
     let scene = scene().await;
     let content = bytes(1, 100);
     let pointer = RecordKey::Pointer(digest(&content));
-    let record = scene.memory.record(&pointer).expect("it was pushed");
+    let record = scene.store.record(&pointer).expect("it was pushed");
     let tombstone = encoding::tombstone(Nonce::random(), &Lineage::default());
-    let deleted = scene.memory.replace(&pointer, &record.version, tombstone, None).await;
+    let deleted = scene.store.objects.replace(&pointer, &record.version, tombstone, None).await;
     deleted.expect("the version is right");
     let mount = async |target: &str| {
         let path = format!("/v2/{target}/blobs/uploads/?mount={}", sha256(&content));
@@ -375,7 +349,7 @@ async fn an_index_cannot_name_a_manifest_that_is_being_deleted() {
     let scene = scene().await;
     scene.push("v1").await.expect(201);
     // The deletion writes its mark and no tombstone.
-    scene.memory.inject(Fault::on(Operation::List, FaultKind::FailBefore).below("v1/x/"));
+    scene.store.fail(Operation::List, "v1/x/");
     let path = format!("/v2/a/manifests/{}", sha256(&scene.manifest));
     scene.app.request("DELETE", &path).send().await.expect(503);
     let index = index(OCI_INDEX, &[descriptor(OCI_MANIFEST, &scene.manifest)]);

@@ -4,29 +4,25 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use longshore::config::Settings;
 use longshore::oci::UploadId;
-use longshore::store::memory::{Fault, FaultKind, Operation};
-use longshore::store::{BlobStore as _, RecordKey, RecordStore as _, Version};
+use longshore::store::memory::Operation;
+use longshore::store::{RecordKey, Version};
 
-use super::leases::{PART_BYTES, STALL, Scene, digest, scene_with};
+use super::leases::{STALL, Scene, digest, scene_with};
 use crate::support::exchange::with_query;
+use crate::support::test_store::{PART_BYTES, small_parts};
 use crate::support::{bytes, sha256};
 
-/// A registry with parts of 64 KiB.
-async fn small_parts() -> Scene {
-    let change = |settings: &mut Settings| {
-        settings.uploads.part_bytes = PART_BYTES;
-        settings.uploads.inline_bytes = 4 * 1024;
-    };
-    scene_with(change).await
+/// A registry with small parts.
+async fn scene() -> Scene {
+    scene_with(|settings| *settings = small_parts()).await
 }
 
 /// Asserts that nothing names a data object of this content.
 fn assert_unnamed(scene: &Scene, content: &[u8], case: &str) {
     let pointer = RecordKey::Pointer(digest(content));
-    assert!(scene.memory.record(&pointer).is_none(), "{case}: a pointer");
-    assert!(scene.memory.record(&scene.link(content)).is_none(), "{case}: a link");
+    assert!(scene.store.record(&pointer).is_none(), "{case}: a pointer");
+    assert!(scene.store.record(&scene.link(content)).is_none(), "{case}: a link");
 }
 
 /// A data object has no name before its pointer. If the pointer comes late, a collector may have
@@ -45,7 +41,7 @@ async fn a_pointer_write_after_its_deadline_is_refused() {
             if operation == Operation::Put && !whole {
                 continue;
             }
-            let (scene, content) = (small_parts().await, bytes(8, size));
+            let (scene, content) = (scene().await, bytes(8, size));
             let mut location = scene.app.start_upload("a", "").await;
             if patched > 0 {
                 let patch = scene.app.patch(&location, &content[..patched]).await;
@@ -65,12 +61,12 @@ async fn a_pointer_write_after_its_deadline_is_refused() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_session_that_names_its_object_late_is_refused() {
     for (operation, below) in [(Operation::Put, "v1/d/"), (Operation::Create, "v1/u/")] {
-        let (scene, content) = (small_parts().await, bytes(8, 20_000));
+        let (scene, content) = (scene().await, bytes(8, 20_000));
         let location = scene.app.start_upload("a", "").await;
         let patch = || scene.app.patch(&location, &content);
         let reply = scene.stalled(operation, below, STALL, patch()).await;
         reply.expect_error(503, "UNAVAILABLE");
-        assert!(scene.memory.record(&RecordKey::Upload(id_of(&location))).is_none(), "{below}");
+        assert!(scene.store.record(&RecordKey::Upload(id_of(&location))).is_none(), "{below}");
         let next = patch().await.expect(202).location();
         scene.app.close(&next, &sha256(&content), b"").await.expect(201);
     }
@@ -79,7 +75,7 @@ async fn a_session_that_names_its_object_late_is_refused() {
 /// Completing a large object takes longer than the write deadline.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slow_completion_touches_its_session() {
-    let (scene, content) = (small_parts().await, bytes(8, 150_000));
+    let (scene, content) = (scene().await, bytes(8, 150_000));
     let location = scene.app.start_upload("a", "").await;
     let location = scene.app.patch(&location, &content).await.expect(202).location();
     let name = sha256(&content);
@@ -92,7 +88,7 @@ async fn a_slow_completion_touches_its_session() {
 async fn old_commit(scene: &Scene, content: &[u8]) -> String {
     let location = scene.app.start_upload("a", "").await;
     let location = scene.app.patch(&location, content).await.expect(202).location();
-    scene.memory.inject(Fault::on(Operation::Create, FaultKind::FailBefore).below("v1/p/"));
+    scene.store.fail(Operation::Create, "v1/p/");
     scene.app.close(&location, &sha256(content), b"").await.expect(503);
     scene.hands.advance(Duration::from_secs(3 * 24 * 3600));
     location
@@ -101,11 +97,12 @@ async fn old_commit(scene: &Scene, content: &[u8]) -> String {
 /// What a collector does with a session that looks abandoned: ends the version that it has listed,
 /// and then deletes the data. Returns whether it was the first to change the session.
 async fn collect(scene: &Scene, key: &RecordKey, listed: &Version) -> bool {
-    let ended = scene.memory.replace(key, listed, Bytes::new(), None).await.is_ok();
+    let objects = &scene.store.objects;
+    let ended = objects.replace(key, listed, Bytes::new(), None).await.is_ok();
     if ended {
-        for (location, _) in scene.memory.data_objects() {
+        for (location, _) in scene.store.data_objects() {
             let location = location.parse().expect("a location");
-            scene.memory.delete(&location).await.expect("deleted");
+            objects.delete(&location).await.expect("deleted");
         }
     }
     ended
@@ -119,18 +116,13 @@ async fn a_resumed_commit_and_a_collector_do_not_both_win() {
         [(Operation::Replace, "v1/u/", true), (Operation::Create, "v1/p/", false)]
     {
         for size in [20_000, 150_000] {
-            let (scene, content) = (small_parts().await, bytes(8, size));
+            let (scene, content) = (scene().await, bytes(8, size));
             let location = old_commit(&scene, &content).await;
             let (name, key) = (sha256(&content), RecordKey::Upload(id_of(&location)));
-            let listed = scene.memory.record(&key).expect("a session").version;
-            let delay = FaultKind::Delay(Duration::from_millis(400));
-            scene.memory.inject(Fault::on(operation, delay).below(below));
-            let collector = async {
-                tokio::time::sleep(Duration::from_millis(200)).await;
-                collect(&scene, &key, &listed).await
-            };
+            let listed = scene.store.record(&key).expect("a session").version;
+            let collector = collect(&scene, &key, &listed);
             let close = scene.app.close(&location, &name, b"");
-            let (reply, ended) = tokio::join!(close, collector);
+            let (reply, ended) = scene.store.stalled(operation, below, close, collector).await;
             assert_eq!(ended, wins, "{below} {size}: {reply:?}");
             if ended {
                 reply.expect_error(404, "BLOB_UPLOAD_UNKNOWN");
@@ -150,7 +142,7 @@ async fn a_slow_chunk_touches_its_session() {
     for (method, begun, size) in
         [("PATCH", 0, 100_000), ("PATCH", 50, 100), ("PUT", 0, 100_000), ("PUT", 50, 100)]
     {
-        let scene = small_parts().await;
+        let scene = scene().await;
         let content: &'static [u8] = Vec::leak(bytes(7, begun + 3 * size));
         let digest = sha256(content);
         let mut location = scene.app.start_upload("a", "").await;
@@ -169,10 +161,10 @@ async fn a_slow_chunk_touches_its_session() {
         let jump = async {
             // After the first and the second chunk.
             tokio::time::sleep(pause * 3 / 2).await;
-            let before = scene.memory.record(&key).expect("a session").version;
+            let before = scene.store.record(&key).expect("a session").version;
             scene.hands.advance(quarter);
             tokio::time::sleep(pause).await;
-            let record = scene.memory.record(&key).expect("a session");
+            let record = scene.store.record(&key).expect("a session");
             assert_ne!(record.version, before);
             assert_eq!(record.age, Duration::ZERO, "{method} {begun}");
         };

@@ -1,10 +1,6 @@
 //! Clients that disconnect in the middle and resume: distribution-spec "Resuming an upload".
 
-use std::sync::Arc;
 use std::time::Duration;
-
-use longshore::config::Settings;
-use longshore::store::memory::Memory;
 
 use crate::support::exchange::{created, with_query};
 use crate::support::{App, Request, bytes, sha256};
@@ -12,7 +8,7 @@ use crate::support::{App, Request, bytes, sha256};
 const MIB: usize = 1024 * 1024;
 
 /// Sends this part of a request and disconnects. The client may still receive a response.
-async fn goes_away_in(request: Request<'_>, sent: &[u8]) {
+pub(crate) async fn goes_away_in(request: Request<'_>, sent: &[u8]) {
     if let Ok(reply) = request.broken_after(sent).try_send().await {
         reply.expect_error(400, "BLOB_UPLOAD_INVALID");
     }
@@ -124,38 +120,5 @@ async fn an_interrupted_single_request_stores_nothing() {
         // The session of the PUT continues, from its beginning.
         created(app.close(&start, &digest, &content).await, &repository, &digest);
         app.assert_blob(&repository, &digest, &content).await;
-    }
-}
-
-/// A final PUT without a range that sent more parts than one reservation of part numbers has
-/// acknowledges nothing when it breaks off, and succeeds when the client repeats it.
-#[tokio::test]
-async fn an_interrupted_final_put_of_many_parts_can_be_repeated() {
-    const PART: usize = 64 * 1024;
-    for acknowledged in [0, 100, 40_000] {
-        let memory = Arc::new(Memory::new().with_part_bytes_min(PART as u64));
-        let mut settings = Settings::default();
-        settings.uploads.part_bytes = PART;
-        settings.uploads.inline_bytes = 4 * 1024;
-        let app = App::over_memory(memory.clone(), settings).await;
-        let content = bytes(409, 140 * PART + 5);
-        let digest = sha256(&content);
-        let mut location = app.start_upload("a", "").await;
-        if acknowledged > 0 {
-            let patch = app.patch(&location, &content[..acknowledged]).await;
-            location = patch.expect(202).location();
-        }
-        let close = with_query(&location, &format!("digest={digest}"));
-        for sent in [70 * PART, 135 * PART] {
-            goes_away_in(app.request("PUT", &close), &content[acknowledged..sent]).await;
-            app.settled().await;
-            app.get(&location).send().await.expect(204).stands_at(acknowledged);
-        }
-        created(app.close(&location, &digest, &content[acknowledged..]).await, "a", &digest);
-        app.assert_blob("a", &digest, &content).await;
-        app.settled().await;
-        let sizes: Vec<u64> = memory.data_objects().into_iter().map(|(_, size)| size).collect();
-        assert_eq!(sizes, [content.len() as u64]);
-        assert_eq!(memory.open_multiparts(), 0);
     }
 }

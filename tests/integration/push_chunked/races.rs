@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use longshore::store::memory::{Fault, FaultKind, Operation};
 
 use crate::support::exchange::{created, with_query};
 use crate::support::{App, Reply, bytes, sha256, sha512};
@@ -241,45 +240,5 @@ async fn a_final_put_concurrent_with_a_wrong_one_stores_the_right_blob() {
         app.push_blob(&other, &content).await;
         app.settled().await;
         app.assert_blob(&other, &right, &content).await;
-    }
-}
-
-/// A request that has read the session before another one began to commit it, and then finds that
-/// its own content is wrong, or cancels, must not delete the parts of the commit.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_commit_that_has_begun_keeps_its_parts() {
-    let content = bytes(560, 17 * MIB);
-    let digest = sha256(&content);
-    for (method, more, status) in [("PUT", &b"x"[..], 400), ("DELETE", b"", 503)] {
-        let app = App::start().await;
-        let Some(memory) = &app.memory else {
-            println!("not run: a_commit_that_has_begun_keeps_its_parts needs the store in memory");
-            return;
-        };
-        let repository = app.repository("begun");
-        let location = app.start_upload(&repository, "").await;
-        let location = app.patch(&location, &content).await.expect(202).location();
-        // The right request becomes committing after 400 ms and is complete after 1,200 ms. The
-        // other one reads the session at 200 ms, and its end of the session arrives at 800 ms.
-        let delays = [
-            (Operation::Replace, 400, "v1/u/"),
-            (Operation::Replace, 600, "v1/u/"),
-            (Operation::Complete, 800, "v1/d/"),
-        ];
-        for (operation, millis, below) in delays {
-            let delay = FaultKind::Delay(Duration::from_millis(millis));
-            memory.inject(Fault::on(operation, delay).below(below));
-        }
-        let other = async {
-            tokio::time::sleep(Duration::from_millis(200)).await;
-            let path = with_query(&location, &format!("digest={digest}"));
-            app.request(method, &path).body(more.to_vec()).send().await
-        };
-        let (right, other) = tokio::join!(app.close(&location, &digest, b""), other);
-        assert_eq!(other.status.as_u16(), status, "{method}: {other:?}");
-        created(right, &repository, &digest);
-        app.assert_blob(&repository, &digest, &content).await;
-        app.settled().await;
-        assert_eq!(memory.open_multiparts(), 0);
     }
 }

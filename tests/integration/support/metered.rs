@@ -1,4 +1,5 @@
-//! A store that counts the bytes that it receives, may be slow, and may drop the content of parts.
+//! A store that counts the bytes that it receives, may be slow, may drop the content of parts, and
+//! may have another clock than the store below it.
 //!
 //! Dropping makes uploads of any size testable: only the size of a part is kept.
 
@@ -10,7 +11,7 @@ use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use longshore::store::memory::Memory;
+use longshore::store::memory::StoreClock;
 use longshore::store::{
     BlobStore, ByteStream, DataObject, Day, Deadline, Error, Listing, Location, MultipartId,
     ObjectStore, OpenMultiparts, Part, Prefix, PresignGet, Record, RecordKey, RecordStore, Removal,
@@ -19,9 +20,10 @@ use longshore::store::{
 
 /// See the [module documentation](self).
 pub(crate) struct Metered {
-    memory: Arc<Memory>,
+    store: Arc<dyn ObjectStore>,
     forget_parts: bool,
     part_delay: Duration,
+    clock: Option<StoreClock>,
     sent: AtomicU64,
     in_flight: AtomicU64,
     in_flight_max: AtomicU64,
@@ -29,23 +31,24 @@ pub(crate) struct Metered {
 
 impl fmt::Debug for Metered {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Metered").field("memory", &self.memory).finish_non_exhaustive()
+        f.debug_struct("Metered").field("store", &self.store).finish_non_exhaustive()
     }
 }
 
 impl Metered {
-    pub(crate) fn over(memory: Arc<Memory>) -> Self {
+    pub(crate) fn over(store: Arc<dyn ObjectStore>) -> Self {
         Self {
-            memory,
+            store,
             forget_parts: false,
             part_delay: Duration::ZERO,
+            clock: None,
             sent: AtomicU64::new(0),
             in_flight: AtomicU64::new(0),
             in_flight_max: AtomicU64::new(0),
         }
     }
 
-    /// Keeps only the size of a part. The memory store below must accept small parts.
+    /// Keeps only the size of a part. The store below must accept small parts.
     pub(crate) fn forgetting_parts(self) -> Self {
         Self { forget_parts: true, ..self }
     }
@@ -53,6 +56,11 @@ impl Metered {
     /// Delays each part.
     pub(crate) fn slow_parts(self, part_delay: Duration) -> Self {
         Self { part_delay, ..self }
+    }
+
+    /// Takes the time from this clock.
+    pub(crate) fn with_clock(self, clock: StoreClock) -> Self {
+        Self { clock: Some(clock), ..self }
     }
 
     /// The bytes in the bodies of all writes so far.
@@ -75,7 +83,7 @@ impl Metered {
 #[async_trait]
 impl RecordStore for Metered {
     async fn read(&self, key: &RecordKey) -> Result<Record, Error> {
-        self.memory.read(key).await
+        self.store.read(key).await
     }
 
     async fn create(
@@ -85,7 +93,7 @@ impl RecordStore for Metered {
         deadline: Option<Deadline>,
     ) -> Result<Version, Error> {
         self.weigh(&body);
-        self.memory.create(key, body, deadline).await
+        self.store.create(key, body, deadline).await
     }
 
     async fn replace(
@@ -96,11 +104,11 @@ impl RecordStore for Metered {
         deadline: Option<Deadline>,
     ) -> Result<Version, Error> {
         self.weigh(&body);
-        self.memory.replace(key, expected, body, deadline).await
+        self.store.replace(key, expected, body, deadline).await
     }
 
     async fn remove(&self, key: &RecordKey, expected: &Version) -> Result<Removal, Error> {
-        self.memory.remove(key, expected).await
+        self.store.remove(key, expected).await
     }
 
     async fn list(
@@ -109,11 +117,11 @@ impl RecordStore for Metered {
         after: Option<&str>,
         limit: usize,
     ) -> Result<Listing, Error> {
-        self.memory.list(prefix, after, limit).await
+        self.store.list(prefix, after, limit).await
     }
 
     fn now(&self) -> SystemTime {
-        self.memory.now()
+        self.clock.as_ref().map_or_else(|| self.store.now(), |clock| clock())
     }
 }
 
@@ -126,11 +134,11 @@ impl BlobStore for Metered {
         sha256: Option<[u8; 32]>,
     ) -> Result<Version, Error> {
         self.weigh(&bytes);
-        self.memory.put(location, bytes, sha256).await
+        self.store.put(location, bytes, sha256).await
     }
 
     async fn head(&self, location: &Location) -> Result<Option<DataObject>, Error> {
-        self.memory.head(location).await
+        self.store.head(location).await
     }
 
     async fn get(
@@ -138,11 +146,11 @@ impl BlobStore for Metered {
         location: &Location,
         range: Option<Range<u64>>,
     ) -> Result<ByteStream, Error> {
-        self.memory.get(location, range).await
+        self.store.get(location, range).await
     }
 
     async fn delete(&self, location: &Location) -> Result<(), Error> {
-        self.memory.delete(location).await
+        self.store.delete(location).await
     }
 
     async fn presign_get(
@@ -150,11 +158,11 @@ impl BlobStore for Metered {
         location: &Location,
         options: PresignGet,
     ) -> Result<Option<String>, Error> {
-        self.memory.presign_get(location, options).await
+        self.store.presign_get(location, options).await
     }
 
     async fn start(&self, location: &Location) -> Result<MultipartId, Error> {
-        self.memory.start(location).await
+        self.store.start(location).await
     }
 
     async fn put_part(
@@ -171,7 +179,7 @@ impl BlobStore for Metered {
             tokio::time::sleep(self.part_delay).await;
         }
         let kept = if self.forget_parts { Bytes::new() } else { bytes.clone() };
-        let part = self.memory.put_part(location, id, number, kept).await;
+        let part = self.store.put_part(location, id, number, kept).await;
         // Frees the bytes only now, as a real request does.
         drop(bytes);
         self.in_flight.fetch_sub(size, Ordering::SeqCst);
@@ -184,19 +192,19 @@ impl BlobStore for Metered {
         id: &MultipartId,
         parts: &[Part],
     ) -> Result<Version, Error> {
-        self.memory.complete(location, id, parts).await
+        self.store.complete(location, id, parts).await
     }
 
     async fn abort(&self, location: &Location, id: &MultipartId) -> Result<(), Error> {
-        self.memory.abort(location, id).await
+        self.store.abort(location, id).await
     }
 
     async fn is_open(&self, location: &Location, id: &MultipartId) -> Result<bool, Error> {
-        self.memory.is_open(location, id).await
+        self.store.is_open(location, id).await
     }
 
     async fn list_days(&self) -> Result<Vec<Day>, Error> {
-        self.memory.list_days().await
+        self.store.list_days().await
     }
 
     async fn list_data(
@@ -205,16 +213,16 @@ impl BlobStore for Metered {
         after: Option<&str>,
         limit: usize,
     ) -> Result<Listing, Error> {
-        self.memory.list_data(day, after, limit).await
+        self.store.list_data(day, after, limit).await
     }
 
     async fn list_multiparts(&self, limit: usize) -> Result<OpenMultiparts, Error> {
-        self.memory.list_multiparts(limit).await
+        self.store.list_multiparts(limit).await
     }
 }
 
 impl ObjectStore for Metered {
     fn describe(&self) -> String {
-        "a metered store in memory".to_owned()
+        format!("metered: {}", self.store.describe())
     }
 }

@@ -10,6 +10,7 @@ pub mod metered;
 pub mod persistent;
 pub mod process;
 pub mod scripted_s3;
+pub mod test_store;
 
 pub use app::{App, store_from_environment};
 pub use http::{Reply, Request};

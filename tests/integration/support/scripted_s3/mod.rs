@@ -31,6 +31,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use longshore::setting::Secret;
+use longshore::store::memory::StoreClock;
 use longshore::store::s3::{S3, Settings};
 use longshore::telemetry::metrics::Metrics;
 use tokio::net::TcpListener;
@@ -59,7 +60,8 @@ pub(crate) struct ScriptedS3 {
 struct Shared {
     bucket: Mutex<Bucket>,
     script: Mutex<Script>,
-    /// How many seconds the clock of the server is ahead of the clock of this machine.
+    clock: StoreClock,
+    /// How many seconds the clock of the server is ahead of `clock`.
     ahead: Mutex<i64>,
     tasks: TaskTracker,
 }
@@ -83,13 +85,20 @@ impl fmt::Display for Cut {
 impl std::error::Error for Cut {}
 
 impl ScriptedS3 {
-    /// A server with an empty bucket.
+    /// A server with an empty bucket and the clock of this machine.
+    #[expect(clippy::disallowed_methods, reason = "a server has its own clock")]
     pub(crate) async fn start() -> Self {
+        Self::with_clock(Arc::new(SystemTime::now)).await
+    }
+
+    /// A server with an empty bucket and another clock.
+    pub(crate) async fn with_clock(clock: StoreClock) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let port = listener.local_addr().expect("an address").port();
         let shared = Arc::new(Shared {
             bucket: Mutex::default(),
             script: Mutex::default(),
+            clock,
             ahead: Mutex::default(),
             tasks: TaskTracker::new(),
         });
@@ -151,6 +160,11 @@ impl ScriptedS3 {
         self.gated(which, Action::Repeat)
     }
 
+    /// Lets a request take effect after this time. Meanwhile it may expire.
+    pub(crate) fn delay(&self, which: Match, by: Duration) {
+        self.script().add(which, Action::Delay(by));
+    }
+
     /// Closes the connection instead of acting on a request.
     pub(crate) fn drop_request(&self, which: Match) {
         self.script().add(which, Action::DropRequest);
@@ -176,6 +190,11 @@ impl ScriptedS3 {
         self.script().arrived(which)
     }
 
+    /// How many requests arrived.
+    pub(crate) fn arrived_in_all(&self) -> usize {
+        self.script().arrived_in_all()
+    }
+
     /// The content of an object.
     pub(crate) fn object(&self, key: &str) -> Option<Bytes> {
         self.bucket().object(key)
@@ -184,6 +203,12 @@ impl ScriptedS3 {
     /// The `ETag` of an object.
     pub(crate) fn etag(&self, key: &str) -> Option<String> {
         self.bucket().objects.get(key).map(|object| object.etag.clone())
+    }
+
+    /// How long ago an object was written.
+    pub(crate) fn age(&self, key: &str) -> Option<Duration> {
+        let written = self.bucket().objects.get(key)?.written;
+        Some(self.shared.now().duration_since(written).unwrap_or_default())
     }
 
     /// The keys below a prefix, in ascending order.
@@ -217,7 +242,7 @@ impl ScriptedS3 {
         self.bucket().part_bytes_min = part_bytes_min;
     }
 
-    /// Sets the clock of the server, in seconds ahead of the clock of this machine. It dates
+    /// Sets the clock of the server, in seconds ahead of the clock that it began with. It dates
     /// responses and objects, and decides which presigned requests are too late.
     pub(crate) fn set_clock(&self, seconds_ahead: i64) {
         *self.shared.ahead.lock().expect("no panic") = seconds_ahead;
@@ -239,11 +264,10 @@ impl ScriptedS3 {
 }
 
 impl Shared {
-    #[expect(clippy::disallowed_methods, reason = "a server has its own clock")]
     fn now(&self) -> SystemTime {
         let ahead = *self.ahead.lock().expect("no panic");
-        let by = Duration::from_secs(ahead.unsigned_abs());
-        if ahead < 0 { SystemTime::now() - by } else { SystemTime::now() + by }
+        let (now, by) = ((self.clock)(), Duration::from_secs(ahead.unsigned_abs()));
+        if ahead < 0 { now - by } else { now + by }
     }
 
     async fn serve(
@@ -268,6 +292,10 @@ impl Shared {
             None => Some(self.apply(&request, arrival)),
             Some(Action::Refuse(status, code)) => Some(Answer::error(status, code)),
             Some(Action::DropRequest) => None,
+            Some(Action::Delay(by)) => {
+                tokio::time::sleep(by).await;
+                Some(self.apply(&request, self.now()))
+            }
             Some(Action::DropResponse) => {
                 self.apply(&request, arrival);
                 None

@@ -17,6 +17,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub(crate) struct Match {
     operation: Operation,
     prefix: String,
+    header: Option<&'static str>,
     nth: usize,
     always: bool,
 }
@@ -24,7 +25,7 @@ pub(crate) struct Match {
 impl Match {
     /// Requests of an operation whose key, or prefix for a list, begins with `prefix`.
     pub(crate) fn of(operation: Operation, prefix: &str) -> Self {
-        Self { operation, prefix: prefix.to_owned(), nth: 1, always: false }
+        Self { operation, prefix: prefix.to_owned(), header: None, nth: 1, always: false }
     }
 
     pub(crate) fn get(prefix: &str) -> Self {
@@ -44,6 +45,16 @@ impl Match {
         Self::of(Operation::ListObjects, prefix)
     }
 
+    /// Those of these requests that create an object.
+    pub(crate) fn if_absent(self) -> Self {
+        Self { header: Some("if-none-match"), ..self }
+    }
+
+    /// Those of these requests that replace a version of an object.
+    pub(crate) fn if_match(self) -> Self {
+        Self { header: Some("if-match"), ..self }
+    }
+
     /// The n-th of these requests from now on, and not the first.
     pub(crate) fn nth(self, nth: usize) -> Self {
         Self { nth, ..self }
@@ -57,6 +68,11 @@ impl Match {
     fn covers(&self, operation: Operation, key: &str) -> bool {
         self.operation == operation && key.starts_with(&self.prefix)
     }
+
+    fn is_about(&self, request: &S3Request) -> bool {
+        self.covers(request.operation, &request.key)
+            && self.header.is_none_or(|name| request.header(name).is_some())
+    }
 }
 
 /// What happens to a request.
@@ -65,6 +81,7 @@ pub(super) enum Action {
     Hold { gate: Gate, authorized: bool },
     HoldResponse(Gate),
     Repeat(Gate),
+    Delay(Duration),
     DropRequest,
     DropResponse,
     Refuse(u16, &'static str),
@@ -159,12 +176,16 @@ impl Script {
         self.arrived.iter().filter(|(operation, key)| which.covers(*operation, key)).count()
     }
 
+    pub(super) fn arrived_in_all(&self) -> usize {
+        self.arrived.len()
+    }
+
     /// Notes a request, and returns what happens to it: what the first rule says whose turn it is.
     pub(super) fn arrive(&mut self, request: &S3Request) -> Option<Action> {
         self.arrived.push((request.operation, request.key.clone()));
         let mut chosen = None;
         for rule in &mut self.rules {
-            if rule.which.covers(request.operation, &request.key) {
+            if rule.which.is_about(request) {
                 rule.seen += 1;
                 let due = rule.seen == rule.which.nth
                     || (rule.which.always && rule.seen > rule.which.nth);

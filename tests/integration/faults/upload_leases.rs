@@ -7,6 +7,7 @@ use bytes::Bytes;
 use longshore::oci::UploadId;
 use longshore::store::memory::Operation;
 use longshore::store::{RecordKey, Version};
+use serde_json::Value;
 
 use super::leases::{STALL, Scene, digest, scene_with};
 use crate::support::exchange::with_query;
@@ -72,16 +73,29 @@ async fn a_session_that_names_its_object_late_is_refused() {
     }
 }
 
-/// Completing a large object takes longer than the write deadline.
+/// Completing a large object takes longer than the write deadline. The session is touched before
+/// its object gets another name, so that a collector which saw it before does not end it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slow_completion_touches_its_session() {
     let (scene, content) = (scene().await, bytes(8, 150_000));
     let location = scene.app.start_upload("a", "").await;
     let location = scene.app.patch(&location, &content).await.expect(202).location();
-    let name = sha256(&content);
+    let (name, key) = (sha256(&content), RecordKey::Upload(id_of(&location)));
+    let jump = async {
+        scene.hands.advance(STALL);
+        let body = scene.store.record(&key).expect("a session").body;
+        let line = body.split(|byte| *byte == b'\n').next().expect("a line");
+        let line: Value = serde_json::from_slice(line).expect("JSON");
+        line["nonce"].as_str().expect("a nonce").to_owned()
+    };
     let close = scene.app.close(&location, &name, b"");
-    scene.stalled(Operation::Complete, "v1/d/", STALL, close).await.expect(201);
+    let (reply, committing) = scene.store.stalled(Operation::Complete, "v1/d/", close, jump).await;
+    reply.expect(201);
     scene.app.assert_blob("a", &name, &content).await;
+    scene.app.settled().await;
+    // A tombstone is its own nonce and those of the two writes before it.
+    let tombstone = scene.store.record(&key).expect("a tombstone").body;
+    assert_eq!(hex::encode(&tombstone[24..]), committing, "one write is between the two");
 }
 
 /// A commit that failed at its pointer, three days ago. Returns the location of its session.

@@ -34,7 +34,7 @@ pub struct AuthRequest<'a> {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Denied {
     /// 401: the client must log in, or needs a token that grants more.
-    #[error("authentication is required")]
+    #[error("the request needs a login")]
     Unauthenticated {
         /// The value of `WWW-Authenticate` (RFC 9110, section 11.6.1).
         challenge: String,

@@ -36,7 +36,7 @@ pub struct Error {
 #[derive(Clone, Debug)]
 pub(super) struct Failure {
     pub(super) code: ErrorCode,
-    /// What the client reads.
+    /// What the client reads, without the customary text of the code.
     pub(super) reason: String,
     /// Why the caller was refused. The client does not learn it.
     pub(super) auth: Option<AuthReason>,
@@ -127,6 +127,7 @@ impl IntoResponse for Error {
             .errors
             .into_iter()
             .map(|(code, message, detail)| {
+                let message = format!("{}: {message}", code.message());
                 let mut error = json!({ "code": code.as_str(), "message": message });
                 if let Some(detail) = detail {
                     error["detail"] = detail;

@@ -200,6 +200,27 @@ async fn every_error_has_the_specified_json_body() {
     }
 }
 
+/// Scripts look for the texts that distribution gives each code.
+#[tokio::test]
+async fn messages_begin_with_the_customary_text_of_their_code() {
+    let app = App::start().await;
+    let repository = app.repository("texts");
+    let texts = [
+        ("BLOB_UNKNOWN", "blob unknown to registry: "),
+        ("BLOB_UPLOAD_UNKNOWN", "blob upload unknown to registry: "),
+        ("DIGEST_INVALID", "provided digest did not match uploaded content: "),
+        ("MANIFEST_INVALID", "manifest invalid: "),
+        ("MANIFEST_UNKNOWN", "manifest unknown: "),
+        ("NAME_UNKNOWN", "repository name not known to registry: "),
+        ("UNSUPPORTED", "The operation is unsupported: "),
+    ];
+    for (request, reply, _, code) in failures(&app, &repository).await {
+        let (_, text) = texts.iter().find(|(known, _)| *known == code).expect("a text");
+        let message = reply.json()["errors"][0]["message"].as_str().expect("text").to_owned();
+        assert!(message.starts_with(text) && message.len() > text.len(), "{request}: {message}");
+    }
+}
+
 /// Messages to clients contain no details that only the operator may see.
 #[tokio::test]
 async fn a_failed_head_has_no_body() {

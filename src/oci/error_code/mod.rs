@@ -51,6 +51,28 @@ pub enum ErrorCode {
 }
 
 impl ErrorCode {
+    /// The text that distribution gives this code, which scripts look for.
+    pub fn message(self) -> &'static str {
+        match self {
+            Self::BlobUnknown | Self::ManifestBlobUnknown => "blob unknown to registry",
+            Self::BlobUploadInvalid => "blob upload invalid",
+            Self::BlobUploadUnknown => "blob upload unknown to registry",
+            Self::DigestInvalid => "provided digest did not match uploaded content",
+            Self::ManifestInvalid => "manifest invalid",
+            Self::ManifestUnknown => "manifest unknown",
+            Self::NameInvalid => "invalid repository name",
+            Self::NameUnknown => "repository name not known to registry",
+            Self::SizeInvalid => "provided length did not match content length",
+            Self::Unauthorized => "authentication required",
+            Self::Denied => "requested access to the resource is denied",
+            Self::Unsupported => "The operation is unsupported",
+            Self::TooManyRequests => "too many requests",
+            Self::ManifestUnverified => "manifest failed signature verification",
+            Self::Unknown => "unknown error",
+            Self::Unavailable => "service unavailable",
+        }
+    }
+
     pub fn as_str(self) -> &'static str {
         match self {
             Self::BlobUnknown => "BLOB_UNKNOWN",

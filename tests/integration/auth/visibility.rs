@@ -167,6 +167,20 @@ async fn missing_and_forbidden_repositories_get_the_same_response() {
     }
 }
 
+/// Scripts look for the texts that distribution gives each code.
+#[tokio::test]
+async fn refusals_begin_with_the_customary_text() {
+    let app = registry().await;
+    let list = || app.get("/v2/secret/app/tags/list");
+    for (reply, text) in [
+        (list().send().await.expect(401), "authentication required: "),
+        (list().user("alice").send().await.expect(403), "requested access to the resource is denied: "),
+    ] {
+        let message = reply.json()["errors"][0]["message"].to_string();
+        assert!(message.starts_with(&format!("\"{text}")), "{message}");
+    }
+}
+
 /// The same endpoint under other spellings of its path.
 #[tokio::test]
 async fn other_spellings_of_a_path_do_not_bypass_authorization() {

@@ -95,7 +95,10 @@ async fn the_parameter_n_limits_the_page() {
     for large in ["?n=4", "?n=0003", "?n=2147483647", "?n=99999999999999999999999999"] {
         assert_page(page(large).await, &repository, &["a", "b", "c"], false);
     }
-    for bad in ["?n=", "?n=-1", "?n=x", "?n=1.5", "?n=%2B1", "?n=0x10", "?n=1%00", "?n=%D9%A1"] {
+    // As without `n`.
+    assert_page(page("?n=").await, &repository, &["a", "b", "c"], false);
+    assert_page(page("?n=&last=a").await, &repository, &["b", "c"], false);
+    for bad in ["?n=-1", "?n=x", "?n=1.5", "?n=%2B1", "?n=0x10", "?n=1%00", "?n=%D9%A1"] {
         page(bad).await.expect_envelope(400, &["UNSUPPORTED"]);
     }
 }

@@ -13,11 +13,11 @@ use crate::http::headers::value;
 use crate::http::query::{Query, encoded};
 use crate::registry::Page;
 
-/// How many rows the client wants; more than a page holds is the page.
+/// How many rows the client wants; more than a page holds is the page, and so is `?n=`.
 pub(super) fn count(cx: &Context, query: &Query<'_>) -> Result<usize, Error> {
     let max = cx.api.settings.lists.page_max;
-    let Some(text) = query.one("n") else { return Ok(max) };
-    if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
+    let Some(text) = query.one("n").filter(|text| !text.is_empty()) else { return Ok(max) };
+    if !text.bytes().all(|byte| byte.is_ascii_digit()) {
         let message = "n must be a number of rows";
         return Err(Error::unsupported(StatusCode::BAD_REQUEST, message)
             .detail(json!({ "n": encoded(text) })));

@@ -80,11 +80,11 @@ pub(super) async fn chunk(
     body: &mut RequestBody,
 ) -> Result<Response, Error> {
     let upload = address(cx, id)?;
-    let range = range(cx, body)?;
+    let range = range(cx, &upload, body.length).await?;
     let appended = cx.api.registry.uploads.append(&upload, content(range, body)).await;
     let offset = appended.map_err(|error| in_session(error, &upload))?;
     let mut response = accepted();
-    position(response.headers_mut(), &upload.begun(), offset);
+    position(response.headers_mut(), &upload, offset);
     Ok(response)
 }
 
@@ -95,7 +95,7 @@ pub(super) async fn finish(
     body: &mut RequestBody,
 ) -> Result<Response, Error> {
     let upload = address(cx, id)?;
-    let range = range(cx, body)?;
+    let range = range(cx, &upload, body.length).await?;
     let digests = digests(&Query::of(&cx.uri))?;
     if digests.is_empty() {
         let message = "a digest has to close the upload";
@@ -113,7 +113,6 @@ pub(super) async fn status(cx: &Context, id: UploadId) -> Result<Response, Error
     let upload = address(cx, id)?;
     let offset = cx.api.registry.uploads.offset(&upload).await?;
     let mut response = StatusCode::NO_CONTENT.into_response();
-    let upload = if offset > 0 { upload.begun() } else { upload };
     position(response.headers_mut(), &upload, offset);
     Ok(response)
 }
@@ -148,36 +147,44 @@ fn digests(query: &Query<'_>) -> Result<Vec<Digest>, Error> {
         .map_err(|error| Error::digest(&error))
 }
 
-/// The `Content-Range` of the request, compared with its `Content-Length`.
-fn range(cx: &Context, body: &RequestBody) -> Result<Option<(u64, u64)>, Error> {
+/// The `Content-Range` of the request. Whether it fits the session comes before whether it fits
+/// the body, so the registry compares both.
+async fn range(
+    cx: &Context,
+    upload: &UploadAddress,
+    length: Option<u64>,
+) -> Result<Option<(u64, u64)>, Error> {
     // A final PUT without a body may repeat the range of nothing; there is nothing to place.
-    let length = body.length;
     let Some(header) = text(&cx.headers, &CONTENT_RANGE).filter(|_| length != Some(0)) else {
         return Ok(None);
     };
-    let (first, last) = content_range(header).map_err(|error| match error {
-        ContentRangeError::Malformed => {
+    match content_range(header) {
+        Ok(range) => Ok(Some(range)),
+        Err(ContentRangeError::Malformed) => {
             let message = "Content-Range must be <first>-<last>";
-            Error::bad_request(ErrorCode::BlobUploadInvalid, message)
+            Err(Error::bad_request(ErrorCode::BlobUploadInvalid, message))
         }
-        ContentRangeError::Reversed => {
+        Err(ContentRangeError::Reversed) => {
+            let offset = cx.api.registry.uploads.offset(upload).await?;
             let message = "Content-Range ends before it begins";
             let status = StatusCode::RANGE_NOT_SATISFIABLE;
-            Error::new(status, ErrorCode::BlobUploadInvalid, message)
+            let error = Error::new(status, ErrorCode::BlobUploadInvalid, message);
+            Err(located(error, upload, offset))
         }
-    })?;
-    if length.is_some_and(|length| length != (last - first).saturating_add(1)) {
-        return Err(registry::Error::SizeMismatch.into());
     }
-    Ok(Some((first, last)))
 }
 
 /// An error of a session that goes on says where it stands.
 fn in_session(error: registry::Error, upload: &UploadAddress) -> Error {
-    let registry::Error::OutOfOrder { offset } = error else { return error.into() };
+    match error {
+        registry::Error::OutOfOrder { offset } => located(error.into(), upload, offset),
+        error => error.into(),
+    }
+}
+
+fn located(mut error: Error, upload: &UploadAddress, offset: u64) -> Error {
     let mut headers = HeaderMap::new();
-    position(&mut headers, &upload.begun(), offset);
-    let mut error = Error::from(error);
+    position(&mut headers, upload, offset);
     for (name, value) in headers {
         if let Some(name) = name {
             error = error.header(name, value);
@@ -186,11 +193,12 @@ fn in_session(error: registry::Error, upload: &UploadAddress) -> Error {
     error
 }
 
-/// Where a session is and how far it got. The end of the range is that of its last byte; a session
+/// Where a session is and how far it got. As long as nothing was written, the location says so: no
+/// record may exist yet. The end of the range is that of its last byte; a session
 /// without bytes says `0-0`, because old clients cannot read anything else.
 fn position(headers: &mut HeaderMap, upload: &UploadAddress, offset: u64) {
     let mut location = format!("/v2/{}/blobs/uploads/{}", upload.repository, upload.id);
-    if let Some(new) = upload.new {
+    if let Some(new) = upload.new.filter(|_| offset == 0) {
         location.push_str("?new=1");
         if let Some(algorithm) = new.algorithm {
             location.push_str("&digest-algorithm=");

@@ -29,15 +29,6 @@ pub struct UploadAddress {
     pub new: Option<NewSession>,
 }
 
-impl UploadAddress {
-    /// The same session once its record was written.
-    #[must_use]
-    pub fn begun(&self) -> Self {
-        let Self { repository, subject, id, new: _ } = self;
-        Self { repository: repository.clone(), subject: subject.clone(), id: *id, new: None }
-    }
-}
-
 /// What starting a session fixed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NewSession {
@@ -73,6 +64,11 @@ impl Chunk<'_> {
             None => self.length,
         }
     }
+
+    /// Whether the body is known to have another length than the range.
+    pub(super) fn contradicts_itself(&self) -> bool {
+        self.length.is_some() && self.length != self.expected()
+    }
 }
 
 /// The digests with which a request commits a session. There is at least one.
@@ -105,6 +101,8 @@ pub(super) struct Request<'a> {
     pub(super) upload: &'a UploadAddress,
     /// The offset of the chunk, if the client said so.
     pub(super) begins: Option<u64>,
+    /// Whether the chunk will be refused, unless the session is elsewhere: that is said first.
+    refused: bool,
     pub(super) digests: Option<Digests<'a>>,
 }
 
@@ -114,12 +112,13 @@ impl<'a> Request<'a> {
         chunk: &Chunk<'_>,
         digests: Option<Digests<'a>>,
     ) -> Self {
-        Self { upload, begins: chunk.range.map(|(first, _)| first), digests }
+        let begins = chunk.range.map(|(first, _)| first);
+        Self { upload, begins, refused: chunk.contradicts_itself(), digests }
     }
 
     /// Whether the location and the offset both say that the session has no bytes yet.
     pub(super) fn is_first(&self) -> bool {
-        self.upload.new.is_some() && matches!(self.begins, None | Some(0))
+        self.upload.new.is_some() && matches!(self.begins, None | Some(0)) && !self.refused
     }
 
     /// Whether the client can continue after a chunk that breaks off. A blob that comes in one

@@ -199,6 +199,9 @@ impl<'a> UploadWriter<'a> {
     /// Receives a chunk as a whole. What arrived of one that breaks off is made durable, so that
     /// the client can ask for the offset and continue there.
     pub(super) async fn receive(&mut self, chunk: Chunk<'_>) -> Result<(), Stop<'a>> {
+        if chunk.contradicts_itself() {
+            return Err(Error::SizeMismatch.into());
+        }
         let expected = chunk.expected();
         self.check_size(expected.unwrap_or_default())?;
         let mut arrived = 0;

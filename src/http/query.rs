@@ -18,11 +18,21 @@ pub(super) struct Query<'a> {
 impl<'a> Query<'a> {
     /// The query of a URI. What is not UTF-8 after decoding is replaced, and parses as nothing.
     pub(super) fn of(uri: &'a Uri) -> Self {
+        Self::of_pairs(uri.query().unwrap_or_default().split('&'))
+    }
+
+    /// The query of the location of an upload. Scripts add `&digest=` or `?digest=` to a location
+    /// whether or not it has a query: so a query may also begin with `&`, and a second `?` counts
+    /// as `&`. No value here contains either.
+    pub(super) fn of_upload(uri: &'a Uri) -> Self {
+        let (_, in_path) = uri.path().split_once('&').unwrap_or_default();
+        let pairs = uri.query().unwrap_or_default().split(['&', '?']);
+        Self::of_pairs(in_path.split('&').chain(pairs))
+    }
+
+    fn of_pairs(pairs: impl Iterator<Item = &'a str>) -> Self {
         let decoded = |text: &'a str| percent_decode_str(text).decode_utf8_lossy();
-        let pairs = uri
-            .query()
-            .unwrap_or_default()
-            .split('&')
+        let pairs = pairs
             .filter(|pair| !pair.is_empty())
             .map(|pair| {
                 let (key, value) = pair.split_once('=').unwrap_or((pair, ""));

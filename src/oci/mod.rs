@@ -37,4 +37,4 @@ pub use media_type::MediaType;
 pub use name::{NameError, RepositoryName};
 pub use negotiation::{Answer, Negotiation};
 pub use reference::{Reference, ReferenceError, Tag, TagError};
-pub use upload_id::{UploadId, UploadIdError};
+pub use upload_id::{NewSession, UploadId, UploadIdError, UploadSegment};

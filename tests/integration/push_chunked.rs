@@ -155,6 +155,35 @@ async fn the_first_location_is_valid_for_the_whole_upload() {
     app.assert_blob(&repository, &digest, &content).await;
 }
 
+/// Some clients keep only the path of a location, and scripts add the digest in one fixed way.
+#[tokio::test]
+async fn a_location_has_no_query_and_takes_the_digest_however_it_is_added() {
+    let app = App::start().await;
+    let repository = app.repository("scripts");
+    let digest = sha256(b"0123456789");
+    for added in ["?digest=", "&digest=", "?x?digest=", "?_state=x&digest=", "&x=y&digest="] {
+        for announced in ["", "?digest-algorithm=sha256"] {
+            let start = app.start_upload(&repository, announced).await;
+            let again = app.get(&start).send().await.expect(204).location();
+            let begun = app.patch(&start, b"01234").await.expect(202).location();
+            let after = app.get(&begun).send().await.expect(204).location();
+            for location in [&start, &again, &begun, &after] {
+                assert!(!location.contains(['?', '&']), "{location}");
+            }
+            let put = app.request("PUT", &format!("{after}{added}{digest}")).body("56789");
+            created(put.send().await, &repository, &digest);
+        }
+    }
+    // What is no digest is refused, and the session goes on.
+    let location = app.start_upload(&repository, "").await;
+    let location = app.patch(&location, b"0123456789").await.expect(202).location();
+    for added in ["&digest", "&digest=", "&x=digest=sha256", "%26digest=x", ""] {
+        let put = app.request("PUT", &format!("{location}{added}"));
+        put.send().await.expect_error(400, "DIGEST_INVALID");
+    }
+    created(app.close(&location, &digest, b"").await, &repository, &digest);
+}
+
 /// The server reads more than a part before it learns that the session exists already.
 #[tokio::test]
 async fn the_first_location_is_valid_for_large_chunks() {
@@ -239,13 +268,18 @@ async fn a_chunk_out_of_order_and_of_another_length_is_416() {
     for location in [&location, &start] {
         let close = with_query(location, &format!("digest={digest}"));
         for (method, path) in [("PATCH", location), ("PUT", &close)] {
-            for (first, length) in [(0, 3), (0, 8), (9, 4), (11, 1_000_000), (11, usize::MAX - 11)] {
+            for (first, length) in [(0, 3), (0, 8), (9, 4), (11, 1_000_000), (11, usize::MAX - 11)]
+            {
                 let request = app.request(method, path).chunk_at(first, length);
                 refused_at(request.body("abcde").send().await, 10);
             }
         }
     }
-    app.request("PATCH", &location).chunk_at(10, 4).body("abcde").send().await
+    app.request("PATCH", &location)
+        .chunk_at(10, 4)
+        .body("abcde")
+        .send()
+        .await
         .expect_error(400, "SIZE_INVALID");
     created(app.close(&location, &digest, b"").await, &repository, &digest);
 }

@@ -16,6 +16,7 @@ use super::query::Query;
 use crate::auth::{Access, Action, Resource};
 use crate::oci::{
     Digest, DigestError, NameError, Reference, ReferenceError, RepositoryName, UploadId,
+    UploadSegment,
 };
 use crate::telemetry::metrics::Operation as Label;
 
@@ -45,10 +46,10 @@ pub enum Operation {
         /// The repository that a mount takes the blob from.
         from: Option<RepositoryName>,
     },
-    UploadChunk(UploadId),
-    FinishUpload(UploadId),
-    UploadStatus(UploadId),
-    CancelUpload(UploadId),
+    UploadChunk(UploadSegment),
+    FinishUpload(UploadSegment),
+    UploadStatus(UploadSegment),
+    CancelUpload(UploadSegment),
 }
 
 /// A row of the table of operations.
@@ -129,10 +130,10 @@ impl Operation {
             | Self::HeadManifest(reference)
             | Self::PutManifest(reference)
             | Self::DeleteManifest(reference) => Target::Reference(reference),
-            Self::UploadChunk(id)
-            | Self::FinishUpload(id)
-            | Self::UploadStatus(id)
-            | Self::CancelUpload(id) => Target::Upload(id),
+            Self::UploadChunk(upload)
+            | Self::FinishUpload(upload)
+            | Self::UploadStatus(upload)
+            | Self::CancelUpload(upload) => Target::Upload(&upload.id),
             Self::ApiVersion
             | Self::ListCatalog
             | Self::ListExtensions
@@ -304,13 +305,15 @@ fn start(method: &Method, uri: &Uri) -> Result<Operation, RouteError> {
     Ok(Operation::StartUpload { from })
 }
 
-fn upload(method: &Method, id: &str) -> Result<Operation, RouteError> {
-    let id = id.parse().map_err(|_| RouteError::Upload)?;
+fn upload(method: &Method, segment: &str) -> Result<Operation, RouteError> {
+    // What follows is a query that lacks its question mark, see `Query::of_upload`.
+    let (segment, _) = segment.split_once('&').unwrap_or((segment, ""));
+    let upload = segment.parse().map_err(|_| RouteError::Upload)?;
     match *method {
-        Method::GET | Method::HEAD => Ok(Operation::UploadStatus(id)),
-        Method::PATCH => Ok(Operation::UploadChunk(id)),
-        Method::PUT => Ok(Operation::FinishUpload(id)),
-        Method::DELETE => Ok(Operation::CancelUpload(id)),
+        Method::GET | Method::HEAD => Ok(Operation::UploadStatus(upload)),
+        Method::PATCH => Ok(Operation::UploadChunk(upload)),
+        Method::PUT => Ok(Operation::FinishUpload(upload)),
+        Method::DELETE => Ok(Operation::CancelUpload(upload)),
         _ => Err(RouteError::Method { allowed: "GET, HEAD, PATCH, PUT, DELETE" }),
     }
 }

@@ -2,7 +2,7 @@ use http::{Method, Uri};
 use proptest::prelude::*;
 
 use super::*;
-use crate::oci::{Algorithm, Tag};
+use crate::oci::{Algorithm, NewSession, Tag};
 
 const SHA256: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 const ID: &str = "9f1c2a3b-4c5d-4e6f-8a7b-0c1d2e3f4a5b";
@@ -20,8 +20,13 @@ fn sha256() -> Digest {
     SHA256.parse().unwrap()
 }
 
-fn id() -> UploadId {
+fn id() -> UploadSegment {
     ID.parse().unwrap()
+}
+
+/// The same session at the location of its start.
+fn new() -> UploadSegment {
+    UploadSegment { new: Some(NewSession { algorithm: None }), ..id() }
 }
 
 fn tag(text: &str) -> Reference {
@@ -74,7 +79,8 @@ fn every_endpoint() {
         ("POST /v2/a/blobs/uploads/?mount=$D&from=NO", started("a", None)),
         ("POST /v2/a/blobs/uploads/?mount=$D&from=%ff", started("a", None)),
         ("GET /v2/a/blobs/uploads/$U", of("a", O::UploadStatus(id()))),
-        ("HEAD /v2/a/blobs/uploads/$U?new=1", of("a", O::UploadStatus(id()))),
+        ("HEAD /v2/a/blobs/uploads/$U-new", of("a", O::UploadStatus(new()))),
+        ("PUT /v2/a/blobs/uploads/$U-new&digest=$D", of("a", O::FinishUpload(new()))),
         ("PATCH /v2/a/blobs/uploads/$U", of("a", O::UploadChunk(id()))),
         ("PUT /v2/a/blobs/uploads/$U?digest=$D", of("a", O::FinishUpload(id()))),
         ("DELETE /v2/a/blobs/uploads/$U", of("a", O::CancelUpload(id()))),

@@ -13,13 +13,13 @@ use crate::http::headers::{
     ContentRangeError, DOCKER_CONTENT_DIGEST, DOCKER_UPLOAD_UUID, content_range, text, value,
 };
 use crate::http::query::Query;
-use crate::oci::{Algorithm, Digest, ErrorCode, RepositoryName, UploadId};
-use crate::registry::uploads::{Chunk, NewSession, UploadAddress};
+use crate::oci::{
+    Algorithm, Digest, ErrorCode, NewSession, RepositoryName, UploadId, UploadSegment,
+};
+use crate::registry::uploads::{Chunk, UploadAddress};
 use crate::registry::{self, Blob, MountSource};
 use crate::telemetry::metrics::Commit;
 
-/// The query key by which the location of a new session says that it is one.
-const NEW: &str = "new";
 /// The query key by which a client announces the algorithm of the digest (end-4c).
 const DIGEST_ALGORITHM: &str = "digest-algorithm";
 
@@ -76,10 +76,10 @@ async fn mount(
 /// Pushing a blob in chunks — end-5, `PATCH <location>`.
 pub(super) async fn chunk(
     cx: &Context,
-    id: UploadId,
+    segment: UploadSegment,
     body: &mut RequestBody,
 ) -> Result<Response, Error> {
-    let upload = address(cx, id)?;
+    let upload = address(cx, segment)?;
     let range = range(cx, &upload, body.length).await?;
     let appended = cx.api.registry.uploads.append(&upload, content(range, body)).await;
     let offset = appended.map_err(|error| in_session(error, &upload))?;
@@ -91,12 +91,12 @@ pub(super) async fn chunk(
 /// Closing the session — end-6, `PUT <location>?digest=<digest>`, with or without a last chunk.
 pub(super) async fn finish(
     cx: &Context,
-    id: UploadId,
+    segment: UploadSegment,
     body: &mut RequestBody,
 ) -> Result<Response, Error> {
-    let upload = address(cx, id)?;
+    let upload = address(cx, segment)?;
     let range = range(cx, &upload, body.length).await?;
-    let digests = digests(&Query::of(&cx.uri))?;
+    let digests = digests(&Query::of_upload(&cx.uri))?;
     if digests.is_empty() {
         let message = "a digest has to close the upload";
         return Err(Error::bad_request(ErrorCode::DigestInvalid, message));
@@ -109,8 +109,8 @@ pub(super) async fn finish(
 }
 
 /// Resuming an upload — end-13, `GET <location>`.
-pub(super) async fn status(cx: &Context, id: UploadId) -> Result<Response, Error> {
-    let upload = address(cx, id)?;
+pub(super) async fn status(cx: &Context, segment: UploadSegment) -> Result<Response, Error> {
+    let upload = address(cx, segment)?;
     let offset = cx.api.registry.uploads.offset(&upload).await?;
     let mut response = StatusCode::NO_CONTENT.into_response();
     position(response.headers_mut(), &upload, offset);
@@ -118,20 +118,16 @@ pub(super) async fn status(cx: &Context, id: UploadId) -> Result<Response, Error
 }
 
 /// Cancelling an upload — end-14, `DELETE <location>`.
-pub(super) async fn cancel(cx: &Context, id: UploadId) -> Result<Response, Error> {
-    let upload = address(cx, id)?;
+pub(super) async fn cancel(cx: &Context, segment: UploadSegment) -> Result<Response, Error> {
+    let upload = address(cx, segment)?;
     cx.api.registry.uploads.cancel(&upload).await?;
-    let id = [(DOCKER_UPLOAD_UUID, value(&id.to_string()))];
+    let id = [(DOCKER_UPLOAD_UUID, value(&upload.id.to_string()))];
     Ok((StatusCode::NO_CONTENT, id).into_response())
 }
 
-fn address(cx: &Context, id: UploadId) -> Result<UploadAddress, Error> {
-    let repository = cx.repository()?.clone();
-    let query = Query::of(&cx.uri);
-    let new = query.one(NEW).map(|_| NewSession {
-        algorithm: query.one(DIGEST_ALGORITHM).and_then(|name| name.parse().ok()),
-    });
-    Ok(UploadAddress { repository, subject: cx.subject(), id, new })
+fn address(cx: &Context, segment: UploadSegment) -> Result<UploadAddress, Error> {
+    let UploadSegment { id, new } = segment;
+    Ok(UploadAddress { repository: cx.repository()?.clone(), subject: cx.subject(), id, new })
 }
 
 fn content(range: Option<(u64, u64)>, body: &mut RequestBody) -> Chunk<'_> {
@@ -197,14 +193,8 @@ fn located(mut error: Error, upload: &UploadAddress, offset: u64) -> Error {
 /// record may exist yet. The end of the range is that of its last byte; a session
 /// without bytes says `0-0`, because old clients cannot read anything else.
 fn position(headers: &mut HeaderMap, upload: &UploadAddress, offset: u64) {
-    let mut location = format!("/v2/{}/blobs/uploads/{}", upload.repository, upload.id);
-    if let Some(new) = upload.new.filter(|_| offset == 0) {
-        location.push_str("?new=1");
-        if let Some(algorithm) = new.algorithm {
-            location.push_str("&digest-algorithm=");
-            location.push_str(algorithm.as_str());
-        }
-    }
+    let segment = UploadSegment { id: upload.id, new: upload.new.filter(|_| offset == 0) };
+    let location = format!("/v2/{}/blobs/uploads/{segment}", upload.repository);
     headers.insert(LOCATION, value(&location));
     headers.insert(RANGE, value(&format!("0-{}", offset.saturating_sub(1))));
     headers.insert(DOCKER_UPLOAD_UUID, value(&upload.id.to_string()));

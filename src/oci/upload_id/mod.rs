@@ -1,4 +1,4 @@
-//! Identifiers of upload sessions.
+//! Identifiers of upload sessions, and how locations spell them.
 
 #[cfg(test)]
 mod tests;
@@ -9,6 +9,7 @@ use std::str::FromStr;
 use serde_with::{DeserializeFromStr, SerializeDisplay};
 use uuid::{Builder, Uuid};
 
+use super::digest::Algorithm;
 use super::truncate::truncate;
 use crate::entropy;
 
@@ -53,5 +54,57 @@ impl FromStr for UploadId {
             return Err(error());
         }
         Ok(Self(id))
+    }
+}
+
+/// What starting a session fixed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NewSession {
+    /// The algorithm that the client announced (`digest-algorithm`).
+    pub algorithm: Option<Algorithm>,
+}
+
+/// The last segment of the location of a session: `<id>`, or, as long as the session has no bytes,
+/// `<id>-new` or `<id>-new-<algorithm>`. It holds all that a location says, because clients keep
+/// only the path of a location, or add a query to it without a look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UploadSegment {
+    pub id: UploadId,
+    /// Set if no record may exist for the session yet.
+    pub new: Option<NewSession>,
+}
+
+/// Characters of an identifier.
+const ID_LENGTH: usize = uuid::fmt::Hyphenated::LENGTH;
+/// What follows the identifier of a new session.
+const NEW: &str = "-new";
+
+impl fmt::Display for UploadSegment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { id, new } = self;
+        write!(f, "{id}")?;
+        let Some(NewSession { algorithm }) = new else { return Ok(()) };
+        f.write_str(NEW)?;
+        algorithm.map_or(Ok(()), |algorithm| write!(f, "-{}", algorithm.as_str()))
+    }
+}
+
+impl FromStr for UploadSegment {
+    type Err = UploadIdError;
+
+    fn from_str(text: &str) -> Result<Self, UploadIdError> {
+        let error = || UploadIdError(truncate(text));
+        let (id, mark) = text.split_at_checked(ID_LENGTH).ok_or_else(error)?;
+        let id = id.parse()?;
+        let new = match mark.strip_prefix(NEW) {
+            None if mark.is_empty() => None,
+            Some("") => Some(NewSession { algorithm: None }),
+            Some(announced) => {
+                let name = announced.strip_prefix('-').ok_or_else(error)?;
+                Some(NewSession { algorithm: Some(name.parse().map_err(|_| error())?) })
+            }
+            None => return Err(error()),
+        };
+        Ok(Self { id, new })
     }
 }

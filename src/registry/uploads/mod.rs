@@ -50,7 +50,7 @@ use super::lease::Leases;
 use super::record::{Ended, Records, Written};
 use super::settings::UploadSettings;
 use crate::layout::records::{Multipart, Session};
-use crate::oci::{Digest, RepositoryName, UploadId};
+use crate::oci::{Digest, NewSession, RepositoryName, UploadId};
 use crate::store::{BlobStore, Location, MultipartId, RecordKey};
 use crate::tasks::Tasks;
 use crate::telemetry::metrics::{Commit, Metrics};
@@ -60,7 +60,7 @@ use writer::{Stop, UploadWriter};
 
 pub(super) use memory::UploadMemory;
 pub use parts::{PART_BYTES_MIN, part_bytes};
-pub use request::{Body, Chunk, Interrupted, NewSession, UploadAddress};
+pub use request::{Body, Chunk, Interrupted, UploadAddress};
 
 /// The upload sessions of all repositories.
 #[derive(Clone, Debug)]

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use futures_util::Stream;
 
 use super::hashes::Hashes;
-use crate::oci::{Algorithm, Digest, RepositoryName, UploadId};
+use crate::oci::{Algorithm, Digest, NewSession, RepositoryName, UploadId};
 
 /// The body of a request.
 pub type Body = Pin<Box<dyn Stream<Item = Result<Bytes, Interrupted>> + Send>>;
@@ -27,13 +27,6 @@ pub struct UploadAddress {
     /// Set if the request uses the location that starting the session returned: the session is
     /// then valid even if no record was written for it yet.
     pub new: Option<NewSession>,
-}
-
-/// What starting a session fixed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NewSession {
-    /// The algorithm that the client announced (`digest-algorithm`).
-    pub algorithm: Option<Algorithm>,
 }
 
 /// One chunk of a session.

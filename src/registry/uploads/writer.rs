@@ -1,6 +1,6 @@
 //! Writing to an upload session: hash the body as it arrives, fill a part, send it, go on.
 //!
-//! A request with the location of the start (`?new=1`) does not read the session: most of them are
+//! A request with the location of the start (`<id>-new`) does not read the session: most of them are
 //! the first. If its first write finds that the session exists, it reads the session and writes the
 //! received bytes, which are all in the buffer, again behind those of the session
 //! ([`UploadWriter::rebase`]).

@@ -29,8 +29,8 @@ async fn only_the_owner_can_continue_an_upload() {
         let request = app.request(method, &elsewhere).user("alice").body(&b""[..]);
         request.send().await.expect_error(404, unknown);
     }
-    // `?new=1` does not help.
-    let new = format!("{location}?new=1");
+    // The mark of a new session does not help.
+    let new = format!("{location}-new");
     let stolen = app.request("PATCH", &new).user("bob").body(&b"x"[..]);
     stolen.send().await.expect_error(404, "BLOB_UPLOAD_UNKNOWN");
     app.get(&location).user("alice").send().await.expect(204);

@@ -40,8 +40,8 @@ impl Reply {
     #[track_caller]
     pub fn stands_at(self, offset: usize) -> Self {
         let location = self.location();
-        let path = location.split('?').next().unwrap_or_default();
-        let id = path.rsplit('/').next().unwrap_or_default().to_owned();
+        let segment = location.rsplit('/').next().unwrap_or_default();
+        let id = segment.get(..36).unwrap_or_default().to_owned();
         self.has("range", format!("0-{}", offset.saturating_sub(1))).has("docker-upload-uuid", id)
     }
 

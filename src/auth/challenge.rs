@@ -50,16 +50,17 @@ pub(super) fn scope(access: &Access) -> Option<String> {
     })
 }
 
-/// The realm as an absolute URL. A path is resolved against the `Host` of the request.
-pub(super) fn absolute(realm: &str, host: Option<&str>, secure: bool) -> String {
+/// A URL of this registry or elsewhere as an absolute one. A path is resolved against the `Host` of
+/// the request, unless that could be no host.
+pub fn absolute_url(url: &str, host: Option<&str>, secure: bool) -> String {
     let plain = |host: &&str| {
         let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b".-:[]".contains(&byte);
         !host.is_empty() && host.bytes().all(allowed)
     };
     match host.filter(plain) {
-        Some(host) if realm.starts_with('/') => {
-            format!("{}://{host}{realm}", if secure { "https" } else { "http" })
+        Some(host) if url.starts_with('/') => {
+            format!("{}://{host}{url}", if secure { "https" } else { "http" })
         }
-        Some(_) | None => realm.to_owned(),
+        Some(_) | None => url.to_owned(),
     }
 }

@@ -22,6 +22,7 @@ mod token;
 pub use access::{Access, Action, Resource};
 pub use authorizer::{AllowAll, AuthRequest, Authorizer, Denied};
 pub use caller::Caller;
+pub use challenge::absolute_url;
 pub use htpasswd::Htpasswd;
 pub use pattern::{Pattern, PatternError};
 pub use policy::PolicyAuthorizer;

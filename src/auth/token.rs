@@ -143,7 +143,7 @@ impl Tokens {
             .flatten()
             .filter_map(challenge::scope)
             .collect();
-        let realm = challenge::absolute(&self.realm, request.host, request.secure);
+        let realm = challenge::absolute_url(&self.realm, request.host, request.secure);
         challenge::bearer(&realm, &self.service, &scopes, error)
     }
 

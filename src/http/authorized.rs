@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::{FromRequest, Request};
-use http::{HeaderMap, Method, Uri};
+use http::{HeaderMap, HeaderValue, Method, Uri};
 
 use super::body::RequestBody;
 use super::endpoint::{Endpoint, Parsed, RouteError};
@@ -12,7 +12,7 @@ use super::headers;
 use super::layers::access_log::LogFields;
 use super::layers::peer::Client;
 use super::state::Api;
-use crate::auth::{Access, Action, AuthRequest, Caller, Resource};
+use crate::auth::{Access, Action, AuthRequest, Caller, Resource, absolute_url};
 use crate::oci::RepositoryName;
 use crate::telemetry::metrics::{AuthReason, AuthResult};
 
@@ -87,6 +87,16 @@ impl Context {
     /// The repository of the request. The operations of the registry as a whole have none.
     pub(super) fn repository(&self) -> Result<&RepositoryName, Error> {
         self.endpoint.repository.as_ref().ok_or_else(|| RouteError::Unknown.into())
+    }
+
+    /// The value of a `Location` that is a path of this registry, or its URL for clients that
+    /// cannot resolve a path.
+    pub(super) fn location(&self, path: &str) -> HeaderValue {
+        if !self.api.settings.listener.absolute_locations {
+            return headers::value(path);
+        }
+        let host = headers::host(&self.uri, &self.headers);
+        headers::value(&absolute_url(path, host, self.client.secure))
     }
 
     /// Who is calling, as the owner of an upload session.

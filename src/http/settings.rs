@@ -32,6 +32,10 @@ settings! {
         /// The proxies in front of the registry: a list of networks and addresses. The registry
         /// believes `X-Forwarded-For` and `X-Forwarded-Proto` of these only.
         trusted_proxies: Networks = Networks::default(), networks() => "10.0.0.0/8,fd00::/8";
+        /// Whether `Location` has the whole URL of an upload, a blob or a manifest, for clients that
+        /// cannot resolve a path. The host is the `Host` of the request, and the scheme is `https`
+        /// if the client used it (see `trusted_proxies`).
+        absolute_locations: bool = false, choice_of();
         tls: TlsSettings;
     }
 }

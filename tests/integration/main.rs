@@ -31,6 +31,8 @@ const STORE: StoreKind = StoreKind::Memory;
 
 // Protocol: what clients see.
 
+/// What answers have besides their content: locations, caching, CORS, the root.
+mod answers;
 /// The list of repositories.
 mod catalog;
 /// Deletion of manifests and tags.

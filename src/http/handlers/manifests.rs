@@ -83,7 +83,7 @@ pub(super) async fn put(
     })?;
     let mut response = (StatusCode::CREATED, [(CONTENT_LENGTH, "0")]).into_response();
     let headers = response.headers_mut();
-    headers.insert(LOCATION, value(&format!("/v2/{name}/manifests/{reference}")));
+    headers.insert(LOCATION, cx.location(&format!("/v2/{name}/manifests/{reference}")));
     name_content(headers, format!("\"{digest}\"").into());
     if let Some(subject) = pushed.subject {
         headers.insert(OCI_SUBJECT, value(&subject.to_string()));

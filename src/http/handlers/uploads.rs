@@ -33,12 +33,12 @@ pub(super) async fn start(
     let query = Query::of(&cx.uri);
     if let Some(blob) = mount(cx, name, from, &query).await? {
         cx.api.metrics.upload_commits.inc((Commit::Mounted,));
-        return Ok(created(name, &blob));
+        return Ok(created(cx, name, &blob));
     }
     let digests = digests(&query)?;
     if !digests.is_empty() {
         let blob = cx.api.registry.uploads.put_blob(name, &digests, content(None, body)).await?;
-        return Ok(created(name, &blob));
+        return Ok(created(cx, name, &blob));
     }
     let algorithm = query.one(DIGEST_ALGORITHM).map(str::parse::<Algorithm>).transpose();
     let algorithm = algorithm.map_err(|error| Error::digest(&error))?;
@@ -49,7 +49,7 @@ pub(super) async fn start(
         new: Some(NewSession { algorithm }),
     };
     let mut response = accepted();
-    position(response.headers_mut(), &upload, 0);
+    position(cx, response.headers_mut(), &upload, 0);
     Ok(response)
 }
 
@@ -82,9 +82,9 @@ pub(super) async fn chunk(
     let upload = address(cx, segment)?;
     let range = range(cx, &upload, body.length).await?;
     let appended = cx.api.registry.uploads.append(&upload, content(range, body)).await;
-    let offset = appended.map_err(|error| in_session(error, &upload))?;
+    let offset = appended.map_err(|error| in_session(cx, error, &upload))?;
     let mut response = accepted();
-    position(response.headers_mut(), &upload, offset);
+    position(cx, response.headers_mut(), &upload, offset);
     Ok(response)
 }
 
@@ -102,10 +102,10 @@ pub(super) async fn finish(
         return Err(Error::bad_request(ErrorCode::DigestInvalid, message));
     }
     let finished = cx.api.registry.uploads.finish(&upload, content(range, body), &digests).await;
-    let blob = finished.map_err(|error| in_session(error, &upload))?;
+    let blob = finished.map_err(|error| in_session(cx, error, &upload))?;
     // What an earlier request has finished was not read again.
     body.drain().await;
-    Ok(created(&upload.repository, &blob))
+    Ok(created(cx, &upload.repository, &blob))
 }
 
 /// Resuming an upload — end-13, `GET <location>`.
@@ -113,7 +113,7 @@ pub(super) async fn status(cx: &Context, segment: UploadSegment) -> Result<Respo
     let upload = address(cx, segment)?;
     let offset = cx.api.registry.uploads.offset(&upload).await?;
     let mut response = StatusCode::NO_CONTENT.into_response();
-    position(response.headers_mut(), &upload, offset);
+    position(cx, response.headers_mut(), &upload, offset);
     Ok(response)
 }
 
@@ -165,22 +165,22 @@ async fn range(
             let message = "Content-Range ends before it begins";
             let status = StatusCode::RANGE_NOT_SATISFIABLE;
             let error = Error::new(status, ErrorCode::BlobUploadInvalid, message);
-            Err(located(error, upload, offset))
+            Err(located(cx, error, upload, offset))
         }
     }
 }
 
 /// An error of a session that goes on says where it stands.
-fn in_session(error: registry::Error, upload: &UploadAddress) -> Error {
+fn in_session(cx: &Context, error: registry::Error, upload: &UploadAddress) -> Error {
     match error {
-        registry::Error::OutOfOrder { offset } => located(error.into(), upload, offset),
+        registry::Error::OutOfOrder { offset } => located(cx, error.into(), upload, offset),
         error => error.into(),
     }
 }
 
-fn located(mut error: Error, upload: &UploadAddress, offset: u64) -> Error {
+fn located(cx: &Context, mut error: Error, upload: &UploadAddress, offset: u64) -> Error {
     let mut headers = HeaderMap::new();
-    position(&mut headers, upload, offset);
+    position(cx, &mut headers, upload, offset);
     for (name, value) in headers {
         if let Some(name) = name {
             error = error.header(name, value);
@@ -192,17 +192,17 @@ fn located(mut error: Error, upload: &UploadAddress, offset: u64) -> Error {
 /// Where a session is and how far it got. As long as nothing was written, the location says so: no
 /// record may exist yet. The end of the range is that of its last byte; a session
 /// without bytes says `0-0`, because old clients cannot read anything else.
-fn position(headers: &mut HeaderMap, upload: &UploadAddress, offset: u64) {
+fn position(cx: &Context, headers: &mut HeaderMap, upload: &UploadAddress, offset: u64) {
     let segment = UploadSegment { id: upload.id, new: upload.new.filter(|_| offset == 0) };
     let location = format!("/v2/{}/blobs/uploads/{segment}", upload.repository);
-    headers.insert(LOCATION, value(&location));
+    headers.insert(LOCATION, cx.location(&location));
     headers.insert(RANGE, value(&format!("0-{}", offset.saturating_sub(1))));
     headers.insert(DOCKER_UPLOAD_UUID, value(&upload.id.to_string()));
 }
 
 /// 201 for a blob that is there now.
-fn created(name: &RepositoryName, blob: &Blob) -> Response {
-    let location = value(&format!("/v2/{name}/blobs/{}", blob.digest));
+fn created(cx: &Context, name: &RepositoryName, blob: &Blob) -> Response {
+    let location = cx.location(&format!("/v2/{name}/blobs/{}", blob.digest));
     let digest = value(&blob.digest.to_string());
     let headers = [(LOCATION, location), (DOCKER_CONTENT_DIGEST, digest)];
     (StatusCode::CREATED, headers, [(CONTENT_LENGTH, "0")]).into_response()

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use longshore::config::Settings;
+use longshore::store::RecordStore as _;
 use longshore::store::memory::Memory;
-use longshore::store::{RecordKey, RecordStore as _};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
+use crate::support::exchange::session_key;
 use crate::support::metered::Metered;
 use crate::support::persistent::{Flow, Persistent};
 use crate::support::{App, bytes, sha256};
@@ -240,8 +241,7 @@ async fn the_end_of_a_chunk_of_a_large_upload_is_a_part() {
     let patch = patch.header("content-range", format!("0-{}", 5 * MIB - 1));
     let location = patch.send().await.expect(202).location();
     // As if 5,000 parts were sent: the next ones have 160 MiB each.
-    let id = location.rsplit('/').next().expect("an id").parse().expect("an id");
-    let key = RecordKey::Upload(id);
+    let key = session_key(&location);
     let record = memory.record(&key).expect("a session");
     let text = std::str::from_utf8(&record.body).expect("JSON without a tail");
     let later = text.replace("\"part_next\":2", "\"part_next\":5001");

@@ -42,12 +42,8 @@ pub(super) async fn start(
     }
     let algorithm = query.one(DIGEST_ALGORITHM).map(str::parse::<Algorithm>).transpose();
     let algorithm = algorithm.map_err(|error| Error::digest(&error))?;
-    let upload = UploadAddress {
-        repository: name.clone(),
-        subject: cx.subject(),
-        id: UploadId::random(),
-        new: Some(NewSession { algorithm }),
-    };
+    let new = Some(NewSession { algorithm });
+    let upload = address(cx, UploadSegment { id: UploadId::random(), new })?;
     let mut response = accepted();
     position(cx, response.headers_mut(), &upload, 0);
     Ok(response)
@@ -126,8 +122,9 @@ pub(super) async fn cancel(cx: &Context, segment: UploadSegment) -> Result<Respo
 }
 
 fn address(cx: &Context, segment: UploadSegment) -> Result<UploadAddress, Error> {
-    let UploadSegment { id, new } = segment;
-    Ok(UploadAddress { repository: cx.repository()?.clone(), subject: cx.subject(), id, new })
+    let (UploadSegment { id, new }, repository) = (segment, cx.repository()?.clone());
+    let may_read = cx.may(&repository, Action::Pull);
+    Ok(UploadAddress { repository, subject: cx.subject(), id, may_read, new })
 }
 
 fn content(range: Option<(u64, u64)>, body: &mut RequestBody) -> Chunk<'_> {
@@ -190,8 +187,8 @@ fn located(cx: &Context, mut error: Error, upload: &UploadAddress, offset: u64) 
 }
 
 /// Where a session is and how far it got. As long as nothing was written, the location says so: no
-/// record may exist yet. The end of the range is that of its last byte; a session
-/// without bytes says `0-0`, because old clients cannot read anything else.
+/// record may exist yet. The end of the range is that of its last byte; a session without bytes
+/// says `0-0`, because old clients cannot read anything else.
 fn position(cx: &Context, headers: &mut HeaderMap, upload: &UploadAddress, offset: u64) {
     let segment = UploadSegment { id: upload.id, new: upload.new.filter(|_| offset == 0) };
     let location = format!("/v2/{}/blobs/uploads/{segment}", upload.repository);

@@ -7,9 +7,11 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde_with::{DeserializeFromStr, SerializeDisplay};
+use sha2::{Digest as _, Sha256};
 use uuid::{Builder, Uuid};
 
 use super::digest::Algorithm;
+use super::name::RepositoryName;
 use super::truncate::truncate;
 use crate::entropy;
 
@@ -28,6 +30,21 @@ impl UploadId {
     /// A new identifier.
     pub fn random() -> Self {
         Self(Builder::from_random_bytes(entropy::bytes()).into_uuid())
+    }
+
+    /// The identifier under which the store keeps the session that this owner means by this one.
+    /// Nobody else can name that session: not while it lives, nor after it has ended.
+    #[must_use]
+    pub fn of_owner(self, repository: &RepositoryName, subject: &str) -> Self {
+        let hash = Sha256::new()
+            .chain_update(self.0.as_bytes())
+            .chain_update(repository.as_str())
+            .chain_update([0])
+            .chain_update(subject)
+            .finalize();
+        let mut bytes = [0; 16];
+        bytes.copy_from_slice(&hash[..16]);
+        Self(Builder::from_random_bytes(bytes).into_uuid())
     }
 }
 

@@ -51,7 +51,7 @@ use super::record::{Ended, Records, Written};
 use super::settings::UploadSettings;
 use crate::layout::records::{Multipart, Session};
 use crate::oci::{Digest, NewSession, RepositoryName, UploadId};
-use crate::store::{BlobStore, Location, MultipartId, RecordKey};
+use crate::store::{BlobStore, Location, MultipartId};
 use crate::tasks::Tasks;
 use crate::telemetry::metrics::{Commit, Metrics};
 use request::{Digests, Request};
@@ -105,6 +105,9 @@ impl Uploads {
         let finished = match committed.await {
             Ok(blob) => Ok(blob),
             Err(Stop::Committing(writer)) => self.resume_commit(*writer, digests).await,
+            // A tombstone does not tell what the session became. Who may not read the repository
+            // must not learn what it has by ending a session and finishing it.
+            Err(Stop::Ended) if !upload.may_read => Err(Error::UploadUnknown),
             Err(Stop::Ended) => self.finished_before(upload, digests.blob()).await,
             Err(Stop::Failed(error)) => Err(error),
         };
@@ -126,6 +129,7 @@ impl Uploads {
             // No client learns of this session: it ends with its one request.
             subject: String::new(),
             id: UploadId::random(),
+            may_read: false,
             new: Some(NewSession { algorithm: None }),
         };
         self.finish(&upload, chunk, digests).await
@@ -145,7 +149,7 @@ impl Uploads {
     /// Ends a session without a blob, and frees its bytes.
     pub async fn cancel(&self, upload: &UploadAddress) -> Result<(), Error> {
         let busy = || Error::Busy("another request writes to the upload session".to_owned());
-        let key = RecordKey::Upload(upload.id);
+        let key = upload.key();
         match self.load_session(upload).await? {
             Found::Session(mut loaded) if loaded.session.committing.is_empty() => {
                 match self.records.delete_version(&key, &loaded.base).await? {

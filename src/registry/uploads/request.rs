@@ -7,6 +7,7 @@ use futures_util::Stream;
 
 use super::hashes::Hashes;
 use crate::oci::{Algorithm, Digest, NewSession, RepositoryName, UploadId};
+use crate::store::RecordKey;
 
 /// The body of a request.
 pub type Body = Pin<Box<dyn Stream<Item = Result<Bytes, Interrupted>> + Send>>;
@@ -23,10 +24,20 @@ pub struct UploadAddress {
     /// The subject of the caller; a session of another subject is unknown to it. The registry
     /// compares subjects and does not interpret them.
     pub subject: String,
+    /// What the client knows of the session, see [`UploadAddress::key`].
     pub id: UploadId,
+    /// Whether the caller may read the repository, and so learn of a blob that is in it.
+    pub may_read: bool,
     /// Set if the request uses the location that starting the session returned: the session is
     /// then valid even if no record was written for it yet.
     pub new: Option<NewSession>,
+}
+
+impl UploadAddress {
+    /// The key of the session's record.
+    pub fn key(&self) -> RecordKey {
+        RecordKey::Upload(self.id.of_owner(&self.repository, &self.subject))
+    }
 }
 
 /// One chunk of a session.

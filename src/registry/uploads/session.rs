@@ -17,7 +17,7 @@ use crate::layout::encoding::{DecodeError, Known, fields_of};
 use crate::layout::records::Session;
 use crate::registry::Error;
 use crate::registry::record::{Base, Current};
-use crate::store::{self, Location, Record, RecordKey};
+use crate::store::{self, Location, Record};
 
 pub(super) fn damaged(what: String) -> Error {
     Error::Unavailable(store::Error::Damaged(what))
@@ -127,7 +127,7 @@ impl Uploads {
     /// Reads a session of this repository and this subject.
     pub(super) async fn load_session(&self, upload: &UploadAddress) -> Result<Found, Error> {
         let loading = tracing::info_span!(target: "traces", "session.load");
-        let key = RecordKey::Upload(upload.id);
+        let key = upload.key();
         match self.records.read(&key).instrument(loading).await? {
             Current::Absent => Ok(Found::Nothing),
             Current::Tombstone(_) => Ok(Found::Ended),

@@ -1,8 +1,8 @@
 //! Writing to an upload session: hash the body as it arrives, fill a part, send it, go on.
 //!
-//! A request with the location of the start (`<id>-new`) does not read the session: most of them are
-//! the first. If its first write finds that the session exists, it reads the session and writes the
-//! received bytes, which are all in the buffer, again behind those of the session
+//! A request with the location of the start (`<id>-new`) does not read the session: most of them
+//! are the first. If its first write finds that the session exists, it reads the session and writes
+//! the received bytes, which are all in the buffer, again behind those of the session
 //! ([`UploadWriter::rebase`]).
 
 use std::time::SystemTime;
@@ -177,7 +177,7 @@ impl<'a> UploadWriter<'a> {
     }
 
     pub(super) fn key(&self) -> RecordKey {
-        RecordKey::Upload(self.request.upload.id)
+        self.request.upload.key()
     }
 
     /// Whether no record of this session was read or written.

@@ -29,12 +29,56 @@ async fn only_the_owner_can_continue_an_upload() {
         let request = app.request(method, &elsewhere).user("alice").body(&b""[..]);
         request.send().await.expect_error(404, unknown);
     }
-    // The mark of a new session does not help.
-    let new = format!("{location}-new");
-    let stolen = app.request("PATCH", &new).user("bob").body(&b"x"[..]);
-    stolen.send().await.expect_error(404, "BLOB_UPLOAD_UNKNOWN");
-    app.get(&location).user("alice").send().await.expect(204);
+    // With the mark of a new session, it is a new session of bob's own.
+    let start = app.request("POST", "/v2/a/blobs/uploads/").user("alice").send().await;
+    let start = start.expect(202).location();
+    for (user, body) in [("alice", &b"hello"[..]), ("bob", b"x")] {
+        let patch = app.request("PATCH", &start).user(user).body(body).send().await;
+        let patched = patch.expect(202).stands_at(body.len()).location();
+        app.get(&patched).user("alice").send().await.expect(204).stands_at(5);
+    }
     app.request("PUT", &close).user("alice").send().await.expect(201);
+    app.settled().await;
+    // The same after the session has ended: only its owner may repeat the request.
+    for _ in 0..2 {
+        for path in [&close, &close.replace("/v2/a/", "/v2/b/")] {
+            let put = app.request("PUT", path).user("bob").send().await;
+            put.expect_error(404, "BLOB_UPLOAD_UNKNOWN");
+            app.request("PUT", path).send().await.expect_error(404, "BLOB_UPLOAD_UNKNOWN");
+        }
+        app.request("PUT", &close).user("alice").send().await.expect(201);
+    }
+}
+
+/// Who may push and not pull does not learn which blobs are there, whatever session ends.
+#[tokio::test]
+async fn an_ended_session_does_not_tell_which_blobs_exist() {
+    let rules = "
+        [[access.rules]]
+        subject = 'user:ci'
+        repositories = '**'
+        actions = ['create']
+        [[access.rules]]
+        subject = 'user:owner'
+        repositories = '**'
+        actions = ['pull', 'push']";
+    let app = with_passwords(&["ci", "owner"], rules).await;
+    let (there, absent) = (sha256(b"there"), sha256(b"absent"));
+    let path = format!("/v2/a/blobs/uploads/?digest={there}");
+    app.request("POST", &path).user("owner").body(&b"there"[..]).send().await.expect(201);
+    for (user, found) in [("ci", 404), ("owner", 201)] {
+        let start = app.request("POST", "/v2/a/blobs/uploads/").user(user).send().await;
+        let start = start.expect(202).location();
+        let patch = app.request("PATCH", &start).user(user).body(&b"x"[..]).send().await;
+        let begun = patch.expect(202).location();
+        app.request("DELETE", &begun).user(user).send().await.expect(204);
+        for location in [&start, &begun] {
+            for (digest, status) in [(&there, found), (&absent, 404)] {
+                let close = format!("{location}?digest={digest}");
+                app.request("PUT", &close).user(user).send().await.expect(status);
+            }
+        }
+    }
 }
 
 /// A request is authorized when it begins. A token that is valid then is sufficient until the last

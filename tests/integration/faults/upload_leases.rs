@@ -4,13 +4,12 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use longshore::oci::UploadId;
 use longshore::store::memory::Operation;
 use longshore::store::{RecordKey, Version};
 use serde_json::Value;
 
 use super::leases::{STALL, Scene, digest, scene_with};
-use crate::support::exchange::with_query;
+use crate::support::exchange::{session_key, with_query};
 use crate::support::test_store::{PART_BYTES, small_parts};
 use crate::support::{bytes, sha256};
 
@@ -67,7 +66,7 @@ async fn a_session_that_names_its_object_late_is_refused() {
         let patch = || scene.app.patch(&location, &content);
         let reply = scene.stalled(operation, below, STALL, patch()).await;
         reply.expect_error(503, "UNAVAILABLE");
-        assert!(scene.store.record(&RecordKey::Upload(id_of(&location))).is_none(), "{below}");
+        assert!(scene.store.record(&session_key(&location)).is_none(), "{below}");
         let next = patch().await.expect(202).location();
         scene.app.close(&next, &sha256(&content), b"").await.expect(201);
     }
@@ -80,7 +79,7 @@ async fn a_slow_completion_touches_its_session() {
     let (scene, content) = (scene().await, bytes(8, 150_000));
     let location = scene.app.start_upload("a", "").await;
     let location = scene.app.patch(&location, &content).await.expect(202).location();
-    let (name, key) = (sha256(&content), RecordKey::Upload(id_of(&location)));
+    let (name, key) = (sha256(&content), session_key(&location));
     let jump = async {
         scene.hands.advance(STALL);
         let body = scene.store.record(&key).expect("a session").body;
@@ -132,7 +131,7 @@ async fn a_resumed_commit_and_a_collector_do_not_both_win() {
         for size in [20_000, 150_000] {
             let (scene, content) = (scene().await, bytes(8, size));
             let location = old_commit(&scene, &content).await;
-            let (name, key) = (sha256(&content), RecordKey::Upload(id_of(&location)));
+            let (name, key) = (sha256(&content), session_key(&location));
             let listed = scene.store.record(&key).expect("a session").version;
             let collector = collect(&scene, &key, &listed);
             let close = scene.app.close(&location, &name, b"");
@@ -171,7 +170,7 @@ async fn a_slow_chunk_touches_its_session() {
         let chunks: Vec<&[u8]> = content[begun..].chunks(size).collect();
         let pause = Duration::from_millis(300);
         let request = scene.app.request(method, &path).slowly(&chunks, pause);
-        let key = RecordKey::Upload(id_of(&location));
+        let key = session_key(&location);
         let jump = async {
             // After the first and the second chunk.
             tokio::time::sleep(pause * 3 / 2).await;
@@ -191,9 +190,4 @@ async fn a_slow_chunk_touches_its_session() {
         }
         scene.app.assert_blob("a", &digest, content).await;
     }
-}
-
-fn id_of(location: &str) -> UploadId {
-    let path = location.split('?').next().expect("a path");
-    path.rsplit('/').next().expect("an identifier").parse().expect("an identifier")
 }

@@ -4,11 +4,11 @@
 use bytes::Bytes;
 use longshore::oci::UploadId;
 use longshore::store::memory::Operation;
-use longshore::store::{Record, RecordKey};
+use longshore::store::Record;
 use serde_json::{Value, json};
 
 use super::STORE;
-use crate::support::exchange::{created, with_query};
+use crate::support::exchange::{created, session_key, with_query};
 use crate::support::test_store::{StoreKind, TestStore, small_parts};
 use crate::support::{App, bytes, sha256};
 
@@ -53,11 +53,6 @@ async fn scene(begun: Begun) -> Scene {
     Scene { app, store, content, location }
 }
 
-fn key_of(location: &str) -> RecordKey {
-    let id = location.rsplit('/').next().expect("an identifier");
-    RecordKey::Upload(id.parse().expect("an identifier"))
-}
-
 /// The header and the payload of a record.
 fn split(record: &Record) -> (Value, &[u8]) {
     let end = record.body.iter().position(|byte| *byte == b'\n').expect("a header");
@@ -71,12 +66,12 @@ fn joined(header: &Value, payload: &[u8]) -> Bytes {
 
 impl Scene {
     fn header(&self) -> Value {
-        split(&self.store.record(&key_of(&self.location)).expect("a session")).0
+        split(&self.store.record(&session_key(&self.location)).expect("a session")).0
     }
 
     /// Changes the header of the session.
     async fn change(&self, change: impl FnOnce(&mut Value)) {
-        let key = key_of(&self.location);
+        let key = session_key(&self.location);
         let record = self.store.record(&key).expect("a session");
         let (mut header, payload) = split(&record);
         change(&mut header);
@@ -87,10 +82,10 @@ impl Scene {
 
     /// The location of a copy of the session.
     async fn copy(&self) -> String {
-        let record = self.store.record(&key_of(&self.location)).expect("a session");
-        let id = UploadId::random();
-        self.store.create(&RecordKey::Upload(id), record.body).await;
-        format!("/v2/a/blobs/uploads/{id}")
+        let record = self.store.record(&session_key(&self.location)).expect("a session");
+        let location = format!("/v2/a/blobs/uploads/{}", UploadId::random());
+        self.store.create(&session_key(&location), record.body).await;
+        location
     }
 
     /// Sends requests of each kind to copies of the session.

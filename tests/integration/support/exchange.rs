@@ -3,6 +3,9 @@
 use std::io::{self, Write};
 
 use bytes::Bytes;
+use longshore::oci::UploadSegment;
+use longshore::registry::uploads::UploadAddress;
+use longshore::store::RecordKey;
 
 use super::{App, Reply, Request};
 
@@ -10,6 +13,15 @@ use super::{App, Reply, Request};
 pub fn with_query(location: &str, parameter: &str) -> String {
     let separator = if location.contains('?') { '&' } else { '?' };
     format!("{location}{separator}{parameter}")
+}
+
+/// The key of the session that a caller without a login has at a location.
+pub fn session_key(location: &str) -> RecordKey {
+    let path = location.strip_prefix("/v2/").expect("a path");
+    let (repository, segment) = path.split_once("/blobs/uploads/").expect("a location");
+    let UploadSegment { id, new } = segment.parse().expect("a segment");
+    let (repository, subject) = (repository.parse().expect("a name"), "anonymous".to_owned());
+    UploadAddress { repository, subject, id, may_read: true, new }.key()
 }
 
 impl Reply {

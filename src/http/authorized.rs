@@ -89,6 +89,15 @@ impl Context {
         self.endpoint.repository.as_ref().ok_or_else(|| RouteError::Unknown.into())
     }
 
+    /// Whether everybody may read the repository of the request: only then may a cache that serves
+    /// several clients keep what the request reads. Some keep it although the request has
+    /// credentials.
+    pub(super) fn is_public(&self) -> bool {
+        let Some(name) = self.endpoint.repository.clone() else { return false };
+        let access = Access { resource: Resource::Repository(name), action: Action::Pull };
+        self.api.authorizer.may(&Caller::anonymous(), &access)
+    }
+
     /// The value of a `Location` that is a path of this registry, or its URL for clients that
     /// cannot resolve a path.
     pub(super) fn location(&self, path: &str) -> HeaderValue {

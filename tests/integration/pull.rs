@@ -26,7 +26,7 @@ fn described(reply: Reply, digest: &str, length: usize) -> Reply {
         .has("docker-content-digest", digest)
         .has("etag", format!("\"{digest}\""))
         .has("accept-ranges", "bytes")
-        .has("cache-control", "max-age=31536000, immutable")
+        .has("cache-control", "max-age=31536000, immutable, no-transform")
         .has("docker-distribution-api-version", "registry/2.0")
         .has("x-content-type-options", "nosniff")
         .lacks("content-range")
@@ -160,7 +160,7 @@ async fn if_none_match_returns_304_for_the_same_blob() {
             let reply = reply.has("docker-content-digest", &digest);
             if status == 304 {
                 let reply = reply.says(b"").lacks("content-type").lacks("content-length");
-                reply.has("cache-control", "max-age=31536000, immutable");
+                reply.has("cache-control", "max-age=31536000, immutable, no-transform");
             } else {
                 reply.says(if method == "GET" { &content } else { b"" });
             }

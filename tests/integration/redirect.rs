@@ -44,6 +44,7 @@ impl Redirecting {
     fn redirected(&self, reply: Reply) -> String {
         let reply = reply.expect(307).says(b"");
         let reply = reply.has("docker-content-digest", &self.digest).has("content-length", "0");
+        let reply = reply.has("cache-control", "no-store");
         let location = reply.has("docker-distribution-api-version", "registry/2.0").location();
         assert!(location.starts_with("memory://bucket/v1/d/"), "{location}");
         location

@@ -18,8 +18,10 @@ use crate::oci::{Digest, ErrorCode};
 use crate::registry::{Blob, Content};
 use crate::telemetry::metrics::{ServeMode, ServeReason};
 
-/// A blob never changes under its digest.
-const CACHE_FOREVER: &str = "max-age=31536000, immutable";
+/// A blob never changes under its digest, and has the length that its manifest says.
+const CACHE_FOREVER: &str = "max-age=31536000, immutable, no-transform";
+/// The same for a blob that not everybody may read.
+const KEEP_FOREVER: &str = "private, max-age=31536000, immutable, no-transform";
 
 /// Pulling blobs — end-2, `GET /v2/<name>/blobs/<digest>`.
 pub(super) async fn get(cx: &Context, digest: &Digest) -> Result<Response, Error> {
@@ -51,7 +53,7 @@ pub(super) async fn get(cx: &Context, digest: &Digest) -> Result<Response, Error
     };
     serve(mode, reason);
     let mut response = Response::new(Body::from_stream(bytes));
-    describe(&mut response, &blob);
+    describe(cx, &mut response, &blob);
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_LENGTH, (range.end - range.start).into());
     if status == StatusCode::PARTIAL_CONTENT {
@@ -69,7 +71,7 @@ pub(super) async fn head(cx: &Context, digest: &Digest) -> Result<Response, Erro
         return Ok(answer);
     }
     let mut response = Response::new(Body::empty());
-    describe(&mut response, &blob);
+    describe(cx, &mut response, &blob);
     response.headers_mut().insert(CONTENT_LENGTH, blob.size.into());
     Ok(response)
 }
@@ -89,12 +91,13 @@ pub(super) fn accepted() -> Response {
     (StatusCode::ACCEPTED, [(CONTENT_LENGTH, "0")]).into_response()
 }
 
-fn describe(response: &mut Response, blob: &Blob) {
+fn describe(cx: &Context, response: &mut Response, blob: &Blob) {
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
     name_content(headers, format!("\"{}\"", blob.digest).into());
     headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static(CACHE_FOREVER));
+    let caching = if cx.is_public() { CACHE_FOREVER } else { KEEP_FOREVER };
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static(caching));
 }
 
 /// 304 or 412, where the conditions of the request demand it.
@@ -103,7 +106,7 @@ fn conditional(cx: &Context, blob: &Blob) -> Result<Option<Response>, Error> {
         Precondition::Holds => Ok(None),
         Precondition::NotModified => {
             let mut response = Response::new(Body::empty());
-            describe(&mut response, blob);
+            describe(cx, &mut response, blob);
             response.headers_mut().remove(CONTENT_TYPE);
             *response.status_mut() = StatusCode::NOT_MODIFIED;
             Ok(Some(response))
@@ -138,5 +141,7 @@ fn redirect(blob: &Blob, url: String) -> Response {
     headers.insert(LOCATION, shared_value(url.into()));
     headers.insert(DOCKER_CONTENT_DIGEST, shared_value(blob.digest.to_string().into()));
     headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+    // The URL is a credential.
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }

@@ -24,5 +24,5 @@ pub(super) async fn list(cx: &Context) -> Result<Response, Error> {
     let next = page::next(&page, "/v2/_catalog", count);
     let visible = page.rows.iter().filter(|name| cx.may(name, Action::See));
     let names: Vec<&str> = visible.map(RepositoryName::as_str).collect();
-    Ok(page::response(&json!({ "repositories": names }), "application/json", next))
+    Ok(page::response(cx, &json!({ "repositories": names }), "application/json", next))
 }

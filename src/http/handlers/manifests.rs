@@ -2,7 +2,7 @@
 
 use axum::body::Body;
 use axum::response::{IntoResponse as _, Response};
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, LOCATION, VARY};
+use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, LOCATION, VARY};
 use http::{HeaderValue, Method, StatusCode};
 
 use super::blobs::accepted;
@@ -27,7 +27,7 @@ pub(super) async fn get(cx: &Context, reference: &Reference) -> Result<Response,
         Precondition::Holds => {}
         Precondition::NotModified => {
             let mut response = Response::new(Body::empty());
-            describe(&mut response, &manifest);
+            describe(cx, &mut response, &manifest);
             *response.status_mut() = StatusCode::NOT_MODIFIED;
             return Ok(response);
         }
@@ -41,7 +41,7 @@ pub(super) async fn get(cx: &Context, reference: &Reference) -> Result<Response,
     let body =
         if cx.method == Method::HEAD { Body::empty() } else { Body::from(manifest.bytes.clone()) };
     let mut response = Response::new(body);
-    describe(&mut response, &manifest);
+    describe(cx, &mut response, &manifest);
     response.headers_mut().insert(CONTENT_LENGTH, length.into());
     Ok(response)
 }
@@ -53,8 +53,11 @@ fn purpose(cx: &Context) -> Result<Purpose, Error> {
     Ok(if pushes { Purpose::Push } else { Purpose::Pull })
 }
 
-fn describe(response: &mut Response, manifest: &StoredManifest) {
+fn describe(cx: &Context, response: &mut Response, manifest: &StoredManifest) {
     let headers = response.headers_mut();
+    // Its digest is that of these very bytes.
+    let caching = if cx.is_public() { "no-transform" } else { "private, no-transform" };
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static(caching));
     headers.insert(CONTENT_TYPE, value(manifest.media_type.as_str()));
     name_content(headers, manifest.quoted_digest());
     headers.insert(VARY, HeaderValue::from_static("Accept"));

@@ -4,7 +4,7 @@ use std::fmt::Display;
 
 use axum::response::{IntoResponse as _, Response};
 use http::StatusCode;
-use http::header::{CONTENT_TYPE, LINK};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, LINK};
 use serde_json::{Value, json};
 
 use crate::http::authorized::Context;
@@ -31,7 +31,13 @@ pub(super) fn next<T: Display>(page: &Page<T>, path: &str, count: usize) -> Opti
     Some(format!("{path}?n={count}&last={}", encoded(&last)))
 }
 
-pub(super) fn response(body: &Value, media_type: &str, next: Option<String>) -> Response {
+pub(super) fn response(
+    cx: &Context,
+    body: &Value,
+    media_type: &str,
+    next: Option<String>,
+) -> Response {
     let link = next.map(|next| [(LINK, value(&format!("<{next}>; rel=\"next\"")))]);
-    ([(CONTENT_TYPE, value(media_type))], link, body.to_string()).into_response()
+    let private = (!cx.is_public()).then_some([(CACHE_CONTROL, "private")]);
+    ([(CONTENT_TYPE, value(media_type))], link, private, body.to_string()).into_response()
 }

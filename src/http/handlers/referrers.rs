@@ -36,7 +36,7 @@ pub(super) async fn list(cx: &Context, subject: &Digest) -> Result<Response, Err
         "mediaType": MediaType::OciIndex.as_str(),
         "manifests": page.descriptors,
     });
-    let mut response = page::response(&index, MediaType::OciIndex.as_str(), next);
+    let mut response = page::response(cx, &index, MediaType::OciIndex.as_str(), next);
     if filter.is_some() {
         let applied = HeaderValue::from_static("artifactType");
         response.headers_mut().insert(OCI_FILTERS_APPLIED, applied);

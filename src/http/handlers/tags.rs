@@ -17,5 +17,6 @@ pub(super) async fn list(cx: &Context) -> Result<Response, Error> {
     let page = cx.api.registry.tags.list(name, query.one("last"), count).await?;
     let next = page::next(&page, &format!("/v2/{name}/tags/list"), count);
     let tags: Vec<&str> = page.rows.iter().map(Tag::as_str).collect();
-    Ok(page::response(&json!({ "name": name.as_str(), "tags": tags }), "application/json", next))
+    let body = json!({ "name": name.as_str(), "tags": tags });
+    Ok(page::response(cx, &body, "application/json", next))
 }

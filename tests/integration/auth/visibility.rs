@@ -167,6 +167,44 @@ async fn missing_and_forbidden_repositories_get_the_same_response() {
     }
 }
 
+/// Some caches keep answers to requests with credentials, unless these say that they are private.
+#[tokio::test]
+async fn only_what_everybody_may_read_is_left_to_shared_caches() {
+    let app = registry().await;
+    for (repository, private, blobs) in [
+        ("public/x", None, "max-age=31536000, immutable, no-transform"),
+        ("secret/x", Some("private"), "private, max-age=31536000, immutable, no-transform"),
+    ] {
+        let manifests = private.map_or("no-transform", |_| "private, no-transform");
+        push(&app, repository, "v1", "x").user("owner").send().await.expect(201);
+        let blob = push_blob(&app, repository, b"content").await;
+        let digest = sha256(&super::manifest("x"));
+        for (path, expected) in [
+            (format!("blobs/{blob}"), Some(blobs)),
+            ("manifests/v1".to_owned(), Some(manifests)),
+            (format!("manifests/{digest}"), Some(manifests)),
+            ("tags/list".to_owned(), private),
+            (format!("referrers/{digest}"), private),
+        ] {
+            for method in ["GET", "HEAD"] {
+                for conditional in ["", &format!("\"{blob}\", \"{digest}\"")] {
+                    let path = format!("/v2/{repository}/{path}");
+                    let request = app.request(method, &path).user("owner");
+                    let reply = request.header("if-none-match", conditional).send().await;
+                    assert!([200, 304].contains(&reply.status.as_u16()), "{path}: {reply:?}");
+                    assert_eq!(reply.header("cache-control"), expected, "{method} {path}");
+                }
+            }
+        }
+        let part = app.get(&format!("/v2/{repository}/blobs/{blob}")).user("owner");
+        let part = part.header("range", "bytes=0-1").send().await.expect(206);
+        assert_eq!(part.header("cache-control"), Some(blobs));
+    }
+    // What the catalog shows depends on the caller.
+    let catalog = app.get("/v2/_catalog").user("owner").send().await.expect(200);
+    assert_eq!(catalog.header("cache-control"), Some("private"));
+}
+
 /// Scripts look for the texts that distribution gives each code.
 #[tokio::test]
 async fn refusals_begin_with_the_customary_text() {

@@ -1,7 +1,12 @@
 //! Ranges of blobs: distribution-spec "Pulling blobs" (`Range`), RFC 9110 section 14, and
 //! `If-Range` of its section 13.1.5.
 
-use crate::support::{App, bytes, sha256};
+use std::sync::Arc;
+
+use longshore::config::Settings;
+use longshore::store::memory::Memory;
+
+use crate::support::{App, Reply, bytes, sha256};
 
 const MIB: usize = 1024 * 1024;
 
@@ -151,6 +156,8 @@ async fn ranges_of_a_blob_of_several_parts() {
 #[tokio::test]
 async fn an_invalid_range_is_ignored() {
     let blob = Pushed::of(1_000).await;
+    // The unit has no case.
+    blob.check("BYTES=0-9", Part(0, 9)).await;
     for range in [
         "bytes",
         "bytes=",
@@ -171,14 +178,117 @@ async fn an_invalid_range_is_ignored() {
     }
 }
 
-/// Several ranges may be answered with the whole content, which clients handle.
+/// The parts of a `multipart/byteranges`: the first byte of each, and its content.
+#[track_caller]
+fn parts(reply: &Reply, size: usize) -> Vec<(usize, Vec<u8>)> {
+    let boundary = reply.header("content-type").expect("a type");
+    let boundary = boundary.strip_prefix("multipart/byteranges; boundary=").expect("a boundary");
+    let mut rest = &reply.body[..];
+    let mut parts = Vec::new();
+    let delimiter = format!("\r\n--{boundary}");
+    loop {
+        rest = rest.strip_prefix(delimiter.as_bytes()).expect("a delimiter");
+        if rest == b"--\r\n" {
+            return parts;
+        }
+        let end = rest.windows(4).position(|four| four == b"\r\n\r\n").expect("headers") + 4;
+        let head = std::str::from_utf8(&rest[..end]).expect("text");
+        let range = head
+            .strip_prefix("\r\nContent-Type: application/octet-stream\r\nContent-Range: bytes ")
+            .and_then(|head| head.strip_suffix(&format!("/{size}\r\n\r\n")))
+            .unwrap_or_else(|| panic!("{head:?}"));
+        let (first, last) = range.split_once('-').expect("a range");
+        let (first, last): (usize, usize) = (first.parse().unwrap(), last.parse().unwrap());
+        let length = last + 1 - first;
+        parts.push((first, rest[end..end + length].to_vec()));
+        rest = &rest[end + length..];
+    }
+}
+
+impl Pushed {
+    /// Asks for these ranges, each a first and a last byte, and asserts one part for each.
+    async fn check_several(&self, ranges: &[(usize, usize)]) {
+        let size = self.content.len();
+        let spelled: Vec<String> =
+            ranges.iter().map(|(first, last)| format!("{first}-{last}")).collect();
+        let range = format!("bytes={}", spelled.join(", "));
+        let reply = self.app.get(&self.path).header("range", &range).send().await.expect(206);
+        let length = reply.body.len().to_string();
+        let reply = reply
+            .has("content-length", length)
+            .has("docker-content-digest", &self.digest)
+            .has("etag", format!("\"{}\"", self.digest))
+            .has("accept-ranges", "bytes")
+            .lacks("content-range");
+        let expected: Vec<(usize, Vec<u8>)> = ranges
+            .iter()
+            .map(|&(first, last)| (first, self.content[first..=last.min(size - 1)].to_vec()))
+            .collect();
+        assert!(parts(&reply, size) == expected, "{range}: {reply:?}");
+    }
+}
+
+/// Clients that pull parts of layers ask for hundreds of ranges in one request, and count the
+/// parts of the answer.
 #[tokio::test]
-async fn several_ranges_return_the_whole_blob() {
+async fn several_ranges_are_answered_as_parts() {
     for size in [1_000, 100_000] {
         let blob = Pushed::of(size).await;
-        for range in ["bytes=0-1,3-4", "bytes=0-0, -1", "bytes=-5,0-", "bytes=0-1,5000000-"] {
-            blob.check(range, Whole).await;
+        for ranges in [
+            &[(0, 1), (3, 4)][..],
+            &[(0, 0), (size - 1, size - 1)],
+            // Adjacent ones, overlapping ones, and in another order.
+            &[(0, 9), (10, 19), (20, 29)],
+            &[(100, 199), (150, 160), (0, 9)],
+            &[(10, 19), (size - 10, size + 10)],
+        ] {
+            blob.check_several(ranges).await;
         }
+        let many: Vec<(usize, usize)> = (0..400).map(|at| (2 * at, 2 * at)).collect();
+        blob.check_several(&many).await;
+        // Only one of them lies in the blob.
+        blob.check("bytes=0-1,5000000-", Part(0, 1)).await;
+        blob.check("bytes=5000000-,6000000-6000001", Nothing).await;
+        // Together they are longer than the blob.
+        blob.check("bytes=-5,0-", Whole).await;
+        blob.check("bytes=0-1,x", Whole).await;
+        // A condition is decided before.
+        let other = format!("\"{}\"", sha256(b"other"));
+        blob.check_with("bytes=0-1,3-4", &[("if-range", &other)], Whole).await;
+        let range = blob.app.request("HEAD", &blob.path).header("range", "bytes=0-1,3-4");
+        let length = size.to_string();
+        range.send().await.expect(200).has("content-length", length).says(b"");
+    }
+}
+
+#[tokio::test]
+async fn several_ranges_of_a_blob_of_several_parts() {
+    let blob = Pushed::of(17 * MIB + 3).await;
+    let size = blob.content.len();
+    blob.check_several(&[(0, 16 * MIB), (16 * MIB + 1, size - 1)]).await;
+    blob.check_several(&[(16 * MIB - 10, 16 * MIB + 9), (65_535, 65_536), (size - 1, size)]).await;
+}
+
+/// One request to the store reads ranges that lie close together.
+#[tokio::test(flavor = "multi_thread")]
+async fn ranges_close_together_cost_one_read_of_the_store() {
+    let memory = Arc::new(Memory::new());
+    let app = App::over_memory(memory.clone(), Settings::default()).await;
+    let content = bytes(1, 1_000_000);
+    let path = format!("/v2/a/blobs/{}", app.push_blob("a", &content).await);
+    for (range, gets) in [
+        ("bytes=0-9,10-19,30-39", 1),
+        ("bytes=0-9,10000-10009,20000-20009", 1),
+        ("bytes=0-9,100000-100009,100020-100029,500000-500009", 3),
+        // Backwards and overlapping.
+        ("bytes=500-599,0-9", 2),
+        ("bytes=0-9,5-14", 2),
+    ] {
+        let before = memory.calls();
+        let reply = app.get(&path).header("range", range).send().await.expect(206);
+        assert_eq!(memory.calls().since(&before).get, gets, "{range}");
+        let ranges = parts(&reply, content.len());
+        assert!(ranges.iter().all(|(at, part)| content[*at..].starts_with(part)), "{range}");
     }
 }
 
@@ -188,7 +298,7 @@ async fn any_range_of_the_empty_blob_is_416() {
     for range in ["bytes=0-", "bytes=0-0", "bytes=0-499", "bytes=-1", "bytes=-0", "bytes=500-0"] {
         blob.check(range, Nothing).await;
     }
-    blob.check("bytes=0-0,1-1", Whole).await;
+    blob.check("bytes=0-0,1-1", Nothing).await;
 }
 
 #[tokio::test]

@@ -104,6 +104,19 @@ async fn a_range_request_is_redirected_to_the_whole_blob() {
     }
 }
 
+/// Stores answer a request for several ranges with the whole object.
+#[tokio::test]
+async fn several_ranges_are_not_redirected() {
+    let Some(redirecting) = Redirecting::start(Duration::from_mins(5)).await else { return };
+    let get = redirecting.app.get(&redirecting.path).header("range", "bytes=0-9,50000-50009");
+    let reply = get.send().await.expect(206).lacks("location");
+    let media_type = reply.header("content-type").expect("a type");
+    assert!(media_type.starts_with("multipart/byteranges"), "{media_type}");
+    let metrics = redirecting.app.metrics.exposition();
+    let line = "longshore_blob_serves_total{mode=\"range\",reason=\"several_ranges\"} 1\n";
+    assert!(metrics.contains(line), "{metrics}");
+}
+
 /// A URL that is signed for GET does not allow HEAD.
 #[tokio::test]
 async fn head_is_not_redirected() {

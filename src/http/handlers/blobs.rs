@@ -1,5 +1,6 @@
 //! Blobs: pulled whole or in ranges, by redirect or through this process, and removed.
 
+use std::ops::Range;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::body::Body;
@@ -9,6 +10,7 @@ use http::header::{
 };
 use http::{HeaderValue, StatusCode};
 
+use super::byteranges;
 use crate::http::authorized::Context;
 use crate::http::error::Error;
 use crate::http::headers::{
@@ -29,38 +31,62 @@ pub(super) async fn get(cx: &Context, digest: &Digest) -> Result<Response, Error
     if let Some(answer) = conditional(cx, &blob)? {
         return Ok(answer);
     }
+    let selection = headers::selection(&cx.headers, digest, blob.size);
+    let several = matches!(selection, Selection::Parts(_));
     let serve = |mode, reason| cx.api.metrics.blob_serves.inc((mode, reason));
     let (redirects, reason) = cx.api.settings.blobs.redirects(cx.client.address);
-    if redirects && let Some(url) = signed_url(cx, &blob).await? {
+    // Stores answer one range, or all of the blob to a request for several.
+    if redirects
+        && !several
+        && let Some(url) = signed_url(cx, &blob).await?
+    {
         serve(ServeMode::Redirect, reason);
         return Ok(redirect(&blob, url));
     }
-    let selection = headers::selection(&cx.headers, digest, blob.size);
-    let (status, range) = match selection {
-        Selection::Whole => (StatusCode::OK, 0..blob.size),
-        Selection::Part(range) => (StatusCode::PARTIAL_CONTENT, range),
-        Selection::Unsatisfiable => return Err(unsatisfiable(&blob)),
-    };
-    let bytes = cx.api.registry.blobs.open(&blob, Some(range.clone())).await?;
-    let mode = match status {
-        StatusCode::PARTIAL_CONTENT => ServeMode::Range,
-        _ => ServeMode::Proxy,
-    };
     let reason = match blob.content {
         Content::Inline(_) => ServeReason::Inline,
+        Content::Stored(_) if redirects && several => ServeReason::SeveralRanges,
         Content::Stored(_) if redirects => ServeReason::NoPresignedUrls,
         Content::Stored(_) => reason,
     };
-    serve(mode, reason);
-    let mut response = Response::new(Body::from_stream(bytes));
-    describe(cx, &mut response, &blob);
-    *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_LENGTH, (range.end - range.start).into());
-    if status == StatusCode::PARTIAL_CONTENT {
-        let of = format!("bytes {}-{}/{}", range.start, range.end - 1, blob.size);
-        response.headers_mut().insert(CONTENT_RANGE, value(&of));
-    }
+    let response = match selection {
+        Selection::Whole => stream(cx, &blob, None).await?,
+        Selection::Part(range) => stream(cx, &blob, Some(range)).await?,
+        Selection::Parts(ranges) => {
+            let several = Box::pin(byteranges::open(&cx.api, blob.clone(), ranges)).await?;
+            let mut response = partial(cx, &blob, several.body, several.length);
+            response.headers_mut().insert(CONTENT_TYPE, value(&several.content_type));
+            response
+        }
+        Selection::Unsatisfiable => return Err(unsatisfiable(&blob)),
+    };
+    let part = response.status() == StatusCode::PARTIAL_CONTENT;
+    serve(if part { ServeMode::Range } else { ServeMode::Proxy }, reason);
     Ok(response)
+}
+
+/// The blob, or one range of it, through this process.
+async fn stream(cx: &Context, blob: &Blob, range: Option<Range<u64>>) -> Result<Response, Error> {
+    let bytes = cx.api.registry.blobs.open(blob, range.clone()).await?;
+    let body = Body::from_stream(bytes);
+    let Some(Range { start, end }) = range else {
+        let mut response = partial(cx, blob, body, blob.size);
+        *response.status_mut() = StatusCode::OK;
+        return Ok(response);
+    };
+    let mut response = partial(cx, blob, body, end - start);
+    let of = format!("bytes {start}-{}/{}", end - 1, blob.size);
+    response.headers_mut().insert(CONTENT_RANGE, value(&of));
+    Ok(response)
+}
+
+/// 206 with a body of this length.
+fn partial(cx: &Context, blob: &Blob, body: Body, length: u64) -> Response {
+    let mut response = Response::new(body);
+    describe(cx, &mut response, blob);
+    *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+    response.headers_mut().insert(CONTENT_LENGTH, length.into());
+    response
 }
 
 /// Checking if content exists in the registry — end-2, `HEAD /v2/<name>/blobs/<digest>`. Never a

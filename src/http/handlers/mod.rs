@@ -2,6 +2,7 @@
 //! implements.
 
 mod blobs;
+mod byteranges;
 mod catalog;
 mod manifests;
 mod page;

@@ -25,21 +25,54 @@ pub(super) const OCI_TAG: HeaderName = HeaderName::from_static("oci-tag");
 /// The filters that a list of referrers applied (distribution-spec, "Listing Referrers").
 pub(super) const OCI_FILTERS_APPLIED: HeaderName = HeaderName::from_static("oci-filters-applied");
 
+/// Ranges that one request may ask for; clients that pull parts of layers ask for as many. Each may
+/// cost a request to the store.
+const RANGES_MAX: usize = 1024;
+
 /// What of a representation a `Range` header asks for (RFC 9110, section 14.2).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Selection {
-    /// All of it: there is no range, or one that may be ignored (another unit, several ranges).
+    /// All of it: there is no range, or one that may be ignored (another unit, an invalid form, too
+    /// many ranges, or ranges that are longer together than all of it).
     Whole,
     /// These bytes, which lie within it.
     Part(Range<u64>),
+    /// Several ranges, in the order in which they were asked for. Each lies within it.
+    Parts(Vec<Range<u64>>),
     /// Nothing of it: 416.
     Unsatisfiable,
 }
 
 /// Reads the value of a `Range` header against the size of the representation.
 pub fn byte_range(value: &str, size: u64) -> Selection {
-    let Some(spec) = value.trim().strip_prefix("bytes=") else { return Selection::Whole };
-    let Some((first, last)) = spec.trim().split_once('-') else { return Selection::Whole };
+    let Some((unit, set)) = value.trim().split_once('=') else { return Selection::Whole };
+    if !unit.eq_ignore_ascii_case("bytes") {
+        return Selection::Whole;
+    }
+    let mut parts: Vec<Range<u64>> = Vec::new();
+    let mut asked = 0;
+    for one in set.split(',').map(str::trim).filter(|one| !one.is_empty()) {
+        asked += 1;
+        match one_range(one, size) {
+            _ if asked > RANGES_MAX => return Selection::Whole,
+            Selection::Part(range) => parts.push(range),
+            // Ranges outside count only if there is no other.
+            Selection::Unsatisfiable => {}
+            ignored @ (Selection::Whole | Selection::Parts(_)) => return ignored,
+        }
+    }
+    let total = parts.iter().fold(0u64, |sum, part| sum.saturating_add(part.end - part.start));
+    match parts.as_slice() {
+        [] if asked > 0 => Selection::Unsatisfiable,
+        [one] => Selection::Part(one.clone()),
+        [_, _, ..] if total <= size => Selection::Parts(parts),
+        [] | [_, _, ..] => Selection::Whole,
+    }
+}
+
+/// Reads one range of the set. `Whole` if it is invalid.
+fn one_range(text: &str, size: u64) -> Selection {
+    let Some((first, last)) = text.split_once('-') else { return Selection::Whole };
     let (first, last) = (first.trim(), last.trim());
     let selected = match (number(first), number(last)) {
         (Some(first), Some(last)) if first <= last => first..last.saturating_add(1).min(size),

@@ -19,7 +19,7 @@ fn digest(content: &str) -> Digest {
 
 #[test]
 fn byte_ranges() {
-    use Selection::{Part, Unsatisfiable, Whole};
+    use Selection::{Part, Parts, Unsatisfiable, Whole};
     let huge = "340282366920938463463374607431768211456";
     let table = [
         ("bytes=0-0", 10, Part(0..1)),
@@ -47,8 +47,20 @@ fn byte_ranges() {
         ("bytes=0-", 0, Unsatisfiable),
         ("bytes=0-0", 0, Unsatisfiable),
         ("bytes=-1", 0, Unsatisfiable),
-        ("bytes=0-1,3-4", 10, Whole),
-        ("bytes=0-1, -1", 10, Whole),
+        ("BYTES=0-1", 10, Part(0..2)),
+        ("bytes=0-1,3-4", 10, Parts(vec![0..2, 3..5])),
+        ("Bytes=0-1, -1", 10, Parts(vec![0..2, 9..10])),
+        ("bytes=5-6,0-1,2-4", 10, Parts(vec![5..7, 0..2, 2..5])),
+        ("bytes=,0-1, ,", 10, Part(0..2)),
+        ("bytes=0-1,20-30,3-1", 10, Part(0..2)),
+        ("bytes=20-30,40-", 10, Unsatisfiable),
+        ("bytes=0-0,1-1", 0, Unsatisfiable),
+        ("bytes=0-4,5-9", 10, Parts(vec![0..5, 5..10])),
+        ("bytes=0-5,5-9", 10, Whole),
+        ("bytes=0-,0-", u64::MAX, Whole),
+        ("bytes=0-1,x", 10, Whole),
+        ("bytes=20-30,1", 10, Whole),
+        ("bytes=,", 10, Whole),
         ("bytes=", 10, Whole),
         ("bytes=-", 10, Whole),
         ("bytes=1", 10, Whole),
@@ -65,6 +77,16 @@ fn byte_ranges() {
     for (value, size, selection) in table {
         assert_eq!(byte_range(value, size), selection, "{value:?} of {size}");
     }
+}
+
+#[test]
+fn so_many_ranges_are_answered_and_not_more() {
+    let ranges = |count: usize| {
+        let ranges: Vec<String> = (0..count).map(|at| format!("{0}-{0}", 2 * at)).collect();
+        byte_range(&format!("bytes={}", ranges.join(",")), 1_000_000)
+    };
+    assert!(matches!(ranges(RANGES_MAX), Selection::Parts(parts) if parts.len() == RANGES_MAX));
+    assert_eq!(ranges(RANGES_MAX + 1), Selection::Whole);
 }
 
 #[test]
@@ -194,7 +216,12 @@ proptest! {
         value in range_like(),
         size in prop_oneof![0..30u64, any::<u64>()],
     ) {
-        if let Selection::Part(range) = byte_range(&value, size) {
+        let ranges = match byte_range(&value, size) {
+            Selection::Part(range) => vec![range],
+            Selection::Parts(ranges) => ranges,
+            Selection::Whole | Selection::Unsatisfiable => Vec::new(),
+        };
+        for range in ranges {
             prop_assert!(range.start < range.end && range.end <= size, "{range:?} of {size}");
         }
     }

@@ -106,6 +106,8 @@ label! {
         Network => "network",
         /// The blob is stored in its record: there is no object to redirect to.
         Inline => "inline",
+        /// The request asks for several ranges, which the store would not answer together.
+        SeveralRanges => "several_ranges",
         /// The store has no presigned URLs.
         NoPresignedUrls => "no_presigned_urls",
     }

@@ -114,6 +114,7 @@ pub fn api(
     settings: &Settings,
     registry: Arc<Registry>,
     authorizer: Arc<dyn Authorizer>,
+    readiness: &Readiness,
     metrics: &Metrics,
     tasks: &Tasks,
 ) -> Arc<Api> {
@@ -124,8 +125,15 @@ pub fn api(
         lists: settings.lists.clone(),
         access_log: settings.log.requests,
     };
-    let (metrics, tasks) = (metrics.clone(), tasks.clone());
-    Arc::new(Api { registry, authorizer, clock: Arc::new(SystemClock), settings, metrics, tasks })
+    Arc::new(Api {
+        registry,
+        authorizer,
+        clock: Arc::new(SystemClock),
+        readiness: readiness.clone(),
+        settings,
+        metrics: metrics.clone(),
+        tasks: tasks.clone(),
+    })
 }
 
 /// TLS, if the settings have a certificate.
@@ -152,6 +160,7 @@ enum Start {
 async fn build(
     settings: &Settings,
     authorizer: Arc<dyn Authorizer>,
+    readiness: &Readiness,
     metrics: &Metrics,
     start: Start,
 ) -> Result<Service, StartError> {
@@ -167,7 +176,7 @@ async fn build(
     };
     let shared = redis.map(|redis| redis as Arc<dyn Cache>);
     let registry = registry(settings, store.clone(), shared, metrics, &tasks)?;
-    let api = api(settings, registry, authorizer, metrics, &tasks);
+    let api = api(settings, registry, authorizer, readiness, metrics, &tasks);
     Ok(Service { store, api, tasks, report: Report::new(settings, probe, redis_state, found) })
 }
 
@@ -177,7 +186,8 @@ pub async fn check(settings: &Settings) -> Result<Report, StartError> {
     let metrics = Metrics::default();
     let authorizer = authorizer(&settings.access, &metrics)?;
     tls(settings, &metrics)?;
-    Ok(build(settings, authorizer, &metrics, Start::Check).await?.report)
+    let readiness = Readiness::default();
+    Ok(build(settings, authorizer, &readiness, &metrics, Start::Check).await?.report)
 }
 
 /// Runs the registry until `shutdown` ends, which yields the name of the signal.
@@ -207,7 +217,7 @@ pub async fn serve(
     }
     let mut shutdown = pin!(shutdown);
     let Service { store, api, tasks, report } = tokio::select! {
-        built = build(settings, authorizer, &metrics, Start::Serve) => built?,
+        built = build(settings, authorizer, &readiness, &metrics, Start::Serve) => built?,
         signal = &mut shutdown => {
             tracing::info!(signal, "shutdown requested before start-up finished");
             return Ok(());

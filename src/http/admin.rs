@@ -64,6 +64,11 @@ impl Readiness {
         self.0.store(DRAINING, Ordering::Release);
     }
 
+    /// Whether a shutdown was requested.
+    pub(super) fn is_draining(&self) -> bool {
+        self.0.load(Ordering::Acquire) == DRAINING
+    }
+
     fn status(&self) -> (StatusCode, &'static str) {
         match self.0.load(Ordering::Acquire) {
             STARTING => (

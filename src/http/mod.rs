@@ -7,6 +7,7 @@
 pub mod admin;
 mod authorized;
 mod body;
+mod cors;
 mod endpoint;
 mod error;
 mod handlers;

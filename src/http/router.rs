@@ -5,16 +5,17 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::HttpBody;
-use axum::extract::{Request, State};
+use axum::extract::{FromRequest as _, Request, State};
 use axum::handler::Handler as _;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use http::HeaderValue;
-use http::header::X_CONTENT_TYPE_OPTIONS;
+use http::header::{CACHE_CONTROL, X_CONTENT_TYPE_OPTIONS};
+use http::{HeaderValue, Method, StatusCode};
 use tower::{Service, ServiceBuilder};
 use tracing::Instrument as _;
 
 use super::authorized::Authorized;
+use super::cors::Cors;
 use super::endpoint::{Effect, Parsed};
 use super::error::Error;
 use super::layers::{access_log, metrics, observe, peer, request_id, trace};
@@ -60,9 +61,33 @@ pub fn router(
         .service(Router::new().fallback_service(dispatch.with_state(api.clone())))
 }
 
-/// Handles what was authorized. What may change something is a task of its own, which goes on when
-/// the client leaves; a read ends with its client.
-async fn dispatch(State(api): State<Arc<Api>>, request: Authorized) -> Result<Response, Error> {
+/// Answers what needs no caller, and all else once the caller is authorized.
+async fn dispatch(State(api): State<Arc<Api>>, request: Request) -> Response {
+    let cors = Cors::of(&api.settings.listener.cors_origins, &request);
+    let mut response = if let Some(preflight) = cors.preflight() {
+        preflight
+    } else if request.uri().path() == "/" && [Method::GET, Method::HEAD].contains(request.method())
+    {
+        root(&api)
+    } else {
+        authorized(&api, request).await.unwrap_or_else(IntoResponse::into_response)
+    };
+    cors.allow(response.headers_mut());
+    response
+}
+
+/// For load balancers that probe the port of the traffic and want a 200: it says no more than that
+/// the process listens and is not being shut down.
+fn root(api: &Api) -> Response {
+    let draining = api.readiness.is_draining();
+    let status = if draining { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
+    (status, [(CACHE_CONTROL, "no-store")]).into_response()
+}
+
+/// Authorizes a request and handles it. What may change something is a task of its own, which goes
+/// on when the client leaves; a read ends with its client.
+async fn authorized(api: &Arc<Api>, request: Request) -> Result<Response, Error> {
+    let request = Authorized::from_request(request, api).await?;
     let effect = request.context.endpoint.operation.row().effect;
     // In a box, because axum copies the future of a handler several times.
     let handled = Box::pin(handlers::handle(request));

@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::cors::{Origins, origins};
 use crate::setting::{
     DAY, HOUR, MILLISECOND, MINUTE, Networks, SECOND, address, choice, choice_of, count, duration,
     networks, path, settings,
@@ -36,6 +37,10 @@ settings! {
         /// cannot resolve a path. The host is the `Host` of the request, and the scheme is `https`
         /// if the client used it (see `trusted_proxies`).
         absolute_locations: bool = false, choice_of();
+        /// Origins of web pages that may use the registry from a browser, with the credentials of
+        /// their users (CORS). Requests of other origins are answered as before, but browsers do
+        /// not show the answers to the page.
+        cors_origins: Origins = Origins::default(), origins() => "https://ui.example.com";
         tls: TlsSettings;
     }
 }

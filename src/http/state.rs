@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::admin::Readiness;
 use super::settings::{BlobSettings, ListSettings, ListenerSettings};
 use crate::auth::Authorizer;
 use crate::clock::Clock;
@@ -27,6 +28,7 @@ pub struct Api {
     pub registry: Arc<Registry>,
     pub authorizer: Arc<dyn Authorizer>,
     pub clock: Arc<dyn Clock>,
+    pub readiness: Readiness,
     pub settings: Settings,
     pub metrics: Metrics,
     pub tasks: Tasks,

@@ -3,6 +3,7 @@
 //! These registries always run in this process over memory, because the tests choose their
 //! settings.
 
+mod browsers;
 mod create_only;
 mod explain;
 mod issuer;

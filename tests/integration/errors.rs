@@ -27,7 +27,6 @@ async fn v2_returns_200_with_the_api_version_header() {
 async fn unknown_routes_are_404() {
     let app = App::start().await;
     let paths = [
-        "/",
         "/v1/",
         "/v3/",
         "/v2x",
@@ -73,6 +72,22 @@ async fn unknown_routes_are_404() {
         }
     }
     app.get("/nowhere").send().await.expect_envelope(404, &["UNSUPPORTED"]);
+}
+
+/// Load balancers that probe the port of the traffic want a 200 without a login.
+#[tokio::test]
+async fn the_root_says_only_that_the_registry_listens() {
+    let app = App::start().await;
+    for path in ["/", "/?probe"] {
+        for method in ["GET", "HEAD"] {
+            let reply = app.request(method, path).send().await.expect(200).with_body(b"");
+            reply.with("cache-control", "no-store");
+        }
+        for method in ["POST", "PUT", "PATCH", "DELETE", "OPTIONS"] {
+            let reply = app.request(method, path).send().await;
+            reply.expect_envelope(404, &["UNSUPPORTED"]);
+        }
+    }
 }
 
 /// A path with `..` is not resolved.

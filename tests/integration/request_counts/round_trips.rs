@@ -12,6 +12,7 @@ use axum::extract::Request;
 use http::HeaderMap;
 use longshore::app;
 use longshore::config::Settings;
+use longshore::http::admin::Readiness;
 use longshore::http::{Api, router};
 use longshore::store::memory::{Fault, FaultKind, Memory};
 use longshore::tasks::Tasks;
@@ -64,7 +65,8 @@ impl Far {
         let authorizer = app::authorizer(&settings.access, &metrics).expect("good settings");
         let registry = app::registry(&settings, memory.clone(), None, &metrics, &tasks);
         let registry = registry.expect("good settings");
-        let api = app::api(&settings, registry, authorizer, &metrics, &tasks);
+        let ready = Readiness::default();
+        let api = app::api(&settings, registry, authorizer, &ready, &metrics, &tasks);
         Self { memory, api, tasks }
     }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use longshore::app;
 use longshore::config::{self, Flag, Settings, Sources};
+use longshore::http::admin::Readiness;
 use longshore::http::{self, listener};
 use longshore::oci::UploadId;
 use longshore::shared_cache::Cache;
@@ -164,7 +165,8 @@ impl App {
         let authorizer = app::authorizer(&settings.access, &metrics).expect("good settings");
         let registry = app::registry(&settings, store.clone(), shared, &metrics, &tasks);
         let registry = registry.expect("good settings");
-        let api = app::api(&settings, registry, authorizer, &metrics, &tasks);
+        let ready = Readiness::default();
+        let api = app::api(&settings, registry, authorizer, &ready, &metrics, &tasks);
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let (stop, stopped) = oneshot::channel::<()>();

@@ -57,6 +57,8 @@ async fn readiness_is_503_after_sigterm_while_requests_are_served() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     };
     assert_eq!(status, 503, "{reason}");
+    // The same for balancers that cannot reach the admin port.
+    process.client().request("GET", "/").send().await.expect(503).with_body(b"");
     assert!(reason.contains("draining"), "{reason}");
     // Clients that were routed here a moment ago are served, on new connections too.
     let client = Client::new(&format!("http://{}", process.address));

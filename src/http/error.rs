@@ -161,6 +161,7 @@ impl From<registry::Error> for Error {
                 .header(VARY, HeaderValue::from_static("Accept")),
             Registry::NameUnknown => Self::not_found(ErrorCode::NameUnknown, message),
             Registry::UploadUnknown => Self::not_found(ErrorCode::BlobUploadUnknown, message),
+            Registry::CursorUnknown => Self::unsupported(StatusCode::BAD_REQUEST, message),
             Registry::OutOfOrder { .. } => {
                 let status = StatusCode::RANGE_NOT_SATISFIABLE;
                 Self::new(status, ErrorCode::BlobUploadInvalid, message)

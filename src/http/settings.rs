@@ -33,9 +33,9 @@ settings! {
         /// The proxies in front of the registry: a list of networks and addresses. The registry
         /// believes `X-Forwarded-For` and `X-Forwarded-Proto` of these only.
         trusted_proxies: Networks = Networks::default(), networks() => "10.0.0.0/8,fd00::/8";
-        /// Whether `Location` has the whole URL of an upload, a blob or a manifest, for clients that
-        /// cannot resolve a path. The host is the `Host` of the request, and the scheme is `https`
-        /// if the client used it (see `trusted_proxies`).
+        /// Whether `Location` has the whole URL of an upload, a blob or a manifest, for clients
+        /// that cannot resolve a path. The host is the `Host` of the request, and the scheme is
+        /// `https` if the client used it (see `trusted_proxies`).
         absolute_locations: bool = false, choice_of();
         /// Origins of web pages that may use the registry from a browser, with the credentials of
         /// their users (CORS). Requests of other origins are answered as before, but browsers do
@@ -106,8 +106,10 @@ impl BlobSettings {
 settings! {
     /// What clients may list.
     pub struct ListSettings {
-        /// The longest page of tags, repositories or referrers, also when a client requests more.
-        page_max: usize = 1000, count(1..=1000);
+        /// The longest page of tags or repositories, also when a client requests more. A client
+        /// that does not follow the `Link` to the next page sees this many rows. A page of
+        /// referrers has at most 100.
+        page_max: usize = 1000, count(1..=100_000);
         /// Whether the registry serves the list of all repositories (`/v2/_catalog`).
         catalog: bool = true, choice_of();
     }

@@ -20,6 +20,9 @@ pub enum Error {
     NameUnknown,
     #[error("the upload session is not known, or it has ended")]
     UploadUnknown,
+    /// A cursor of the catalog is not one of this store, or too old.
+    #[error("the value of last is not known here: begin the list again")]
+    CursorUnknown,
     /// A chunk does not begin at the offset of the session.
     #[error("the chunk does not begin at the offset of the session, which is {offset}")]
     OutOfOrder { offset: u64 },

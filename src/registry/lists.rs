@@ -8,8 +8,9 @@ use bytes::Bytes;
 use crate::layout::encoding::is_tombstone;
 use crate::store::{self, LIST_ROWS_MAX, Prefix, RecordStore};
 
-/// Listings of the store that one page may cost. Beyond that the page is short: rows that were
-/// deleted must not let one request list a whole bucket.
+/// Listings of the store that one page of up to 1,000 rows may cost; each further 1,000 rows may
+/// cost one more. Beyond that the page is short: rows that were deleted, or that the caller may not
+/// see, must not let one request list a whole bucket.
 const LISTINGS_MAX: usize = 10;
 
 /// A page of an ordered list. It may have fewer rows than were asked for, or none, and still not be
@@ -18,8 +19,8 @@ const LISTINGS_MAX: usize = 10;
 pub struct Page<T> {
     /// The rows, in ascending byte order.
     pub rows: Vec<T>,
-    /// The cursor of the next page, `None` at the end of the list: the last row that was seen,
-    /// which may be one that was deleted.
+    /// The cursor of the next page, `None` at the end of the list: the last row that was read,
+    /// which may be one that was deleted or is hidden.
     pub next: Option<T>,
 }
 
@@ -105,6 +106,18 @@ pub(super) async fn read_page<T: Clone>(
     count: usize,
     row: Row<T>,
 ) -> Result<Page<T>, store::Error> {
+    read_shown(store, list, last, count, row, &|_| true).await
+}
+
+/// The same without the rows that are not `shown`, which count like tombstones.
+pub(super) async fn read_shown<T: Clone>(
+    store: &dyn RecordStore,
+    list: &Prefix,
+    last: &str,
+    count: usize,
+    row: Row<T>,
+    shown: &(dyn Fn(&T) -> bool + Send + Sync),
+) -> Result<Page<T>, store::Error> {
     let below = list.to_string();
     let mut page = Page { rows: Vec::new(), next: None };
     let mut after = Some(listable(last)).filter(|text| !text.is_empty());
@@ -112,8 +125,9 @@ pub(super) async fn read_page<T: Clone>(
         return Ok(page);
     }
     let mut limit = count.saturating_add(1).min(LIST_ROWS_MAX);
-    // The last tombstone after the last row of the page.
-    let mut deleted: Option<T> = None;
+    let listings_max = LISTINGS_MAX + (count - 1) / LIST_ROWS_MAX;
+    // The last row after the last one of the page that is left out.
+    let mut skipped: Option<T> = None;
     for listings in 1_usize.. {
         let listing = store.list(list, after.as_deref(), limit).await?;
         let mut full = false;
@@ -125,8 +139,8 @@ pub(super) async fn read_page<T: Clone>(
             }
             // A foreign key in the bucket must not hide the rows after it.
             let Some(parsed) = row(rest) else { continue };
-            if is_tombstone(found.size) {
-                deleted = Some(parsed);
+            if is_tombstone(found.size) || !shown(&parsed) {
+                skipped = Some(parsed);
                 continue;
             }
             full = page.rows.len() == count;
@@ -134,15 +148,15 @@ pub(super) async fn read_page<T: Clone>(
                 break;
             }
             page.rows.push(parsed);
-            deleted = None;
+            skipped = None;
         }
         if !full && !listing.more {
             break;
         }
-        // Without a row or a tombstone, the cursor would not move: these are foreign keys.
-        let moved = deleted.is_some() || !page.rows.is_empty();
-        if page.rows.len() == count || (moved && listings >= LISTINGS_MAX) {
-            page.next = deleted.or_else(|| page.rows.last().cloned());
+        // Without a row, shown or not, the cursor would not move: these are foreign keys.
+        let moved = skipped.is_some() || !page.rows.is_empty();
+        if page.rows.len() == count || (moved && listings >= listings_max) {
+            page.next = skipped.or_else(|| page.rows.last().cloned());
             break;
         }
         limit = LIST_ROWS_MAX;

@@ -9,14 +9,28 @@ use bytes::Bytes;
 use super::Error;
 use super::lists::Page;
 use super::read_cache::ReadCache;
-use super::record::{CreatedOrLeased, Records};
+use super::record::{CreatedOrLeased, Current, Records};
+use super::sealed_cursor::{CursorKey, is_sealed};
 use crate::layout::encoding::Draft;
 use crate::layout::records;
 use crate::oci::RepositoryName;
-use crate::store::{Deadline, Prefix, RecordKey};
+use crate::store::{self, Deadline, Prefix, RecordKey};
 
 /// Repositories that this process remembers to be in the catalog.
 const KNOWN_MAX: usize = 10_000;
+
+/// A page of the catalog, as one caller sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CatalogPage {
+    /// In ascending order.
+    pub rows: Vec<RepositoryName>,
+    /// The cursor of the next page, `None` at the end. There may be one without a row after it.
+    pub next: Option<String>,
+}
+
+fn no_cursor() -> Error {
+    Error::Unavailable(store::Error::Unavailable("a cursor cannot be encrypted".to_owned()))
+}
 
 /// The repositories of the registry.
 #[derive(Debug)]
@@ -29,15 +43,60 @@ pub struct Repositories {
 }
 
 impl Repositories {
-    /// The repositories after `last`, at most `count` of them.
+    /// The repositories after `last` that the caller may see, at most `count` of them.
+    ///
+    /// The first page of the store is cached and the same for all callers. A caller who may see all
+    /// of it gets it, and so does everybody whose catalog ends with it.
     pub async fn list(
         &self,
         last: Option<&str>,
         count: usize,
-    ) -> Result<Page<RepositoryName>, Error> {
-        let last = last.filter(|name| !name.is_empty()).map(Prefix::after_repository);
+        may_see: &(dyn Fn(&RepositoryName) -> bool + Send + Sync),
+    ) -> Result<CatalogPage, Error> {
+        let list = Prefix::Repositories;
         let row = |rest: &str| rest.strip_suffix('!')?.parse().ok();
-        self.read_cache.rows(Prefix::Repositories, &last.unwrap_or_default(), count, row).await
+        let last = self.opened(last.unwrap_or_default()).await?;
+        let after = if last.is_empty() { last } else { Prefix::after_repository(&last) };
+        let mut shared = None;
+        if after.is_empty() {
+            let first = self.read_cache.rows(list.clone(), "", count, row).await?;
+            let suits = first.next.is_none() || first.rows.iter().chain(&first.next).all(may_see);
+            shared = suits.then_some(first);
+        }
+        let Page { mut rows, next } = match shared {
+            Some(page) => page,
+            None => self.read_cache.shown_rows(&list, &after, count, row, may_see).await?,
+        };
+        rows.retain(may_see);
+        // A cursor never names what the caller may not see.
+        let next = match (next, rows.last()) {
+            (None, _) => None,
+            (Some(next), _) if may_see(&next) => Some(next.to_string()),
+            (Some(_), Some(row)) => Some(row.to_string()),
+            (Some(hidden), None) => Some(self.sealed(&hidden).await?),
+        };
+        Ok(CatalogPage { rows, next })
+    }
+
+    /// The name at which a cursor stands, or the text after which a client wants to go on.
+    async fn opened(&self, last: &str) -> Result<String, Error> {
+        if !is_sealed(last) {
+            return Ok(last.to_owned());
+        }
+        self.cursor_key().await?.open(last).ok_or(Error::CursorUnknown)
+    }
+
+    async fn sealed(&self, name: &RepositoryName) -> Result<String, Error> {
+        self.cursor_key().await?.seal(name).map_err(|_| no_cursor())
+    }
+
+    async fn cursor_key(&self) -> Result<CursorKey, Error> {
+        let shared_settings = match self.records.read(&RecordKey::Settings).await? {
+            Current::Live(record) => record.body,
+            // `serve` does not start without the record.
+            Current::Tombstone(_) | Current::Absent => Bytes::new(),
+        };
+        CursorKey::from_record(&shared_settings).map_err(|_| no_cursor())
     }
 
     /// Whether anything was ever pushed to a repository.

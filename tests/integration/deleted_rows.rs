@@ -146,6 +146,27 @@ async fn a_deletion_finds_the_tag_behind_many_deleted_tag_indexes() {
     assert_eq!(tag.body.len(), tombstone.len(), "the tag is deleted");
 }
 
+/// Clients that do not follow links see all tags, where the operator wants that.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_longer_page_has_all_rows_and_costs_a_listing_for_each_thousand() {
+    let store = TestStore::start(STORE).await;
+    let mut settings = Settings::default();
+    settings.lists.page_max = 100_000;
+    let app = App::over(store.objects.clone(), settings).await;
+    app.push_small("r", "live", 2).await;
+    let body = store.record(&tag("r", "live")).expect("the tag").body;
+    fill(&store, &body, |number| tag("r", &early(number))).await;
+    for (query, rows, listings) in
+        [("", DELETED + 1, 13), ("?n=11500", 11_500, 12), ("?n=100000&last=005000", 7_000, 7)]
+    {
+        let before = store.calls();
+        let page = app.get(&format!("/v2/r/tags/list{query}")).send().await.expect(200);
+        assert_eq!(page.json()["tags"].as_array().map(Vec::len), Some(rows), "{query}");
+        assert_eq!(page.next().is_some(), rows == 11_500, "{query}");
+        assert_eq!(store.calls().since(&before).list, listings, "{query}");
+    }
+}
+
 /// A client may page after any text. The rows before it are not listed only to be skipped.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_page_after_a_text_that_is_no_tag_costs_one_listing() {

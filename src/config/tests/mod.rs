@@ -330,7 +330,7 @@ fn texts_that_are_refused() {
         ("store.s3.path_style", &["", "1", "True"]),
         ("server.header_timeout", &["", "s", "1.5s", "-1s", "1 s", "1S", "99999999999999999999d"]),
         ("uploads.part_bytes", &["", "16mb", "1k", "5MiB ", "4MiB", "18446744073709551615TiB"]),
-        ("lists.page_max", &["", "0", "1001", "-1", "1s"]),
+        ("lists.page_max", &["", "0", "100001", "-1", "1s"]),
         ("log.level", &["", "loud", "INFO", "info,", "longshore=loud", "=info", "a b=info"]),
         ("log.format", &["", "JSON"]),
         ("access.anonymous", &["", "everything"]),

@@ -20,9 +20,9 @@ pub(super) async fn list(cx: &Context) -> Result<Response, Error> {
     }
     let query = Query::of(&cx.uri);
     let count = page::count(cx, &query)?;
-    let page = cx.api.registry.repositories.list(query.one("last"), count).await?;
-    let next = page::next(&page, "/v2/_catalog", count);
-    let visible = page.rows.iter().filter(|name| cx.may(name, Action::See));
-    let names: Vec<&str> = visible.map(RepositoryName::as_str).collect();
+    let may_see = |name: &RepositoryName| cx.may(name, Action::See);
+    let page = cx.api.registry.repositories.list(query.one("last"), count, &may_see).await?;
+    let next = page::next(page.next, "/v2/_catalog", count);
+    let names: Vec<&str> = page.rows.iter().map(RepositoryName::as_str).collect();
     Ok(page::response(cx, &json!({ "repositories": names }), "application/json", next))
 }

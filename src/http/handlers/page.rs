@@ -11,7 +11,6 @@ use crate::http::authorized::Context;
 use crate::http::error::Error;
 use crate::http::headers::value;
 use crate::http::query::{Query, encoded};
-use crate::registry::Page;
 
 /// How many rows the client wants; more than a page holds is the page, and so is `?n=`.
 pub(super) fn count(cx: &Context, query: &Query<'_>) -> Result<usize, Error> {
@@ -26,9 +25,8 @@ pub(super) fn count(cx: &Context, query: &Query<'_>) -> Result<usize, Error> {
 }
 
 /// The URL of the page after this one, if there is one.
-pub(super) fn next<T: Display>(page: &Page<T>, path: &str, count: usize) -> Option<String> {
-    let last = page.next.as_ref()?.to_string();
-    Some(format!("{path}?n={count}&last={}", encoded(&last)))
+pub(super) fn next<T: Display>(last: Option<T>, path: &str, count: usize) -> Option<String> {
+    Some(format!("{path}?n={count}&last={}", encoded(&last?.to_string())))
 }
 
 pub(super) fn response(

@@ -15,7 +15,7 @@ pub(super) async fn list(cx: &Context) -> Result<Response, Error> {
     let query = Query::of(&cx.uri);
     let count = page::count(cx, &query)?;
     let page = cx.api.registry.tags.list(name, query.one("last"), count).await?;
-    let next = page::next(&page, &format!("/v2/{name}/tags/list"), count);
+    let next = page::next(page.next, &format!("/v2/{name}/tags/list"), count);
     let tags: Vec<&str> = page.rows.iter().map(Tag::as_str).collect();
     let body = json!({ "name": name.as_str(), "tags": tags });
     Ok(page::response(cx, &body, "application/json", next))

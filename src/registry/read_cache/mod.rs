@@ -24,7 +24,7 @@ use self::invalidation::InvalidatingStore;
 use self::value::{CachedRecord, Loaded};
 use super::Error;
 use super::content::{Blob, StoredManifest};
-use super::lists::{CachedPage, Page, Row, read_page};
+use super::lists::{CachedPage, Page, Row, read_page, read_shown};
 use crate::layout::encoding::Nonce;
 use crate::oci::{Digest, RepositoryName, Tag};
 use crate::shared_cache::Key;
@@ -108,6 +108,18 @@ impl ReadCache {
             async move { read_page(store.as_ref(), &list, &last, count, row).await }
         };
         self.page(list.clone(), last, count, load).await
+    }
+
+    /// The same without the rows that are not `shown`. Not cached: each caller sees others.
+    pub(super) async fn shown_rows<T: Clone>(
+        &self,
+        list: &Prefix,
+        last: &str,
+        count: usize,
+        row: Row<T>,
+        shown: &(dyn Fn(&T) -> bool + Send + Sync),
+    ) -> Result<Page<T>, Error> {
+        Ok(read_shown(self.store.as_ref(), list, last, count, row, shown).await?)
     }
 
     /// The page of a list with `count` rows after `after`, which `load` reads from the store. Only

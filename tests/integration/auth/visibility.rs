@@ -1,10 +1,12 @@
 //! Callers learn nothing about repositories that they may not read.
 
 use jsonwebtoken::Algorithm;
+use longshore::config::Settings;
+use longshore::store::{RecordKey, RecordStore as _};
 
 use super::issuer::{Signer, jwks, with_tokens};
 use super::{As as _, Guarded, push, with_passwords};
-use crate::support::sha256;
+use crate::support::{App, sha256};
 
 async fn registry() -> Guarded {
     let rules = "
@@ -42,14 +44,111 @@ async fn the_catalog_lists_only_repositories_that_the_caller_may_pull() {
     assert_eq!(list(catalog().user("alice").send().await), r#"["alice/x","public/x"]"#);
     let all = list(catalog().user("owner").send().await);
     assert_eq!(all, r#"["alice/x","public/x","secret/x"]"#);
-    // Pages whose repositories are all hidden are empty and lead on.
+    // A page is filled with what the caller may see.
     let (mut shown, mut next) = (Vec::new(), Some("/v2/_catalog?n=1".to_owned()));
     while let Some(path) = next {
         let page = app.get(&path).send().await.expect(200);
         next = page.next();
         shown.push(list(page));
     }
-    assert_eq!(shown, ["[]", r#"["public/x"]"#, "[]"]);
+    assert_eq!(shown, [r#"["public/x"]"#, "[]"]);
+}
+
+/// Follows the links from a path. Returns the repositories of each page, and the links.
+async fn walk(app: &Guarded, path: &str, user: Option<&str>) -> (Vec<Vec<String>>, Vec<String>) {
+    let (mut pages, mut links) = (Vec::new(), Vec::new());
+    let mut next = Some(path.to_owned());
+    while let Some(path) = next {
+        let request = app.get(&path);
+        let request = if let Some(user) = user { request.user(user) } else { request };
+        let page = request.send().await.expect(200);
+        let names = page.json()["repositories"].as_array().expect("names").clone();
+        pages.push(names.iter().map(|name| name.as_str().expect("text").to_owned()).collect());
+        next = page.next();
+        links.extend(next.clone());
+        assert!(pages.len() < 100, "{path}: the links have no end");
+    }
+    (pages, links)
+}
+
+#[tokio::test]
+async fn the_links_of_the_catalog_name_only_what_the_caller_may_pull() {
+    let app = registry().await;
+    let hidden = ["secret/one", "secret/two", "team/app", "a"];
+    for repository in [&hidden[..], &["alice/app", "public/hello", "public/zoo"]].concat() {
+        push(&app, repository, "v1", "x").user("owner").send().await.expect(201);
+    }
+    for (user, visible) in [
+        (None, &["public/hello", "public/zoo"][..]),
+        (Some("alice"), &["alice/app", "public/hello", "public/zoo"]),
+    ] {
+        for count in 1..=7 {
+            let (pages, links) = walk(&app, &format!("/v2/_catalog?n={count}"), user).await;
+            assert_eq!(pages.concat(), visible, "n={count}");
+            let (last, full) = pages.split_last().expect("pages");
+            assert!(full.iter().all(|page| page.len() == count) && last.len() <= count);
+            for link in &links {
+                let (_, last) = link.split_once("&last=").expect("a cursor");
+                assert!(visible.contains(&last), "{link}");
+            }
+        }
+        // The caller chooses where to begin.
+        for last in ["secret", "secret/one", "public/zzz", "se", "z", "t", "public/zoo", "b"] {
+            for count in [1, 2] {
+                let path = format!("/v2/_catalog?n={count}&last={last}");
+                let (pages, links) = walk(&app, &path, user).await;
+                let after: Vec<&str> =
+                    visible.iter().copied().filter(|name| *name > last).collect();
+                assert_eq!(pages.concat(), after, "{path}");
+                let named = |link: &String| {
+                    hidden.iter().any(|name| link.ends_with(&format!("last={name}")))
+                };
+                assert!(!links.iter().any(named), "{path}: {links:?}");
+            }
+        }
+    }
+}
+
+/// A page walks over a bounded number of hidden repositories. Where it shows none, only the
+/// registry can read its cursor.
+#[tokio::test(flavor = "multi_thread")]
+async fn many_hidden_repositories_are_passed_by_sealed_cursors() {
+    let app = registry().await;
+    for repository in ["alice/app", "public/a", "zoo"] {
+        push(&app, repository, "v1", "x").user("owner").send().await.expect(201);
+    }
+    let memory = app.memory.as_ref().expect("the memory store");
+    let marker = |name: &str| RecordKey::Repository(name.parse().expect("a name"));
+    let body = memory.record(&marker("zoo")).expect("a marker").body;
+    for number in 0..12_000 {
+        for prefix in ["hidden", "private"] {
+            let key = marker(&format!("{prefix}/{number:05}"));
+            memory.create(&key, body.clone(), None).await.expect("created");
+        }
+    }
+    for (count, user) in [(1, None), (1, Some("alice")), (5, None), (1000, Some("alice"))] {
+        let before = memory.calls();
+        let (pages, links) = walk(&app, &format!("/v2/_catalog?n={count}"), user).await;
+        let mut visible = vec!["public/a"];
+        visible.extend(user.map(|_| "alice/app"));
+        visible.sort_unstable();
+        assert_eq!(pages.concat(), visible);
+        let listings = memory.calls().since(&before).list as usize;
+        assert!(listings <= 11 * pages.len() + 10, "{listings} listings for {} pages", pages.len());
+        let sealed = links.iter().filter(|link| link.contains("last=~")).count();
+        assert!(sealed > 0, "{links:?}");
+        for word in ["hidden", "private", "zoo"] {
+            assert!(!links.iter().any(|link| link.contains(word)), "{links:?}");
+        }
+        // A cursor of one process is good at another, and one that was changed nowhere.
+        let link = links.iter().find(|link| link.contains("last=~")).expect("a sealed cursor");
+        let other = App::frontend(memory.clone(), Settings::default()).await;
+        other.get(link).send().await.expect(200);
+        let (start, end) = link.split_at(link.len() - 8);
+        let changed = format!("{start}{}", if end == "AAAAAAAA" { "BBBBBBBB" } else { "AAAAAAAA" });
+        app.get(&changed).user("owner").send().await.expect_error(400, "UNSUPPORTED");
+    }
+    app.get("/v2/_catalog?last=~").user("owner").send().await.expect_error(400, "UNSUPPORTED");
 }
 
 #[tokio::test]
@@ -212,7 +311,10 @@ async fn refusals_begin_with_the_customary_text() {
     let list = || app.get("/v2/secret/app/tags/list");
     for (reply, text) in [
         (list().send().await.expect(401), "authentication required: "),
-        (list().user("alice").send().await.expect(403), "requested access to the resource is denied: "),
+        (
+            list().user("alice").send().await.expect(403),
+            "requested access to the resource is denied: ",
+        ),
     ] {
         let message = reply.json()["errors"][0]["message"].to_string();
         assert!(message.starts_with(&format!("\"{text}")), "{message}");

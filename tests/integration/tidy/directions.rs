@@ -85,6 +85,7 @@ const CRATES: &[(&str, &[&str])] = &[
             "src/http/tls.rs",
             "src/store/s3/",
             "src/docker_schema1/",
+            "src/registry/sealed_cursor.rs",
             "src/telemetry/traces/",
             "src/shared_cache/redis/connection.rs",
         ],

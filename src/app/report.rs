@@ -1,11 +1,14 @@
 //! What `check` prints and the start of `serve` logs.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+
+use http::Uri;
 
 use super::auth;
 use super::stores::RedisState;
 use crate::config::Settings;
+use crate::http::Delivery;
 use crate::oci::Negotiation;
 use crate::registry::Found;
 use crate::setting::Choice as _;
@@ -108,6 +111,7 @@ fn warnings(settings: &Settings, store: &ProbeReport, redis: &RedisState) -> Vec
             server.listen
         ));
     }
+    warnings.extend(redirects_to_address(settings));
     let manifests = &settings.manifests;
     if manifests.mode == Negotiation::DockerLegacy && manifests.schema1_key.is_none() {
         warnings.push(
@@ -117,4 +121,19 @@ fn warnings(settings: &Settings, store: &ProbeReport, redis: &RedisState) -> Vec
         );
     }
     warnings
+}
+
+/// Some clients refuse a redirect to an IP address, to protect the network that they are in.
+fn redirects_to_address(settings: &Settings) -> Option<String> {
+    let s3 = &settings.store.s3;
+    let endpoint = s3.public_endpoint.as_ref().or(s3.endpoint.as_ref())?;
+    let endpoint: Uri = endpoint.parse().ok()?;
+    let host = endpoint.host()?;
+    let address = host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok();
+    (address && settings.blobs.delivery != Delivery::Proxy).then(|| {
+        format!(
+            "blobs are redirected to the address {host}, which crane, flux and ko refuse \
+             (go-containerregistry since 0.21.6): set store.s3.public_endpoint to a host name"
+        )
+    })
 }

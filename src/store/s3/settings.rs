@@ -14,7 +14,7 @@ settings! {
     pub struct Settings {
         /// The address of the S3 server. AWS itself needs none.
         /// The default is `AWS_ENDPOINT_URL_S3`, then `AWS_ENDPOINT_URL`.
-        endpoint: Option<String> = None, text(endpoint) => "http://127.0.0.1:9000";
+        endpoint: Option<String> = None, text(endpoint) => "http://minio.internal:9000";
         /// The address at which clients reach the same server, if it differs from the one above.
         /// The registry writes it into redirects (`blobs.delivery`) and never connects to it.
         public_endpoint: Option<String> = None, text(endpoint) => "https://s3.example.com";

@@ -1,6 +1,7 @@
 //! Messages of the commands, and of a start that fails.
 
 use crate::support::process::{Process, run};
+use crate::support::scripted_s3::{BUCKET_URL, ScriptedS3};
 
 #[test]
 fn a_public_address_without_login_needs_an_explicit_setting() {
@@ -106,6 +107,40 @@ fn passwords_over_plain_http_are_warned_of() {
     };
     assert!(warns("0.0.0.0:5000", ""));
     assert!(!warns("0.0.0.0:5000", "10.0.0.0/8") && !warns("127.0.0.1:5000", ""));
+}
+
+/// Some clients refuse a redirect to an IP address.
+#[tokio::test(flavor = "multi_thread")]
+async fn redirects_to_an_address_are_warned_of() {
+    let s3 = ScriptedS3::start().await;
+    let warns = |variables: &[(&str, &str)]| {
+        let log = Process::over_s3(&s3, variables).log();
+        log.contains("WARN blobs are redirected to the address 127.0.0.1, which crane, ")
+    };
+    let delivery = "LONGSHORE_BLOBS_DELIVERY";
+    let public = "LONGSHORE_STORE_S3_PUBLIC_ENDPOINT";
+    let networks = ("LONGSHORE_BLOBS_REDIRECT_NETWORKS", "10.0.0.0/8");
+    assert!(warns(&[(delivery, "redirect")]));
+    assert!(warns(&[(delivery, "auto"), networks]));
+    assert!(!warns(&[(delivery, "proxy")]));
+    assert!(!warns(&[(delivery, "redirect"), (public, "https://s3.example.com")]));
+    // `check` says the same.
+    for (address, warned) in [("http://[fd00::1]:9000", true), ("http://s3.internal:9000", false)] {
+        let url = s3.url();
+        let ended = run(
+            &["check", "--store", BUCKET_URL, "--delivery", "redirect"],
+            &[
+                ("LONGSHORE_STORE_S3_ENDPOINT", &url),
+                ("LONGSHORE_STORE_S3_REGION", "us-east-1"),
+                ("LONGSHORE_STORE_S3_ACCESS_KEY_ID", "K1K1"),
+                ("LONGSHORE_STORE_S3_SECRET_ACCESS_KEY", "SECRET12"),
+                (public, address),
+            ],
+        );
+        assert!(ended.status.success(), "{ended:?}");
+        let warning = "warning: blobs are redirected to the address [fd00::1], ";
+        assert_eq!(ended.stdout.contains(warning), warned, "{}", ended.stdout);
+    }
 }
 
 #[test]

@@ -16,11 +16,13 @@ use serde_json::{Value, json};
 use crate::support::app::{DOCKER_LIST, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST};
 use crate::support::{App, sha256};
 
-const SIGNED: &str = "application/vnd.docker.distribution.manifest.v1+prettyjws";
+pub(super) const SIGNED: &str = "application/vnd.docker.distribution.manifest.v1+prettyjws";
 const UNSIGNED: &str = "application/vnd.docker.distribution.manifest.v1+json";
 
-/// A document signed with Docker's libtrust, and its payload.
-const DOCUMENT: &str = include_str!("fixtures/schema1/libtrust/es256.json");
+/// A document signed with Docker's libtrust.
+pub(super) const DOCUMENT: &str = include_str!("fixtures/schema1/libtrust/es256.json");
+/// The same payload with another signature.
+pub(super) const SIGNED_AGAIN: &str = include_str!("fixtures/schema1/libtrust/rs256.json");
 /// The image from which 2.8.2 made this document, and its key.
 const SCHEMA2: &str = include_str!("fixtures/schema1/registry-2.8.2/schema2.json");
 const CONFIG: &str = include_str!("fixtures/schema1/registry-2.8.2/config.json");
@@ -34,7 +36,7 @@ const LAYERS: [&[u8]; 3] = [
 ];
 
 /// The blob of an empty layer.
-const EMPTY_LAYER: [u8; 32] = [
+pub(super) const EMPTY_LAYER: [u8; 32] = [
     31, 139, 8, 0, 0, 9, 110, 136, 0, 255, 98, 24, 5, 163, 96, 20, 140, 88, 0, 8, 0, 0, 255, 255,
     46, 175, 181, 239, 0, 4, 0, 0,
 ];

@@ -5,6 +5,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::{Manifests, Push, Pushed};
+use crate::docker_schema1::identity;
 use crate::layout::encoding::{Draft, Nonce, decode};
 use crate::layout::records::{self, Referrer, TagIndex, TagTarget};
 use crate::oci::{AnyDigest, Descriptor, Digest, Manifest, RepositoryName, Tag};
@@ -20,7 +21,16 @@ use crate::store::{Deadline, Record, RecordKey};
 #[derive(Debug)]
 struct WrittenManifest {
     generation: String,
+    /// The bytes in the record.
+    bytes: Bytes,
     base: Base,
+}
+
+/// A manifest that is live and not being deleted.
+struct Live<'a> {
+    record: &'a Record,
+    generation: String,
+    bytes: Bytes,
 }
 
 /// The attempt of a push that sets the tags.
@@ -85,7 +95,8 @@ impl Manifests {
                 }
             };
             let tags_deadline = self.records.deadline(written_at);
-            self.set_tags(push, std::mem::take(&mut tags), attempt, tags_deadline).await?;
+            let read = std::mem::take(&mut tags);
+            self.set_tags(push, &written, read, attempt, tags_deadline).await?;
             let named = subject.is_some() || !push.tags.is_empty();
             if !named || self.still_current(push, written).await? || !self.dangles(push).await? {
                 return Ok(Pushed { subject });
@@ -100,6 +111,7 @@ impl Manifests {
     async fn set_tags(
         &self,
         push: &Push<'_>,
+        written: &WrittenManifest,
         current: Vec<Current>,
         attempt: Attempt,
         deadline: Deadline,
@@ -108,7 +120,7 @@ impl Manifests {
             target: TagTarget {
                 digest: push.digest,
                 media_type: push.manifest.media_type().to_string(),
-                size: push.manifest.raw().len() as u64,
+                size: written.bytes.len() as u64,
             },
             unconditional: *push.condition == TagCondition::None,
             by: push.by.to_owned(),
@@ -214,19 +226,19 @@ impl Manifests {
     ) -> Result<Result<WrittenManifest, Current>, Error> {
         let key = RecordKey::Manifest(push.name.clone(), push.digest);
         let generation = Nonce::random().to_string();
-        let draft = draft(push, &generation);
+        let bytes = push.manifest.raw().clone();
+        let draft = draft(push, &generation, &bytes);
         Ok(match self.records.create(&key, &draft, Some(deadline)).await? {
-            Written::Ours(base) => Ok(WrittenManifest { generation, base }),
+            Written::Ours(base) => Ok(WrittenManifest { generation, bytes, base }),
             Written::Replaced(now) | Written::Lost(now) => Err(now),
         })
     }
 
-    /// Whether the same manifest is there, not being deleted, and so young that clients may rely
-    /// on it. Signed manifests with other signatures have the same digest.
+    /// Whether the same manifest is there, undamaged, not being deleted, and so young that clients
+    /// may rely on it.
     fn is_there(&self, push: &Push<'_>, current: &Current) -> Result<bool, Error> {
-        let Some((record, _)) = live(current)? else { return Ok(false) };
-        let same = record.body.ends_with(push.manifest.raw());
-        Ok(same && self.records.is_young(record))
+        let Some(found) = live(current)? else { return Ok(false) };
+        Ok(kept(push, &found.bytes) == found.bytes && self.records.is_young(found.record))
     }
 
     /// Whether the referrer is there, and the manifest still lives the life in which it was read:
@@ -240,7 +252,7 @@ impl Manifests {
         let key = RecordKey::Manifest(push.name.clone(), push.digest);
         let now = self.records.read(&key).await?;
         Ok(match (live(read)?, live(&now)?) {
-            (Some((_, before)), Some((_, after))) => before == after,
+            (Some(before), Some(after)) => before.generation == after.generation,
             _ => false,
         })
     }
@@ -277,22 +289,23 @@ impl Manifests {
         let key = RecordKey::Manifest(push.name.clone(), push.digest);
         let mut read_by = None;
         for _ in 0..record::ATTEMPTS_MAX {
-            let generation = match live(&current)? {
-                Some((record, found)) => {
-                    if read_by.as_ref() == Some(&found) {
+            let (generation, bytes) = match live(&current)? {
+                Some(Live { record, generation, bytes }) => {
+                    let bytes = kept(push, &bytes);
+                    if read_by.as_ref() == Some(&generation) {
                         // Another push has touched it since we read it: a deletion that has read
                         // it before fails then, too.
-                        let base = Base::of(record, draft(push, &found).known())?;
-                        return Ok(WrittenManifest { generation: found, base });
+                        let base = Base::of(record, draft(push, &generation, &bytes).known())?;
+                        return Ok(WrittenManifest { generation, bytes, base });
                     }
-                    read_by = Some(found.clone());
-                    found
+                    read_by = Some(generation.clone());
+                    (generation, bytes)
                 }
-                None => Nonce::random().to_string(),
+                None => (Nonce::random().to_string(), push.manifest.raw().clone()),
             };
-            let draft = draft(push, &generation);
+            let draft = draft(push, &generation, &bytes);
             match self.records.upsert(&key, &current, &draft, Some(deadline)).await? {
-                Written::Ours(base) => return Ok(WrittenManifest { generation, base }),
+                Written::Ours(base) => return Ok(WrittenManifest { generation, bytes, base }),
                 Written::Replaced(now) | Written::Lost(now) => current = now,
             }
         }
@@ -307,16 +320,16 @@ impl Manifests {
         written: WrittenManifest,
     ) -> Result<bool, Error> {
         let key = RecordKey::Manifest(push.name.clone(), push.digest);
-        let WrittenManifest { generation, mut base } = written;
+        let WrittenManifest { generation, bytes, mut base } = written;
         for touched_by_another in [false, true] {
-            let draft = draft(push, &generation);
+            let draft = draft(push, &generation, &bytes);
             let now = match self.records.replace(&key, &base, &draft, None).await? {
                 Written::Ours(_) => return Ok(true),
                 // Ours happened, but a deletion that began before it may have been first.
                 Written::Replaced(now) | Written::Lost(now) => now,
             };
-            let Some((record, found)) = live(&now)? else { return Ok(false) };
-            if found != generation {
+            let Some(found) = live(&now)? else { return Ok(false) };
+            if found.generation != generation {
                 return Ok(false);
             }
             // The first touch by another push may have happened before our last write; the second
@@ -324,7 +337,7 @@ impl Manifests {
             if touched_by_another {
                 return Ok(true);
             }
-            base = Base::of(record, draft.known())?;
+            base = Base::of(found.record, draft.known())?;
         }
         Ok(true)
     }
@@ -396,15 +409,29 @@ fn all_point_at(tags: &[Current], digest: &Digest) -> Result<bool, Error> {
     tags.iter().try_fold(true, |all, tag| Ok(all && points_at(tag, digest)?))
 }
 
-/// A manifest that is live and not being deleted, and its generation.
-fn live(current: &Current) -> Result<Option<(&Record, String)>, Error> {
+fn live(current: &Current) -> Result<Option<Live<'_>>, Error> {
     let Current::Live(record) = current else { return Ok(None) };
-    let (header, _) = decode::<records::Manifest>(&record.body)?;
-    Ok((!header.doomed).then_some((record, header.generation)))
+    let (header, bytes) = decode::<records::Manifest>(&record.body)?;
+    let generation = header.generation;
+    Ok((!header.doomed).then_some(Live { record, generation, bytes }))
 }
 
-/// The record of the pushed manifest, with a new nonce.
-fn draft(push: &Push<'_>, generation: &str) -> Draft {
+/// The bytes that a push leaves of a manifest that is there. Signed manifests that differ in their
+/// signatures have the same digest: the first one stays, so that a push cannot change what a digest
+/// serves. Damaged bytes are replaced.
+fn kept(push: &Push<'_>, stored: &Bytes) -> Bytes {
+    let (manifest, digest) = (push.manifest, push.digest);
+    let intact = |signed: Bytes| Digest::of(digest.algorithm(), &signed) == digest;
+    if manifest.media_type().is_schema1()
+        && identity(manifest.media_type(), stored).is_some_and(intact)
+    {
+        return stored.clone();
+    }
+    manifest.raw().clone()
+}
+
+/// The record of the pushed manifest with these bytes, and with a new nonce.
+fn draft(push: &Push<'_>, generation: &str, bytes: &Bytes) -> Draft {
     let manifest = push.manifest;
     let references = |descriptors: &mut dyn Iterator<Item = &Descriptor>| {
         let reference = |descriptor: &Descriptor| records::Reference {
@@ -422,7 +449,7 @@ fn draft(push: &Push<'_>, generation: &str) -> Draft {
         doomed: false,
         generation: generation.to_owned(),
     };
-    Draft::new(&header, manifest.raw().clone())
+    Draft::new(&header, bytes.clone())
 }
 
 /// The subject, where its digest is one that this registry can serve.

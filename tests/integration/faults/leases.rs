@@ -14,6 +14,7 @@ use longshore::store::RecordKey;
 use longshore::store::memory::Operation;
 
 use super::STORE;
+use crate::schema1::{DOCUMENT, EMPTY_LAYER, SIGNED, SIGNED_AGAIN};
 use crate::support::app::{OCI_INDEX, OCI_MANIFEST, image_manifest};
 use crate::support::content::{descriptor, index};
 use crate::support::test_store::{Hands, TestStore};
@@ -321,6 +322,28 @@ async fn pushing_a_manifest_touches_its_external_layers() {
     assert_eq!(header["references"], serde_json::json!([reference(&config)]));
     let external = serde_json::json!([reference(&there), reference(&elsewhere)]);
     assert_eq!(header["external"], external);
+}
+
+/// A push of the same payload with another signature renews the manifest that is there, and changes
+/// no byte of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn another_signature_of_an_old_manifest_renews_the_first_one() {
+    let scene = scene_with(|settings| settings.manifests.schema1_push = Some(true)).await;
+    let put = async |reference: &str, document: &str| {
+        scene.app.put_manifest("a", reference, SIGNED, document.as_bytes()).await.expect(201)
+    };
+    scene.app.push_blob("a", &EMPTY_LAYER).await;
+    let pushed = put("v1", DOCUMENT).await;
+    let named = pushed.header("docker-content-digest").expect("a digest").to_owned();
+    let manifest = RecordKey::Manifest("a".parse().expect("a name"), named.parse().expect("one"));
+    for reference in ["v1", &named, "v2"] {
+        scene.hands.advance(PAST_HALF_LIFE);
+        assert_eq!(scene.age(&manifest), Some(PAST_HALF_LIFE));
+        put(reference, SIGNED_AGAIN).await;
+        assert_eq!(scene.age(&manifest), Some(Duration::ZERO));
+        let got = scene.app.get(&format!("/v2/a/manifests/{named}")).send().await.expect(200);
+        assert_eq!(got.body, DOCUMENT);
+    }
 }
 
 /// The pointer beside a small blob helps mounts that name no source. It comes back with the next

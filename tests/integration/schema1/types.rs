@@ -70,12 +70,39 @@ async fn the_digest_of_a_signed_document_is_that_of_its_payload() {
     let path = format!("/v2/{repository}/manifests/{payload}");
     let get = app.get(&path).header("if-none-match", format!("\"{payload}\""));
     get.send().await.expect(304);
-    // The same payload with another signature is the same manifest. The last push is served.
-    let other = include_str!("../fixtures/schema1/libtrust/rs256.json");
-    app.put_document(&repository, &payload, SIGNED, other).await.expect(201);
-    assert_eq!(app.get_manifest(&repository, &payload, &[]).await.expect(200).body, other);
     app.request("DELETE", &path).send().await.expect(202);
     app.get_manifest(&repository, &payload, &[]).await.expect(404);
+}
+
+/// The same payload with another signature is the same manifest.
+#[tokio::test]
+async fn the_first_signatures_of_a_payload_stay_until_it_is_deleted() {
+    let Some(app) = taking().await else { return };
+    let repository = app.repository("signatures");
+    app.push_blob(&repository, &EMPTY_LAYER).await;
+    let digest = sha256(payload(DOCUMENT).as_bytes());
+    let put = async |reference: &str, document: &str| {
+        let put = app.put_document(&repository, reference, SIGNED, document.to_owned()).await;
+        put.expect(201).with("docker-content-digest", &digest);
+    };
+    let served = async |reference: &str, document: &str| {
+        let got = app.get_manifest(&repository, reference, &[]).await.expect(200);
+        assert_eq!(got.body, document, "{reference}");
+    };
+    put("v1", DOCUMENT).await;
+    // Among them pushes that set a tag, and so write the manifest.
+    for reference in [digest.as_str(), "v1", "v2", &format!("{digest}?tag=v3")] {
+        put(reference, SIGNED_AGAIN).await;
+        served(&digest, DOCUMENT).await;
+        served("v1", DOCUMENT).await;
+    }
+    served("v3", DOCUMENT).await;
+    let path = format!("/v2/{repository}/manifests/{digest}");
+    app.request("DELETE", &path).send().await.expect(202);
+    put("v1", SIGNED_AGAIN).await;
+    served("v1", SIGNED_AGAIN).await;
+    put(&digest, DOCUMENT).await;
+    served(&digest, SIGNED_AGAIN).await;
 }
 
 #[tokio::test]

@@ -27,6 +27,8 @@ pub enum TagCondition {
     PointsAt(Vec<Digest>),
     /// The tag points at none of these (`If-None-Match`).
     PointsElsewhere(Vec<Digest>),
+    /// The tag does not exist, or points at this: a push of this manifest does not move it.
+    Unmoved(Digest),
 }
 
 impl TagCondition {
@@ -39,7 +41,13 @@ impl TagCondition {
             Self::PointsElsewhere(digests) => {
                 current.is_none_or(|digest| !digests.contains(digest))
             }
+            Self::Unmoved(digest) => current.is_none_or(|current| current == digest),
         }
+    }
+
+    /// Whether the condition holds of every tag that points at the manifest of the push already.
+    pub(super) fn allows_repetition(&self) -> bool {
+        matches!(self, Self::None | Self::Unmoved(_))
     }
 
     /// Whether the condition holds of what was read of a tag.

@@ -56,12 +56,16 @@ fn settings(folder: &Path, text: &str) -> Settings {
 
 /// A registry whose users have their name and `-pw` as their password.
 async fn with_passwords(users: &[&str], text: &str) -> Guarded {
+    with_passwords_over(Arc::new(Memory::new()), users, text).await
+}
+
+async fn with_passwords_over(memory: Arc<Memory>, users: &[&str], text: &str) -> Guarded {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let users: Vec<(&str, String)> = users.iter().map(|user| (*user, password(user))).collect();
     write_users(&folder.path().join("users"), &users);
     let text = format!("access.htpasswd_file = '{{folder}}/users'\n{text}");
     let settings = settings(folder.path(), &text);
-    Guarded { app: App::over_memory(Arc::new(Memory::new()), settings).await, folder }
+    Guarded { app: App::over_memory(memory, settings).await, folder }
 }
 
 fn password(user: &str) -> String {

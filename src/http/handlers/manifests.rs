@@ -14,7 +14,7 @@ use crate::http::headers::{
     self, OCI_SUBJECT, OCI_TAG, Precondition, name_content, tag_condition, value,
 };
 use crate::http::query::{Query, encoded};
-use crate::oci::{ErrorCode, Reference, Tag};
+use crate::oci::{Digest, ErrorCode, Reference, Tag};
 use crate::registry::{self, Purpose, Push, StoredManifest, TagCondition};
 
 /// Pulling manifests — end-3, `GET` and `HEAD /v2/<name>/manifests/<reference>`.
@@ -77,7 +77,7 @@ pub(super) async fn put(
     let declared = headers::content_type(&cx.headers);
     let manifests = &cx.api.registry.manifests;
     let (manifest, digest) = manifests.accept(raw, declared.as_ref(), reference)?;
-    let (condition, imposed) = condition(cx)?;
+    let (condition, imposed) = condition(cx, digest)?;
     let by = &cx.subject();
     let push = Push { name, manifest: &manifest, digest, tags: &tags, condition: &condition, by };
     let pushed = manifests.put(&push).await.map_err(|error| match error {
@@ -99,20 +99,22 @@ pub(super) async fn put(
     Ok(response)
 }
 
-/// The condition of a push, and whether it is ours: who may only create sets tags that are absent.
+/// The condition of a push of this manifest, and whether the rules impose it: who may only create
+/// sets tags that are absent or point at the manifest already, of those that the client asked for.
 /// The store decides it together with the write, so of two who create one tag one fails.
-fn condition(cx: &Context) -> Result<(TagCondition, bool), Error> {
+fn condition(cx: &Context, digest: Digest) -> Result<(TagCondition, bool), Error> {
     let asked = tag_condition(&cx.headers);
     if cx.may(cx.repository()?, Action::Push) {
         return Ok((asked, false));
     }
-    match asked {
-        TagCondition::None | TagCondition::Absent | TagCondition::PointsElsewhere(_) => {
-            Ok((TagCondition::Absent, true))
-        }
-        // These hold of tags only that are there.
-        TagCondition::Present | TagCondition::PointsAt(_) => Err(only_create()),
-    }
+    let both = match asked {
+        TagCondition::PointsElsewhere(digests) if digests.contains(&digest) => TagCondition::Absent,
+        TagCondition::None | TagCondition::PointsElsewhere(_) => TagCondition::Unmoved(digest),
+        TagCondition::PointsAt(digests) if !digests.contains(&digest) => return Err(only_create()),
+        TagCondition::Present | TagCondition::PointsAt(_) => TagCondition::PointsAt(vec![digest]),
+        TagCondition::Absent | TagCondition::Unmoved(_) => TagCondition::Absent,
+    };
+    Ok((both, true))
 }
 
 fn only_create() -> Error {

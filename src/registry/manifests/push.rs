@@ -77,7 +77,7 @@ impl Manifests {
                 Ok(written) => written,
                 Err(current) => {
                     if attempt == Attempt::First
-                        && *push.condition == TagCondition::None
+                        && push.condition.allows_repetition()
                         && !referrer_created
                         && self.is_there(push, &current)?
                     {

@@ -54,14 +54,14 @@ pub struct Converted {
 fn layers(schema2: &[u8]) -> Result<Vec<Digest>, Error> {
     #[derive(Deserialize)]
     struct Schema2 {
-        layers: Bounded<Layer, DESCRIPTORS_MAX>,
+        layers: Option<Bounded<Layer, DESCRIPTORS_MAX>>,
     }
     #[derive(Deserialize)]
     struct Layer {
         digest: Digest,
     }
     let manifest: Schema2 = serde_json::from_slice(schema2)?;
-    Ok(manifest.layers.0.into_iter().map(|layer| layer.digest).collect())
+    Ok(manifest.layers.unwrap_or_default().0.into_iter().map(|layer| layer.digest).collect())
 }
 
 #[derive(Deserialize)]

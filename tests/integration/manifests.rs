@@ -11,7 +11,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use longshore::config::Settings;
 use longshore::registry::Sparse;
 use longshore::store::memory::Memory;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio_util::task::TaskTracker;
 
@@ -219,6 +219,36 @@ async fn non_distributable_layers_may_be_missing() {
         app.put_manifest(&repository, "v1", OCI_MANIFEST, &body).await.expect(201);
         let path = format!("/v2/{repository}/manifests/v1");
         app.get(&path).send().await.expect(200).with_body(&body);
+    }
+}
+
+/// Go programs write an array without elements as `null`, or leave it out: BuildKit does for an
+/// image `FROM scratch` with nothing but a label.
+#[tokio::test]
+async fn null_stands_for_an_empty_array() {
+    let app = App::start().await;
+    let repository = app.repository("null");
+    app.push_blob(&repository, b"{}").await;
+    let mut documents = Vec::new();
+    for media_type in [OCI_MANIFEST, DOCKER_MANIFEST] {
+        let mut document = image(media_type, 1);
+        document["layers"] = Value::Null;
+        documents.push((media_type, document.clone()));
+        document.as_object_mut().expect("an object").remove("layers");
+        documents.push((media_type, document));
+    }
+    for media_type in [OCI_INDEX, DOCKER_LIST] {
+        let mut document = index(media_type, &[]);
+        document["manifests"] = Value::Null;
+        documents.push((media_type, document));
+    }
+    for (number, (media_type, document)) in documents.into_iter().enumerate() {
+        let body = spelled(&document);
+        let tag = format!("v{number}");
+        app.put_manifest(&repository, &tag, media_type, &body).await.expect(201);
+        let path = format!("/v2/{repository}/manifests/{tag}");
+        let get = app.get(&path).header("accept", media_type).send().await.expect(200);
+        get.with("content-type", media_type).with_body(&body);
     }
 }
 

@@ -14,7 +14,8 @@ use crate::oci::media_type::MediaType;
 #[derive(Debug, Default)]
 pub(super) struct Body {
     pub(super) config: Option<Descriptor>,
-    pub(super) layers: Option<Vec<Descriptor>>,
+    /// Empty, too, if the key is missing: Go programs leave out what is empty.
+    pub(super) layers: Vec<Descriptor>,
     pub(super) manifests: Option<Vec<Descriptor>>,
     pub(super) subject: Option<Descriptor>,
     pub(super) artifact_type: Option<String>,
@@ -50,7 +51,7 @@ impl<'de> Visitor<'de> for BodyVisitor<'_> {
             let at = |error| A::Error::custom(format_args!("{key}: {error}"));
             match key.as_str() {
                 "config" if image => body.config = optional(&mut map).map_err(at)?,
-                "layers" if image => body.layers = Some(map.next_value_seed(List).map_err(at)?),
+                "layers" if image => body.layers = map.next_value_seed(List).map_err(at)?,
                 "manifests" if index => {
                     body.manifests = Some(map.next_value_seed(List).map_err(at)?);
                 }
@@ -72,14 +73,15 @@ fn optional<'de, A: MapAccess<'de>>(map: &mut A) -> Result<Option<Descriptor>, A
     Ok(value.map(|ObjectOnly(descriptor)| descriptor))
 }
 
-/// An array of descriptors. Its errors begin with the position of the element: `[3]: …`.
+/// An array of descriptors, or `null`: Go writes an array without elements so. Its errors begin
+/// with the position of the element: `[3]: …`.
 struct List;
 
 impl<'de> DeserializeSeed<'de> for List {
     type Value = Vec<Descriptor>;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_seq(self)
+        deserializer.deserialize_any(self)
     }
 }
 
@@ -88,6 +90,10 @@ impl<'de> Visitor<'de> for List {
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an array of descriptors")
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<Self::Value, E> {
+        Ok(Vec::new())
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {

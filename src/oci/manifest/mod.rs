@@ -147,12 +147,12 @@ impl Manifest {
             children = body.manifests.ok_or_else(|| missing("manifests", "an array"))?;
         } else {
             let config = body.config.ok_or_else(|| missing("config", "a descriptor"))?;
-            let layers = body.layers.ok_or_else(|| missing("layers", "an array"))?;
             if artifact_type.is_none() && !config.media_type.is_empty() {
                 artifact_type = Some(config.media_type.clone());
             }
             blobs.push(config);
-            let (external, local): (Vec<_>, Vec<_>) = layers.into_iter().partition(is_external);
+            let (external, local): (Vec<_>, Vec<_>) =
+                body.layers.into_iter().partition(is_external);
             blobs.extend(local);
             external_layers = external;
         }

@@ -117,8 +117,10 @@ async fn a_manifest_without_a_required_field_is_refused() {
     let oci = || image(OCI_MANIFEST, 1);
     let list = |child: Value| spelled(&index(OCI_INDEX, &[child]));
     let mut rows = Vec::new();
-    for key in ["schemaVersion", "config", "layers"] {
+    for key in ["schemaVersion", "config"] {
         rows.push((key, OCI_MANIFEST, without(oci(), key)));
+    }
+    for key in ["schemaVersion", "config", "layers"] {
         rows.push((key, OCI_MANIFEST, with(oci(), key, json!("2"))));
     }
     rows.push(("version", OCI_MANIFEST, with(oci(), "schemaVersion", json!(3))));

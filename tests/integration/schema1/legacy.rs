@@ -64,6 +64,34 @@ async fn an_image_that_cannot_be_converted_to_schema_1_is_400() {
     app.get_manifest(&repository, "v1", &[]).await.expect_error(400, "MANIFEST_INVALID");
 }
 
+/// BuildKit writes such an image for `FROM scratch` with nothing but a label.
+#[tokio::test]
+async fn an_image_with_null_for_its_layers_is_converted() {
+    let Some(app) = legacy().await else { return };
+    let repository = app.repository("label");
+    let config = json!({
+        "architecture": "amd64", "os": "linux",
+        "rootfs": {"type": "layers", "diff_ids": null},
+        "history": [{"created_by": "LABEL a=b", "empty_layer": true}],
+    });
+    let config = config.to_string();
+    app.push_blob(&repository, config.as_bytes()).await;
+    let mut body = json!({
+        "schemaVersion": 2, "mediaType": DOCKER_MANIFEST, "layers": null,
+        "config": {
+            "mediaType": "application/vnd.docker.container.image.v1+json",
+            "digest": sha256(config.as_bytes()), "size": config.len(),
+        },
+    });
+    for tag in ["null", "missing"] {
+        app.put_document(&repository, tag, DOCKER_MANIFEST, body.to_string()).await.expect(201);
+        let got = app.get_manifest(&repository, tag, &[]).await.expect(200);
+        let signed = Signed::parse(got.body).expect("it can be verified");
+        assert_eq!(signed.manifest().blobs().len(), 1, "the empty layer");
+        body.as_object_mut().expect("an object").remove("layers");
+    }
+}
+
 #[tokio::test]
 async fn a_config_that_is_too_large_is_not_converted() {
     let Some(app) = legacy().await else { return };

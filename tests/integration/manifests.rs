@@ -1,6 +1,7 @@
 //! distribution-spec, "Pulling manifests" (end-3) and "Pushing Manifests" (end-7): every type is
 //! stored and served byte for byte, and ambiguous documents are refused.
 
+mod listed_blobs;
 mod refused;
 mod sizes;
 

@@ -10,6 +10,7 @@ use serde::{Deserialize as DeriveDeserialize, Serialize};
 
 use super::array_as_object::ObjectOnly;
 use super::digest::AnyDigest;
+use super::media_type::MediaType;
 
 /// How many layers or children one manifest may list. Each of them can cost a request to the store.
 /// Real images have at most a few hundred.
@@ -61,6 +62,14 @@ pub struct Platform {
     /// The variant of the architecture, such as `v8`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub variant: Option<String>,
+}
+
+impl Descriptor {
+    /// Whether its type is that of a manifest.
+    pub fn names_manifest(&self) -> bool {
+        let Ok(media_type) = self.media_type.parse::<MediaType>();
+        media_type.is_manifest()
+    }
 }
 
 fn size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {

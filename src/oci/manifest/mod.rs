@@ -93,12 +93,13 @@ impl Manifest {
     }
 
     /// The layers that need not exist in this registry: layers with `urls`, and layers of a
-    /// non-distributable type.
+    /// non-distributable type. An index can list such layers, too.
     pub fn external_layers(&self) -> &[Descriptor] {
         &self.external_layers
     }
 
-    /// The manifests that an index lists.
+    /// What an index lists, without the [external layers](Self::external_layers): manifests, and
+    /// blobs where the [type](Descriptor::names_manifest) says so.
     pub fn children(&self) -> &[Descriptor] {
         &self.children
     }
@@ -141,20 +142,21 @@ impl Manifest {
                 truncate(digest)
             )));
         }
-        let (mut blobs, mut external_layers, mut children) = (Vec::new(), Vec::new(), Vec::new());
         let mut artifact_type = body.artifact_type.filter(|text| !text.is_empty());
+        let (mut blobs, mut children) = (Vec::new(), Vec::new());
+        let external_layers;
         if media_type.is_index() {
-            children = body.manifests.ok_or_else(|| missing("manifests", "an array"))?;
+            let listed = body.manifests.ok_or_else(|| missing("manifests", "an array"))?;
+            (external_layers, children) = listed
+                .into_iter()
+                .partition(|listed| is_external(listed) && !listed.names_manifest());
         } else {
             let config = body.config.ok_or_else(|| missing("config", "a descriptor"))?;
             if artifact_type.is_none() && !config.media_type.is_empty() {
                 artifact_type = Some(config.media_type.clone());
             }
-            blobs.push(config);
-            let (external, local): (Vec<_>, Vec<_>) =
-                body.layers.into_iter().partition(is_external);
-            blobs.extend(local);
-            external_layers = external;
+            (external_layers, blobs) = body.layers.into_iter().partition(is_external);
+            blobs.insert(0, config);
         }
         let Body { subject, annotations, .. } = body;
         Ok(Self {

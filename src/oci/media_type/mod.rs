@@ -73,6 +73,11 @@ impl MediaType {
         matches!(self, Self::OciManifest | Self::DockerManifest)
     }
 
+    /// Whether it is the type of a manifest. Nothing of another type can be pushed as one.
+    pub fn is_manifest(&self) -> bool {
+        !matches!(self, Self::Other(_))
+    }
+
     pub fn is_schema1(&self) -> bool {
         matches!(self, Self::DockerSchema1 | Self::DockerSchema1Signed)
     }

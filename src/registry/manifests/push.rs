@@ -33,6 +33,15 @@ struct Live<'a> {
     bytes: Bytes,
 }
 
+/// Where content that a manifest names has to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Place {
+    Blobs,
+    Manifests,
+    /// Among the blobs; if it is not there, among the manifests.
+    BlobsOrManifests,
+}
+
 /// The attempt of a push that sets the tags.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Attempt {
@@ -148,59 +157,61 @@ impl Manifests {
     /// Takes a lease on the records of all content that the manifest names, and reports all that
     /// are missing.
     async fn lease_references(&self, push: &Push<'_>) -> Result<(), Error> {
-        let known = |digest: &AnyDigest| match digest {
-            AnyDigest::Known(digest) => Some(*digest),
-            AnyDigest::Other(_) => None,
-        };
-        let blobs = push.manifest.blobs().iter().filter_map(|blob| {
-            let digest = known(&blob.digest)?;
-            let key = RecordKey::Link(push.name.clone(), digest);
-            Some((digest, key, self.sparse == Sparse::All))
-        });
+        let blobs = push.manifest.blobs().iter();
+        let blobs = blobs.map(|blob| (blob, Place::Blobs, self.sparse == Sparse::All));
         // A registry need not have these, but a client may rely on one that it has.
-        let external = push.manifest.external_layers().iter().filter_map(|layer| {
-            let digest = known(&layer.digest)?;
-            Some((digest, RecordKey::Link(push.name.clone(), digest), true))
-        });
-        let children = push.manifest.children().iter().filter_map(|child| {
-            let digest = known(&child.digest)?;
-            let key = RecordKey::Manifest(push.name.clone(), digest);
-            Some((digest, key, self.sparse != Sparse::None))
-        });
-        let mut keys: Vec<_> = blobs.chain(external).chain(children).collect();
-        keys.sort_by_key(|(digest, _, optional)| (*digest, *optional));
-        keys.dedup_by(|a, b| a.1 == b.1);
-        let lease = |(digest, key, sparse): (Digest, RecordKey, bool)| async move {
-            let leased = self.lease_reference(push.name, &digest, &key).await?;
-            Ok::<_, Error>((!leased && !sparse).then_some(digest))
+        let external = push.manifest.external_layers().iter();
+        let external = external.map(|layer| (layer, Place::Blobs, true));
+        let children = push.manifest.children().iter();
+        let children = children.map(|child| (child, place(child), self.sparse != Sparse::None));
+        let references = blobs.chain(external).chain(children);
+        let mut references: Vec<_> = references
+            .filter_map(|(descriptor, place, optional)| {
+                Some((descriptor.digest.known()?, place, optional))
+            })
+            .collect();
+        references.sort_unstable();
+        references.dedup_by_key(|(digest, place, _)| (*digest, *place));
+        let lease = |(digest, place, optional): (Digest, Place, bool)| async move {
+            let leased = self.lease_reference(push.name, &digest, place).await?;
+            Ok::<_, Error>((!leased && !optional).then_some(digest))
         };
-        let missing = concurrently(keys.into_iter().map(lease).collect()).await?;
-        let missing: Vec<Digest> = missing.into_iter().flatten().collect();
+        let missing = concurrently(references.into_iter().map(lease).collect()).await?;
+        let mut missing: Vec<Digest> = missing.into_iter().flatten().collect();
+        missing.dedup();
         if missing.is_empty() { Ok(()) } else { Err(Error::ReferencesMissing(missing)) }
     }
 
-    /// Takes a lease on the record of a blob or a child manifest. False if there is none. A link
-    /// that the read cache knows to be young is not read again: most clients have just asked for
-    /// it.
+    /// Takes a lease on the record of a blob or a child manifest. False if there is none.
     async fn lease_reference(
         &self,
         name: &RepositoryName,
         digest: &Digest,
-        key: &RecordKey,
+        place: Place,
     ) -> Result<bool, Error> {
-        if let RecordKey::Link(..) = key
-            && let Some((_, RecordAge::Fresh)) = self.read_cache.link(name, digest).await?
-        {
+        if place != Place::Manifests && self.lease_link(name, digest).await? {
             return Ok(true);
         }
-        let current = self.records.read(key).await?;
-        if matches!(key, RecordKey::Manifest(..)) && live(&current)?.is_none() {
+        if place == Place::Blobs {
             return Ok(false);
         }
-        match current {
-            Current::Absent | Current::Tombstone(_) => Ok(false),
-            Current::Live(record) => Ok(self.records.lease(key, record).await?.is_some()),
+        let key = RecordKey::Manifest(name.clone(), *digest);
+        let current = self.records.read(&key).await?;
+        match live(&current)? {
+            Some(found) => Ok(self.records.lease(&key, found.record.clone()).await?.is_some()),
+            None => Ok(false),
         }
+    }
+
+    /// A link that the read cache knows to be young is not read again: most clients have just asked
+    /// for it.
+    async fn lease_link(&self, name: &RepositoryName, digest: &Digest) -> Result<bool, Error> {
+        if let Some((_, RecordAge::Fresh)) = self.read_cache.link(name, digest).await? {
+            return Ok(true);
+        }
+        let key = RecordKey::Link(name.clone(), *digest);
+        let Current::Live(record) = self.records.read(&key).await? else { return Ok(false) };
+        Ok(self.records.lease(&key, record).await?.is_some())
     }
 
     /// Reads the tags that will be set, and refuses early what cannot succeed. Without a condition
@@ -428,6 +439,12 @@ fn kept(push: &Push<'_>, stored: &Bytes) -> Bytes {
         return stored.clone();
     }
     manifest.raw().clone()
+}
+
+/// Where the content of a descriptor in an index has to be. A type that is no manifest's means a
+/// blob, such as a layer of a build cache; some indexes name a manifest by such a type.
+fn place(child: &Descriptor) -> Place {
+    if child.names_manifest() { Place::Manifests } else { Place::BlobsOrManifests }
 }
 
 /// The record of the pushed manifest with these bytes, and with a new nonce.

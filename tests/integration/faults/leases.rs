@@ -324,6 +324,43 @@ async fn pushing_a_manifest_touches_its_external_layers() {
     assert_eq!(header["external"], external);
 }
 
+/// An index can list blobs, such as the layers of a build cache. The record of the index names
+/// them for the collector.
+#[tokio::test(flavor = "multi_thread")]
+async fn pushing_an_index_touches_the_blobs_that_it_lists() {
+    let scene = scene().await;
+    let (config, layer, there, elsewhere) =
+        (bytes(1, 100), bytes(2, 100_000), bytes(3, 100), bytes(4, 100));
+    scene.app.push_blob("a", &there).await;
+    let external = |content: &[u8]| {
+        let kind = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip";
+        let mut layer = descriptor(kind, content);
+        layer["urls"] = serde_json::json!(["https://example.com/layer"]);
+        layer
+    };
+    let listed = [
+        descriptor("application/vnd.docker.image.rootfs.diff.tar.gzip", &layer),
+        descriptor("application/vnd.buildkit.cacheconfig.v0", &config),
+        external(&there),
+        external(&elsewhere),
+    ];
+    let cache = serde_json::to_vec(&index(OCI_INDEX, &listed)).expect("JSON");
+    scene.hands.advance(PAST_HALF_LIFE);
+    scene.app.put_manifest("a", "buildcache", OCI_INDEX, &cache).await.expect(201);
+    for content in [&config, &layer, &there] {
+        assert_eq!(scene.age(&scene.link(content)), Some(Duration::ZERO));
+    }
+    let key = RecordKey::Manifest("a".parse().expect("a name"), digest(&cache));
+    let body = scene.store.record(&key).expect("it was pushed").body;
+    let (header, _) = encoding::decode::<serde_json::Value>(&body).expect("a record of ours");
+    let reference =
+        |content: &[u8]| serde_json::json!({ "digest": sha256(content), "size": content.len() });
+    let references = serde_json::json!([reference(&layer), reference(&config)]);
+    assert_eq!(header["references"], references);
+    let external = serde_json::json!([reference(&there), reference(&elsewhere)]);
+    assert_eq!(header["external"], external);
+}
+
 /// A push of the same payload with another signature renews the manifest that is there, and changes
 /// no byte of it.
 #[tokio::test(flavor = "multi_thread")]

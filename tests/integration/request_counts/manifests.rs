@@ -5,7 +5,8 @@ use std::sync::Arc;
 use longshore::store::memory::{Calls, Memory};
 
 use super::{NONE, assert_cost, cold, cost};
-use crate::support::app::{OCI_MANIFEST, image_manifest};
+use crate::support::app::{OCI_INDEX, OCI_MANIFEST, image_manifest};
+use crate::support::content::{descriptor, index, spelled};
 use crate::support::{App, bytes, sha256};
 
 /// An image of a config and two layers whose blobs exist.
@@ -49,6 +50,40 @@ async fn pushing_a_manifest_with_three_blobs_by_tag() {
     put(&app, "v3", &manifest).await;
     let calls = memory.calls().since(&before);
     assert_cost(calls, Calls { read: 7, create: 2, ..NONE }, 9);
+}
+
+/// An index costs one read for each manifest or blob that it lists. A manifest that it lists by a
+/// type that is no manifest's is looked for among the blobs first, past the cache as well.
+#[tokio::test(flavor = "multi_thread")]
+async fn pushing_an_index_by_tag() {
+    for (child_type, blobs, reads) in [
+        (OCI_MANIFEST, false, 2),
+        ("application/vnd.docker.image.rootfs.diff.tar.gzip", true, 2),
+        ("application/vnd.example.unknown", false, 6),
+    ] {
+        let memory = Arc::new(Memory::new());
+        let app = cold(&memory).await;
+        let mut children = Vec::new();
+        for seed in 1..=2 {
+            let content = if blobs {
+                let content = bytes(seed, 200_000);
+                app.push_blob("a", &content).await;
+                content
+            } else {
+                app.push_small("a", &format!("child-{seed}"), seed).await.1
+            };
+            children.push(descriptor(child_type, &content));
+        }
+        // The repository is created by its first manifest.
+        app.push_small("a", "other", 3).await;
+        let index = spelled(&index(OCI_INDEX, &children));
+        let (calls, ()) = cost(&memory, async |app| {
+            app.put_manifest("a", "v1", OCI_INDEX, &index).await.expect(201);
+        })
+        .await;
+        // The new replica does not know that the repository exists.
+        assert_cost(calls, Calls { read: reads + 1, create: 4, replace: 1, ..NONE }, reads + 6);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -11,6 +11,7 @@ use serde::{Deserialize as DeriveDeserialize, Serialize};
 use super::array_as_object::ObjectOnly;
 use super::digest::AnyDigest;
 use super::media_type::MediaType;
+use super::truncate::truncate;
 
 /// How many layers or children one manifest may list. Each of them can cost a request to the store.
 /// Real images have at most a few hundred.
@@ -34,8 +35,8 @@ pub struct Descriptor {
     pub artifact_type: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub annotations: Option<BTreeMap<String, String>>,
-    /// Other places from which the content can be downloaded.
-    #[serde(default, deserialize_with = "null_as_empty", skip_serializing_if = "Vec::is_empty")]
+    /// Other places from which clients can download the content: `http` or `https` URLs.
+    #[serde(default, deserialize_with = "urls", skip_serializing_if = "Vec::is_empty")]
     pub urls: Vec<String>,
     /// The platform of an image, in an index.
     #[serde(default, deserialize_with = "platform", skip_serializing_if = "Option::is_none")]
@@ -79,9 +80,21 @@ fn size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
     u64::try_from(size).map_err(|_| D::Error::custom("size: must not be negative"))
 }
 
-/// Go writes an absent list as `null`.
-fn null_as_empty<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
-    Option::deserialize(deserializer).map(Option::unwrap_or_default)
+/// Clients follow these URLs, so other schemes (`file:`, `javascript:`) are refused. Go writes an
+/// absent list as `null`.
+fn urls<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    let urls = Option::<Vec<String>>::deserialize(deserializer)?.unwrap_or_default();
+    let is_http = |url: &&String| {
+        let scheme = url.split_once("://").map(|(scheme, _)| scheme);
+        scheme
+            .is_some_and(|scheme| ["http", "https"].iter().any(|s| s.eq_ignore_ascii_case(scheme)))
+    };
+    match urls.iter().find(|url| !is_http(url)) {
+        None => Ok(urls),
+        Some(url) => {
+            Err(D::Error::custom(format_args!("urls: {:?} is no http or https URL", truncate(url))))
+        }
+    }
 }
 
 fn platform<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Platform>, D::Error> {

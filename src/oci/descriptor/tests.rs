@@ -48,6 +48,13 @@ fn unknown_fields_are_ignored() {
 }
 
 #[test]
+fn the_scheme_of_a_url_has_no_case() {
+    for url in ["http://example.com/x", "https://example.com/x", "HTTPS://example.com/x"] {
+        from_value::<Descriptor>(with("urls", json!([url]))).expect(url);
+    }
+}
+
+#[test]
 fn wrong_values_are_refused() {
     for (key, value) in [
         ("size", json!(-1)),
@@ -63,6 +70,11 @@ fn wrong_values_are_refused() {
         ("annotations", json!({"a": 1})),
         ("annotations", json!([])),
         ("urls", json!("https://example.com")),
+        ("urls", json!(["https://example.com", "file:///x"])),
+        ("urls", json!(["javascript:alert(1)"])),
+        ("urls", json!(["javascript:https://example.com"])),
+        ("urls", json!(["example.com"])),
+        ("urls", json!([""])),
         ("platform", json!(["amd64", "linux"])),
         ("platform", json!("linux/amd64")),
     ] {

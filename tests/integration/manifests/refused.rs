@@ -145,6 +145,25 @@ async fn a_manifest_without_a_required_field_is_refused() {
     refuse(rows, 400, "MANIFEST_INVALID").await;
 }
 
+/// Clients follow the URLs of a descriptor.
+#[tokio::test]
+async fn urls_of_other_schemes_than_http_are_refused() {
+    let mut rows = Vec::new();
+    for url in ["javascript:alert(1)", "file:///etc/passwd", "ftp://example.com/x", "//x/y", ""] {
+        let mut foreign =
+            descriptor("application/vnd.docker.image.rootfs.foreign.diff.tar.gzip", b"x");
+        foreign["urls"] = json!(["https://example.com/x", url]);
+        for media_type in [OCI_MANIFEST, DOCKER_MANIFEST] {
+            let document = image(media_type, 1);
+            rows.push((url, media_type, with(document, "layers", json!([foreign]))));
+        }
+        for media_type in [OCI_INDEX, DOCKER_LIST] {
+            rows.push((url, media_type, spelled(&index(media_type, &[foreign.clone()]))));
+        }
+    }
+    refuse(rows, 400, "MANIFEST_INVALID").await;
+}
+
 #[tokio::test]
 async fn unknown_types_are_refused() {
     let rows = ["text/plain", "application/vnd.oci.image.config.v1+json", "*/*", "garbage"]

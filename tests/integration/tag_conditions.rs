@@ -86,6 +86,25 @@ async fn too_many_tags_in_one_push_are_refused() {
     assert_eq!(reply.headers.get_all("oci-tag").iter().count(), 12);
 }
 
+/// A tag that is repeated counts, too, so no tag has to be looked at before the limit.
+#[tokio::test]
+async fn too_many_tags_are_refused_before_they_are_looked_at() {
+    let app = App::start_with(|settings| settings.manifests.tags_per_push_max = 12).await;
+    if !app.is_ours() {
+        return skip("how many tags one push may set is a setting");
+    }
+    let repository = app.repository("unread");
+    app.push_parts(&repository, 1).await;
+    let body = numbered(1);
+    for tag in ["v1", "-invalid-"] {
+        for count in [13, 3_000] {
+            let tags = vec![format!("tag={tag}"); count].join("&");
+            let path = format!("/v2/{repository}/manifests/{}?{tags}", sha256(&body));
+            push(&app, &path, &body, None).await.expect_envelope(414, &["UNSUPPORTED"]);
+        }
+    }
+}
+
 #[tokio::test]
 async fn invalid_tags_in_a_push_are_refused() {
     let app = App::start().await;

@@ -1,5 +1,7 @@
 //! Manifests: pulled, pushed and removed.
 
+use std::collections::HashSet;
+
 use axum::body::Body;
 use axum::response::{IntoResponse as _, Response};
 use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, LOCATION, VARY};
@@ -124,13 +126,18 @@ fn only_create() -> Error {
 /// The tags that a push sets: the one in its path, or those in its query.
 fn tags(cx: &Context, reference: &Reference) -> Result<Vec<Tag>, Error> {
     let query = Query::of(&cx.uri);
-    let mut tags: Vec<Tag> = Vec::new();
+    let max = cx.api.settings.manifests.tags_per_push_max;
+    if query.all("tag").count() > max {
+        let message = format!("one push sets at most {max} tags");
+        return Err(Error::unsupported(StatusCode::URI_TOO_LONG, message));
+    }
+    let (mut tags, mut seen): (Vec<Tag>, _) = (Vec::new(), HashSet::new());
     for text in query.all("tag") {
         let tag = text.parse().map_err(|error| {
             let message = format!("tag {}: {error}", encoded(text));
             Error::bad_request(ErrorCode::ManifestInvalid, message)
         })?;
-        if !tags.contains(&tag) {
+        if seen.insert(text) {
             tags.push(tag);
         }
     }
@@ -140,14 +147,7 @@ fn tags(cx: &Context, reference: &Reference) -> Result<Vec<Tag>, Error> {
             Err(Error::unsupported(StatusCode::BAD_REQUEST, message))
         }
         Reference::Tag(tag) => Ok(vec![tag.clone()]),
-        Reference::Digest(_) => {
-            let max = cx.api.settings.manifests.tags_per_push_max;
-            if tags.len() > max {
-                let message = format!("one push sets at most {max} tags");
-                return Err(Error::unsupported(StatusCode::URI_TOO_LONG, message));
-            }
-            Ok(tags)
-        }
+        Reference::Digest(_) => Ok(tags),
     }
 }
 

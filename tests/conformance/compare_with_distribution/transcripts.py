@@ -244,6 +244,7 @@ def transcripts(registry, run):
         return {name: value for name, value in body.items() if name != key}
 
     oci_image = {**image, "mediaType": OM}
+    blobs = [image["layers"][0], image["config"]]
     bodies = {
         "S2 without mediaType": (S2, without(image, "mediaType")),
         "S2 of another mediaType": (S2, oci_image),
@@ -270,6 +271,16 @@ def transcripts(registry, run):
         "OI without mediaType": (OI, {"schemaVersion": 2, "manifests": []}),
         "OI with config": (OI, {"schemaVersion": 2, "mediaType": OI, "manifests": [], "config": image["config"]}),
         "OI with layers": (OI, {"schemaVersion": 2, "mediaType": OI, "manifests": [], "layers": []}),
+        "OI of blobs": (OI, {"schemaVersion": 2, "mediaType": OI, "manifests": blobs}),
+        "ML of blobs": (ML, {"schemaVersion": 2, "mediaType": ML, "manifests": blobs}),
+        "OI with a blob as a manifest": (OI, {"schemaVersion": 2, "mediaType": OI, "manifests": [{**blobs[0], "mediaType": OM}]}),
+        "OI of a missing blob": (OI, {"schemaVersion": 2, "mediaType": OI, "manifests": [absent]}),
+        "OI with null manifests": (OI, {"schemaVersion": 2, "mediaType": OI, "manifests": None}),
+        "OM with null layers": (OM, {**oci_image, "layers": None}),
+        "OM with no key layers": (OM, without(oci_image, "layers")),
+        "S2 with null layers": (S2, {**image, "layers": None}),
+        "OM with a layer of an unknown algorithm": (OM, {**oci_image, "layers": [{**absent, "digest": "md5:" + "0" * 32}]}),
+        "S2 with a layer of another size": (S2, {**image, "layers": [{**image["layers"][0], "size": 1}]}),
         "OI with a missing child": (OI, {"schemaVersion": 2, "mediaType": OI, "manifests": [{**absent, "mediaType": OM}]}),
         "an OCI artifact manifest": ("application/vnd.oci.artifact.manifest.v1+json", oci_image),
         "OM declared as text": ("text/plain", oci_image),

@@ -1,7 +1,10 @@
 //! The scripted S3 itself, and the registry over it: requests that are lost, late or repeated
 //! between the SDK and the store.
 
+mod deletions;
 mod late_writes;
+mod pointers;
+mod pushes;
 mod registry;
 mod repairs;
 mod same_tests;

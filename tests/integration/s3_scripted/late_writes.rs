@@ -16,7 +16,7 @@ use crate::support::{App, sha256};
 const TAG: &str = "/v2/a/manifests/v1";
 
 /// Manifests without blobs that are in the store: three different ones.
-async fn manifests(app: &App) -> [(String, Vec<u8>); 3] {
+pub(super) async fn manifests(app: &App) -> [(String, Vec<u8>); 3] {
     app.push_blob("a", b"{}").await;
     let subject = descriptor(OCI_MANIFEST, b"a subject");
     let mut pushed = Vec::new();
@@ -29,7 +29,7 @@ async fn manifests(app: &App) -> [(String, Vec<u8>); 3] {
     pushed.try_into().expect("three")
 }
 
-async fn push(app: &App, body: &[u8], condition: Option<(&'static str, &str)>) -> Reply {
+pub(super) async fn push(app: &App, body: &[u8], condition: Option<(&'static str, &str)>) -> Reply {
     let mut put = app.request("PUT", TAG).header("content-type", OCI_MANIFEST).body(body.to_vec());
     if let Some((name, value)) = condition {
         put = put.header(name, value);
@@ -37,7 +37,7 @@ async fn push(app: &App, body: &[u8], condition: Option<(&'static str, &str)>) -
     put.send().await
 }
 
-async fn points_at(app: &App, digest: &str) {
+pub(super) async fn points_at(app: &App, digest: &str) {
     app.get(TAG).send().await.expect(200).with("docker-content-digest", digest);
 }
 

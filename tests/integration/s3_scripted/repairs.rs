@@ -9,14 +9,14 @@ use crate::support::scripted_s3::ScriptedS3;
 use crate::support::{App, bytes, sha256};
 
 /// The header of the only record below a prefix.
-fn header(s3: &ScriptedS3, prefix: &str) -> Value {
+pub(super) fn header(s3: &ScriptedS3, prefix: &str) -> Value {
     let keys = s3.keys(prefix);
     let [key] = keys.as_slice() else { panic!("{keys:?}") };
     let body = s3.object(key).expect("it is listed");
     decode(&body).expect("a record of ours").0
 }
 
-fn repaired(app: &App) -> Option<String> {
+pub(super) fn repaired(app: &App) -> Option<String> {
     let text = app.metrics.exposition();
     let line = text.lines().find_map(|line| line.strip_prefix("longshore_repaired_records_total "));
     line.map(str::to_owned)

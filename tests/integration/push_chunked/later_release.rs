@@ -3,8 +3,8 @@
 
 use bytes::Bytes;
 use longshore::oci::UploadId;
-use longshore::store::memory::Operation;
 use longshore::store::Record;
+use longshore::store::memory::Operation;
 use serde_json::{Value, json};
 
 use super::STORE;
@@ -181,18 +181,26 @@ async fn a_write_of_a_session_keeps_unknown_fields() {
     }
 }
 
+/// Whether this release may not write such a session, or not even read it.
 #[tokio::test]
 async fn a_session_that_needs_a_later_release_is_404() {
     for begun in BEGUN {
-        let scene = scene(begun).await;
-        scene.change(|header| header["need"] = json!(["sparkling"])).await;
-        let (app, digest) = (&scene.app, sha256(&scene.content));
-        for method in ["GET", "PATCH", "DELETE"] {
-            let reply = app.request(method, &scene.location).body("more").send().await;
+        for need in ["need", "need_read"] {
+            let scene = scene(begun).await;
+            scene.change(|header| header[need] = json!(["sparkling"])).await;
+            let (app, digest) = (&scene.app, sha256(&scene.content));
+            let before = (scene.store.records(), scene.store.data_objects());
+            for method in ["GET", "PATCH", "DELETE"] {
+                let reply = app.request(method, &scene.location).body("more").send().await;
+                reply.expect_error(404, "BLOB_UPLOAD_UNKNOWN");
+            }
+            let reply = app.close(&scene.location, &digest, b"").await;
             reply.expect_error(404, "BLOB_UPLOAD_UNKNOWN");
+            app.settled().await;
+            // A later release continues it.
+            let after = (scene.store.records(), scene.store.data_objects());
+            assert!(before == after, "{begun:?}, {need}: {after:?}");
+            app.assert_no_blob("a", &digest).await;
         }
-        let reply = app.close(&scene.location, &digest, b"").await;
-        reply.expect_error(404, "BLOB_UPLOAD_UNKNOWN");
-        app.assert_no_blob("a", &digest).await;
     }
 }

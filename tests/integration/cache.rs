@@ -4,6 +4,7 @@
 //! Covers distribution-spec "Pulling manifests" (end-3), "Pulling blobs" (end-2) and the deletions
 //! (end-9, end-10), with several replicas.
 
+mod deletions;
 mod list_model;
 mod lists;
 mod model;

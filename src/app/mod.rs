@@ -21,7 +21,7 @@ use crate::clock::SystemClock;
 use crate::config::Settings;
 use crate::docker_schema1::{KeyError, Schema1, SigningKey};
 use crate::http::admin::{Admin, Readiness};
-use crate::http::{self, Api, listener};
+use crate::http::{self, Api, ResponseBudget, listener};
 use crate::oci::Negotiation;
 use crate::registry::{self, Leases, Registry, SharedSettings, SharedSettingsError};
 use crate::shared_cache::Cache;
@@ -118,6 +118,7 @@ pub fn api(
     metrics: &Metrics,
     tasks: &Tasks,
 ) -> Arc<Api> {
+    let responses = Arc::new(ResponseBudget::new(settings.server.response_bytes));
     let settings = http::Settings {
         listener: settings.server.clone(),
         blobs: settings.blobs.clone(),
@@ -131,6 +132,7 @@ pub fn api(
         clock: Arc::new(SystemClock),
         readiness: readiness.clone(),
         settings,
+        responses,
         metrics: metrics.clone(),
         tasks: tasks.clone(),
     })
@@ -177,7 +179,8 @@ async fn build(
     let shared = redis.map(|redis| redis as Arc<dyn Cache>);
     let registry = registry(settings, store.clone(), shared, metrics, &tasks)?;
     let api = api(settings, registry, authorizer, readiness, metrics, &tasks);
-    Ok(Service { store, api, tasks, report: Report::new(settings, probe, redis_state, found) })
+    let report = Report::new(settings, probe, redis_state, found);
+    Ok(Service { store, api, tasks, report })
 }
 
 /// Reads all files that the settings name and tests the store and Redis, without serving. An error
@@ -238,8 +241,8 @@ pub async fn serve(
         tracing::info!(signal, delay_s, "shutdown requested: readiness is 503, draining");
         tokio::time::sleep(delay).await;
     };
-    let router = http::router(&api);
-    listener::run(listener, tls, router, &settings.server, tasks, shutdown).await;
+    let (router, budget) = (http::router(&api), api.responses.clone());
+    listener::run(listener, tls, router, &settings.server, budget, tasks, shutdown).await;
     tracing::info!("shutdown finished");
     Ok(())
 }

@@ -20,6 +20,7 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::listener::accept;
@@ -112,7 +113,8 @@ impl Admin {
     pub async fn run(self, listener: TcpListener, stopped: CancellationToken, tasks: Tasks) {
         let router = self.router();
         let stop = stopped.clone().cancelled_owned();
-        accept(listener, CONNECTIONS_MAX, &tasks, stop, |stream, _| {
+        let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        accept(listener, connections, &tasks, stop, |stream, _| {
             let (service, stopped) = (TowerToHyperService::new(router.clone()), stopped.clone());
             async move {
                 let connection = http1::Builder::new()

@@ -10,7 +10,9 @@ use super::endpoint::{Endpoint, Parsed, RouteError};
 use super::error::Error;
 use super::headers;
 use super::layers::access_log::LogFields;
+use super::layers::admission::Admission;
 use super::layers::peer::Client;
+use super::response_budget::Reservation;
 use super::state::Api;
 use crate::auth::{Access, Action, AuthRequest, Caller, Resource, absolute_url};
 use crate::oci::RepositoryName;
@@ -32,6 +34,8 @@ pub(super) struct Context {
     pub(super) method: Method,
     pub(super) uri: Uri,
     pub(super) headers: HeaderMap,
+    /// The memory that the response may occupy.
+    pub(super) reservation: Arc<Reservation>,
     caller: Caller,
 }
 
@@ -42,6 +46,7 @@ impl FromRequest<Arc<Api>> for Authorized {
     /// missing and what is forbidden look the same to a caller that may know neither.
     async fn from_request(request: Request, api: &Arc<Api>) -> Result<Self, Error> {
         let (mut head, body) = request.into_parts();
+        let reservation = Admission::take(&mut head.extensions)?;
         let endpoint = Parsed::take(&mut head)?;
         let body = RequestBody::new(body);
         let client = head.extensions.get::<Client>().copied().unwrap_or_default();
@@ -77,6 +82,7 @@ impl FromRequest<Arc<Api>> for Authorized {
             method: head.method,
             uri: head.uri,
             headers: head.headers,
+            reservation,
             caller,
         };
         Ok(Self { context, body })

@@ -21,6 +21,7 @@ use crate::telemetry::metrics::AuthReason;
 
 /// After how many seconds a client may come back when we are too busy or the store is away.
 const RETRY_AFTER_SECONDS: &str = "5";
+const TOO_BUSY: &str = "too busy, try again later";
 
 /// A response that is an error, and the rejection of extractors.
 #[derive(Debug)]
@@ -86,6 +87,12 @@ impl Error {
     /// 405, which has to say what is allowed instead (RFC 9110, 15.5.6).
     pub(super) fn not_allowed(allowed: &str, message: impl Into<String>) -> Self {
         Self::unsupported(StatusCode::METHOD_NOT_ALLOWED, message).header(ALLOW, value(allowed))
+    }
+
+    /// The memory for responses is reserved by others.
+    pub(super) fn too_busy() -> Self {
+        let cause = "no memory is left for the response (server.response_bytes)";
+        Self::unavailable(TOO_BUSY, cause.to_owned())
     }
 
     fn unavailable(message: &str, cause: String) -> Self {
@@ -193,7 +200,7 @@ impl From<registry::Error> for Error {
             Registry::PreconditionFailed => {
                 Self::new(StatusCode::PRECONDITION_FAILED, ErrorCode::Denied, message)
             }
-            Registry::Busy(_) => Self::unavailable("too busy, try again later", message),
+            Registry::Busy(_) => Self::unavailable(TOO_BUSY, message),
             Registry::OutcomeUnknown => {
                 Self::unavailable("storage is unavailable, try again later", message)
             }

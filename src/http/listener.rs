@@ -1,5 +1,5 @@
 //! Connections: accepted, bounded, served, and drained at a shutdown. Here is what axum leaves to
-//! hyper: the timeout of request heads, the bounds of HTTP/2, and graceful shutdown.
+//! hyper: the bounds of request heads and of HTTP/2, and graceful shutdown.
 
 use std::convert::Infallible;
 use std::io;
@@ -13,17 +13,20 @@ use axum::response::Response;
 use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
-use tokio_io_timeout::TimeoutStream;
+use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
 use tower::Service;
 
+use super::connection::{Activity, End, Patience, Socket};
+use super::exchange::{Exchange, Streams};
 use super::layers::peer::Client;
+use super::response_budget::ResponseBudget;
 use super::settings::ListenerSettings;
 pub use super::tls::acceptor;
 use crate::tasks::Tasks;
@@ -31,7 +34,9 @@ use crate::tasks::Tasks;
 /// Bytes of the head of a request that are read before it is refused.
 const HEAD_BYTES_MAX: usize = 64 * 1024;
 /// Streams that one HTTP/2 connection may have open.
-const HTTP2_STREAMS_MAX: u32 = 250;
+const HTTP2_STREAMS_MAX: u32 = 100;
+/// Bytes of a response that one HTTP/2 stream may hold beyond a piece of it.
+const HTTP2_SEND_BYTES_MAX: usize = 128 * 1024;
 /// How long accepting pauses when the process has no file descriptor left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -41,39 +46,42 @@ pub async fn run<S, B>(
     tls: Option<TlsAcceptor>,
     router: S,
     settings: &ListenerSettings,
+    budget: Arc<ResponseBudget>,
     tasks: Tasks,
     shutdown: impl Future<Output = ()> + Send,
 ) where
     S: Service<Request, Response = Response<B>, Error = Infallible, Future: Send>,
     S: Clone + Send + Sync + 'static,
-    B: HttpBody<Data = Bytes, Error = axum::Error> + Send + 'static,
+    B: HttpBody<Data = Bytes, Error = axum::Error> + Send + Unpin + 'static,
 {
-    let graceful = GracefulShutdown::new();
-    let (connections_max, drain_timeout) = (settings.connections_max, settings.drain_timeout);
-    let (builder, settings) = (builder(settings), settings.clone());
-    let serving = Arc::new(Serving { router, builder, settings, tls });
-    accept(listener, connections_max, &tasks, shutdown, |stream, peer| {
-        let (serving, watcher) = (serving.clone(), graceful.watcher());
+    let patience = Arc::new(Patience::new(settings, budget));
+    let connections = patience.connections.clone();
+    let builder = builder(settings, Streams { tasks: tasks.clone(), patience: patience.clone() });
+    let stopping = CancellationToken::new();
+    let serving = Serving { router, builder, patience, tls, stopping: stopping.clone() };
+    let serving = Arc::new(serving);
+    accept(listener, connections, &tasks, shutdown, |stream, peer| {
+        let serving = serving.clone();
         async move {
-            if let Err(error) = serving.connection(stream, peer, watcher).await {
+            if let Err(error) = serving.connection(stream, peer).await {
                 tracing::debug!(error, "connection ended early");
             }
         }
     })
     .await;
-    drain(graceful, tasks, drain_timeout).await;
+    stopping.cancel();
+    drain(tasks, settings.drain_timeout).await;
 }
 
-/// Accepts connections until `stop` ends, at most `connections_max` at once, and closes the
-/// socket. Each is served by a task of its own.
+/// Accepts connections until `stop` ends, at most as many at once as there are permits, and closes
+/// the socket. Each is served by a task of its own.
 pub(super) async fn accept<F: Future<Output = ()> + Send + 'static>(
     listener: TcpListener,
-    connections_max: usize,
+    connections: Arc<Semaphore>,
     tasks: &Tasks,
     stop: impl Future<Output = ()> + Send,
     serve: impl Fn(TcpStream, IpAddr) -> F,
 ) {
-    let connections = Arc::new(Semaphore::new(connections_max));
     let mut stop = std::pin::pin!(stop);
     loop {
         let accepted = tokio::select! {
@@ -99,9 +107,11 @@ pub(super) async fn accept<F: Future<Output = ()> + Send + 'static>(
 /// What every connection needs.
 struct Serving<S> {
     router: S,
-    builder: auto::Builder<TokioExecutor>,
-    settings: ListenerSettings,
+    builder: auto::Builder<Streams>,
+    patience: Arc<Patience>,
     tls: Option<TlsAcceptor>,
+    /// No more requests are accepted.
+    stopping: CancellationToken,
 }
 
 type ConnectionError = Box<dyn std::error::Error + Send + Sync>;
@@ -110,43 +120,59 @@ impl<S, B> Serving<S>
 where
     S: Service<Request, Response = Response<B>, Error = Infallible, Future: Send>,
     S: Clone + Send + Sync + 'static,
-    B: HttpBody<Data = Bytes, Error = axum::Error> + Send + 'static,
+    B: HttpBody<Data = Bytes, Error = axum::Error> + Send + Unpin + 'static,
 {
-    async fn connection(
-        &self,
-        stream: TcpStream,
-        peer: IpAddr,
-        watcher: Watcher,
-    ) -> Result<(), ConnectionError> {
-        // hyper has no write timeout: a client that stops reading would hold a download open.
-        let mut stream = Box::pin(TimeoutStream::new(stream));
-        stream.as_mut().set_write_timeout_pinned(Some(self.settings.body_idle_timeout));
+    async fn connection(&self, stream: TcpStream, peer: IpAddr) -> Result<(), ConnectionError> {
+        let (begun, activity) = (Instant::now(), Arc::new(Activity::default()));
+        let stream = Socket::new(stream, activity.clone());
+        let client = Client { address: Some(peer), secure: self.tls.is_some() };
         let Some(tls) = &self.tls else {
-            return self.requests(stream, peer, false, watcher).await;
+            return self.requests(stream, client, &activity, begun).await;
         };
-        let handshake = tokio::time::timeout(self.settings.header_timeout, tls.accept(stream));
-        self.requests(handshake.await??, peer, true, watcher).await
+        let deadline = begun + self.patience.header_timeout;
+        let stream = tokio::time::timeout_at(deadline, tls.accept(stream)).await??;
+        self.requests(stream, client, &activity, begun).await
     }
 
+    /// Serves the requests of a connection that began at `begun`.
     async fn requests(
         &self,
         stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-        peer: IpAddr,
-        encrypted: bool,
-        watcher: Watcher,
+        client: Client,
+        activity: &Arc<Activity>,
+        begun: Instant,
     ) -> Result<(), ConnectionError> {
-        let peer = Client { address: Some(peer), secure: encrypted };
         let service = service_fn(|mut request: hyper::Request<Incoming>| {
-            request.extensions_mut().insert(peer);
-            self.router.clone().call(request.map(Body::new))
+            let exchange = Arc::new(Exchange::begin(activity.clone()));
+            request.extensions_mut().insert(client);
+            request.extensions_mut().insert(exchange.clone());
+            let response = self.router.clone().call(request.map(Body::new));
+            async move {
+                exchange.enter();
+                response.await
+            }
         });
         let connection = self.builder.serve_connection(TokioIo::new(stream), service);
-        watcher.watch(connection).await
+        let mut connection = std::pin::pin!(connection);
+        let mut closing = false;
+        loop {
+            tokio::select! {
+                biased;
+                ended = connection.as_mut() => return ended,
+                () = self.stopping.cancelled(), if !closing => {}
+                end = activity.watch(&self.patience, begun, closing) => match end {
+                    End::Idle => {}
+                    End::Stalled => return Err("the client made no progress".into()),
+                },
+            }
+            closing = true;
+            connection.as_mut().graceful_shutdown();
+        }
     }
 }
 
-fn builder(settings: &ListenerSettings) -> auto::Builder<TokioExecutor> {
-    let mut builder = auto::Builder::new(TokioExecutor::new());
+fn builder(settings: &ListenerSettings, streams: Streams) -> auto::Builder<Streams> {
+    let mut builder = auto::Builder::new(streams);
     builder
         .http1()
         .timer(TokioTimer::new())
@@ -156,6 +182,7 @@ fn builder(settings: &ListenerSettings) -> auto::Builder<TokioExecutor> {
         .http2()
         .timer(TokioTimer::new())
         .max_concurrent_streams(HTTP2_STREAMS_MAX)
+        .max_send_buf_size(HTTP2_SEND_BYTES_MAX)
         .keep_alive_interval(Some(settings.header_timeout));
     builder
 }
@@ -173,13 +200,9 @@ async fn accept_one(
 
 /// Waits for connections, and for work that goes on without its client, for up to `timeout`. What
 /// is left then is continued by another process: nothing acknowledged is lost.
-async fn drain(graceful: GracefulShutdown, tasks: Tasks, timeout: Duration) {
+async fn drain(tasks: Tasks, timeout: Duration) {
     tracing::info!(timeout_s = timeout.as_secs(), "draining: waiting for requests in flight");
-    let drained = tokio::time::timeout(timeout, async {
-        graceful.shutdown().await;
-        tasks.wait().await;
-    });
-    if drained.await.is_ok() {
+    if tokio::time::timeout(timeout, tasks.wait()).await.is_ok() {
         tracing::info!("drained: shutdown complete");
     } else {
         tracing::warn!(left = tasks.len(), "drain timeout: requests in flight were cut off");

@@ -23,6 +23,9 @@ pub(super) trait Observer: Unpin {
     /// So many bytes of the body passed.
     fn count(&mut self, _: u64) {}
 
+    /// The body has no more bytes.
+    fn end(&mut self) {}
+
     /// The body breaks off.
     fn fail(&mut self, _: &axum::Error) {}
 
@@ -66,8 +69,11 @@ impl IdleTimer {
     }
 }
 
-impl<B, O> MeteredBody<B, O> {
-    pub(super) fn new(body: B, observer: O) -> Self {
+impl<B: http_body::Body, O: Observer> MeteredBody<B, O> {
+    pub(super) fn new(body: B, mut observer: O) -> Self {
+        if body.is_end_stream() {
+            observer.end();
+        }
         Self { body, observer, timeout: None, failed: false }
     }
 
@@ -96,7 +102,7 @@ where
         }
         let polled = {
             let _entered = observer.span().map(Span::enter);
-            Pin::new(body).poll_frame(cx)
+            Pin::new(&mut *body).poll_frame(cx)
         };
         let frame = match timeout {
             None => ready!(polled),
@@ -105,12 +111,15 @@ where
         match &frame {
             Some(Ok(frame)) => {
                 observer.count(frame.data_ref().map_or(0, |data| data.len() as u64));
+                if body.is_end_stream() {
+                    observer.end();
+                }
             }
             Some(Err(error)) => {
                 *failed = true;
                 observer.fail(error);
             }
-            None => {}
+            None => observer.end(),
         }
         Poll::Ready(frame)
     }

@@ -8,14 +8,18 @@ pub mod admin;
 mod authorized;
 mod body;
 mod cors;
+mod connection;
 mod endpoint;
 mod error;
+mod exchange;
 mod handlers;
 pub mod headers;
 mod layers;
 pub mod listener;
 mod metered_body;
+mod moment;
 mod query;
+mod response_budget;
 mod router;
 mod settings;
 mod state;
@@ -23,6 +27,7 @@ mod tls;
 
 pub use endpoint::{Effect, Endpoint, Operation, RouteError, Row, Target};
 pub use error::Error;
+pub use response_budget::{ResponseBudget, STREAM_BYTES};
 pub use router::router;
 pub use settings::{
     AdminSettings, BlobSettings, Delivery, ListSettings, ListenerSettings, TlsSettings,

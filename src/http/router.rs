@@ -18,13 +18,14 @@ use super::authorized::Authorized;
 use super::cors::Cors;
 use super::endpoint::{Effect, Parsed};
 use super::error::Error;
-use super::layers::{access_log, metrics, observe, peer, request_id, trace};
+use super::layers::pieces::InPieces;
+use super::layers::{access_log, admission, metrics, observe, peer, request_id, trace};
 use super::metered_body;
 use super::state::Api;
 use super::{handlers, headers};
 
 /// The registry as a service. The listener serves it, and has what needs a connection: the limits
-/// of connections and of request heads, the head timeout, the write timeout, and TLS.
+/// of connections and of request heads, the deadlines of connections and responses, and TLS.
 ///
 /// The layers stand around the `Router` and not in it: `Router::layer` would box the stack and its
 /// response for each request.
@@ -32,7 +33,7 @@ pub fn router(
     api: &Arc<Api>,
 ) -> impl Service<
     Request,
-    Response = Response<impl HttpBody<Data = Bytes, Error = axum::Error> + Send + use<>>,
+    Response = Response<impl HttpBody<Data = Bytes, Error = axum::Error> + Send + Unpin + use<>>,
     Error = Infallible,
     Future: Send,
 > + Clone
@@ -48,12 +49,16 @@ pub fn router(
         .map_request(Parsed::layer)
         // A body that stops arriving fails; the count of its bytes is for the next two.
         .map_request(metered_body::bound(api.settings.listener.body_idle_timeout))
+        // Memory for the response, before anything is done for it.
+        .layer(observe(admission::admit(api.responses.clone())))
         // Around the log, so that nothing is logged that is not counted.
         .layer(observe(metrics::count(api.metrics.clone())))
         // One line for each request, with what the layers below learn of it.
         .layer(observe(access_log::write(api.settings.access_log.level())))
-        // Innermost, so that the span covers the work and not the bookkeeping.
+        // Below all others, so that the span covers the work and not the bookkeeping.
         .layer(observe(trace::open))
+        // All of them count what the transport takes, piece by piece.
+        .layer(InPieces)
         // Whatever went wrong, the response is one of a registry.
         .map_response(with_standard_headers)
         // No routes: axum matches from the left, and the names of repositories contain slashes.
@@ -89,10 +94,15 @@ fn root(api: &Api) -> Response {
 async fn authorized(api: &Arc<Api>, request: Request) -> Result<Response, Error> {
     let request = Authorized::from_request(request, api).await?;
     let effect = request.context.endpoint.operation.row().effect;
+    let reservation = request.context.reservation.clone();
     // In a box, because axum copies the future of a handler several times.
     let handled = Box::pin(handlers::handle(request));
     match effect {
-        Effect::Reads => handled.await,
+        Effect::Reads => {
+            let response = handled.await?;
+            let whole = response.body().size_hint().exact().unwrap_or_default();
+            if reservation.cover_whole(whole) { Ok(response) } else { Err(Error::too_busy()) }
+        }
         Effect::Mutates => match api.tasks.spawn(handled.in_current_span()).await {
             Ok(response) => response,
             Err(error) => Err(Error::unexpected(error.to_string())),

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use super::cors::{Origins, origins};
 use crate::setting::{
-    DAY, HOUR, MILLISECOND, MINUTE, Networks, SECOND, address, choice, choice_of, count, duration,
-    networks, path, settings,
+    DAY, HOUR, MIB, MILLISECOND, MINUTE, Networks, SECOND, TIB, address, bytes, choice, choice_of,
+    count, duration, networks, path, settings,
 };
 use crate::telemetry::metrics::ServeReason;
 
@@ -17,11 +17,17 @@ settings! {
         /// The address and port to listen on.
         /// An address other than loopback also needs a login or `access.anonymous`, see there.
         listen: SocketAddr = SocketAddr::from((Ipv4Addr::LOCALHOST, 5000)), address();
-        /// How long a client may take to send the headers of a request.
+        /// How long a client may take from the start of its connection to the end of the headers
+        /// of its first request, TLS included, and how long a connection may have no request.
         header_timeout: Duration = 30 * SECOND, duration(100 * MILLISECOND..=HOUR);
-        /// How long a body may make no progress, in either direction, before the registry closes
-        /// its connection. There is no limit on the duration of a whole transfer.
+        /// How long the body of a request may make no progress before the registry refuses it.
+        /// There is no limit on the duration of a whole transfer.
         body_idle_timeout: Duration = MINUTE, duration(100 * MILLISECOND..=HOUR);
+        /// How long a client may take nothing of a response before the registry ends it. When
+        /// less than an eighth of `server.connections_max` or a quarter of
+        /// `server.response_bytes` is free, and for a minute after a request was refused for want
+        /// of them, `server.body_idle_timeout` holds instead if it is shorter.
+        response_idle_timeout: Duration = 30 * MINUTE, duration(100 * MILLISECOND..=DAY);
         /// How long the registry still accepts connections after SIGTERM, while `/readyz` answers
         /// 503: as long as a load balancer needs to send its requests elsewhere.
         drain_delay: Duration = Duration::ZERO, duration(Duration::ZERO..=HOUR);
@@ -30,6 +36,11 @@ settings! {
         drain_timeout: Duration = 30 * SECOND, duration(Duration::ZERO..=HOUR);
         /// Connections at the same time. Further ones wait to be accepted.
         connections_max: usize = 10_000, count(1..=1_000_000);
+        /// Memory for responses in flight. A blob that the registry streams takes up to 384 KiB,
+        /// another response its length, and every request 16 KiB. A client, which is an IPv4
+        /// address or an IPv6 network of 64 bits, may hold as much as is free; further requests
+        /// get 503.
+        response_bytes: usize = 256 * MIB, bytes(16 * MIB..=TIB);
         /// The proxies in front of the registry: a list of networks and addresses. The registry
         /// believes `X-Forwarded-For` and `X-Forwarded-Proto` of these only.
         trusted_proxies: Networks = Networks::default(), networks() => "10.0.0.0/8,fd00::/8";

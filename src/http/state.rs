@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::admin::Readiness;
+use super::response_budget::ResponseBudget;
 use super::settings::{BlobSettings, ListSettings, ListenerSettings};
 use crate::auth::Authorizer;
 use crate::clock::Clock;
@@ -30,6 +31,8 @@ pub struct Api {
     pub clock: Arc<dyn Clock>,
     pub readiness: Readiness,
     pub settings: Settings,
+    /// The memory for responses in flight.
+    pub responses: Arc<ResponseBudget>,
     pub metrics: Metrics,
     pub tasks: Tasks,
 }

@@ -13,7 +13,7 @@ mod raw_requests;
 mod reasons;
 mod secrets;
 mod sessions;
-mod tls;
+pub(crate) mod tls;
 mod tokens;
 mod visibility;
 

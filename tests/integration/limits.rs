@@ -26,7 +26,11 @@ async fn app(change: impl FnOnce(&mut Settings)) -> App {
 }
 
 async fn impatient() -> App {
-    app(|settings| settings.server.body_idle_timeout = IDLE).await
+    app(|settings| {
+        settings.server.body_idle_timeout = IDLE;
+        settings.server.response_idle_timeout = IDLE;
+    })
+    .await
 }
 
 async fn connect(app: &App) -> TcpStream {

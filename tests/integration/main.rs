@@ -76,6 +76,8 @@ mod tags;
 mod cache;
 /// Many clients at once.
 mod concurrency;
+/// Deadlines of connections, slow readers, the memory of responses.
+mod connections;
 /// A store that fails at any call.
 mod faults;
 /// Slow clients, too many uploads, memory.

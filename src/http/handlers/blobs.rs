@@ -49,6 +49,15 @@ pub(super) async fn get(cx: &Context, digest: &Digest) -> Result<Response, Error
         Content::Stored(_) if redirects => ServeReason::NoPresignedUrls,
         Content::Stored(_) => reason,
     };
+    let bytes = match &selection {
+        Selection::Unsatisfiable => return Err(unsatisfiable(&blob)),
+        Selection::Part(range) => range.end - range.start,
+        Selection::Whole | Selection::Parts(_) => blob.size,
+    };
+    // Before a stream from the store is opened.
+    if !cx.reservation.cover_stream(bytes) {
+        return Err(Error::too_busy());
+    }
     let response = match selection {
         Selection::Whole => stream(cx, &blob, None).await?,
         Selection::Part(range) => stream(cx, &blob, Some(range)).await?,

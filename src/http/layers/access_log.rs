@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use axum::extract::Request;
-use http::{HeaderValue, Method, StatusCode, Uri, response};
+use http::{HeaderValue, Method, StatusCode, response};
 use tracing::Level;
 use tracing::field::display;
 use tracing::level_filters::LevelFilter;
@@ -21,6 +21,9 @@ use crate::http::metered_body::{Observer, Received};
 use crate::oci::{Digest, RepositoryName};
 use crate::telemetry::error_chain;
 use crate::telemetry::metrics::{Label as _, Operation};
+
+/// Bytes of a path that the log repeats. No path of this API is longer.
+const PATH_BYTES_MAX: usize = 1024;
 
 /// The fields of the line that other layers and the handlers know. They are in the extensions of
 /// the request, because there may never be a response to carry them.
@@ -44,7 +47,7 @@ pub(in crate::http) struct AccessLog {
     begun: Instant,
     operation: Operation,
     method: Method,
-    uri: Uri,
+    path: Box<str>,
     client: Client,
     repository: Option<RepositoryName>,
     /// The digest in the path.
@@ -72,7 +75,7 @@ pub(in crate::http) fn write(
             begun: Instant::now(),
             operation: Parsed::label(extensions),
             method: request.method().clone(),
-            uri: request.uri().clone(),
+            path: shown(request.uri().path()),
             client: extensions.get().copied().unwrap_or_default(),
             repository: endpoint.and_then(|endpoint| endpoint.repository.clone()),
             asked: endpoint.and_then(|endpoint| endpoint.operation.target().digest().copied()),
@@ -85,6 +88,11 @@ pub(in crate::http) fn write(
             broken: None,
         })
     }
+}
+
+/// A copy of a path: a part of the head would keep all of it in memory until the response has left.
+fn shown(path: &str) -> Box<str> {
+    path[..path.floor_char_boundary(PATH_BYTES_MAX)].into()
 }
 
 impl Observer for Box<AccessLog> {
@@ -118,11 +126,11 @@ impl Drop for AccessLog {
         if level > LevelFilter::current() {
             return;
         }
-        let Self { operation, method, repository, sent, .. } = self;
+        let Self { operation, method, path, repository, sent, .. } = self;
         let fields = self.fields.as_deref();
         let id = fields.and_then(|fields| fields.request_id.to_str().ok()).map(display);
         let trace_id = fields.and_then(|fields| fields.trace_id.get()).map(display);
-        let (operation, path) = (operation.as_str(), self.uri.path());
+        let operation = operation.as_str();
         let repository = repository.as_ref().map(display);
         let served = self.content.as_ref().and_then(|digest| digest.to_str().ok());
         let digest =

@@ -1,8 +1,10 @@
 //! What happens around every request, a layer in each file. `router.rs` puts them in order.
 
 pub(super) mod access_log;
+pub(super) mod admission;
 pub(super) mod metrics;
 pub(super) mod peer;
+pub(super) mod pieces;
 pub(super) mod request_id;
 pub(super) mod trace;
 
@@ -41,6 +43,7 @@ impl<S, Begin: Clone> Layer<S> for Observe<Begin> {
 
 impl<S, B, O, Begin> Service<Request> for Observed<S, Begin>
 where
+    B: http_body::Body,
     S: Service<Request, Response = Response<B>, Future: Unpin>,
     Begin: Fn(&mut Request) -> O,
     O: Observer,
@@ -68,6 +71,7 @@ pub(super) struct Observing<F, O> {
 impl<F, B, E, O> Future for Observing<F, O>
 where
     F: Future<Output = Result<Response<B>, E>> + Unpin,
+    B: http_body::Body,
     O: Observer,
 {
     type Output = Result<Response<MeteredBody<B, O>>, E>;

@@ -34,7 +34,10 @@ impl Observer for RequestId {
 
 fn of(headers: &HeaderMap) -> HeaderValue {
     match headers.get(X_REQUEST_ID) {
-        Some(brought) if is_plain(brought.as_bytes()) => brought.clone(),
+        // A copy: a part of the head would keep all of it in memory until the response has left.
+        Some(brought) if is_plain(brought.as_bytes()) => {
+            HeaderValue::from_bytes(brought.as_bytes()).unwrap_or_else(|_| new())
+        }
         Some(_) | None => new(),
     }
 }

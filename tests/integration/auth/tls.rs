@@ -18,17 +18,17 @@ use super::issuer::{ISSUER, SERVICE, Signer, jwks};
 use super::{Guarded, challenge, noticed, replace, settings};
 use crate::support::App;
 
-struct Pair {
-    certificate: String,
-    key: String,
+pub(crate) struct Pair {
+    pub(crate) certificate: String,
+    pub(crate) key: String,
 }
 
-fn pair() -> Pair {
+pub(crate) fn pair() -> Pair {
     let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).expect("a pair");
     Pair { certificate: made.cert.pem(), key: made.signing_key.serialize_pem() }
 }
 
-async fn connect(
+pub(crate) async fn connect(
     address: SocketAddr,
     trusted: &Pair,
     protocol: &[u8],

@@ -179,7 +179,8 @@ impl App {
             };
             let router = http::router(&api);
             let tasks = Tasks::new();
-            listener::run(listener, tls, router, &settings.server, tasks, shutdown).await;
+            let budget = api.responses.clone();
+            listener::run(listener, tls, router, &settings.server, budget, tasks, shutdown).await;
             drop(serving);
         });
         Self {

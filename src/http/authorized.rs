@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::{FromRequest, Request};
-use http::{HeaderMap, HeaderValue, Method, Uri};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 
 use super::body::RequestBody;
 use super::endpoint::{Endpoint, Parsed, RouteError};
@@ -46,6 +46,10 @@ impl FromRequest<Arc<Api>> for Authorized {
     /// missing and what is forbidden look the same to a caller that may know neither.
     async fn from_request(request: Request, api: &Arc<Api>) -> Result<Self, Error> {
         let (mut head, body) = request.into_parts();
+        if !headers::names_one_host(head.version, &head.headers) {
+            let message = "the request must have one Host header";
+            return Err(Error::unsupported(StatusCode::BAD_REQUEST, message));
+        }
         let reservation = Admission::take(&mut head.extensions)?;
         let endpoint = Parsed::take(&mut head)?;
         let body = RequestBody::new(body);

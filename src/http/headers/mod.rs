@@ -5,7 +5,7 @@ use std::ops::Range;
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE, ETAG, HOST, IF_MATCH, IF_NONE_MATCH, IF_RANGE, RANGE};
 use http::uri::Authority;
-use http::{HeaderMap, HeaderName, HeaderValue, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Uri, Version};
 
 use crate::oci::{Accept, Digest, MediaType};
 use crate::registry::TagCondition;
@@ -28,6 +28,15 @@ pub(super) const OCI_FILTERS_APPLIED: HeaderName = HeaderName::from_static("oci-
 /// Ranges that one request may ask for; clients that pull parts of layers ask for as many. Each may
 /// cost a request to the store.
 const RANGES_MAX: usize = 1024;
+
+/// Whether a request has no second `Host` header, and has one where HTTP/1.1 demands it (RFC 9112,
+/// section 3.2).
+pub(super) fn names_one_host(version: Version, headers: &HeaderMap) -> bool {
+    match headers.get_all(HOST).iter().count() {
+        0 => version != Version::HTTP_11,
+        count => count == 1,
+    }
+}
 
 /// What of a representation a `Range` header asks for (RFC 9110, section 14.2).
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -85,3 +85,27 @@ async fn an_idle_http2_connection_is_closed_although_it_sends_pings() {
     let closed = tokio::time::timeout(TIMEOUT * 8, closed).await;
     closed.expect("it ends").1.expect("no panic").expect("an orderly end");
 }
+
+/// RFC 9112, section 3.2.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_has_one_host() {
+    let app = app(|_| {}).await;
+    for (head, status) in [
+        ("GET /v2/ HTTP/1.1\r\nhost: a\r\nhost: a\r\n", "HTTP/1.1 400"),
+        ("GET /v2/ HTTP/1.1\r\nhost: a\r\nhost: b\r\n", "HTTP/1.1 400"),
+        ("GET /v2/ HTTP/1.0\r\nhost: a\r\nhost: b\r\n", "HTTP/1.0 400"),
+        ("GET /v2/ HTTP/1.1\r\n", "HTTP/1.1 400"),
+        ("GET /v2/ HTTP/1.0\r\n", "HTTP/1.0 200"),
+        ("GET /v2/ HTTP/1.1\r\nhost: a\r\n", "HTTP/1.1 200"),
+    ] {
+        let mut socket = connect(&app).await;
+        let request = format!("{head}connection: close\r\n\r\n");
+        socket.write_all(request.as_bytes()).await.expect("sent");
+        let mut answer = String::new();
+        let read = tokio::io::AsyncReadExt::read_to_string(&mut socket, &mut answer);
+        tokio::time::timeout(TIMEOUT * 5, read).await.expect("in time").expect("text");
+        assert!(answer.starts_with(status), "{head}: {answer}");
+        let refused = answer.contains("{\"errors\":[{\"code\":\"UNSUPPORTED\"");
+        assert_eq!(refused, status.ends_with("400"), "{answer}");
+    }
+}

@@ -24,6 +24,7 @@ mod router;
 mod settings;
 mod state;
 mod tls;
+mod transfer;
 
 pub use endpoint::{Effect, Endpoint, Operation, RouteError, Row, Target};
 pub use error::Error;

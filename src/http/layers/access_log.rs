@@ -18,9 +18,10 @@ use crate::http::endpoint::Parsed;
 use crate::http::error::Failure;
 use crate::http::headers::DOCKER_CONTENT_DIGEST;
 use crate::http::metered_body::{Observer, Received};
+use crate::http::transfer::Transfer;
 use crate::oci::{Digest, RepositoryName};
 use crate::telemetry::error_chain;
-use crate::telemetry::metrics::{Label as _, Operation};
+use crate::telemetry::metrics::{BrokenBy, Label as _, Operation};
 
 /// Bytes of a path that the log repeats. No path of this API is longer.
 const PATH_BYTES_MAX: usize = 1024;
@@ -57,7 +58,7 @@ pub(in crate::http) struct AccessLog {
     fields: Option<Arc<LogFields>>,
     received: Option<Received>,
     status: Option<StatusCode>,
-    sent: u64,
+    transfer: Transfer,
     failure: Option<Failure>,
     /// Why the body of the response broke off.
     broken: Option<String>,
@@ -83,7 +84,7 @@ pub(in crate::http) fn write(
             fields: extensions.get().cloned(),
             received: extensions.get().cloned(),
             status: None,
-            sent: 0,
+            transfer: Transfer::of(extensions),
             failure: None,
             broken: None,
         })
@@ -95,20 +96,37 @@ fn shown(path: &str) -> Box<str> {
     path[..path.floor_char_boundary(PATH_BYTES_MAX)].into()
 }
 
+/// How a request ended that has a response.
+fn ended(broken: Option<BrokenBy>) -> &'static str {
+    match broken {
+        None => "request completed",
+        Some(BrokenBy::Client) => "client disconnected during the response",
+        Some(BrokenBy::Idle) => "response ended: the client took nothing of it for too long",
+        // Its line has a cause.
+        Some(BrokenBy::Store) => "request failed",
+    }
+}
+
 impl Observer for Box<AccessLog> {
     fn respond(&mut self, head: &mut response::Parts) {
         self.status = Some(head.status);
         self.content = head.headers.get(DOCKER_CONTENT_DIGEST).cloned();
         self.failure = head.extensions.remove();
+        self.transfer.begin(head);
     }
 
     fn count(&mut self, bytes: u64) {
-        self.sent += bytes;
+        self.transfer.sent += bytes;
+    }
+
+    fn end(&mut self) {
+        self.transfer.end();
     }
 
     /// The head is gone, so the line is the only place that can tell of it.
     fn fail(&mut self, error: &axum::Error) {
         self.broken = Some(error_chain(error));
+        self.transfer.fail();
     }
 }
 
@@ -117,16 +135,19 @@ impl Drop for AccessLog {
     fn drop(&mut self) {
         let failure = self.failure.as_ref();
         let cause = self.broken.as_deref().or(failure.and_then(|failure| failure.cause.as_deref()));
+        let broken = self.transfer.broken();
         let (level, message) = match (cause, self.status, self.level) {
             (Some(_), ..) => (Level::ERROR, "request failed"),
             (None, None, Some(level)) => (level, "client disconnected before the response"),
-            (None, Some(_), Some(level)) => (level, "request completed"),
+            (None, Some(_), Some(level)) => (level, ended(broken)),
             (None, _, None) => return,
         };
         if level > LevelFilter::current() {
             return;
         }
-        let Self { operation, method, path, repository, sent, .. } = self;
+        let Self { operation, method, path, repository, .. } = self;
+        let sent = self.transfer.sent;
+        let promised = broken.and(self.transfer.promised);
         let fields = self.fields.as_deref();
         let id = fields.and_then(|fields| fields.request_id.to_str().ok()).map(display);
         let trace_id = fields.and_then(|fields| fields.trace_id.get()).map(display);
@@ -148,8 +169,8 @@ impl Drop for AccessLog {
             ($level:expr) => {
                 tracing::event!(
                     $level, request_id = id, trace_id, %operation, %method, repository, path,
-                    digest, status, received, sent, duration_ms, client, subject, code, auth,
-                    reason, cause, "{message}"
+                    digest, status, received, sent, promised, duration_ms, client, subject, code,
+                    auth, reason, cause, "{message}"
                 )
             };
         }

@@ -7,6 +7,7 @@ use http::response;
 
 use crate::http::endpoint::Parsed;
 use crate::http::metered_body::{Observer, Received};
+use crate::http::transfer::Transfer;
 use crate::telemetry::metrics::{Label as _, Method, Metrics, Operation, Status};
 
 /// Counts one request, from its head to the last byte of its response.
@@ -18,7 +19,7 @@ pub(in crate::http) struct RequestMetrics {
     method: Method,
     received: Option<Received>,
     status: Status,
-    sent: u64,
+    transfer: Transfer,
 }
 
 pub(in crate::http) fn count(metrics: Metrics) -> impl Fn(&mut Request) -> RequestMetrics + Clone {
@@ -32,7 +33,7 @@ pub(in crate::http) fn count(metrics: Metrics) -> impl Fn(&mut Request) -> Reque
             method: Method::of(method.as_str()).unwrap_or(Method::Other),
             received: extensions.get::<Received>().cloned(),
             status: Status::None,
-            sent: 0,
+            transfer: Transfer::of(extensions),
         }
     }
 }
@@ -41,10 +42,19 @@ impl Observer for RequestMetrics {
     fn respond(&mut self, head: &mut response::Parts) {
         self.metrics.http_ttfb.observe((self.operation,), self.begun.elapsed());
         self.status = Status::of(head.status.as_str()).unwrap_or(Status::Other);
+        self.transfer.begin(head);
     }
 
     fn count(&mut self, bytes: u64) {
-        self.sent += bytes;
+        self.transfer.sent += bytes;
+    }
+
+    fn end(&mut self) {
+        self.transfer.end();
+    }
+
+    fn fail(&mut self, _: &axum::Error) {
+        self.transfer.fail();
     }
 }
 
@@ -53,7 +63,10 @@ impl Drop for RequestMetrics {
         let (metrics, operation, method) = (&self.metrics, self.operation, self.method);
         metrics.http_requests.inc((operation, method, self.status));
         metrics.http_duration.observe((operation, method), self.begun.elapsed());
-        metrics.http_response_bytes.observe_bytes((operation,), self.sent);
+        metrics.http_response_bytes.observe_bytes((operation,), self.transfer.sent);
+        if let Some(by) = self.transfer.broken() {
+            metrics.http_broken.inc((by,));
+        }
         if let Some(received) = &self.received {
             metrics.http_request_bytes.observe_bytes((operation,), received.bytes());
         }

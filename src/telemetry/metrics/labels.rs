@@ -86,6 +86,18 @@ label! {
 }
 
 label! {
+    /// Who ended a response before its end.
+    pub BrokenBy as "by" {
+        /// The client disconnected, or reset the stream.
+        Client => "client",
+        /// The registry: the client took nothing for `server.response_idle_timeout`.
+        Idle => "idle_timeout",
+        /// The store broke off, and so did repeated attempts to go on.
+        Store => "store",
+    }
+}
+
+label! {
     /// How the client receives the blob.
     pub ServeMode as "mode" {
         /// From the store, through a presigned URL.

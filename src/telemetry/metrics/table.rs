@@ -10,9 +10,9 @@ use super::definition::{Definition, Unit};
 use super::family::{Counter, Gauge, Histogram, SecondsCounter};
 use super::label::Labels;
 use super::labels::{
-    AuthMethod, AuthReason, AuthResult, CacheLayer, CacheOperation, CacheResult, Cached, Commit,
-    ConditionalWrite, Method, Namespace, Operation, PresignKey, ReloadedFileKind, S3Operation,
-    S3Outcome, ServeMode, ServeReason, Status, UsageScan, Version,
+    AuthMethod, AuthReason, AuthResult, BrokenBy, CacheLayer, CacheOperation, CacheResult, Cached,
+    Commit, ConditionalWrite, Method, Namespace, Operation, PresignKey, ReloadedFileKind,
+    S3Operation, S3Outcome, ServeMode, ServeReason, Status, UsageScan, Version,
 };
 
 macro_rules! table {
@@ -62,6 +62,10 @@ table! {
     http_request_bytes: Histogram<(Operation,)> = "longshore_http_request_body_bytes", Bytes, [];
     /// Size of response bodies, as far as the client received them.
     http_response_bytes: Histogram<(Operation,)> = "longshore_http_response_body_bytes", Bytes, [];
+    /// Responses that ended before the last byte of their bodies. They count in
+    /// `longshore_http_requests_total` as well, with the status that they began with. The log has
+    /// the bytes that were promised and sent.
+    http_broken: Counter<(BrokenBy,)> = "longshore_http_broken_responses_total", Count, [];
     /// Blobs that clients downloaded.
     blob_serves: Counter<(ServeMode, ServeReason)> = "longshore_blob_serves_total", Count, [];
     /// Pulls by tag that were answered 404 because the manifest of the tag does not exist, or is

@@ -11,6 +11,7 @@ use super::{MIB, app, connect, metric};
 use crate::support::{App, bytes};
 
 const IDLE: Duration = Duration::from_millis(400);
+const BROKEN: &str = "longshore_http_broken_responses_total{by=\"idle_timeout\"}";
 
 /// A connection whose streams begin with this window.
 pub(super) async fn client(app: &App, window: u32) -> SendRequest<Bytes> {
@@ -73,6 +74,7 @@ async fn a_response_whose_window_stays_closed_is_reset() {
         let path = format!("/v2/a/blobs/{large}");
         assert_eq!(send(&client, "HEAD", &path, "192.0.2.1").await.status(), 200);
     }
+    metric(&app, BROKEN, 2 * paths.len() as u64).await;
     metric(&app, "longshore_http_requests_in_flight", 0).await;
 }
 

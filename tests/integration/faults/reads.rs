@@ -53,6 +53,8 @@ async fn a_read_that_keeps_breaking_closes_the_connection() {
     memory.inject(broken_after(100_000, RESUMES_MAX + 1));
     // The connection is closed or reset: the body never ends as if it were complete.
     app.get(&path).try_send().await.expect_err("the body is not whole");
+    let broken = "longshore_http_broken_responses_total{by=\"store\"} 1\n";
+    assert!(app.metrics.exposition().contains(broken), "{}", app.metrics.exposition());
 
     memory.heal();
     memory.inject(broken_after(100_000, u32::MAX));

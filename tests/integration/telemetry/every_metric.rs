@@ -85,6 +85,25 @@ async fn chunked_upload(app: &App) {
     app.request("PATCH", &start).chunked(&bytes(5, MIB), 100_000).send().await.expect(202);
 }
 
+/// A download that its client leaves.
+async fn broken_download(app: &App) {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let path = format!("/v2/a/blobs/{}", app.push_blob("a", &bytes(8, 6 * MIB)).await);
+    let address = app.address.expect("it runs here");
+    let mut socket = tokio::net::TcpStream::connect(address).await.expect("connected");
+    let head = format!("GET {path} HTTP/1.1\r\nhost: a\r\n\r\n");
+    socket.write_all(head.as_bytes()).await.expect("sent");
+    socket.read_exact(&mut [0; 1000]).await.expect("the beginning");
+    drop(socket);
+    let name = "longshore_http_broken_responses_total";
+    for _ in 0..100 {
+        if value(&app.metrics, name, &[("by", "client")]) > 0 {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
 /// A pull of a tag whose manifest does not exist.
 async fn dangling_tag(app: &App) {
     let store = app.store.clone().expect("it runs here");
@@ -141,6 +160,7 @@ async fn every_metric_changes_under_load() {
     let app = registry(&metrics).await;
     let mut seen = while_one_is_uploading(&app, &metrics).await;
     load(&app).await;
+    broken_download(&app).await;
     dangling_tag(&app).await;
     repaired_pointer(&app).await;
     ask_s3(&metrics).await;

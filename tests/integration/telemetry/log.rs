@@ -171,6 +171,53 @@ async fn a_disconnected_client_is_logged() {
     assert_eq!(gone["received"], 5, "{gone}");
 }
 
+/// However a response breaks off, its line says who ended it, and how much of it was sent.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_response_that_breaks_off_is_logged_and_counted() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let variables = [
+        ("LONGSHORE_LOG_FORMAT", "json"),
+        ("LONGSHORE_SERVER_RESPONSE_IDLE_TIMEOUT", "500ms"),
+        ("LONGSHORE_ADMIN_LISTEN", "127.0.0.1:0"),
+    ];
+    let process = Process::serve("memory", &variables);
+    let content = bytes(1, 20 * 1024 * 1024);
+    let push = format!("/v2/a/blobs/uploads/?digest={}", sha256(&content));
+    process.client().request("POST", &push).body(content.clone()).send().await.expect(201);
+    let ended = "response ended: the client took nothing of it for too long";
+    let gone = "client disconnected during the response";
+    let mut stalled = Vec::new();
+    for (id, reset) in [("closed", false), ("reset", true), ("stalled", false)] {
+        let mut socket = tokio::net::TcpStream::connect(process.address).await.expect("connected");
+        let head = format!(
+            "GET /v2/a/blobs/{} HTTP/1.1\r\nhost: a\r\nx-request-id: {id}\r\n\r\n",
+            sha256(&content)
+        );
+        socket.write_all(head.as_bytes()).await.expect("sent");
+        socket.read_exact(&mut [0; 1000]).await.expect("the beginning");
+        if reset {
+            let zero = Some(Duration::ZERO);
+            socket2::SockRef::from(&socket).set_linger(zero).expect("the next close resets");
+        }
+        if id == "stalled" {
+            stalled.push(socket);
+        }
+    }
+    let lines = requests(&process, 4).await;
+    for (id, message) in [("closed", gone), ("reset", gone), ("stalled", ended)] {
+        let line = by_id(&lines, id);
+        assert_eq!((&line["message"], &line["status"]), (&message.into(), &200.into()), "{line}");
+        assert_eq!(line["promised"], content.len(), "{line}");
+        assert!(line["sent"].as_u64().is_some_and(|sent| sent < content.len() as u64), "{line}");
+    }
+    let metrics = process.admin().request("GET", "/metrics").send().await.expect(200);
+    let metrics = String::from_utf8(metrics.body.to_vec()).expect("text");
+    for (by, count) in [("client", 2), ("idle_timeout", 1)] {
+        let series = format!("longshore_http_broken_responses_total{{by=\"{by}\"}} {count}");
+        assert!(metrics.contains(&series), "{series}");
+    }
+}
+
 /// A request by its id in the log.
 fn by_id<'a>(lines: &'a [Value], id: &str) -> &'a Value {
     lines.iter().find(|line| line["request_id"] == id).unwrap_or_else(|| panic!("no line of {id}"))

@@ -1,6 +1,7 @@
 //! From settings to a running process: the only module that names every concrete type.
 
 mod auth;
+mod descriptors;
 mod report;
 mod shared_settings;
 mod stores;
@@ -165,6 +166,7 @@ async fn build(
     readiness: &Readiness,
     metrics: &Metrics,
     start: Start,
+    lowered: Option<String>,
 ) -> Result<Service, StartError> {
     let (tasks, redis) = (Tasks::new(), redis(settings, metrics)?);
     let tested = test_store(settings, metrics);
@@ -179,7 +181,7 @@ async fn build(
     let shared = redis.map(|redis| redis as Arc<dyn Cache>);
     let registry = registry(settings, store.clone(), shared, metrics, &tasks)?;
     let api = api(settings, registry, authorizer, readiness, metrics, &tasks);
-    let report = Report::new(settings, probe, redis_state, found);
+    let report = Report::new(settings, probe, redis_state, found, lowered);
     Ok(Service { store, api, tasks, report })
 }
 
@@ -187,10 +189,11 @@ async fn build(
 /// if `serve` could not start.
 pub async fn check(settings: &Settings) -> Result<Report, StartError> {
     let metrics = Metrics::default();
+    let (settings, lowered) = descriptors::fit(settings);
     let authorizer = authorizer(&settings.access, &metrics)?;
-    tls(settings, &metrics)?;
+    tls(&settings, &metrics)?;
     let readiness = Readiness::default();
-    Ok(build(settings, authorizer, &readiness, &metrics, Start::Check).await?.report)
+    Ok(build(&settings, authorizer, &readiness, &metrics, Start::Check, lowered).await?.report)
 }
 
 /// Runs the registry until `shutdown` ends, which yields the name of the signal.
@@ -202,6 +205,8 @@ pub async fn serve(
     shutdown: impl Future<Output = &'static str> + Send,
 ) -> Result<(), StartError> {
     let (metrics, readiness) = (Metrics::default(), Readiness::default());
+    let (settings, lowered) = descriptors::fit(settings);
+    let settings = &settings;
     // Errors in files are reported before the store is asked, which can take long.
     let authorizer = authorizer(&settings.access, &metrics)?;
     let tls = tls(settings, &metrics)?;
@@ -220,7 +225,7 @@ pub async fn serve(
     }
     let mut shutdown = pin!(shutdown);
     let Service { store, api, tasks, report } = tokio::select! {
-        built = build(settings, authorizer, &readiness, &metrics, Start::Serve) => built?,
+        built = build(settings, authorizer, &readiness, &metrics, Start::Serve, lowered) => built?,
         signal = &mut shutdown => {
             tracing::info!(signal, "shutdown requested before start-up finished");
             return Ok(());

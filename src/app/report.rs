@@ -32,12 +32,15 @@ impl Report {
         store: ProbeReport,
         redis: RedisState,
         shared_settings: Found,
+        lowered: Option<String>,
     ) -> Self {
+        let mut warnings = warnings(settings, &store, &redis);
+        warnings.extend(lowered);
         Self {
             access: auth::describe(&settings.access),
             store_url: settings.store.url.clone(),
             delivery: settings.blobs.delivery.as_str(),
-            warnings: warnings(settings, &store, &redis),
+            warnings,
             store,
             shared_settings,
             redis,

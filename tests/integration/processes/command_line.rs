@@ -43,6 +43,20 @@ fn check_reports_the_store_and_leaves_nothing_behind() {
     assert_eq!(ended.stdout, expected);
 }
 
+/// Below what the settings need, the registry serves fewer connections, and says so.
+#[test]
+fn a_low_limit_of_open_files_is_reported() {
+    let check = "ulimit -n 300 && exec \"$0\" check --store memory";
+    let ended = std::process::Command::new("sh")
+        .args(["-c", check, env!("CARGO_BIN_EXE_longshore")])
+        .output()
+        .expect("it runs");
+    let said = String::from_utf8(ended.stdout).expect("text");
+    assert!(ended.status.success(), "{said}");
+    assert!(said.contains("warning: the process may open 300 files and needs "), "{said}");
+    assert!(said.contains(" it serves 86 connections at the same time"), "{said}");
+}
+
 const DEAD_REDIS: &str = "redis://user:hunter2@127.0.0.1:1";
 
 #[test]

@@ -5,7 +5,8 @@
 //! entries.redb                      the records, in one ordered table
 //! bytes/v1/d/<day>/<id>             data that was written whole: a file
 //! bytes/v1/d/<day>/<id>/<part>      data that was written in parts: a folder, never copied
-//! parts/<location>~<id>/<part>      parts of an upload in progress, also after a restart
+//! parts/<location>~<id>/<part>      parts of an upload in progress, also after a restart;
+//!                                   removed a week after the last of them has arrived
 //! incoming/<id>                     being written or removed; emptied when the folder is opened
 //! ```
 //!
@@ -67,7 +68,8 @@ impl Local {
             .map_err(|error| OpenError::database(folder.root(), error))?;
         // Only this process uses the folder now, so what is left in `incoming/` is abandoned.
         folder.clean_up().map_err(|error| OpenError::new("clean up", folder.root(), error))?;
-        Ok(Self { records, files: Arc::new(Files { folder, parts: Parts::default() }) })
+        let parts = Parts::open(&folder, now());
+        Ok(Self { records, files: Arc::new(Files { folder, parts }) })
     }
 
     /// Uses the files on a thread that may block.
@@ -183,7 +185,7 @@ impl BlobStore for Local {
 
     async fn start(&self, location: &Location) -> Result<MultipartId, Error> {
         let location = location.clone();
-        self.with_files(move |files| Parts::start(&files.folder, &location)).await
+        self.with_files(move |files| files.parts.start(&files.folder, &location, now())).await
     }
 
     async fn put_part(

@@ -6,8 +6,8 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{PoisonError, RwLock};
-use std::time::{Duration, UNIX_EPOCH};
+use std::sync::{Mutex, PoisonError, RwLock};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use uuid::Uuid;
 
@@ -19,9 +19,18 @@ use crate::store::{Error, ForeignLocation, Location, MultipartId, OpenMultipart,
 /// Parts a multipart upload can have, as on S3.
 const PART_NUMBER_MAX: u32 = 10_000;
 
+/// An upload of which no part has arrived for so long is abandoned, and its parts are removed. A
+/// bucket has a lifecycle rule for that, with the same time.
+const ABANDONED_AFTER: Duration = Duration::from_hours(7 * 24);
+/// How often abandoned uploads are looked for: when the folder is opened, and then when an upload
+/// begins.
+const LOOK_EVERY: Duration = Duration::from_hours(1);
+
 /// The multipart uploads of a folder.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Parts {
+    /// When abandoned uploads were looked for.
+    looked_at: Mutex<SystemTime>,
     /// Read-locked while a part is moved to its path, and write-locked while an upload is
     /// completed: no late part may arrive between listing the folder and moving it. There are
     /// several locks so that uploads rarely wait for each other.
@@ -29,7 +38,20 @@ pub(super) struct Parts {
 }
 
 impl Parts {
-    pub(super) fn start(folder: &Folder, location: &Location) -> Result<MultipartId, Error> {
+    /// The uploads of a folder, without those that are abandoned.
+    pub(super) fn open(folder: &Folder, now: SystemTime) -> Self {
+        let parts = Self { looked_at: Mutex::new(UNIX_EPOCH), placing: Default::default() };
+        parts.look_for_abandoned(folder, now);
+        parts
+    }
+
+    pub(super) fn start(
+        &self,
+        folder: &Folder,
+        location: &Location,
+        now: SystemTime,
+    ) -> Result<MultipartId, Error> {
+        self.look_for_abandoned(folder, now);
         let id = Uuid::now_v7();
         let gathered = gathered(folder, location, id)?;
         create_folder(&gathered)
@@ -138,6 +160,42 @@ impl Parts {
         }
     }
 
+    fn look_for_abandoned(&self, folder: &Folder, now: SystemTime) {
+        {
+            let mut looked_at = self.looked_at.lock().unwrap_or_else(PoisonError::into_inner);
+            if now.duration_since(*looked_at).is_ok_and(|since| since < LOOK_EVERY) {
+                return;
+            }
+            *looked_at = now;
+        }
+        if let Err(error) = self.remove_abandoned(folder, now) {
+            tracing::warn!(%error, "parts of abandoned uploads were not removed");
+        }
+    }
+
+    /// Removes the parts of uploads to which none was added for long. Continuing such an upload
+    /// finds no upload, as after an abort.
+    fn remove_abandoned(&self, folder: &Folder, now: SystemTime) -> io::Result<()> {
+        for entry in fs::read_dir(folder.all_parts())? {
+            let path = entry?.path();
+            let name = path.file_name().and_then(|name| name.to_str());
+            let Some(upload) = name.and_then(open_multipart) else { continue };
+            let Ok(id) = parse(&upload.id) else { continue };
+            // No part arrives meanwhile. Placing one changes the folder.
+            let _placing = self.placing(id).write().unwrap_or_else(PoisonError::into_inner);
+            // One that is gone was completed or aborted meanwhile.
+            let Ok(changed) = fs::metadata(&path).and_then(|found| found.modified()) else {
+                continue;
+            };
+            if now.duration_since(changed).is_ok_and(|since| since >= ABANDONED_AFTER) {
+                let location = upload.location;
+                tracing::info!(%location, "removing the parts of an abandoned upload");
+                remove(folder, &path).map_err(io::Error::other)?;
+            }
+        }
+        Ok(())
+    }
+
     fn placing(&self, id: Uuid) -> &RwLock<()> {
         // The last byte of an id is random.
         &self.placing[usize::from(id.as_bytes()[15]) % self.placing.len()]
@@ -207,4 +265,25 @@ fn parse(id: &MultipartId) -> Result<Uuid, Error> {
 
 pub(super) fn parent(path: &Path) -> &Path {
     path.parent().expect("a path in the store has a parent")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::database::now;
+    use super::*;
+
+    /// Over the store, the clock cannot be set.
+    #[test]
+    fn abandoned_uploads_are_removed_when_another_one_begins() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = Folder::prepare(root.path()).unwrap();
+        let opened = now();
+        let parts = Parts::open(&folder, opened);
+        let start = |days: u32| {
+            let later = opened + Duration::from_hours(24) * days;
+            parts.start(&folder, &Location::new_unique(later), later).unwrap();
+            Parts::list(&folder, 10).unwrap().len()
+        };
+        assert_eq!([start(0), start(0), start(6), start(8)], [1, 2, 3, 1]);
+    }
 }

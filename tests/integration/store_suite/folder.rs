@@ -170,6 +170,41 @@ async fn temporary_files_are_removed() {
     assert_eq!(files(&folder.path().join("bytes")), [] as [PathBuf; 0]);
 }
 
+#[tokio::test]
+async fn parts_of_an_abandoned_upload_are_removed_when_the_folder_is_opened() {
+    let folder = tempdir().expect("a temporary folder");
+    let store = open(folder.path());
+    let mut begun = Vec::new();
+    for days in [6, 8] {
+        let location = unused_location(&store);
+        let id = store.start(&location).await.expect("started");
+        let part = store.put_part(&location, &id, 1, "part".into()).await.expect("taken");
+        begun.push((days, location, id, part));
+    }
+    let now = store.now();
+    drop(store);
+    for (days, _, id, _) in &begun {
+        let mut all = fs::read_dir(folder.path().join("parts")).expect("a folder");
+        let parts = all.find_map(|entry| {
+            let path = entry.expect("an entry").path();
+            path.to_str().is_some_and(|path| path.ends_with(&id.0)).then_some(path)
+        });
+        let changed = now - Duration::from_hours(24) * *days;
+        let opened = fs::File::open(parts.expect("the parts")).expect("opened");
+        opened.set_modified(changed).expect("set");
+    }
+    let store = open(folder.path());
+    let [(_, young, id, part), (_, old, old_id, old_part)] = &begun[..] else { unreachable!() };
+    store.complete(young, id, std::slice::from_ref(part)).await.expect("completed");
+    assert_eq!(get(&store, young).await.expect("read"), "part");
+    assert!(!store.is_open(old, old_id).await.expect("looked"));
+    assert_eq!(files(&folder.path().join("parts")), [] as [PathBuf; 0]);
+    let late = store.put_part(old, old_id, 2, "late".into()).await;
+    assert_fails!(late, Error::NotFound);
+    let completed = store.complete(old, old_id, std::slice::from_ref(old_part)).await;
+    assert_fails!(completed, Error::NotFound);
+}
+
 /// An object appears and disappears atomically, and its parts are moved, not copied.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_object_is_never_visible_in_part() {

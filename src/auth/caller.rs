@@ -67,7 +67,8 @@ impl Caller {
         self.0.grants.is_some()
     }
 
-    pub(super) fn name(&self) -> Option<&str> {
+    /// The name of the user, if there is one.
+    pub fn name(&self) -> Option<&str> {
         self.0.user.as_deref()
     }
 

@@ -16,6 +16,7 @@ use super::response_budget::Reservation;
 use super::state::Api;
 use crate::auth::{Access, Action, AuthRequest, Caller, Resource, absolute_url};
 use crate::oci::RepositoryName;
+use crate::registry::uploads::Claimant;
 use crate::telemetry::metrics::{AuthReason, AuthResult};
 
 /// The extractor that authorizes. Only it makes a [`Context`], which every handler needs, so no
@@ -121,6 +122,14 @@ impl Context {
     /// Who is calling, as the owner of an upload session.
     pub(super) fn subject(&self) -> String {
         self.caller.subject()
+    }
+
+    /// Whose share of the upload memory the body takes.
+    pub(super) fn claimant(&self) -> Claimant {
+        match self.caller.name() {
+            Some(user) => Claimant::User(user.into()),
+            None => Claimant::of_address(self.client.address),
+        }
     }
 
     /// Whether the caller may do more than what was authorized.

@@ -1,14 +1,10 @@
-//! Request bodies: streamed, read whole up to a limit, or drained.
+//! Request bodies: streamed, or drained.
 
 use std::time::Duration;
 
 use axum::body::{Body, HttpBody as _};
-use bytes::{Bytes, BytesMut};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use http::StatusCode;
 
-use super::error::Error;
-use crate::oci::ErrorCode;
 use crate::registry::uploads::{Body as Chunks, Interrupted};
 
 /// Bytes of a body that are read and dropped once the response is known, so that a client which is
@@ -40,24 +36,6 @@ impl RequestBody {
         Self { length, chunks: Box::pin(chunks.fuse()) }
     }
 
-    /// Reads the body whole. More than `limit` bytes are refused with 413, whether or not they were
-    /// announced, and never kept.
-    pub(super) async fn whole(&mut self, limit: usize) -> Result<Bytes, Error> {
-        if self.length.is_some_and(|bytes| bytes > limit as u64) {
-            return Err(too_large(limit));
-        }
-        let mut whole = BytesMut::new();
-        while let Some(chunk) = self.chunks.next().await {
-            let chunk = chunk
-                .map_err(|interrupted| Error::bad_request(ErrorCode::SizeInvalid, interrupted.0))?;
-            if whole.len() + chunk.len() > limit {
-                return Err(too_large(limit));
-            }
-            whole.extend_from_slice(&chunk);
-        }
-        Ok(whole.freeze())
-    }
-
     /// Reads and drops what is left for a while, because the response is known before the body has
     /// ended.
     pub(super) async fn drain(&mut self) {
@@ -80,9 +58,4 @@ impl RequestBody {
             }
         }
     }
-}
-
-fn too_large(limit: usize) -> Error {
-    let message = format!("the manifest is larger than {limit} bytes");
-    Error::new(StatusCode::PAYLOAD_TOO_LARGE, ErrorCode::ManifestInvalid, message)
 }

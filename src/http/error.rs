@@ -31,6 +31,8 @@ pub struct Error {
     headers: Vec<(HeaderName, HeaderValue)>,
     auth: Option<AuthReason>,
     cause: Option<String>,
+    /// Whether the rest of the body is read before the response is sent.
+    pub(super) drains_body: bool,
 }
 
 /// Why a request was refused or failed: an extension of its response, for the log and the trace.
@@ -48,7 +50,8 @@ pub(super) struct Failure {
 impl Error {
     pub(super) fn new(status: StatusCode, code: ErrorCode, message: impl Into<String>) -> Self {
         let errors = vec![(code, message.into(), None)];
-        Self { status, errors, headers: Vec::new(), auth: None, cause: None }
+        let headers = Vec::new();
+        Self { status, errors, headers, auth: None, cause: None, drains_body: true }
     }
 
     pub(super) fn bad_request(code: ErrorCode, message: impl Into<String>) -> Self {
@@ -201,6 +204,11 @@ impl From<registry::Error> for Error {
                 Self::new(StatusCode::PRECONDITION_FAILED, ErrorCode::Denied, message)
             }
             Registry::Busy(_) => Self::unavailable(TOO_BUSY, message),
+            Registry::TooSlow => {
+                let slow = "too slow while others wait for upload memory, try again later";
+                // Who sends slowly would wait long for this response.
+                Self { drains_body: false, ..Self::unavailable(slow, message) }
+            }
             Registry::OutcomeUnknown => {
                 Self::unavailable("storage is unavailable, try again later", message)
             }

@@ -7,8 +7,8 @@
 pub mod admin;
 mod authorized;
 mod body;
-mod cors;
 mod connection;
+mod cors;
 mod endpoint;
 mod error;
 mod exchange;

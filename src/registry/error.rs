@@ -46,6 +46,10 @@ pub enum Error {
     /// writers change one record.
     #[error("too busy: {0}")]
     Busy(String),
+    /// The body came too slowly while others waited for what it held. What has arrived of a chunk
+    /// is kept.
+    #[error("the body came too slowly while others waited for its upload memory or its place")]
+    TooSlow,
     /// A write may have happened and was replaced since, or did not happen: writing again could
     /// undo what other writers have written since.
     #[error("a repeated write met another version, and its first attempt may have happened")]

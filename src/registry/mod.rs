@@ -77,12 +77,13 @@ impl Registry {
             read_cache: read_cache.clone(),
             metrics: metrics.clone(),
         };
+        let memory = UploadMemory::new(&limits, metrics.clone());
         let uploads = Uploads {
             records: records.clone(),
             data: store,
             blobs: blobs.clone(),
             leases,
-            memory: UploadMemory::new(&limits, metrics.clone()),
+            memory: memory.clone(),
             limits,
             metrics: metrics.clone(),
             tasks: tasks.clone(),
@@ -103,6 +104,7 @@ impl Registry {
             blobs: blobs.clone(),
             tags: tags.clone(),
             repositories: repositories.clone(),
+            memory,
             sparse,
             schema1,
             metrics: metrics.clone(),

@@ -31,12 +31,13 @@ settings! {
         part_bytes: usize = 16 * MIB, bytes(5 * MIB..=GIB);
         /// Parts of one upload that the registry sends to the store at the same time.
         parts_in_flight: usize = 4, count(1..=64);
-        /// Memory for the data of all uploads together. When it is used up, the registry stops
-        /// reading from clients until the store has taken some data.
+        /// Memory for the data of all uploads together, and for manifests that are being pushed.
+        /// When it is used up, the registry stops reading from clients until the store has taken
+        /// some data.
         buffer_bytes: usize = 512 * MIB, bytes(5 * MIB..=TIB);
-        /// Uploads that may receive data at the same time. Further ones get 503.
+        /// Uploads that may receive data at the same time. Further ones wait.
         concurrent_max: usize = 1024, count(1..=1_000_000);
-        /// How long an upload waits for upload memory before it gets 503.
+        /// How long an upload waits for its turn, and then for upload memory, before it gets 503.
         wait_max: Duration = MINUTE, duration(Duration::ZERO..=HOUR);
         /// The largest blob that is stored inside its record and not as an object of its own: one
         /// write pushes it and one read pulls it.

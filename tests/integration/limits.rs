@@ -1,6 +1,8 @@
 //! Slow, stalled and too many clients, too large headers, and a store that is slower than the
 //! clients.
 
+mod shares;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -144,7 +146,11 @@ async fn a_stalled_download_is_closed_and_a_slow_one_is_not() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn uploads_over_the_limit_are_503() {
-    let app = app(|settings| settings.uploads.concurrent_max = 2).await;
+    let app = app(|settings| {
+        settings.uploads.concurrent_max = 2;
+        settings.uploads.wait_max = Duration::from_millis(100);
+    })
+    .await;
     let mut busy = Vec::new();
     for _ in 0..2 {
         let location = begin_upload(&app).await;

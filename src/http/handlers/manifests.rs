@@ -75,9 +75,13 @@ pub(super) async fn put(
     let name = cx.repository()?;
     let tags = tags(cx, reference)?;
     let limit = cx.api.settings.manifests.bytes_max;
-    let raw = body.whole(limit).await?;
-    let declared = headers::content_type(&cx.headers);
     let manifests = &cx.api.registry.manifests;
+    let body = (body.length, &mut body.chunks);
+    let received = manifests.receive(&cx.claimant(), body, limit).await;
+    // Held until the push has ended: it keeps the memory of the body reserved.
+    let received = received.map_err(|error| not_received(error, limit))?;
+    let declared = headers::content_type(&cx.headers);
+    let raw = received.bytes().clone();
     let (manifest, digest) = manifests.accept(raw, declared.as_ref(), reference)?;
     let (condition, imposed) = condition(cx, digest)?;
     let by = &cx.subject();
@@ -99,6 +103,17 @@ pub(super) async fn put(
         }
     }
     Ok(response)
+}
+
+fn not_received(error: registry::Error, limit: usize) -> Error {
+    match error {
+        registry::Error::TooLarge(_) => {
+            let message = format!("the manifest is larger than {limit} bytes");
+            Error::new(StatusCode::PAYLOAD_TOO_LARGE, ErrorCode::ManifestInvalid, message)
+        }
+        registry::Error::Interrupted(reason) => Error::bad_request(ErrorCode::SizeInvalid, reason),
+        other => other.into(),
+    }
 }
 
 /// The condition of a push of this manifest, and whether the rules impose it: who may only create

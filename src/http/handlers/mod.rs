@@ -43,7 +43,7 @@ pub(super) async fn handle(request: Authorized) -> Result<Response, Error> {
         Operation::UploadStatus(id) => Box::pin(uploads::status(&cx, *id)).await,
         Operation::CancelUpload(id) => Box::pin(uploads::cancel(&cx, *id)).await,
     };
-    if response.is_err() {
+    if response.as_ref().is_err_and(|error| error.drains_body) {
         // What the handler left of it.
         body.drain().await;
     }

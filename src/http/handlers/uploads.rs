@@ -37,7 +37,8 @@ pub(super) async fn start(
     }
     let digests = digests(&query)?;
     if !digests.is_empty() {
-        let blob = cx.api.registry.uploads.put_blob(name, &digests, content(None, body)).await?;
+        let blob =
+            cx.api.registry.uploads.put_blob(name, &digests, content(cx, None, body)).await?;
         return Ok(created(cx, name, &blob));
     }
     let algorithm = query.one(DIGEST_ALGORITHM).map(str::parse::<Algorithm>).transpose();
@@ -77,7 +78,7 @@ pub(super) async fn chunk(
 ) -> Result<Response, Error> {
     let upload = address(cx, segment)?;
     let range = range(cx, &upload, body.length).await?;
-    let appended = cx.api.registry.uploads.append(&upload, content(range, body)).await;
+    let appended = cx.api.registry.uploads.append(&upload, content(cx, range, body)).await;
     let offset = appended.map_err(|error| in_session(cx, error, &upload))?;
     let mut response = accepted();
     position(cx, response.headers_mut(), &upload, offset);
@@ -97,7 +98,7 @@ pub(super) async fn finish(
         let message = "a digest has to close the upload";
         return Err(Error::bad_request(ErrorCode::DigestInvalid, message));
     }
-    let finished = cx.api.registry.uploads.finish(&upload, content(range, body), &digests).await;
+    let finished = cx.api.registry.uploads.finish(&upload, content(cx, range, body), &digests).await;
     let blob = finished.map_err(|error| in_session(cx, error, &upload))?;
     // What an earlier request has finished was not read again.
     body.drain().await;
@@ -127,8 +128,8 @@ fn address(cx: &Context, segment: UploadSegment) -> Result<UploadAddress, Error>
     Ok(UploadAddress { repository, subject: cx.subject(), id, may_read, new })
 }
 
-fn content(range: Option<(u64, u64)>, body: &mut RequestBody) -> Chunk<'_> {
-    Chunk { range, length: body.length, body: &mut body.chunks }
+fn content<'a>(cx: &Context, range: Option<(u64, u64)>, body: &'a mut RequestBody) -> Chunk<'a> {
+    Chunk { range, length: body.length, claimant: cx.claimant(), body: &mut body.chunks }
 }
 
 /// What the content has to hash to: every `digest` of the query.

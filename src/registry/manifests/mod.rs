@@ -17,6 +17,7 @@ use super::record::Records;
 use super::repositories::Repositories;
 use super::settings::Sparse;
 use super::tags::{TagCondition, Tags};
+use super::uploads::{Body, Claimant, UploadMemory, Whole};
 use crate::docker_schema1::Schema1;
 use crate::oci::{Algorithm, Digest, Manifest, MediaType, Reference, RepositoryName, Tag};
 use crate::telemetry::metrics::Metrics;
@@ -50,12 +51,23 @@ pub struct Manifests {
     pub(super) blobs: Blobs,
     pub(super) tags: Tags,
     pub(super) repositories: Arc<Repositories>,
+    pub(super) memory: UploadMemory,
     pub(super) sparse: Sparse,
     pub(super) schema1: Schema1,
     pub(super) metrics: Metrics,
 }
 
 impl Manifests {
+    /// Reads the body of a push, and its announced length if there is one.
+    pub async fn receive(
+        &self,
+        claimant: &Claimant,
+        body: (Option<u64>, &mut Body),
+        bytes_max: usize,
+    ) -> Result<Whole, Error> {
+        self.memory.receive_whole(claimant, body, bytes_max).await
+    }
+
     /// Checks the body of a push. `declared` is its `Content-Type`. Returns the manifest and its
     /// digest, which must be that of the reference, if it is a digest.
     pub fn accept(

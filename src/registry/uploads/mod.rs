@@ -31,12 +31,15 @@
 mod buffer_pool;
 mod commit;
 mod hashes;
+mod incoming;
 mod memory;
 mod multipart;
 mod parts;
 mod request;
 mod session;
+mod shares;
 mod single_object;
+mod whole;
 mod writer;
 
 use std::sync::Arc;
@@ -58,9 +61,11 @@ use request::{Digests, Request};
 use session::Found;
 use writer::{Stop, UploadWriter};
 
+pub use incoming::{Body, Claimant, Interrupted};
 pub(super) use memory::UploadMemory;
 pub use parts::{PART_BYTES_MIN, part_bytes};
-pub use request::{Body, Chunk, Interrupted, UploadAddress};
+pub use request::{Chunk, UploadAddress};
+pub use whole::Whole;
 
 /// The upload sessions of all repositories.
 #[derive(Clone, Debug)]
@@ -79,8 +84,9 @@ pub struct Uploads {
 impl Uploads {
     /// Adds a chunk to a session and returns its new offset, which is durable then.
     pub async fn append(&self, upload: &UploadAddress, chunk: Chunk<'_>) -> Result<u64, Error> {
-        let _permit = self.memory.admit()?;
-        let mut writer = UploadWriter::open(self, Request::new(upload, &chunk, None)).await?;
+        let permit = self.memory.admit(&chunk.claimant).await?;
+        let request = Request::new(upload, &chunk, None, permit.incoming());
+        let mut writer = UploadWriter::open(self, request).await?;
         writer.receive(chunk).instrument(receiving()).await?;
         writer.save_chunk().await?;
         Ok(writer.received)
@@ -94,9 +100,9 @@ impl Uploads {
         chunk: Chunk<'_>,
         digests: &[Digest],
     ) -> Result<Blob, Error> {
-        let _permit = self.memory.admit()?;
+        let permit = self.memory.admit(&chunk.claimant).await?;
         let digests = Digests::new(digests).ok_or(Error::UploadUnknown)?;
-        let request = Request::new(upload, &chunk, Some(digests));
+        let request = Request::new(upload, &chunk, Some(digests), permit.incoming());
         let committed = async {
             let mut writer = UploadWriter::open(self, request).await?;
             writer.receive(chunk).instrument(receiving()).await?;

@@ -41,6 +41,9 @@ impl<'a> UploadWriter<'a> {
         let Multipart { location, id } = self.multipart()?.clone();
         let bytes = std::mem::take(&mut self.buffer).freeze();
         let reservation = self.reservation.take();
+        if let Some(reservation) = &reservation {
+            reservation.received();
+        }
         let (data, metrics) = (self.uploads.data.clone(), self.uploads.metrics.clone());
         let pool = self.uploads.memory.pool().clone();
         let sending = async move {

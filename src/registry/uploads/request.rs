@@ -1,20 +1,11 @@
 //! What a client asks of an upload session.
 
-use std::pin::Pin;
-
-use bytes::Bytes;
-use futures_util::Stream;
+use std::sync::Arc;
 
 use super::hashes::Hashes;
+use super::incoming::{Body, Claimant, Incoming};
 use crate::oci::{Algorithm, Digest, NewSession, RepositoryName, UploadId};
 use crate::store::RecordKey;
-
-/// The body of a request.
-pub type Body = Pin<Box<dyn Stream<Item = Result<Bytes, Interrupted>> + Send>>;
-
-/// A request body that ended early, and why.
-#[derive(Clone, Debug)]
-pub struct Interrupted(pub String);
 
 /// Which session a request means.
 #[derive(Clone, Debug)]
@@ -47,6 +38,8 @@ pub struct Chunk<'a> {
     pub range: Option<(u64, u64)>,
     /// Bytes of the body, if the client sent `Content-Length`.
     pub length: Option<u64>,
+    /// Whose share of the upload memory, and of the uploads at once, it takes.
+    pub claimant: Claimant,
     /// Read to its end unless the request fails.
     pub body: &'a mut Body,
 }
@@ -56,6 +49,7 @@ impl std::fmt::Debug for Chunk<'_> {
         f.debug_struct("Chunk")
             .field("range", &self.range)
             .field("length", &self.length)
+            .field("claimant", &self.claimant)
             .finish_non_exhaustive()
     }
 }
@@ -108,6 +102,8 @@ pub(super) struct Request<'a> {
     /// Whether the chunk will be refused, unless the session is elsewhere: that is said first.
     refused: bool,
     pub(super) digests: Option<Digests<'a>>,
+    /// The body of the request.
+    pub(super) incoming: &'a Arc<Incoming>,
 }
 
 impl<'a> Request<'a> {
@@ -115,9 +111,10 @@ impl<'a> Request<'a> {
         upload: &'a UploadAddress,
         chunk: &Chunk<'_>,
         digests: Option<Digests<'a>>,
+        incoming: &'a Arc<Incoming>,
     ) -> Self {
         let begins = chunk.range.map(|(first, _)| first);
-        Self { upload, begins, refused: chunk.contradicts_itself(), digests }
+        Self { upload, begins, refused: chunk.contradicts_itself(), digests, incoming }
     }
 
     /// Whether the location and the offset both say that the session has no bytes yet.

@@ -12,7 +12,7 @@ use super::Uploads;
 use super::hashes::Hashes;
 use super::memory::Reservation;
 use super::parts::{UNRESERVED_BYTES_MAX, part_bytes_min};
-use super::request::UploadAddress;
+use super::request::{Request, UploadAddress};
 use crate::layout::encoding::{DecodeError, Known, fields_of};
 use crate::layout::records::Session;
 use crate::registry::Error;
@@ -100,10 +100,10 @@ pub(super) struct Loaded {
 impl Uploads {
     /// Reads a session to continue it. A long tail is kept only within the upload memory: if that
     /// is exhausted, drops the tail, waits for memory, and reads the session again.
-    pub(super) async fn load_within_memory(&self, upload: &UploadAddress) -> Result<Found, Error> {
+    pub(super) async fn load_within_memory(&self, request: &Request<'_>) -> Result<Found, Error> {
         let mut waited: Option<Reservation> = None;
         loop {
-            let mut loaded = match self.load_session(upload).await? {
+            let mut loaded = match self.load_session(request.upload).await? {
                 Found::Session(loaded) => loaded,
                 none => return Ok(none),
             };
@@ -115,12 +115,13 @@ impl Uploads {
                 .max(2 * loaded.tail.len())
                 .min(self.limits.buffer_bytes);
             let reserved = waited.take().filter(|reserved| reserved.bytes() >= needed);
-            loaded.reservation = reserved.or_else(|| self.memory.try_reserve(needed));
+            let reserve = || self.memory.try_reserve(request.incoming, needed);
+            loaded.reservation = reserved.or_else(reserve);
             if loaded.reservation.is_some() {
                 return Ok(Found::Session(loaded));
             }
             drop(loaded);
-            waited = Some(self.memory.reserve(needed).await?);
+            waited = Some(self.memory.reserve(request.incoming, needed).await?);
         }
     }
 

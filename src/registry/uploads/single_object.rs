@@ -79,7 +79,8 @@ impl<'a> UploadWriter<'a> {
         let Tail::SingleObject(location) = &self.tail else { return Ok(()) };
         let size = self.session.offset;
         let length = usize::try_from(size).unwrap_or(usize::MAX);
-        let reservation = self.uploads.memory.reserve(length.max(self.part_bytes_min())).await?;
+        let needed = length.max(self.part_bytes_min());
+        let reservation = self.uploads.memory.reserve(self.request.incoming, needed).await?;
         let mut bytes = BytesMut::with_capacity(length);
         let mut stream = match self.uploads.data.get(location, Some(0..size)).await {
             // The same content was there before, and the session has ended since.

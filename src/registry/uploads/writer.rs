@@ -8,7 +8,6 @@
 use std::time::SystemTime;
 
 use bytes::{Bytes, BytesMut};
-use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use tokio::task::JoinSet;
 use tracing::Instrument as _;
@@ -17,7 +16,7 @@ use super::Uploads;
 use super::hashes::Hashes;
 use super::memory::Reservation;
 use super::parts::{self, UNRESERVED_BYTES_MAX};
-use super::request::{Chunk, Interrupted, Request};
+use super::request::{Chunk, Request};
 use super::session::{Found, Loaded};
 use crate::layout::encoding::{self, Lineage, Nonce};
 use crate::layout::records::Session;
@@ -143,7 +142,7 @@ impl<'a> UploadWriter<'a> {
     }
 
     async fn load(uploads: &'a Uploads, request: Request<'a>) -> Result<Self, Stop<'a>> {
-        let mut writer = match uploads.load_within_memory(request.upload).await? {
+        let mut writer = match uploads.load_within_memory(&request).await? {
             Found::Session(loaded) => Self::continuing(uploads, request, *loaded)?,
             Found::Ended => return Err(Stop::Ended),
             Found::Nothing if request.upload.new.is_some() => Self::new(uploads, request),
@@ -205,20 +204,21 @@ impl<'a> UploadWriter<'a> {
         let expected = chunk.expected();
         self.check_size(expected.unwrap_or_default())?;
         let mut arrived = 0;
-        while let Some(bytes) = chunk.body.next().await {
-            match bytes {
-                Ok(bytes) => {
+        loop {
+            match self.request.incoming.next(chunk.body).await {
+                Ok(None) => break,
+                Ok(Some(bytes)) => {
                     let before = arrived;
                     arrived += bytes.len() as u64;
                     let remaining = expected.map(|expected| expected.saturating_sub(before));
                     self.write(bytes, remaining).await?;
                     self.keep_alive().await?;
                 }
-                Err(Interrupted(reason)) => {
+                Err(ended_early) => {
                     if arrived > 0 && self.request.may_be_continued() {
                         self.save().await?;
                     }
-                    return Err(Error::Interrupted(reason).into());
+                    return Err(ended_early.into());
                 }
             }
         }
@@ -313,14 +313,15 @@ impl<'a> UploadWriter<'a> {
             remaining.map_or(usize::MAX, |bytes| bytes.try_into().unwrap_or(usize::MAX));
         let all = buffered.saturating_add(remaining).saturating_add(1);
         let whole = self.part_bytes().min(all);
-        if let Some((mut buffer, reservation)) = self.uploads.memory.used_buffer(whole) {
+        let (memory, incoming) = (&self.uploads.memory, self.request.incoming);
+        if let Some((mut buffer, reservation)) = memory.used_buffer(incoming, whole) {
             buffer.extend_from_slice(&self.buffer);
             self.buffer = buffer;
             self.reservation = Some(reservation);
             return Ok(());
         }
         let least = self.part_bytes_min().max(buffered).min(all).max(buffered + 1);
-        self.reservation = Some(self.uploads.memory.reserve(least).await?);
+        self.reservation = Some(memory.reserve(incoming, least).await?);
         // Address space for the whole part: a buffer that grows step by step is copied at each
         // step, and is in memory twice meanwhile.
         self.buffer.reserve(whole.saturating_sub(buffered));

@@ -87,7 +87,8 @@ table! {
     /// Upload memory in use (`uploads.buffer_bytes` is the limit). It includes freed buffers, which
     /// the buffer pool keeps for half a second.
     upload_buffered: Gauge<()> = "longshore_upload_inflight_bytes", Bytes, [];
-    /// Seconds that uploads have waited for upload memory: the store is slower than the clients.
+    /// Seconds that uploads and manifests have waited for upload memory: the store is slower than
+    /// the clients.
     upload_backpressure: SecondsCounter<()> = "longshore_upload_backpressure_seconds_total",
         Seconds, ["LongshoreBackpressure"];
     /// Requests to S3. Each attempt counts.

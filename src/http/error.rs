@@ -197,7 +197,12 @@ impl From<registry::Error> for Error {
                     let message = "the manifest names content that is not here".to_owned();
                     (code, message, Some(json!({ "digest": digest.to_string() })))
                 };
-                let errors = digests.into_iter().map(missing).collect();
+                let all = digests.len() < registry::MISSING_MAX;
+                let mut errors: Vec<_> = digests.into_iter().map(missing).collect();
+                if !all {
+                    let message = "more may be missing: not all references were checked";
+                    errors.push((code, message.to_owned(), None));
+                }
                 Self { errors, ..Self::bad_request(code, message) }
             }
             Registry::PreconditionFailed => {

@@ -8,6 +8,7 @@
 pub mod lease;
 pub mod uploads;
 
+mod admission;
 mod blobs;
 mod concurrently;
 mod content;
@@ -31,7 +32,7 @@ pub use content::{Blob, Content, StoredManifest};
 pub use error::Error;
 pub use lease::{DataReaders, LeaseSettings, Leases};
 pub use lists::Page;
-pub use manifests::{Manifests, Purpose, Push, Pushed};
+pub use manifests::{MISSING_MAX, Manifests, Purpose, Push, Pushed};
 pub use referrers::{Referrers, ReferrersPage};
 pub use repositories::{CatalogPage, Repositories};
 pub use settings::{ManifestSettings, Settings, Sparse, UploadSettings};
@@ -42,6 +43,7 @@ use crate::shared_cache::Cache;
 use crate::store::ObjectStore;
 use crate::tasks::Tasks;
 use crate::telemetry::metrics::Metrics;
+use admission::Admission;
 use read_cache::ReadCache;
 use record::Records;
 use uploads::{UploadMemory, Uploads};
@@ -77,6 +79,7 @@ impl Registry {
             read_cache: read_cache.clone(),
             metrics: metrics.clone(),
         };
+        let wait_max = limits.wait_max;
         let memory = UploadMemory::new(&limits, metrics.clone());
         let uploads = Uploads {
             records: records.clone(),
@@ -105,6 +108,7 @@ impl Registry {
             tags: tags.clone(),
             repositories: repositories.clone(),
             memory,
+            large_checks: Admission::new(manifests::LARGE_CHECKS_MAX, wait_max),
             sparse,
             schema1,
             metrics: metrics.clone(),

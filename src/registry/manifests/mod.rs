@@ -8,9 +8,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+pub(super) use push::LARGE_CHECKS_MAX;
+pub use push::MISSING_MAX;
 pub use resolution::Purpose;
 
 use super::Error;
+use super::admission::Admission;
 use super::blobs::Blobs;
 use super::read_cache::ReadCache;
 use super::record::Records;
@@ -52,6 +55,8 @@ pub struct Manifests {
     pub(super) tags: Tags,
     pub(super) repositories: Arc<Repositories>,
     pub(super) memory: UploadMemory,
+    /// Checks of what large manifests name.
+    pub(super) large_checks: Admission,
     pub(super) sparse: Sparse,
     pub(super) schema1: Schema1,
     pub(super) metrics: Metrics,

@@ -1,8 +1,11 @@
 //! Pushing a manifest: its record, the records that name it, and its tags.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::sync::SemaphorePermit;
 
 use super::{Manifests, Push, Pushed};
 use crate::docker_schema1::identity;
@@ -16,6 +19,13 @@ use crate::registry::record::{self, Base, CreatedOrLeased, Current, Written};
 use crate::registry::settings::Sparse;
 use crate::registry::tags::{TagChange, TagCondition};
 use crate::store::{Deadline, Record, RecordKey};
+
+/// Missing references of a manifest after which the check of the others ends.
+pub const MISSING_MAX: usize = 100;
+/// References from which on a manifest is large: each costs a request to the store.
+const LARGE_REFERENCES: usize = 1_000;
+/// Large manifests whose references this process checks at once.
+pub(in crate::registry) const LARGE_CHECKS_MAX: usize = 4;
 
 /// The manifest of a push after its record was written or found.
 #[derive(Debug)]
@@ -62,8 +72,10 @@ impl Manifests {
     /// A push that would change nothing writes nothing: it takes effect when it has read that the
     /// manifest is there, young and not being deleted.
     pub async fn put(&self, push: &Push<'_>) -> Result<Pushed, Error> {
+        let large = self.admit_large(push.manifest).await?;
         let leased_at = self.records.now();
         let (leased, tags) = tokio::join!(self.lease_references(push), self.read_tags(push));
+        drop(large);
         leased?;
         let mut tags = tags?;
         let subject = known_subject(push.manifest);
@@ -154,8 +166,15 @@ impl Manifests {
         Ok(())
     }
 
-    /// Takes a lease on the records of all content that the manifest names, and reports all that
-    /// are missing.
+    /// Waits until the references of this manifest may be checked, if it has many.
+    async fn admit_large(&self, manifest: &Manifest) -> Result<Option<SemaphorePermit<'_>>, Error> {
+        let references = [manifest.blobs(), manifest.external_layers(), manifest.children()];
+        let many = references.iter().map(|all| all.len()).sum::<usize>() > LARGE_REFERENCES;
+        Ok(if many { Some(self.large_checks.admit().await?) } else { None })
+    }
+
+    /// Takes a lease on the records of all content that the manifest names, and reports those that
+    /// are missing, up to a limit.
     async fn lease_references(&self, push: &Push<'_>) -> Result<(), Error> {
         let blobs = push.manifest.blobs().iter();
         let blobs = blobs.map(|blob| (blob, Place::Blobs, self.sparse == Sparse::All));
@@ -172,13 +191,20 @@ impl Manifests {
             .collect();
         references.sort_unstable();
         references.dedup_by_key(|(digest, place, _)| (*digest, *place));
+        let found_missing = &AtomicUsize::new(0);
         let lease = |(digest, place, optional): (Digest, Place, bool)| async move {
+            if found_missing.load(Ordering::Relaxed) >= MISSING_MAX {
+                return Ok(None);
+            }
             let leased = self.lease_reference(push.name, &digest, place).await?;
-            Ok::<_, Error>((!leased && !optional).then_some(digest))
+            let missing = !leased && !optional;
+            found_missing.fetch_add(usize::from(missing), Ordering::Relaxed);
+            Ok::<_, Error>(missing.then_some(digest))
         };
         let missing = concurrently(references.into_iter().map(lease).collect()).await?;
         let mut missing: Vec<Digest> = missing.into_iter().flatten().collect();
         missing.dedup();
+        missing.truncate(MISSING_MAX);
         if missing.is_empty() { Ok(()) } else { Err(Error::ReferencesMissing(missing)) }
     }
 

@@ -46,6 +46,7 @@ use crate::telemetry::metrics::Metrics;
 use admission::Admission;
 use read_cache::ReadCache;
 use record::Records;
+use schema1::Conversions;
 use uploads::{UploadMemory, Uploads};
 
 /// The registry over one object store, divided by what requests are about.
@@ -111,6 +112,7 @@ impl Registry {
             large_checks: Admission::new(manifests::LARGE_CHECKS_MAX, wait_max),
             sparse,
             schema1,
+            conversions: Conversions::new(wait_max),
             metrics: metrics.clone(),
         };
         let referrers = Referrers { records, read_cache };

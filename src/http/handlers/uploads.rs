@@ -98,7 +98,8 @@ pub(super) async fn finish(
         let message = "a digest has to close the upload";
         return Err(Error::bad_request(ErrorCode::DigestInvalid, message));
     }
-    let finished = cx.api.registry.uploads.finish(&upload, content(cx, range, body), &digests).await;
+    let finished =
+        cx.api.registry.uploads.finish(&upload, content(cx, range, body), &digests).await;
     let blob = finished.map_err(|error| in_session(cx, error, &upload))?;
     // What an earlier request has finished was not read again.
     body.drain().await;

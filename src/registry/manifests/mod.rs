@@ -18,6 +18,7 @@ use super::blobs::Blobs;
 use super::read_cache::ReadCache;
 use super::record::Records;
 use super::repositories::Repositories;
+use super::schema1::Conversions;
 use super::settings::Sparse;
 use super::tags::{TagCondition, Tags};
 use super::uploads::{Body, Claimant, UploadMemory, Whole};
@@ -59,6 +60,7 @@ pub struct Manifests {
     pub(super) large_checks: Admission,
     pub(super) sparse: Sparse,
     pub(super) schema1: Schema1,
+    pub(super) conversions: Conversions,
     pub(super) metrics: Metrics,
 }
 

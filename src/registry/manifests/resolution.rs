@@ -144,7 +144,13 @@ impl Manifests {
     ) -> Result<Arc<StoredManifest>, Error> {
         let now = self.records.now();
         // In a box: it is rare, and its future would make that of every pull larger.
-        Box::pin(schema1::convert(&self.schema1, &self.blobs, (name, tag), image, now)).await
+        let conversion = schema1::Conversion {
+            schema1: &self.schema1,
+            blobs: &self.blobs,
+            names: (name, tag),
+            image,
+        };
+        Box::pin(self.conversions.convert(conversion, now)).await
     }
 }
 

@@ -1,9 +1,12 @@
 //! Mode `docker-legacy`: old clients get the same manifests as from Docker's registry 2.x.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
+use longshore::config::Settings;
 use longshore::docker_schema1::Signed;
-use longshore::store::memory::{Fault, FaultKind, Operation};
+use longshore::store::memory::{Fault, FaultKind, Memory, Operation};
 
 use super::*;
 
@@ -163,8 +166,8 @@ async fn a_signing_key_is_generated_if_none_is_configured() {
 
 #[tokio::test]
 async fn a_failing_store_is_503_and_not_a_missing_layer() {
-    let memory = std::sync::Arc::new(longshore::store::memory::Memory::new());
-    let mut settings = longshore::config::Settings::default();
+    let memory = Arc::new(Memory::new());
+    let mut settings = Settings::default();
     settings.manifests.mode = Negotiation::DockerLegacy;
     let app = App::over_memory(memory.clone(), settings).await;
     let repository = app.repository("away");
@@ -182,4 +185,51 @@ async fn a_failing_store_is_503_and_not_a_missing_layer() {
         memory.heal();
     }
     app.get_manifest(&repository, "v1", &[]).await.expect(200);
+}
+
+#[tokio::test]
+async fn a_converted_manifest_is_kept() {
+    let memory = Arc::new(Memory::new());
+    let mut settings = Settings::default();
+    settings.manifests.mode = Negotiation::DockerLegacy;
+    let app = App::over_memory(memory.clone(), settings).await;
+    app.push_schema2("kept", "v1").await;
+    let first = app.get_manifest("kept", "v1", &[]).await.expect(200);
+    let before = memory.calls();
+    let second = app.get_manifest("kept", "v1", &[]).await.expect(200);
+    // Each signature is another one.
+    assert_eq!(second.body, first.body);
+    let calls = memory.calls().since(&before);
+    assert_eq!((calls.read, calls.total()), (3, 3), "tag, manifest, empty layer: {calls:?}");
+    // Its layers are there, whatever happens to them.
+    let path = format!("/v2/kept/blobs/{}", sha256(&EMPTY_LAYER));
+    app.request("DELETE", &path).send().await.expect(202);
+    app.get_manifest("kept", "v1", &[]).await.expect(200);
+    app.get(&path).send().await.expect(200);
+    // Another tag is part of another document.
+    app.put_document("kept", "v2", DOCKER_MANIFEST, SCHEMA2).await.expect(201);
+    let other = app.get_manifest("kept", "v2", &[]).await.expect(200);
+    assert_ne!(other.header("docker-content-digest"), first.header("docker-content-digest"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn few_images_are_converted_at_once() {
+    let memory = Arc::new(Memory::new());
+    let mut settings = Settings::default();
+    settings.manifests.mode = Negotiation::DockerLegacy;
+    settings.uploads.wait_max = Duration::ZERO;
+    let app = &App::over_memory(memory.clone(), settings).await;
+    for repository in ["a", "b", "c", "d"] {
+        app.push_schema2(repository, "v1").await;
+    }
+    let slow = FaultKind::Delay(Duration::from_millis(500));
+    memory.inject(Fault::on(Operation::Read, slow).below("v1/l/").always());
+    let get = |repository| async move { app.get_manifest(repository, "v1", &[]).await };
+    let replies = join_all(["a", "b", "c", "d"].map(get)).await;
+    let (converted, refused): (Vec<_>, Vec<_>) =
+        replies.into_iter().partition(|reply| reply.status.as_u16() == 200);
+    assert_eq!((converted.len(), refused.len()), (2, 2));
+    for reply in refused {
+        assert!(reply.expect_error(503, "UNAVAILABLE").header("retry-after").is_some());
+    }
 }

@@ -119,9 +119,10 @@ pub(crate) fn path() -> Kind<PathBuf> {
     Kind::new(Shape::Text, parse, |path| path.display().to_string())
 }
 
-/// A secret. Nothing shows it.
+/// A secret. Nothing shows it. A line end after it does not belong to it, as in a file.
 pub(crate) fn secret() -> Kind<Secret> {
     let parse = |text: &str| {
+        let text = text.trim_end_matches(['\r', '\n']);
         if text.is_empty() { Err("is empty".to_owned()) } else { Ok(Secret::new(text)) }
     };
     Kind::new(Shape::Secret, parse, |_| String::new())

@@ -231,6 +231,14 @@ fn a_secret_may_be_in_a_file() {
     let secret = load(&sources).unwrap().store.s3.secret_access_key;
     assert_eq!(secret, Some(Secret::new("hunter2")));
 
+    // A line end does not belong to it, wherever it stands.
+    let sources = environment(&[
+        ("LONGSHORE_STORE_S3_ACCESS_KEY_ID", "me"),
+        ("LONGSHORE_STORE_S3_SECRET_ACCESS_KEY", "hunter2\n"),
+    ]);
+    let secret = load(&sources).unwrap().store.s3.secret_access_key;
+    assert_eq!(secret, Some(Secret::new("hunter2")));
+
     check(
         &file(&format!("{by_file}secret_access_key = 'other'")),
         "\nfile longshore.toml, line 4, store.s3.secret_access_key: given twice, as a value and as \

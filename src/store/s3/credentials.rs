@@ -30,6 +30,8 @@ const WEB_IDENTITY: &str = "AWS_WEB_IDENTITY_TOKEN_FILE";
 /// Set by ECS and by EKS Pod Identity.
 const CONTAINER: [&str; 2] =
     ["AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI"];
+/// The variables of the SDK that become part of a signature.
+const SIGNED_WITH: [&str; 3] = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"];
 /// How long before they expire credentials are fetched again. This and what follows is as in the
 /// SDK's own cache.
 const EXPIRY_MARGIN: Duration = Duration::from_secs(10);
@@ -82,6 +84,14 @@ pub(super) fn provider(
 /// broken, and the registry would run with the permissions of the node.
 #[expect(clippy::disallowed_methods, reason = "AWS sets these variables in a pod")]
 fn chain(region: &Region) -> CredentialsProviderChain {
+    for name in SIGNED_WITH {
+        if std::env::var(name).is_ok_and(|value| value != value.trim()) {
+            tracing::warn!(
+                "the variable {name} begins or ends with white space: if that does not belong to \
+                 it, the store will refuse every signature"
+            );
+        }
+    }
     let config = ProviderConfig::without_region().with_region(Some(region.clone()));
     let chain = CredentialsProviderChain::first_try(
         "Environment",

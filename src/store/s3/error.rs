@@ -149,7 +149,8 @@ impl Refusal {
         let hint = match (self.code.as_deref(), self.status) {
             (Some("NoSuchBucket"), _) => "; create the bucket, or correct its name",
             (Some("InvalidAccessKeyId" | "XAdminUserNotFound" | "SignatureDoesNotMatch"), _) => {
-                "; check the access key, its secret and the region"
+                "; check the access key, its secret (also for white space at its ends) and the \
+                 region"
             }
             (Some("RequestTimeTooSkewed"), _) => WRONG_CLOCK,
             (Some("AccessDenied"), _) if self.says("not valid yet") => WRONG_CLOCK,

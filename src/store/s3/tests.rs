@@ -177,6 +177,14 @@ fn refusals_mean_what_the_caller_can_do() {
 }
 
 #[test]
+fn a_wrong_signature_may_come_from_white_space() {
+    let Error::Refused(text) = said(403, "SignatureDoesNotMatch", "").meaning() else {
+        panic!("403 is a refusal");
+    };
+    assert!(text.contains("its secret (also for white space at its ends)"), "{text}");
+}
+
+#[test]
 fn a_request_that_came_too_late_is_told_from_other_refusals() {
     assert!(said(403, "AccessDenied", "Request has expired").says_expired());
     assert!(said(403, "ExpiredRequest", "").says_expired());

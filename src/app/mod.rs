@@ -4,6 +4,7 @@ mod auth;
 mod descriptors;
 mod report;
 mod shared_settings;
+mod start;
 mod stores;
 
 use std::future::Future;
@@ -24,7 +25,7 @@ use crate::docker_schema1::{KeyError, Schema1, SigningKey};
 use crate::http::admin::{Admin, Readiness};
 use crate::http::{self, Api, ResponseBudget, listener};
 use crate::oci::Negotiation;
-use crate::registry::{self, Leases, Registry, SharedSettings, SharedSettingsError};
+use crate::registry::{self, Leases, Registry, SharedSettingsError};
 use crate::shared_cache::Cache;
 use crate::store::local::OpenError;
 use crate::store::{self, ObjectStore, ProbeReport};
@@ -35,7 +36,7 @@ use crate::usage::UsageScan;
 pub use self::auth::{authorizer, explain};
 pub use self::report::Report;
 pub use self::shared_settings::{set_shared_settings, show_shared_settings};
-use self::stores::{RedisState, test_store};
+use self::start::{Service, Start, build, prepare};
 pub use self::stores::{open_store, redis};
 
 /// An upload session that no client has continued for so long counts as abandoned.
@@ -79,10 +80,16 @@ pub fn registry(
     metrics: &Metrics,
     tasks: &Tasks,
 ) -> Result<Arc<Registry>, StartError> {
+    let of_registry = registry_settings(settings)?;
+    Ok(Arc::new(Registry::new(store, shared, of_registry, metrics, tasks)))
+}
+
+/// What a registry needs of the settings. Parses the key of schema 1.
+fn registry_settings(settings: &Settings) -> Result<registry::Settings, StartError> {
     let mut caching = settings.cache.clone();
     caching.local_ttl = settings.local_ttl();
     let manifests = &settings.manifests;
-    let of_registry = registry::Settings {
+    Ok(registry::Settings {
         caching,
         uploads: settings.uploads.clone(),
         sparse: manifests.sparse,
@@ -92,8 +99,7 @@ pub fn registry(
             negotiation: manifests.mode,
             key: schema1_key(settings)?,
         },
-    };
-    Ok(Arc::new(Registry::new(store, shared, of_registry, metrics, tasks)))
+    })
 }
 
 /// The key that signs images converted to schema 1, where the settings have the registry do it.
@@ -144,56 +150,13 @@ pub fn tls(settings: &Settings, metrics: &Metrics) -> Result<Option<TlsAcceptor>
     listener::acceptor(&settings.server.tls, metrics).map_err(StartError::File)
 }
 
-/// What `serve` runs. `check` builds the same and does not run it.
-struct Service {
-    store: Arc<dyn ObjectStore>,
-    api: Arc<Api>,
-    tasks: Tasks,
-    report: Report,
-}
-
-/// Whether a start may write the shared settings.
-#[derive(Clone, Copy, Debug)]
-enum Start {
-    Serve,
-    Check,
-}
-
-/// Tests the store and Redis, compares the shared settings, and builds the registry and its API.
-async fn build(
-    settings: &Settings,
-    authorizer: Arc<dyn Authorizer>,
-    readiness: &Readiness,
-    metrics: &Metrics,
-    start: Start,
-    lowered: Option<String>,
-) -> Result<Service, StartError> {
-    let (tasks, redis) = (Tasks::new(), redis(settings, metrics)?);
-    let tested = test_store(settings, metrics);
-    let (tested, redis_state) = tokio::join!(tested, RedisState::of(redis.as_deref()));
-    let (store, probe) = tested?;
-    let (ours, leases) = (&settings.collection, Leases::new(&settings.collection)?);
-    let shared_settings = SharedSettings::new(store.clone(), leases);
-    let found = match start {
-        Start::Serve => shared_settings.create_or_compare(ours).await?,
-        Start::Check => shared_settings.compare(ours).await?,
-    };
-    let shared = redis.map(|redis| redis as Arc<dyn Cache>);
-    let registry = registry(settings, store.clone(), shared, metrics, &tasks)?;
-    let api = api(settings, registry, authorizer, readiness, metrics, &tasks);
-    let report = Report::new(settings, probe, redis_state, found, lowered);
-    Ok(Service { store, api, tasks, report })
-}
-
 /// Reads all files that the settings name and tests the store and Redis, without serving. An error
 /// if `serve` could not start.
 pub async fn check(settings: &Settings) -> Result<Report, StartError> {
     let metrics = Metrics::default();
     let (settings, lowered) = descriptors::fit(settings);
-    let authorizer = authorizer(&settings.access, &metrics)?;
-    tls(&settings, &metrics)?;
-    let readiness = Readiness::default();
-    Ok(build(&settings, authorizer, &readiness, &metrics, Start::Check, lowered).await?.report)
+    let prepared = prepare(&settings, lowered, &metrics)?;
+    Ok(build(&settings, prepared, &Readiness::default(), &metrics, Start::Check).await?.report)
 }
 
 /// Runs the registry until `shutdown` ends, which yields the name of the signal.
@@ -207,9 +170,7 @@ pub async fn serve(
     let (metrics, readiness) = (Metrics::default(), Readiness::default());
     let (settings, lowered) = descriptors::fit(settings);
     let settings = &settings;
-    // Errors in files are reported before the store is asked, which can take long.
-    let authorizer = authorizer(&settings.access, &metrics)?;
-    let tls = tls(settings, &metrics)?;
+    let prepared = prepare(settings, lowered, &metrics)?;
     let stopped = CancellationToken::new();
     let _stops_admin = stopped.clone().drop_guard();
     if let Some(address) = settings.admin.listen {
@@ -224,8 +185,8 @@ pub async fn serve(
         connections.spawn(admin.run(listener, stopped, connections.clone()));
     }
     let mut shutdown = pin!(shutdown);
-    let Service { store, api, tasks, report } = tokio::select! {
-        built = build(settings, authorizer, &readiness, &metrics, Start::Serve, lowered) => built?,
+    let Service { store, api, tls, tasks, report } = tokio::select! {
+        built = build(settings, prepared, &readiness, &metrics, Start::Serve) => built?,
         signal = &mut shutdown => {
             tracing::info!(signal, "shutdown requested before start-up finished");
             return Ok(());

@@ -6,6 +6,7 @@ mod command_line;
 mod identity;
 mod kills;
 mod shared_settings;
+mod starts;
 mod stops;
 mod traces;
 

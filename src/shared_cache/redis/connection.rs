@@ -27,6 +27,11 @@ const POOL_MAX: usize = 4;
 /// request waits no longer than the command timeout; the connection is then made without it.
 const CONNECT_MAX: Duration = Duration::from_secs(3);
 
+/// What is wrong with most URLs that cannot be parsed.
+const NO_URL: &str = "a URL is not redis://host:port or rediss://host:port; in a URL, characters \
+     of a password such as / and @ have to be percent-encoded, in cache.redis_password they need \
+     not be";
+
 /// Settings that describe no Redis. Never repeats a URL: it may carry a password.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the Redis settings cannot be used: {0}")]
@@ -105,9 +110,7 @@ impl fmt::Debug for Source {
 
 /// Parses a URL. The parser's error is not used, because it repeats the URL with its password.
 fn parsed(url: &str) -> Result<deadpool_redis::ConnectionInfo, ConfigError> {
-    let info = url
-        .into_connection_info()
-        .map_err(|_| ConfigError("a URL is not redis://host:port or rediss://host:port".into()))?;
+    let info = url.into_connection_info().map_err(|_| ConfigError(NO_URL.to_owned()))?;
     Ok(deadpool_redis::ConnectionInfo::from(info))
 }
 

@@ -1,0 +1,164 @@
+//! The start: everything that `serve` runs and `check` only builds.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+use tokio_rustls::TlsAcceptor;
+
+use super::report::Report;
+use super::stores::{RedisState, test_store};
+use super::{StartError, api, authorizer, redis, registry_settings, tls};
+use crate::auth::Authorizer;
+use crate::config::Settings;
+use crate::http::Api;
+use crate::http::admin::Readiness;
+use crate::registry::{self, Found, Leases, Registry, SharedSettings, SharedSettingsError};
+use crate::shared_cache::Cache;
+use crate::shared_cache::redis::Redis;
+use crate::store::{self, ObjectStore, ProbeReport};
+use crate::tasks::Tasks;
+use crate::telemetry::metrics::Metrics;
+
+/// How long a start of `serve` waits for a store that cannot be reached.
+const STORE_WAIT_MAX: Duration = Duration::from_secs(30);
+/// The pause between two attempts.
+const STORE_WAIT_PAUSE: Duration = Duration::from_secs(2);
+
+/// Whether a start may write the records that all processes share, and may wait for the store.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Start {
+    Serve,
+    Check,
+}
+
+/// What follows from the settings and the files that they name, without the network.
+pub(super) struct Prepared {
+    authorizer: Arc<dyn Authorizer>,
+    tls: Option<TlsAcceptor>,
+    redis: Option<Arc<Redis>>,
+    registry: registry::Settings,
+    /// What the limit of open files lowers.
+    lowered: Option<String>,
+}
+
+/// What `serve` runs.
+pub(super) struct Service {
+    pub(super) store: Arc<dyn ObjectStore>,
+    pub(super) api: Arc<Api>,
+    pub(super) tls: Option<TlsAcceptor>,
+    pub(super) tasks: Tasks,
+    pub(super) report: Report,
+}
+
+/// Errors in settings and files are reported before the store is asked, which can take long.
+pub(super) fn prepare(
+    settings: &Settings,
+    lowered: Option<String>,
+    metrics: &Metrics,
+) -> Result<Prepared, StartError> {
+    Ok(Prepared {
+        lowered,
+        authorizer: authorizer(&settings.access, metrics)?,
+        tls: tls(settings, metrics)?,
+        redis: redis(settings, metrics)?,
+        registry: registry_settings(settings)?,
+    })
+}
+
+/// Tests the store and Redis, compares the shared settings, and builds the registry and its API.
+pub(super) async fn build(
+    settings: &Settings,
+    prepared: Prepared,
+    readiness: &Readiness,
+    metrics: &Metrics,
+    start: Start,
+) -> Result<Service, StartError> {
+    let Prepared { authorizer, tls, redis, registry: of_registry, lowered } = prepared;
+    let opened = async {
+        match start {
+            Start::Serve => patiently(async || open(settings, metrics, start).await).await,
+            Start::Check => open(settings, metrics, start).await,
+        }
+    };
+    let (opened, redis_state) = tokio::join!(opened, RedisState::of(redis.as_deref()));
+    let (store, probe, found) = opened?;
+    let shared = redis.map(|redis| redis as Arc<dyn Cache>);
+    let tasks = Tasks::new();
+    let registry = Registry::new(store.clone(), shared, of_registry, metrics, &tasks);
+    let api = api(settings, Arc::new(registry), authorizer, readiness, metrics, &tasks);
+    let report = Report::new(settings, probe, redis_state, found, lowered);
+    Ok(Service { store, api, tls, tasks, report })
+}
+
+/// Opens and tests the store, and compares the shared settings.
+async fn open(
+    settings: &Settings,
+    metrics: &Metrics,
+    start: Start,
+) -> Result<(Arc<dyn ObjectStore>, ProbeReport, Found), StartError> {
+    let (store, probe) = test_store(settings, metrics).await?;
+    let ours = &settings.collection;
+    let shared = SharedSettings::new(store.clone(), Leases::new(ours)?);
+    let found = match start {
+        Start::Serve => shared.create_or_compare(ours).await?,
+        Start::Check => shared.compare(ours).await?,
+    };
+    Ok((store, probe, found))
+}
+
+/// Repeats what needs the store while the store cannot be reached: a supervisor often starts both
+/// at once. Anything else that is wrong would still be wrong later.
+async fn patiently<T>(attempt: impl AsyncFn() -> Result<T, StartError>) -> Result<T, StartError> {
+    let started = Instant::now();
+    loop {
+        let error = match attempt().await {
+            Err(
+                error @ (StartError::Store(store::Error::Unavailable(_))
+                | StartError::SharedSettings(SharedSettingsError::Store(
+                    store::Error::Unavailable(_),
+                ))),
+            ) if started.elapsed() + STORE_WAIT_PAUSE <= STORE_WAIT_MAX => error,
+            ended => return ended,
+        };
+        let waited_s = started.elapsed().as_secs();
+        tracing::warn!(%error, waited_s, "the store is away: the start waits for it");
+        sleep(STORE_WAIT_PAUSE).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    fn away() -> StartError {
+        store::Error::Unavailable("away".to_owned()).into()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_start_waits_for_a_store_that_is_away_and_not_for_ever() {
+        let attempts = Cell::new(0);
+        let found = patiently(async || {
+            attempts.set(attempts.get() + 1);
+            if attempts.get() < 5 { Err(away()) } else { Ok(attempts.get()) }
+        });
+        assert_eq!(found.await.expect("it came back"), 5);
+        let began = Instant::now();
+        let never = patiently(async || Err::<(), _>(away())).await;
+        assert!(matches!(never, Err(StartError::Store(store::Error::Unavailable(_)))));
+        let waited = began.elapsed();
+        assert!(waited <= STORE_WAIT_MAX && waited + STORE_WAIT_PAUSE >= STORE_WAIT_MAX);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_start_does_not_wait_for_what_no_retry_changes() {
+        let began = Instant::now();
+        let refused = patiently(async || {
+            Err::<(), _>(store::Error::Refused("wrong password".to_owned()).into())
+        });
+        assert!(refused.await.is_err());
+        assert_eq!(began.elapsed(), Duration::ZERO);
+    }
+}

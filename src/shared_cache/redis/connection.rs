@@ -11,13 +11,14 @@ use deadpool_redis::redis::{
     Cmd, ConnectionInfo, FromRedisValue, IntoConnectionInfo, RedisError, RedisFuture,
     ScriptInvocation,
 };
-use deadpool_redis::redis::{ErrorKind, Pipeline, Value};
+use deadpool_redis::redis::{Pipeline, Value};
 use deadpool_redis::sentinel::{SentinelNodeConnectionInfo, SentinelServerType, TlsMode};
 use deadpool_redis::{ConnectionAddr, RedisConnectionInfo, Runtime, cluster, sentinel};
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, Shared};
 use tokio::time::timeout;
 
+use super::failure::Failure;
 use crate::shared_cache::settings::{CacheSettings, RedisUrls, Topology};
 use crate::tasks::Tasks;
 
@@ -90,7 +91,7 @@ impl ConnectionLike for Connection {
 }
 
 /// A connection that is being made, or was made. All requests that wait get the same one.
-type Connecting = Shared<BoxFuture<'static, Result<Connection, String>>>;
+type Connecting = Shared<BoxFuture<'static, Result<Connection, Failure>>>;
 
 /// The pool, and the connection that is in use.
 pub(super) struct Source {
@@ -199,20 +200,16 @@ impl Pool {
     }
 
     /// A new connection, taken out of the pool.
-    async fn connect(self) -> Result<Connection, String> {
-        let failed = |error: &dyn fmt::Display| error.to_string();
+    async fn connect(self) -> Result<Connection, Failure> {
         Ok(match self {
             Self::Single(pool) => {
-                let taken = pool.get().await.map_err(|error| failed(&error))?;
-                Connection::Direct(deadpool_redis::Connection::take(taken))
+                Connection::Direct(deadpool_redis::Connection::take(pool.get().await?))
             }
             Self::Sentinel(pool) => {
-                let taken = pool.get().await.map_err(|error| failed(&error))?;
-                Connection::Direct(sentinel::Connection::take(taken))
+                Connection::Direct(sentinel::Connection::take(pool.get().await?))
             }
             Self::Cluster(pool) => {
-                let taken = pool.get().await.map_err(|error| failed(&error))?;
-                Connection::Cluster(cluster::Connection::take(taken))
+                Connection::Cluster(cluster::Connection::take(pool.get().await?))
             }
         })
     }
@@ -234,7 +231,7 @@ impl Source {
     ///
     /// A separate task connects. With TLS, sentinels or a cluster that may take longer than a
     /// request waits, and if each request started over, none would ever get a connection.
-    pub(super) async fn get(&self) -> Result<Connection, RedisError> {
+    pub(super) async fn get(&self) -> Result<Connection, Failure> {
         let connecting = {
             let mut current = self.current();
             match current.clone().and_then(Connecting::now_or_never) {
@@ -245,15 +242,16 @@ impl Source {
             }
             current.get_or_insert_with(|| self.connect()).clone()
         };
-        connecting.await.map_err(|error| (ErrorKind::Io, "no connection", error).into())
+        connecting.await
     }
 
     fn connect(&self) -> Connecting {
         let made = timeout(CONNECT_MAX, self.pool.clone().connect());
         let made = Tasks::new().spawn(async move {
-            made.await.unwrap_or_else(|_| Err("connecting took too long".to_owned()))
+            made.await.unwrap_or_else(|_| Err(Failure::timeout("no connection", CONNECT_MAX)))
         });
-        made.map(|made| made.unwrap_or_else(|error| Err(error.to_string()))).boxed().shared()
+        let made = made.map(|made| made.unwrap_or_else(|ended| Err(Failure::other(&ended))));
+        made.boxed().shared()
     }
 
     /// Drops the connection after a failure, so that the next request gets a new one.

@@ -6,6 +6,7 @@
 
 mod breaker;
 mod connection;
+mod failure;
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -22,11 +23,14 @@ use tracing::{Instrument as _, Span};
 
 use self::breaker::Breaker;
 use self::connection::{Connection, Source};
+use self::failure::Failure;
 use super::settings::{CacheSettings, RedisUrls};
 use super::{Cache, Key, Lookup, Token};
 use crate::entropy;
 use crate::tasks::Tasks;
-use crate::telemetry::metrics::{CacheLayer, CacheOperation, CacheResult, Metrics};
+use crate::telemetry::metrics::{
+    CacheFailure, CacheLayer, CacheOperation, CacheResult, Label as _, Metrics,
+};
 
 pub use self::connection::ConfigError;
 
@@ -40,8 +44,6 @@ const INVALIDATE_PAUSE: Duration = Duration::from_millis(50);
 const QUEUED_INVALIDATIONS_MAX: usize = 100_000;
 /// How many queued invalidations are sent at once.
 const INVALIDATIONS_AT_ONCE: usize = 64;
-/// The error code of a full Redis. It still answers reads, on the same connection.
-const OUT_OF_MEMORY: &str = "OOM";
 
 /// Fills the value if the token is still there: `KEYS` value and token, `ARGV` token, value, ttl.
 const FILL: &str = "if redis.call('GET', KEYS[2]) == ARGV[1] then \
@@ -71,8 +73,8 @@ impl std::fmt::Debug for FillScript {
 }
 
 impl Redis {
-    /// A cache in the Redis at `urls`. It connects on first use: a Redis that is down does
-    /// not keep the registry from starting.
+    /// The Redis at `urls`. It connects on first use: a Redis that is down does not keep the
+    /// registry from starting.
     ///
     /// `prefix` separates the keys of several registries. Needs a runtime, for the task that tries
     /// Redis again after a failure; the task ends with the cache.
@@ -103,16 +105,20 @@ impl Redis {
     /// Reads a key that is never written: users of Redis who may do all that a cache needs need not
     /// be allowed to PING.
     pub async fn ping(&self) -> Result<(), String> {
-        let mut connection = self.source.get().await.map_err(|error| error.to_string())?;
-        let answer = timeout(self.command_timeout, connection.run::<()>(&self.probe())).await;
-        let result = match answer {
-            Ok(answer) => answer.map_err(|error| error.to_string()),
-            Err(_) => Err(format!("no answer within {:?}", self.command_timeout)),
+        let probe = self.probe();
+        let asking = async {
+            let mut connection = self.source.get().await?;
+            let answer = timeout(self.command_timeout, connection.run::<()>(&probe)).await;
+            Ok(answer.map_err(|_| self.no_answer())??)
         };
-        if result.is_err() {
+        asking.await.map_err(|failure: Failure| {
             self.source.discard(true);
-        }
-        result
+            failure.to_string()
+        })
+    }
+
+    fn no_answer(&self) -> Failure {
+        Failure::timeout("no answer", self.command_timeout)
     }
 
     fn probe(&self) -> Cmd {
@@ -142,43 +148,46 @@ impl Redis {
             if !self.queued().is_empty() {
                 self.send_queued(&mut connection).await?;
             }
-            request(&mut connection).await
+            Ok::<T, Failure>(request(&mut connection).await?)
         });
         let span = command_span(command);
         let sent = sending.instrument(span.clone()).await;
         self.metrics.cache_latency.observe((operation,), started.elapsed());
-        let answer = match sent {
-            Ok(Ok(answer)) => {
+        let answer = match sent.unwrap_or_else(|_| Err(self.no_answer())) {
+            Ok(answer) => {
                 if self.breaker.succeeded() {
                     tracing::info!("redis answers again: the shared cache is used");
                 }
                 Ok(answer)
             }
-            failed => {
+            Err(failure) => {
                 span.record("otel.status_code", "ERROR");
-                span.record("error.type", if failed.is_err() { "timeout" } else { "redis" });
-                let error = match &failed {
-                    Ok(Err(error)) => error.to_string(),
-                    Ok(Ok(_)) | Err(_) => format!("no answer within {:?}", self.command_timeout),
-                };
-                tracing::debug!(error, command, "redis command failed");
-                self.metrics.cache_errors.inc((operation,));
-                let opened = self.breaker.failed();
-                if !matches!(&failed, Ok(Err(error)) if error.code() == Some(OUT_OF_MEMORY)) {
-                    self.source.discard(self.breaker.is_open());
-                }
-                if opened {
-                    self.wake_recovery.notify_one();
-                    tracing::warn!(
-                        error,
-                        "redis does not answer: reading from the store until it does"
-                    );
-                }
+                span.record("error.type", failure.reason.as_str());
+                self.failed(command, operation, &failure);
                 Err(NoAnswer::Failed)
             }
         };
         self.metrics.cache_breaker.set((), i64::from(self.breaker.is_open()));
         answer
+    }
+
+    fn failed(&self, command: &'static str, operation: CacheOperation, failure: &Failure) {
+        let reason = failure.reason.as_str();
+        tracing::debug!(error = %failure, reason, command, "redis command failed");
+        self.metrics.cache_errors.inc((operation, failure.reason));
+        let opened = self.breaker.failed();
+        // A full Redis still answers reads, on the same connection.
+        if failure.reason != CacheFailure::Full {
+            self.source.discard(self.breaker.is_open());
+        }
+        if opened {
+            self.wake_recovery.notify_one();
+            tracing::warn!(
+                error = %failure,
+                reason,
+                "redis does not answer: reading from the store until it does"
+            );
+        }
     }
 
     /// Sends the queued invalidations, so that no value from before the failure is read.

@@ -261,6 +261,28 @@ label! {
 }
 
 label! {
+    /// Why a request to Redis failed. The log has the error itself.
+    pub CacheFailure as "reason" {
+        /// No answer within `cache.redis_timeout`, or no connection within three seconds.
+        Timeout => "timeout",
+        /// Nothing listens at the address.
+        ConnectionRefused => "connection_refused",
+        /// The connection was lost, or cannot be opened for another reason.
+        Connection => "connection",
+        /// TLS: mostly a certificate that this machine does not trust.
+        Tls => "tls",
+        /// The user or the password is wrong or missing (`WRONGPASS`, `NOAUTH`).
+        Login => "login",
+        /// The user lacks a right that the registry needs (`NOPERM`).
+        Permission => "permission",
+        /// Redis is full and may not evict (`OOM`).
+        Full => "full",
+        /// Any other error.
+        Other => "other",
+    }
+}
+
+label! {
     /// The kind of credentials.
     pub AuthMethod as "method" {
         /// No credentials.

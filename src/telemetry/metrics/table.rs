@@ -10,8 +10,8 @@ use super::definition::{Definition, Unit};
 use super::family::{Counter, Gauge, Histogram, SecondsCounter};
 use super::label::Labels;
 use super::labels::{
-    AuthMethod, AuthReason, AuthResult, BrokenBy, CacheLayer, CacheOperation, CacheResult, Cached,
-    Commit, ConditionalWrite, Method, Namespace, Operation, PresignKey, ReloadedFileKind,
+    AuthMethod, AuthReason, AuthResult, BrokenBy, CacheFailure, CacheLayer, CacheOperation, CacheResult,
+    Cached, Commit, ConditionalWrite, Method, Namespace, Operation, PresignKey, ReloadedFileKind,
     S3Operation, S3Outcome, ServeMode, ServeReason, Status, UsageScan, Version,
 };
 
@@ -115,7 +115,8 @@ table! {
     cache_latency: Histogram<(CacheOperation,)> = "longshore_cache_latency_seconds", Seconds, [];
     /// Requests to Redis that failed or timed out: Redis is down, slow, full or refuses them.
     /// Requests of clients still succeed, with more requests to the store.
-    cache_errors: Counter<(CacheOperation,)> = "longshore_cache_errors_total", Count, [];
+    cache_errors: Counter<(CacheOperation, CacheFailure)> = "longshore_cache_errors_total", Count,
+        [];
     /// 1 while the circuit breaker of Redis is open, after several failures. Requests of clients
     /// still succeed, with more requests to the store.
     cache_breaker: Gauge<()> = "longshore_cache_breaker_state", Flag, ["LongshoreRedisAway"];

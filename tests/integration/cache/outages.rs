@@ -8,6 +8,9 @@ use longshore::shared_cache::CacheSettings;
 use longshore::shared_cache::redis::Redis;
 use longshore::store::memory::Memory;
 use longshore::telemetry::metrics::Metrics;
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpListener;
+use tokio_util::task::TaskTracker;
 
 use super::redis_server::{self, free_port};
 use super::{frontend, frontend_at, tag};
@@ -143,6 +146,55 @@ async fn values_are_not_served_if_redis_refuses_to_delete_them() {
         assert!(began.elapsed() < Duration::from_secs(20), "the invalidation was not retried");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
+}
+
+/// A server that speaks neither TLS nor the protocol of Redis.
+async fn no_redis() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    let tasks = TaskTracker::new();
+    tasks.spawn(async move {
+        while let Ok((mut socket, _)) = listener.accept().await {
+            let _ = socket.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await;
+        }
+    });
+    port
+}
+
+/// In the metric, in the log, and in what `check` prints; never the password.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_reason_of_a_failure_is_told() {
+    let Some(redis) = redis_server::start(&["--requirepass", "right"]).await else { return };
+    let weak = ["-a", "right", "ACL", "SETUSER", "weak", "on", ">hidden", "~*", "+set"];
+    redis.command(&weak);
+    let at = |login: &str| redis.url().replace("redis://", &format!("redis://{login}"));
+    let closed = format!("redis://:hidden@127.0.0.1:{}", free_port());
+    let no_tls = format!("rediss://:hidden@127.0.0.1:{}", no_redis().await);
+    let silent = redis_server::start(&[]).await.expect("there is a redis-server");
+    silent.signal("STOP");
+    for (url, reason, words) in [
+        (at(":hidden@"), "login", "authentication failed"),
+        (at(""), "login", "NOAUTH"),
+        (at("weak:hidden@"), "permission", "no permissions"),
+        (closed, "connection_refused", "refused"),
+        (no_tls, "tls", "corrupt message"),
+        (silent.url(), "timeout", "within"),
+    ] {
+        let urls = url.parse().expect("a URL");
+        let redis_timeout = Duration::from_millis(500);
+        let settings = CacheSettings { redis_timeout, ..CacheSettings::default() };
+        let cache = Redis::start(&urls, &settings, "longshore:", &Metrics::default());
+        let said = cache.expect("a URL").ping().await.expect_err("it cannot be used");
+        assert!(said.contains(words) && !said.contains("hidden"), "{reason}: {said}");
+
+        let app = frontend_at(&Arc::new(Memory::new()), &url).await;
+        assert_eq!(tag(&app, "a", "v1").await, None);
+        let line = format!("longshore_cache_errors_total{{op=\"get\",reason=\"{reason}\"}} ");
+        let text = app.metrics.exposition();
+        let count = text.lines().find_map(|text| text.strip_prefix(&line)).expect("the metric");
+        assert_ne!(count, "0", "{reason}: {text}");
+    }
+    silent.signal("CONT");
 }
 
 /// What `check` and `serve` report at the start.

@@ -37,7 +37,7 @@ pub use self::auth::{authorizer, explain};
 pub use self::report::Report;
 pub use self::shared_settings::{set_shared_settings, show_shared_settings};
 use self::start::{Service, Start, build, prepare};
-pub use self::stores::{open_store, redis};
+pub use self::stores::{open_store, redis, shared_cache};
 
 /// An upload session that no client has continued for so long counts as abandoned.
 const ABANDONED_AFTER: Duration = Duration::from_hours(24);

@@ -7,14 +7,17 @@ use tokio::time::{Instant, sleep};
 use tokio_rustls::TlsAcceptor;
 
 use super::report::Report;
-use super::stores::{RedisState, test_store};
+use super::stores::{RedisState, sealed, test_store};
 use super::{StartError, api, authorizer, redis, registry_settings, tls};
 use crate::auth::Authorizer;
 use crate::config::Settings;
 use crate::http::Api;
 use crate::http::admin::Readiness;
-use crate::registry::{self, Found, Leases, Registry, SharedSettings, SharedSettingsError};
-use crate::shared_cache::Cache;
+use crate::registry::{
+    self, Found, Leases, Registry, SharedSettings, SharedSettingsError, read_cache_key,
+    read_or_create_cache_key,
+};
+use crate::shared_cache::MacKey;
 use crate::shared_cache::redis::Redis;
 use crate::store::{self, ObjectStore, ProbeReport};
 use crate::tasks::Tasks;
@@ -83,7 +86,17 @@ pub(super) async fn build(
     };
     let (opened, redis_state) = tokio::join!(opened, RedisState::of(redis.as_deref()));
     let (store, probe, found) = opened?;
-    let shared = redis.map(|redis| redis as Arc<dyn Cache>);
+    let shared = match redis {
+        None => None,
+        Some(redis) => {
+            let (store, leases) = (store.clone(), of_registry.leases);
+            let key = match start {
+                Start::Serve => read_or_create_cache_key(store, leases).await?,
+                Start::Check => read_cache_key(store, leases).await?.unwrap_or_else(MacKey::random),
+            };
+            Some(sealed(redis, &key))
+        }
+    };
     let tasks = Tasks::new();
     let registry = Registry::new(store.clone(), shared, of_registry, metrics, &tasks);
     let api = api(settings, Arc::new(registry), authorizer, readiness, metrics, &tasks);

@@ -6,10 +6,12 @@ use std::sync::Arc;
 use tracing::Instrument as _;
 
 use super::StartError;
+use crate::clock::SystemClock;
 use crate::config::Settings;
 use crate::oci::{Algorithm, Digest};
-use crate::registry::LeaseSettings;
-use crate::shared_cache::redis::Redis;
+use crate::registry::{LeaseSettings, Leases, read_or_create_cache_key};
+use crate::shared_cache::redis::{Redis, RedisCache};
+use crate::shared_cache::{Cache, MacKey, Seal};
 use crate::store::local::Local;
 use crate::store::memory::Memory;
 use crate::store::s3::S3;
@@ -59,6 +61,21 @@ pub fn redis(settings: &Settings, metrics: &Metrics) -> Result<Option<Arc<Redis>
     let of_store = Digest::of(Algorithm::Sha256, url.as_bytes()).hex();
     let prefix = format!("{}:{}:", cache.redis_prefix, of_store.get(..8).unwrap_or_default());
     Ok(Some(Redis::start(urls, cache, &prefix, metrics)?))
+}
+
+/// The shared cache in a Redis, with the key of the store, which this creates if there is none.
+pub async fn shared_cache(
+    settings: &Settings,
+    redis: Arc<Redis>,
+    store: Arc<dyn ObjectStore>,
+) -> Result<Arc<dyn Cache>, StartError> {
+    let leases = Leases::new(&settings.collection)?;
+    Ok(sealed(redis, &read_or_create_cache_key(store, leases).await?))
+}
+
+/// The shared cache in a Redis, with this key.
+pub(super) fn sealed(redis: Arc<Redis>, key: &MacKey) -> Arc<dyn Cache> {
+    Arc::new(RedisCache::new(redis, Seal::new(key), Arc::new(SystemClock)))
 }
 
 /// Whether Redis answered at the start.

@@ -12,8 +12,10 @@
 //! | `c/` | [`Repository`] | none |
 //! | `r/` | [`Referrer`] | none |
 //! | `u/` | [`Session`] | the received bytes that are not in a part yet |
+//! | `g/cache-key` | [`CacheKey`] | none |
 //! | `g/settings` | `registry::shared_settings` reads and writes its fields by name | none |
 
+use std::fmt;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -21,6 +23,7 @@ use serde::{Deserialize, Serialize};
 
 use super::encoding::{self, DecodeError};
 use super::key::Location;
+use crate::entropy;
 use crate::oci::{Algorithm, Digest, RepositoryName};
 
 /// `p/`: one per distinct content.
@@ -135,6 +138,51 @@ pub struct Repository {
 pub struct Referrer {
     /// The descriptor of the manifest, as the list of referrers shows it.
     pub descriptor: serde_json::Value,
+}
+
+/// `g/cache-key`: one for all processes on the bucket.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CacheKey {
+    pub key: MacKey,
+}
+
+/// The key of the MACs in the shared cache, 64 hexadecimal digits in the record. Nothing prints it.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct MacKey([u8; 32]);
+
+impl MacKey {
+    pub fn random() -> Self {
+        Self(entropy::bytes())
+    }
+
+    /// The key itself, for the one place that needs it.
+    pub fn expose(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for MacKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+impl TryFrom<String> for MacKey {
+    type Error = &'static str;
+
+    /// The error does not repeat the text: it may be most of a key.
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let mut key = [0; 32];
+        hex::decode_to_slice(text, &mut key).map_err(|_| "the key is not 64 hexadecimal digits")?;
+        Ok(Self(key))
+    }
+}
+
+impl From<MacKey> for String {
+    fn from(key: MacKey) -> Self {
+        hex::encode(key.0)
+    }
 }
 
 /// `u/`: an upload session, with all that any process needs to continue it.

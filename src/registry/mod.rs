@@ -10,6 +10,7 @@ pub mod uploads;
 
 mod admission;
 mod blobs;
+mod cache_key;
 mod concurrently;
 mod content;
 mod error;
@@ -28,6 +29,7 @@ mod tags;
 use std::sync::{Arc, Mutex};
 
 pub use blobs::{Blobs, MountSource};
+pub use cache_key::{read_cache_key, read_or_create_cache_key};
 pub use content::{Blob, Content, StoredManifest};
 pub use error::Error;
 pub use lease::{DataReaders, LeaseSettings, Leases};

@@ -13,9 +13,13 @@
 //! (`tests/integration/cache/model.rs` shows each of them failing). Every value also has a time to
 //! live, which bounds how long a value is outdated if a writer crashes between the store and the
 //! cache, or if the cache does not answer the writer.
+//!
+//! Who can write to the cache must not be able to decide what the registry serves: a [`Seal`]
+//! authenticates each value together with its key and its time to live.
 
 pub mod redis;
 
+mod seal;
 mod settings;
 
 use std::fmt;
@@ -27,7 +31,13 @@ use bytes::Bytes;
 use crate::store::{Prefix, RecordKey};
 use crate::telemetry::metrics::Cached;
 
+pub use crate::layout::records::MacKey;
+pub use seal::Seal;
 pub use settings::{CacheSettings, RedisUrls, Topology};
+
+/// Bytes of a value for the shared cache. Larger manifests are cached in the process only, larger
+/// pages not at all.
+pub const VALUE_BYTES_MAX: usize = 256 * 1024;
 
 /// What is cached.
 ///
@@ -77,6 +87,7 @@ impl Key {
                 | RecordKey::Repository(_)
                 | RecordKey::Upload(_)
                 | RecordKey::Settings
+                | RecordKey::CacheKey
                 | RecordKey::Probe(_)
                 | RecordKey::TagHistory(..)
                 | RecordKey::Event(_),

@@ -1,10 +1,13 @@
 //! The shared cache with a real Redis that is killed, paused, filled and flushed: requests still
-//! succeed. And the invalidation protocol, tested in every order of its steps.
+//! succeed. Values that others wrote are not served. And the invalidation protocol, tested in every
+//! order of its steps.
 //!
 //! Covers distribution-spec "Pulling manifests" (end-3), "Pulling blobs" (end-2) and the deletions
 //! (end-9, end-10), with several replicas.
 
 mod deletions;
+mod foreign_values;
+mod key;
 mod list_model;
 mod lists;
 mod model;

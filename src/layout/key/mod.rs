@@ -13,6 +13,7 @@
 //! c/<repo>!                                         catalog marker: the repository exists
 //! u/<id>                                            upload session
 //! g/settings                                        what all processes on the bucket must share
+//! g/cache-key                                       key of the MACs in the shared cache
 //! g/probe/<id>                                      scratch record of the start-up check
 //! h/<repo>/_/<tag>/<rank>                           reserved: one change of a tag
 //! o/<hh>/<uuidv7>                                   reserved: one event
@@ -64,6 +65,8 @@ pub enum RecordKey {
     Upload(UploadId),
     /// What all processes on the bucket must share.
     Settings,
+    /// The key with which processes authenticate what is in the shared cache.
+    CacheKey,
     /// A scratch record of the start-up check.
     Probe(UploadId),
     /// Reserved for the history of tags: one change of a tag, deletions included. The number is
@@ -95,6 +98,7 @@ impl fmt::Display for RecordKey {
             Self::Repository(name) => write!(f, "c/{name}!"),
             Self::Upload(id) => write!(f, "u/{id}"),
             Self::Settings => f.write_str("g/settings"),
+            Self::CacheKey => f.write_str("g/cache-key"),
             Self::Probe(id) => write!(f, "g/probe/{id}"),
             Self::TagHistory(name, tag, rank) => write!(f, "h/{name}/_/{tag}/{rank:016x}"),
             // The first digits of the UUID are the time: the last ones spread the writes.
@@ -137,6 +141,7 @@ fn parse(text: &str) -> Option<RecordKey> {
         "c" => RecordKey::Repository(rest.strip_suffix('!')?.parse().ok()?),
         "u" => RecordKey::Upload(rest.parse().ok()?),
         "g" if rest == "settings" => RecordKey::Settings,
+        "g" if rest == "cache-key" => RecordKey::CacheKey,
         "g" => RecordKey::Probe(rest.strip_prefix("probe/")?.parse().ok()?),
         "o" => {
             let id = Uuid::try_parse(rest.split_once('/')?.1).ok()?;

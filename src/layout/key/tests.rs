@@ -34,6 +34,7 @@ fn key() -> impl Strategy<Value = RecordKey> {
         name().prop_map(RecordKey::Repository),
         Just(()).prop_map(|()| RecordKey::Upload(UploadId::random())),
         Just(RecordKey::Settings),
+        Just(RecordKey::CacheKey),
         Just(()).prop_map(|()| RecordKey::Probe(UploadId::random())),
         (name(), tag(), any::<u64>())
             .prop_map(|(name, tag, rank)| RecordKey::TagHistory(name, tag, rank)),
@@ -206,6 +207,7 @@ fn every_kind_is_spelled_as_the_table_says() {
         ),
         (RecordKey::Repository(name), "v1/c/a/b!".to_owned()),
         (RecordKey::Settings, "v1/g/settings".to_owned()),
+        (RecordKey::CacheKey, "v1/g/cache-key".to_owned()),
         (
             RecordKey::Event("01890a5d-ac96-774b-bcce-b302099a8057".parse().expect("a UUID")),
             "v1/o/57/01890a5dac96774bbcceb302099a8057".to_owned(),

@@ -31,6 +31,7 @@ fn obsolete(key: &RecordKey) -> (Option<Key>, Option<Key>) {
         | RecordKey::TagIndex(..)
         | RecordKey::Upload(_)
         | RecordKey::Settings
+        | RecordKey::CacheKey
         | RecordKey::Probe(_)
         | RecordKey::TagHistory(..)
         | RecordKey::Event(_) => (None, None),

@@ -12,7 +12,7 @@ use super::single_flight::{Guard, Joined, SingleFlight};
 use super::value::{CachedRecord, Loaded, RecordAge, decode};
 use crate::layout::encoding::is_tombstone;
 use crate::registry::lease::Leases;
-use crate::shared_cache::{Cache, CacheSettings, Key, Lookup};
+use crate::shared_cache::{Cache, CacheSettings, Key, Lookup, VALUE_BYTES_MAX};
 use crate::store::{self, RecordKey, RecordStore};
 use crate::tasks::Tasks;
 use crate::telemetry::metrics::{CacheLayer, CacheResult, Metrics};
@@ -21,9 +21,6 @@ use crate::telemetry::metrics::{CacheLayer, CacheResult, Metrics};
 const FOLLOW_MAX: Duration = Duration::from_secs(5);
 /// How long an absent record is cached. A write invalidates it at once.
 const ABSENT_TTL: Duration = Duration::from_secs(1);
-/// Bytes of a value for the shared cache. Larger manifests are cached in this process only, larger
-/// pages not at all.
-const SHARED_BYTES_MAX: usize = 256 * 1024;
 /// Bytes that a cached value costs beside its content.
 const OVERHEAD_BYTES: usize = 200;
 
@@ -151,7 +148,7 @@ impl ReadCache {
             | CachedRecord::Manifest(_, RecordAge::Fresh) => {
                 age.map_or(local, |age| local.min(self.leases.half_life().saturating_sub(age)))
             }
-            CachedRecord::Page(page) if page.len() > SHARED_BYTES_MAX => Duration::ZERO,
+            CachedRecord::Page(page) if page.len() > VALUE_BYTES_MAX => Duration::ZERO,
             CachedRecord::Tag(_)
             | CachedRecord::Manifest(_, RecordAge::NeedsLease)
             | CachedRecord::Link(_, RecordAge::NeedsLease)
@@ -204,7 +201,7 @@ impl ReadCache {
         let loaded = origin.await?;
         if let (Some(shared), Some(token)) = (&self.shared, token) {
             let value = loaded.encode();
-            if value.len() <= SHARED_BYTES_MAX {
+            if value.len() <= VALUE_BYTES_MAX {
                 shared.fill(key, &token, value, self.shared_ttl(key, &loaded)).await;
             }
         }

@@ -61,6 +61,7 @@ impl CachedRecord {
             | RecordKey::Repository(_)
             | RecordKey::Upload(_)
             | RecordKey::Settings
+            | RecordKey::CacheKey
             | RecordKey::Probe(_)
             | RecordKey::TagHistory(..)
             | RecordKey::Event(_) => Err(store::Error::Damaged(format!("{key} is never cached"))),

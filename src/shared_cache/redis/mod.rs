@@ -5,6 +5,7 @@
 //! does not answer, a circuit breaker turns lookups into misses without asking it.
 
 mod breaker;
+mod cache;
 mod connection;
 mod failure;
 
@@ -12,8 +13,6 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use async_trait::async_trait;
-use bytes::Bytes;
 use deadpool_redis::redis::{Cmd, RedisError, Script, cmd};
 use futures_util::{StreamExt as _, stream};
 use tokio::sync::Notify;
@@ -24,14 +23,12 @@ use tracing::{Instrument as _, Span};
 use self::breaker::Breaker;
 use self::connection::{Connection, Source};
 use self::failure::Failure;
+use super::Key;
 use super::settings::{CacheSettings, RedisUrls};
-use super::{Cache, Key, Lookup, Token};
-use crate::entropy;
 use crate::tasks::Tasks;
-use crate::telemetry::metrics::{
-    CacheFailure, CacheLayer, CacheOperation, CacheResult, Label as _, Metrics,
-};
+use crate::telemetry::metrics::{CacheFailure, CacheOperation, Label as _, Metrics};
 
+pub use self::cache::RedisCache;
 pub use self::connection::ConfigError;
 
 /// How long a reader may take to read the store before its token expires.
@@ -50,7 +47,7 @@ const FILL: &str = "if redis.call('GET', KEYS[2]) == ARGV[1] then \
      redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3]) redis.call('DEL', KEYS[2]) return 1 \
      else return 0 end";
 
-/// A Redis, as a cache.
+/// A Redis: its connection, its circuit breaker, and the invalidations that it missed.
 #[derive(Debug)]
 pub struct Redis {
     source: Source,
@@ -286,76 +283,4 @@ enum NoAnswer {
     Failed,
     /// The breaker is open.
     NotSent,
-}
-
-fn new_token() -> Token {
-    Token(hex::encode(entropy::bytes::<8>()))
-}
-
-fn milliseconds(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX).max(1)
-}
-
-#[async_trait]
-impl Cache for Redis {
-    async fn get(&self, key: &Key) -> Lookup {
-        let (value, token) = self.keys(key);
-        let found = self.send("GET", CacheOperation::Get, async |connection| {
-            connection.run::<Option<Vec<u8>>>(cmd("GET").arg(&value)).await
-        });
-        let found = found.await;
-        let result = match &found {
-            Ok(Some(_)) => CacheResult::Hit,
-            Ok(None) => CacheResult::Miss,
-            Err(NoAnswer::Failed) => CacheResult::Error,
-            Err(NoAnswer::NotSent) => CacheResult::Skipped,
-        };
-        if let Some(cached) = key.metric_label() {
-            self.metrics.cache_requests.inc((cached, CacheLayer::Redis, result));
-        }
-        match found {
-            Ok(Some(bytes)) => return Lookup::Hit(Bytes::from(bytes)),
-            Ok(None) => {}
-            Err(_) => return Lookup::Miss(None),
-        }
-        let mine = new_token();
-        let taken = self.send("SET", CacheOperation::FillToken, async |connection| {
-            let ttl = milliseconds(TOKEN_TTL);
-            let take = cmd("SET").arg(&token).arg(&mine.0).arg("NX").arg("PX").arg(ttl).to_owned();
-            connection.run::<Option<String>>(&take).await
-        });
-        match taken.await {
-            Ok(Some(_)) => Lookup::Miss(Some(mine)),
-            Ok(None) | Err(_) => Lookup::Miss(None),
-        }
-    }
-
-    async fn fill(&self, key: &Key, token: &Token, value: Bytes, ttl: Duration) {
-        let (value_key, token_key) = self.keys(key);
-        let mut call = self.fill.0.prepare_invoke();
-        call.key(value_key).key(token_key).arg(&token.0).arg(value.as_ref()).arg(milliseconds(ttl));
-        let filled = self.send("EVALSHA", CacheOperation::Fill, async |connection| {
-            connection.invoke(&call).await
-        });
-        let filled = filled.await;
-        tracing::trace!(?filled, %key, "filled");
-    }
-
-    async fn invalidate(&self, key: &Key) {
-        let (value, token) = self.keys(key);
-        let started = Instant::now();
-        loop {
-            let delete = cmd("DEL").arg(&value).arg(&token).to_owned();
-            let deleted = self.send("DEL", CacheOperation::Invalidate, async |connection| {
-                connection.run::<()>(&delete).await
-            });
-            if deleted.await.is_ok() {
-                return;
-            }
-            if self.breaker.is_open() || started.elapsed() >= INVALIDATE_TIMEOUT {
-                return self.queue(value);
-            }
-            tokio::time::sleep(INVALIDATE_PAUSE).await;
-        }
-    }
 }

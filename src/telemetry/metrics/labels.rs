@@ -283,6 +283,17 @@ label! {
 }
 
 label! {
+    /// Why a value in Redis was not used.
+    pub CacheRefusal as "reason" {
+        /// No process of this registry put it under this key: somebody else can write to Redis, or
+        /// the registry got another `g/cache-key`.
+        Forged => "forged",
+        /// Its time to live had ended: somebody put it back, or the clocks of the processes differ.
+        Expired => "expired",
+    }
+}
+
+label! {
     /// The kind of credentials.
     pub AuthMethod as "method" {
         /// No credentials.

@@ -10,9 +10,10 @@ use super::definition::{Definition, Unit};
 use super::family::{Counter, Gauge, Histogram, SecondsCounter};
 use super::label::Labels;
 use super::labels::{
-    AuthMethod, AuthReason, AuthResult, BrokenBy, CacheFailure, CacheLayer, CacheOperation, CacheResult,
-    Cached, Commit, ConditionalWrite, Method, Namespace, Operation, PresignKey, ReloadedFileKind,
-    S3Operation, S3Outcome, ServeMode, ServeReason, Status, UsageScan, Version,
+    AuthMethod, AuthReason, AuthResult, BrokenBy, CacheFailure, CacheLayer, CacheOperation,
+    CacheRefusal, CacheResult, Cached, Commit, ConditionalWrite, Method, Namespace, Operation,
+    PresignKey, ReloadedFileKind, S3Operation, S3Outcome, ServeMode, ServeReason, Status,
+    UsageScan, Version,
 };
 
 macro_rules! table {
@@ -117,6 +118,9 @@ table! {
     /// Requests of clients still succeed, with more requests to the store.
     cache_errors: Counter<(CacheOperation, CacheFailure)> = "longshore_cache_errors_total", Count,
         [];
+    /// Values in Redis that failed authentication, or whose time to live had ended. The registry
+    /// read the store instead.
+    cache_refused: Counter<(CacheRefusal,)> = "longshore_cache_refused_values_total", Count, [];
     /// 1 while the circuit breaker of Redis is open, after several failures. Requests of clients
     /// still succeed, with more requests to the store.
     cache_breaker: Gauge<()> = "longshore_cache_breaker_state", Flag, ["LongshoreRedisAway"];

@@ -150,7 +150,13 @@ impl App {
         metrics: Metrics,
     ) -> Self {
         let redis = app::redis(&settings, &metrics).expect("good settings");
-        let shared = redis.map(|redis| redis as Arc<dyn Cache>);
+        let shared = match redis {
+            None => None,
+            Some(redis) => {
+                let shared = app::shared_cache(&settings, redis, store.clone()).await;
+                Some(shared.expect("the key of the cache"))
+            }
+        };
         Self::sharing(store, shared, settings, metrics).await
     }
 

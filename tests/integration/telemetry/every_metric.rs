@@ -15,6 +15,9 @@ use longshore::store::memory::Memory;
 use longshore::store::{BlobStore, Location, PresignGet, RecordKey, RecordStore};
 use longshore::telemetry::metrics::{Metrics, TABLE};
 use longshore::usage::UsageScan;
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::TcpListener;
+use tokio_util::task::TaskTracker;
 
 use super::{Sample, samples, value};
 use crate::s3_transport::{Fake, answer_dated, request};
@@ -126,6 +129,31 @@ async fn repaired_pointer(app: &App) {
     app.push_blob("b", &bytes(7, MIB)).await;
 }
 
+/// A pull from a Redis whose values are those of somebody else.
+async fn foreign_redis(metrics: &Metrics) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let url = format!("redis://{}", listener.local_addr().expect("an address"));
+    TaskTracker::new().spawn(async move {
+        let (socket, _) = listener.accept().await.expect("a client");
+        let (read, mut write) = socket.into_split();
+        let mut lines = BufReader::new(read).lines();
+        while let Ok(Some(line)) = lines.next_line().await {
+            let answer = match line.as_str() {
+                "GET" => "$4\r\njunk\r\n",
+                "CLIENT" | "SET" | "DEL" | "EVALSHA" => "+OK\r\n",
+                _ => continue,
+            };
+            write.write_all(answer.as_bytes()).await.expect("the client waits");
+        }
+    });
+    let mut settings = Settings::default();
+    settings.cache.redis = Some(url.parse().expect("a URL"));
+    settings.cache.redis_timeout = Duration::from_millis(500);
+    settings.store.url = "s3://shared".parse().expect("the URL of a bucket");
+    let app = App::counting(Arc::new(Memory::new()), settings, metrics.clone()).await;
+    app.get("/v2/a/manifests/v1").send().await.expect(404);
+}
+
 /// A usage scan of a bucket with an abandoned upload.
 async fn usage_scan(app: &App) {
     let start = app.request("POST", "/v2/a/blobs/uploads/").send().await.expect(202).location();
@@ -157,6 +185,8 @@ async fn ask_s3(metrics: &Metrics) {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_metric_changes_under_load() {
     let metrics = Metrics::default();
+    // First, because it closes the circuit breaker.
+    foreign_redis(&metrics).await;
     let app = registry(&metrics).await;
     let mut seen = while_one_is_uploading(&app, &metrics).await;
     load(&app).await;

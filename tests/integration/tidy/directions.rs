@@ -18,7 +18,10 @@ pub(super) const MODULES: &[(&str, &[&str])] = &[
     ("reloaded_file", &["telemetry"]),
     ("layout", &["entropy", "oci"]),
     ("store", &["setting", "entropy", "tasks", "oci", "clock", "telemetry", "layout"]),
-    ("shared_cache", &["setting", "entropy", "tasks", "oci", "telemetry", "layout", "store"]),
+    (
+        "shared_cache",
+        &["setting", "entropy", "tasks", "oci", "clock", "telemetry", "layout", "store"],
+    ),
     ("auth", &["setting", "entropy", "oci", "clock", "telemetry", "reloaded_file"]),
     (
         "registry",

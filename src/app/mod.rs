@@ -11,7 +11,7 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::net::TcpListener;
@@ -51,11 +51,11 @@ pub enum StartError {
     #[error(transparent)]
     Store(#[from] store::Error),
     /// The store lacks something that the registry relies on.
-    #[error(
-        "{0}\nThis store cannot keep tags safe between several writers. To use it anyway, \
-         with one writer at a time and no garbage collection, set store.append_only = true."
-    )]
-    AppendOnly(Box<ProbeReport>),
+    #[error("{0}\n{1}")]
+    UnsafeStore(Box<ProbeReport>, &'static str),
+    /// The process has lost the right to write to the store while it ran.
+    #[error("stopped: {0}")]
+    WritingEnded(String),
     #[error(transparent)]
     Redis(#[from] crate::shared_cache::redis::ConfigError),
     #[error(transparent)]
@@ -192,14 +192,25 @@ pub async fn serve(
             return Ok(());
         }
     };
-    let scans = scan_usage(settings, store, &metrics);
+    let scans = scan_usage(settings, store.clone(), &metrics);
     let _stops_scans = scans.clone().drop_guard();
-    let (listener, address) = listen(settings.server.listen).await?;
+    let listening = listen(settings.server.listen).await;
+    if listening.is_err() {
+        store.end_writing().await;
+    }
+    let (listener, address) = listening?;
     readiness.started();
     // The last lines of the start: a caller that waits for them may ask `/readyz` at once.
     report.log(address);
+    let lost = OnceLock::new();
     let shutdown = async {
-        let signal = shutdown.await;
+        let signal = tokio::select! {
+            signal = shutdown => signal,
+            why = store.writing_ended() => {
+                tracing::error!("{}", lost.get_or_init(|| why));
+                "the end of the lease"
+            }
+        };
         readiness.draining();
         scans.cancel();
         let delay = settings.server.drain_delay;
@@ -209,8 +220,9 @@ pub async fn serve(
     };
     let (router, budget) = (http::router(&api), api.responses.clone());
     listener::run(listener, tls, router, &settings.server, budget, tasks, shutdown).await;
+    store.end_writing().await;
     tracing::info!("shutdown finished");
-    Ok(())
+    lost.into_inner().map_or(Ok(()), |why| Err(StartError::WritingEnded(why)))
 }
 
 /// Starts the usage scans, if they are configured and an admin port shows their results.

@@ -22,12 +22,15 @@ pub async fn set_shared_settings(
 ) -> Result<String, StartError> {
     // The test finds out how this store wants a compare-and-swap.
     let (store, _) = test_store(settings, &Metrics::default()).await?;
-    let shared = SharedSettings::new(store, Leases::new(&settings.collection)?);
+    let shared = SharedSettings::new(store.clone(), Leases::new(&settings.collection)?);
     let set = shared.set(changes, |proposed| {
         Leases::new(proposed).map_err(|error| error.to_string())?;
         proposed.outlasts(settings.data_readers()).map_err(|error| error.to_string())
     });
-    set.await?;
+    store.begin_writing().await?;
+    let set = set.await;
+    store.end_writing().await;
+    set?;
     let table = table(&shared.list(&settings.collection).await?);
     Ok(format!("{table}changed; now restart every process with a configuration that agrees\n"))
 }

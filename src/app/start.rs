@@ -91,7 +91,13 @@ pub(super) async fn build(
         Some(redis) => {
             let (store, leases) = (store.clone(), of_registry.leases);
             let key = match start {
-                Start::Serve => read_or_create_cache_key(store, leases).await?,
+                Start::Serve => {
+                    let key = read_or_create_cache_key(store.clone(), leases).await;
+                    if key.is_err() {
+                        store.end_writing().await;
+                    }
+                    key?
+                }
                 Start::Check => read_cache_key(store, leases).await?.unwrap_or_else(MacKey::random),
             };
             Some(sealed(redis, &key))
@@ -114,7 +120,15 @@ async fn open(
     let ours = &settings.collection;
     let shared = SharedSettings::new(store.clone(), Leases::new(ours)?);
     let found = match start {
-        Start::Serve => shared.create_or_compare(ours).await?,
+        Start::Serve => {
+            store.begin_writing().await?;
+            let found = shared.create_or_compare(ours).await;
+            // A start that fails must not leave the lease of a writer behind.
+            if found.is_err() {
+                store.end_writing().await;
+            }
+            found?
+        }
         Start::Check => shared.compare(ours).await?,
     };
     Ok((store, probe, found))

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tracing::Instrument as _;
 
@@ -14,9 +15,12 @@ use crate::shared_cache::redis::{Redis, RedisCache};
 use crate::shared_cache::{Cache, MacKey, Seal};
 use crate::store::local::Local;
 use crate::store::memory::Memory;
-use crate::store::s3::S3;
-use crate::store::{self, ObjectStore, ProbeLimits, ProbeReport, StoreUrl};
+use crate::store::s3::{S3, SingleWriter, WriterLease};
+use crate::store::{self, ObjectStore, ProbeLimits, ProbeReport, StoreUrl, Writers};
 use crate::telemetry::metrics::Metrics;
+
+/// How long a process in single-writer mode may write after it has renewed its lease.
+const WRITER_LEASE: Duration = Duration::from_mins(1);
 
 /// Opens the store that the settings name.
 pub async fn open_store(
@@ -31,7 +35,15 @@ pub async fn open_store(
         }
         StoreUrl::Memory => Arc::new(Memory::new()),
         StoreUrl::S3 { bucket, prefix } => {
-            Arc::new(S3::connect(bucket, prefix, &settings.store.s3, metrics).await?)
+            let s3 = S3::connect(bucket, prefix, &settings.store.s3, metrics).await?;
+            let clock_skew = settings.collection.clock_skew;
+            match settings.store.writers {
+                Writers::Many => Arc::new(s3),
+                Writers::Single => {
+                    let timing = WriterLease { valid_for: WRITER_LEASE, clock_skew };
+                    Arc::new(SingleWriter::new(s3, timing))
+                }
+            }
         }
     })
 }
@@ -46,10 +58,10 @@ pub(super) async fn test_store(
     let LeaseSettings { clock_skew, write_deadline, .. } = settings.collection;
     let limits = ProbeLimits { clock_skew, write_deadline };
     let report = store::probe(store.as_ref(), limits).instrument(probing).await?;
-    if report.append_only() && !settings.store.append_only {
-        return Err(StartError::AppendOnly(Box::new(report)));
+    match report.refused() {
+        Some(why) => Err(StartError::UnsafeStore(Box::new(report), why)),
+        None => Ok((store, report)),
     }
-    Ok((store, report))
 }
 
 /// The Redis of the settings. The prefix and the URL of the store keep the keys of registries apart

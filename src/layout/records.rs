@@ -14,6 +14,7 @@
 //! | `u/` | [`Session`] | the received bytes that are not in a part yet |
 //! | `g/cache-key` | [`CacheKey`] | none |
 //! | `g/settings` | `registry::shared_settings` reads and writes its fields by name | none |
+//! | `g/writer/` | [`Writer`] | none |
 
 use std::fmt;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -241,6 +242,17 @@ pub struct Part {
     pub tag: String,
     /// Bytes of the part.
     pub size: u64,
+}
+
+/// `g/writer/`: the lease of a process that writes to the bucket alone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Writer {
+    /// The host and the process, for the operator.
+    pub holder: String,
+    /// When the process took the lease, in seconds since 1970, by the store's clock.
+    pub since: u64,
+    /// How long the lease lasts after this record was written, in seconds.
+    pub valid_for: u64,
 }
 
 /// A moment as records hold it: seconds since 1970.

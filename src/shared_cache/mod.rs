@@ -89,6 +89,7 @@ impl Key {
                 | RecordKey::Settings
                 | RecordKey::CacheKey
                 | RecordKey::Probe(_)
+                | RecordKey::Writer(_)
                 | RecordKey::TagHistory(..)
                 | RecordKey::Event(_),
             ) => None,

@@ -52,8 +52,9 @@ use futures_util::Stream;
 
 pub use crate::layout::{Day, ForeignLocation, Kind, Location, Prefix, RecordKey};
 pub use error::Error;
+pub(crate) use probe::NO_CONDITIONS;
 pub use probe::{Capabilities, ProbeLimits, ProbeReport, probe};
-pub use settings::Settings;
+pub use settings::{Settings, Writers};
 pub use url::StoreUrl;
 
 /// Identifies one write of a record or of a data object (an `ETag` on S3).
@@ -341,6 +342,7 @@ pub trait BlobStore: Send + Sync + fmt::Debug {
 }
 
 /// A store for records and blob data.
+#[async_trait]
 pub trait ObjectStore: RecordStore + BlobStore {
     /// The store in a few words, for logs and for the operator. Never a secret.
     fn describe(&self) -> String;
@@ -348,4 +350,18 @@ pub trait ObjectStore: RecordStore + BlobStore {
     /// Sets how conditional requests are sent. Only the probe calls this, before anybody else uses
     /// the store. A store of which nothing has to be found out ignores it.
     fn set_dialect(&self, _dialect: Dialect) {}
+
+    /// Takes the lease without which a process may not write, if the store needs one.
+    /// [`Error::Refused`] if another process has it.
+    async fn begin_writing(&self) -> Result<(), Error> {
+        Ok(())
+    }
+
+    /// Ends when this process has lost that lease, and says why. From then on every write fails.
+    async fn writing_ended(&self) -> String {
+        std::future::pending().await
+    }
+
+    /// Gives the lease back. Nothing writes afterwards.
+    async fn end_writing(&self) {}
 }

@@ -17,6 +17,11 @@ pub use self::clock::ProbeLimits;
 use super::{Dialect, Error, Location, ObjectStore, RecordKey};
 use crate::oci::UploadId;
 
+/// What an operator can do about a store that cannot decide which of several writers was first.
+pub(crate) const NO_CONDITIONS: &str = "without conditional writes the store cannot keep apart \
+     what several processes write; to use it with one process at a time, in single-writer mode, \
+     set store.writers = \"single\" (docs/stores.md says what that mode lacks)";
+
 /// The guarantees that a store was seen to give.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "independent guarantees")]
@@ -50,10 +55,14 @@ impl ProbeReport {
         !(create && compare_and_swap && deadline && checksum)
     }
 
-    /// Whether concurrent tag changes or garbage collection would be unsafe.
-    pub fn append_only(&self) -> bool {
+    /// Why the registry must not use the store, if that is so.
+    pub fn refused(&self) -> Option<&'static str> {
         let Capabilities { create, compare_and_swap, deadline, .. } = self.capabilities;
-        !(create && compare_and_swap && deadline)
+        match (deadline, create && compare_and_swap) {
+            (false, _) => Some("Longshore cannot use a store that accepts writes which are late"),
+            (true, false) => Some(NO_CONDITIONS),
+            (true, true) => None,
+        }
     }
 }
 
@@ -74,16 +83,10 @@ impl fmt::Display for ProbeReport {
         }
         // Not in capitals: everything works without it.
         write!(f, ", conditional delete {}", if conditional_delete { "ok" } else { "missing" })?;
-        if self.append_only() {
-            f.write_str(
-                "; append-only mode: no garbage collection, concurrent writers may \
-                 overwrite each other",
-            )
-        } else if !checksum {
-            f.write_str("; the store does not detect data that is damaged in transit")
-        } else {
-            Ok(())
+        if checksum {
+            return Ok(());
         }
+        f.write_str("; the store does not detect data that is damaged in transit")
     }
 }
 

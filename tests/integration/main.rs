@@ -92,6 +92,8 @@ mod s3_scripted;
 mod s3_transport;
 /// What a simulation needs: runs that repeat from a seed, crashes between two requests.
 mod simulation;
+/// Buckets without conditional writes, which one process uses.
+mod single_writer;
 /// The guarantees of a store, for each implementation.
 mod store_suite;
 

@@ -72,7 +72,8 @@ annotations:
 
 {{/* Not empty if any number of pods may share the store. */}}
 {{- define "longshore.shared" -}}
-{{- if hasPrefix "s3://" .Values.store.url -}}yes{{- end -}}
+{{- $store := default dict (default dict .Values.config).store -}}
+{{- if and (hasPrefix "s3://" .Values.store.url) (ne (toString $store.writers) "single") -}}yes{{- end -}}
 {{- end -}}
 
 {{- define "longshore.scheme" -}}

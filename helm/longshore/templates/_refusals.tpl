@@ -12,7 +12,7 @@
 {{- end -}}
 {{- if not (include "longshore.shared" .) -}}
 {{- if or (gt (int $v.replicas) 1) $v.autoscaling.enabled -}}
-{{- fail (printf "store.url %q belongs to one pod: set replicas to 1 and autoscaling.enabled to false, or use a bucket" $v.store.url) -}}
+{{- fail (printf "store.url %q belongs to one pod: set replicas to 1 and autoscaling.enabled to false, or use a bucket without config.store.writers=single" $v.store.url) -}}
 {{- end -}}
 {{- end -}}
 {{- if and (hasPrefix "/" $v.store.url) (not $v.store.volume) -}}

@@ -15,6 +15,7 @@
 //! g/settings                                        what all processes on the bucket must share
 //! g/cache-key                                       key of the MACs in the shared cache
 //! g/probe/<id>                                      scratch record of the start-up check
+//! g/writer/<id>                                     lease of the process that writes alone
 //! h/<repo>/_/<tag>/<rank>                           reserved: one change of a tag
 //! o/<hh>/<uuidv7>                                   reserved: one event
 //! ```
@@ -69,6 +70,8 @@ pub enum RecordKey {
     CacheKey,
     /// A scratch record of the start-up check.
     Probe(UploadId),
+    /// The lease of a process in single-writer mode, under an id of its own.
+    Writer(UploadId),
     /// Reserved for the history of tags: one change of a tag, deletions included. The number is
     /// smaller for a later change, so that the newest is listed first.
     TagHistory(RepositoryName, Tag, u64),
@@ -100,6 +103,7 @@ impl fmt::Display for RecordKey {
             Self::Settings => f.write_str("g/settings"),
             Self::CacheKey => f.write_str("g/cache-key"),
             Self::Probe(id) => write!(f, "g/probe/{id}"),
+            Self::Writer(id) => write!(f, "g/writer/{id}"),
             Self::TagHistory(name, tag, rank) => write!(f, "h/{name}/_/{tag}/{rank:016x}"),
             // The first digits of the UUID are the time: the last ones spread the writes.
             Self::Event(id) => write!(f, "o/{:02x}/{}", id.as_bytes()[15], id.simple()),
@@ -142,7 +146,11 @@ fn parse(text: &str) -> Option<RecordKey> {
         "u" => RecordKey::Upload(rest.parse().ok()?),
         "g" if rest == "settings" => RecordKey::Settings,
         "g" if rest == "cache-key" => RecordKey::CacheKey,
-        "g" => RecordKey::Probe(rest.strip_prefix("probe/")?.parse().ok()?),
+        "g" => match rest.split_once('/')? {
+            ("probe", id) => RecordKey::Probe(id.parse().ok()?),
+            ("writer", id) => RecordKey::Writer(id.parse().ok()?),
+            _ => return None,
+        },
         "o" => {
             let id = Uuid::try_parse(rest.split_once('/')?.1).ok()?;
             (id.get_version_num() == 7).then_some(RecordKey::Event(id))?
@@ -201,6 +209,8 @@ pub enum Prefix {
     Links(RepositoryName),
     /// The manifests of a repository: the rest is `<alg>/<hex>`.
     Manifests(RepositoryName),
+    /// The leases of processes in single-writer mode: the rest is the id.
+    Writers,
     /// All records of one kind in the whole bucket, for scans: the rest is as in [`RecordKey`].
     All(Kind),
 }
@@ -226,6 +236,7 @@ impl fmt::Display for Prefix {
             Self::TagIndexes(name, digest) => write!(f, "x/{name}/_/{}/", Slashed(digest)),
             Self::Referrers(name, subject) => write!(f, "r/{name}/_/{}/", Slashed(subject)),
             Self::Repositories => f.write_str("c/"),
+            Self::Writers => f.write_str("g/writer/"),
             Self::Links(name) => write!(f, "l/{name}/_/"),
             Self::Manifests(name) => write!(f, "m/{name}/_/"),
             Self::All(Kind::Pointers) => f.write_str("p/"),

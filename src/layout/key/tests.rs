@@ -36,6 +36,7 @@ fn key() -> impl Strategy<Value = RecordKey> {
         Just(RecordKey::Settings),
         Just(RecordKey::CacheKey),
         Just(()).prop_map(|()| RecordKey::Probe(UploadId::random())),
+        Just(()).prop_map(|()| RecordKey::Writer(UploadId::random())),
         (name(), tag(), any::<u64>())
             .prop_map(|(name, tag, rank)| RecordKey::TagHistory(name, tag, rank)),
         any::<[u8; 10]>().prop_map(|random| {
@@ -89,6 +90,7 @@ proptest! {
         let of_manifest = matches!(&key, RecordKey::Manifest(of, _) if *of == name);
         prop_assert_eq!(below(&Prefix::Manifests(name)), of_manifest);
         prop_assert_eq!(below(&Prefix::Repositories), matches!(key, RecordKey::Repository(_)));
+        prop_assert_eq!(below(&Prefix::Writers), matches!(key, RecordKey::Writer(_)));
         for (kind, is) in [
             (Kind::Pointers, matches!(key, RecordKey::Pointer(_))),
             (Kind::TagIndexes, matches!(key, RecordKey::TagIndex(..))),

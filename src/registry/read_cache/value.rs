@@ -63,6 +63,7 @@ impl CachedRecord {
             | RecordKey::Settings
             | RecordKey::CacheKey
             | RecordKey::Probe(_)
+            | RecordKey::Writer(_)
             | RecordKey::TagHistory(..)
             | RecordKey::Event(_) => Err(store::Error::Damaged(format!("{key} is never cached"))),
         }

@@ -246,7 +246,7 @@ impl S3 {
     }
 }
 
-fn absent_is_ok<T>(deleted: Result<T, Failure>) -> Result<(), Error> {
+pub(super) fn absent_is_ok<T>(deleted: Result<T, Failure>) -> Result<(), Error> {
     match deleted {
         Ok(_) | Err(Failure { error: Error::NotFound, .. }) => Ok(()),
         Err(failure) => Err(failure.error),

@@ -36,6 +36,13 @@ struct Failed {
     may_have_happened: bool,
 }
 
+/// What became of a dated write.
+pub(super) struct Dated<T> {
+    pub(super) result: T,
+    /// Whether an attempt without a definite answer may still take effect, until the deadline.
+    pub(super) may_come_late: bool,
+}
+
 impl S3 {
     /// Sends `request` so that it has no effect after `deadline`.
     pub(super) async fn write_until(
@@ -45,8 +52,22 @@ impl S3 {
         body: Bytes,
         deadline: Deadline,
     ) -> Result<Version, Failure> {
-        let sending = Box::pin(self.send_until(&operation, request, body, deadline));
-        operation.run(sending).await
+        self.write_dated(operation, request, body, deadline).await.result
+    }
+
+    /// The same, and whether an attempt may still take effect.
+    pub(super) async fn write_dated(
+        &self,
+        operation: Operation,
+        request: PutObjectFluentBuilder,
+        body: Bytes,
+        deadline: Deadline,
+    ) -> Dated<Result<Version, Failure>> {
+        let mut may_come_late = false;
+        let late = &mut may_come_late;
+        let sending = Box::pin(self.send_until(&operation, request, body, deadline, late));
+        let result = operation.run(sending).await;
+        Dated { result, may_come_late }
     }
 
     async fn send_until(
@@ -55,6 +76,7 @@ impl S3 {
         request: PutObjectFluentBuilder,
         body: Bytes,
         deadline: Deadline,
+        may_have_happened: &mut bool,
     ) -> Result<Version, Failure> {
         let length = i64::try_from(body.len()).unwrap_or(i64::MAX);
         let signed = request
@@ -63,7 +85,6 @@ impl S3 {
             .await
             .map_err(|error| Failure::of(&error))?;
         let end = deadline.leased_at + deadline.valid_for;
-        let mut may_have_happened = false;
         let mut attempts = 0;
         loop {
             // The first attempt is always sent: the store's clock decides whether it is too late.
@@ -72,14 +93,14 @@ impl S3 {
                 Err(failed) => failed,
             };
             attempts += 1;
-            if matches!(failed.failure.error, Error::Expired) && may_have_happened {
+            if matches!(failed.failure.error, Error::Expired) && *may_have_happened {
                 let unknown = "the deadline passed while it is unknown whether the write happened";
                 return Err(Error::Unavailable(unknown.to_owned()).into());
             }
-            if matches!(failed.failure.error, Error::Conflict) && may_have_happened {
+            if matches!(failed.failure.error, Error::Conflict) && *may_have_happened {
                 return Err(Failure { error: Error::ConflictAfterRetry, ..failed.failure });
             }
-            may_have_happened |= failed.may_have_happened;
+            *may_have_happened |= failed.may_have_happened;
             let late = self.now() >= end;
             if !failed.retry || late || attempts >= self.attempts_max {
                 return Err(failed.failure);

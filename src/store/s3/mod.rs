@@ -21,9 +21,11 @@ mod presign;
 mod records;
 mod retry;
 mod settings;
+mod single_writer;
 
 pub use self::client::S3;
 pub use self::settings::{Checksum, Settings};
+pub use self::single_writer::{SingleWriter, WriterLease};
 
 #[cfg(test)]
 mod tests;

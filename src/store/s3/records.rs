@@ -4,6 +4,7 @@ use std::time::SystemTime;
 
 use async_trait::async_trait;
 use aws_sdk_s3::operation::get_object::GetObjectOutput;
+use aws_sdk_s3::operation::put_object::builders::PutObjectFluentBuilder;
 use aws_sdk_s3::primitives::ByteStream as SdkBytes;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -11,13 +12,15 @@ use bytes::Bytes;
 use md5::{Digest as _, Md5};
 
 use super::answer::{StoreDate, lacks};
-use super::blobs::crc32;
+use super::blobs::{absent_is_ok, crc32};
 use super::client::S3;
-use super::deadline::NO_ETAG;
+use super::deadline::{Dated, NO_ETAG};
+use super::error::Failure;
 use super::etag::version_of;
-use super::operation::OperationName;
+use super::operation::{Operation, OperationName};
 use crate::store::{
-    Deadline, Error, Listing, Prefix, Record, RecordKey, RecordStore, Removal, Version,
+    Deadline, Error, Listing, NO_CONDITIONS, Prefix, Record, RecordKey, RecordStore, Removal,
+    Version,
 };
 use crate::telemetry::error_chain;
 use crate::telemetry::metrics::S3Operation;
@@ -35,6 +38,51 @@ enum Condition<'a> {
 }
 
 impl S3 {
+    /// A request that writes a record, without a condition and without its body.
+    fn record_put(
+        &self,
+        key: &str,
+        body: &Bytes,
+    ) -> Result<(Operation, PutObjectFluentBuilder), Error> {
+        if body.len() as u64 > RECORD_BYTES_MAX {
+            return Err(Error::Refused(format!("a record of {} bytes is too large", body.len())));
+        }
+        let operation = self.operation(S3Operation::Put, key);
+        let request = self.client.put_object().bucket(&self.bucket).key(key);
+        // versitygw keeps what it has of a body whose connection breaks, unless it knows what the
+        // whole has to be. Every store knows Content-MD5, except those that only know checksums.
+        let request = if self.sends_crc32 {
+            request.checksum_crc32(crc32(body))
+        } else {
+            request.content_md5(md5(body))
+        };
+        Ok((operation, request))
+    }
+
+    /// Writes a record, whatever is there. The store refuses it after `deadline`.
+    pub(super) async fn overwrite(
+        &self,
+        key: &RecordKey,
+        body: Bytes,
+        deadline: Deadline,
+    ) -> Dated<Result<Version, Error>> {
+        let (operation, request) = match self.record_put(&self.key(key), &body) {
+            Ok(put) => put,
+            Err(error) => return Dated { result: Err(error), may_come_late: false },
+        };
+        let Dated { result, may_come_late } =
+            self.write_dated(operation, request, body, deadline).await;
+        Dated { result: result.map_err(Error::from), may_come_late }
+    }
+
+    /// Removes a record, whatever is there.
+    pub(super) async fn discard(&self, key: &RecordKey) -> Result<(), Error> {
+        let key = self.key(key);
+        let operation = self.operation(S3Operation::Delete, &key);
+        let request = self.client.delete_object().bucket(&self.bucket).key(key);
+        absent_is_ok(operation.send(request.send()).await)
+    }
+
     /// Writes a record if `condition` holds.
     async fn write(
         &self,
@@ -43,22 +91,11 @@ impl S3 {
         body: Bytes,
         deadline: Option<Deadline>,
     ) -> Result<Version, Error> {
-        if body.len() as u64 > RECORD_BYTES_MAX {
-            return Err(Error::Refused(format!("a record of {} bytes is too large", body.len())));
-        }
         let (key, length) = (self.key(key), body.len());
-        let operation = self.operation(S3Operation::Put, &key);
-        let request = self.client.put_object().bucket(&self.bucket).key(&key);
+        let (operation, request) = self.record_put(&key, &body)?;
         let request = match condition {
             Condition::Absent => request.if_none_match("*"),
             Condition::Version(version) => request.if_match(self.if_match(version)),
-        };
-        // versitygw keeps what it has of a body whose connection breaks, unless it knows what the
-        // whole has to be. Every store knows Content-MD5, except those that only know checksums.
-        let request = if self.sends_crc32 {
-            request.checksum_crc32(crc32(&body))
-        } else {
-            request.content_md5(md5(&body))
         };
         let written = if let Some(deadline) = deadline {
             self.write_until(operation, request, body, deadline).await
@@ -69,7 +106,7 @@ impl S3 {
                 version.ok_or_else(|| Error::Refused(NO_ETAG.to_owned()).into())
             })
         };
-        let written = written.map_err(Error::from);
+        let written = written.map_err(without_conditions);
         if matches!(written, Err(Error::Unavailable(_)))
             && length > REFUSAL_ARRIVES_BYTES
             && self.is_unmet(&key, condition).await
@@ -188,6 +225,16 @@ async fn record(
         return Err(operation.broke_off(format!("{} of {size} bytes arrived", body.len())));
     }
     Ok(Record { body, version, age })
+}
+
+/// What a failed conditional write means. A store that does not know the condition says 501.
+fn without_conditions(failure: Failure) -> Error {
+    match failure {
+        Failure { error: Error::Refused(why), status: Some(501) } => {
+            Error::Refused(format!("{why}; {NO_CONDITIONS}"))
+        }
+        Failure { error, .. } => error,
+    }
 }
 
 /// The MD5 of some bytes as RFC 1864 encodes it. It detects truncation and is no protection.

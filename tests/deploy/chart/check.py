@@ -49,6 +49,7 @@ refused("half_a_token_server", BUCKET + "access: {token: {realm: 'https://a/toke
 refused("token_keys_twice", BUCKET + "access: {token: {realm: a, service: a, issuer: a, keys: {existingSecret: a, existingConfigMap: b}}}", "not both")
 refused("a_folder_for_two", "store: {url: /data, volume: {emptyDir: {}}}\naccess: {anonymous: pull}", "belongs to one pod")
 refused("memory_that_scales", "store: {url: memory}\nreplicas: 1\nautoscaling: {enabled: true}\naccess: {anonymous: pull}", "belongs to one pod")
+refused("a_single_writer_for_two", OPEN + "config: {store: {writers: single}}", "belongs to one pod")
 refused("a_folder_without_a_volume", "store: {url: /data}\nreplicas: 1\naccess: {anonymous: pull}", "ends with the pod")
 refused("a_volume_for_a_bucket", "store: {url: 's3://b', volume: {emptyDir: {}}}\naccess: {anonymous: pull}", "not a folder")
 refused("a_key_and_an_identity", "store: {url: 's3://b', s3: {existingSecret: a}}\naccess: {anonymous: pull}\n"
@@ -186,6 +187,13 @@ def a_rolling_update_of_another_size(objects):
 def a_folder(objects):
     assert objects.find("Deployment")["spec"]["strategy"] == {"type": "Recreate"}
     assert objects.volume("data")["persistentVolumeClaim"]["claimName"] == "c"
+    assert not objects.has("PodDisruptionBudget")
+
+
+@rendered(OPEN + "replicas: 1\nconfig: {store: {writers: single}}")
+def a_single_writer(objects):
+    assert objects.find("Deployment")["spec"]["strategy"] == {"type": "Recreate"}
+    assert objects.toml["store"]["writers"] == "single"
     assert not objects.has("PodDisruptionBudget")
 
 

@@ -62,7 +62,10 @@ pub async fn s3_store(url: String, mut flags: Vec<Flag>) -> Arc<dyn ObjectStore>
     // The registry refuses variables that it does not know.
     sources.environment.retain(|(name, _)| !name.starts_with("LONGSHORE_TEST_"));
     let settings = config::load(&sources).unwrap_or_else(|errors| panic!("{errors}"));
-    app::open_store(&settings, &Metrics::default()).await.expect("the bucket can be opened")
+    let store = app::open_store(&settings, &Metrics::default()).await;
+    let store = store.expect("the bucket can be opened");
+    store.begin_writing().await.expect("no other process writes below this prefix");
+    store
 }
 
 /// A failed test prints the warnings of the registry, which explain a 503.

@@ -122,6 +122,8 @@ impl Process {
             ("LONGSHORE_STORE_S3_REGION", "us-east-1"),
             ("LONGSHORE_STORE_S3_ACCESS_KEY_ID", "K1K1"),
             ("LONGSHORE_STORE_S3_SECRET_ACCESS_KEY", "SECRET12"),
+            // The suite also runs in single-writer mode.
+            ("LONGSHORE_STORE_WRITERS", "many"),
         ];
         all.extend_from_slice(variables);
         Self::serve(BUCKET_URL, &all)

@@ -105,6 +105,43 @@ start_versitygw() {
   use_s3 "$address"
 }
 
+# start_garage: a cluster of one node, which knows no conditional writes.
+start_garage() {
+  local folder=$process_scratch/garage rpc node
+  mkdir -p "$folder"
+  # It takes only keys of its own form.
+  s3_access_key=GK$(openssl rand -hex 12) s3_secret_key=$(openssl rand -hex 32)
+  choose_address
+  rpc=$address
+  choose_address
+  cat >"$folder/garage.toml" <<END
+metadata_dir = "$folder/meta"
+data_dir = "$folder/data"
+db_engine = "sqlite"
+replication_factor = 1
+rpc_bind_addr = "$rpc"
+rpc_public_addr = "$rpc"
+rpc_secret = "$(openssl rand -hex 32)"
+
+[s3_api]
+s3_region = "us-east-1"
+api_bind_addr = "$address"
+END
+  export GARAGE_CONFIG_FILE=$folder/garage.toml
+  start_process garage garage server
+  wait_until Garage garage status
+  node=$(garage node id -q)
+  {
+    garage layout assign -z tests -c 10G "${node%%@*}"
+    garage layout apply --version 1
+    garage key import --yes -n tests "$s3_access_key" "$s3_secret_key"
+    garage key allow --create-bucket tests
+  } >"$folder/log"
+  # It answers an unsigned request with 403, which is an answer.
+  wait_until Garage curl -sS "http://$address/"
+  use_s3 "$address"
+}
+
 # use_s3 ADDRESS: makes the bucket that all tests share and points the standard variables at it.
 use_s3() {
   export AWS_ENDPOINT_URL_S3=http://$1 AWS_REGION=us-east-1 AWS_EC2_METADATA_DISABLED=true

@@ -42,6 +42,7 @@ use self::bucket::Bucket;
 use self::request::S3Request;
 use self::script::{Action, Script};
 
+pub(crate) use self::bucket::Conditions;
 pub(crate) use self::request::Operation;
 pub(crate) use self::script::{Hold, Match};
 
@@ -115,6 +116,10 @@ impl ScriptedS3 {
             }
         });
         Self { port, shared }
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
     }
 
     pub(crate) fn url(&self) -> String {
@@ -240,6 +245,16 @@ impl ScriptedS3 {
     /// Sets the smallest size of a part that is not the last one, instead of 5 MiB.
     pub(crate) fn set_part_bytes_min(&self, part_bytes_min: usize) {
         self.bucket().part_bytes_min = part_bytes_min;
+    }
+
+    /// Sets what the server does with conditions.
+    pub(crate) fn set_conditions(&self, conditions: Conditions) {
+        self.bucket().conditions = conditions;
+    }
+
+    /// The sizes of the parts of each completed upload, in bytes.
+    pub(crate) fn completed_parts(&self) -> Vec<Vec<usize>> {
+        self.bucket().completed.clone()
     }
 
     /// Sets the clock of the server, in seconds ahead of the clock that it began with. It dates

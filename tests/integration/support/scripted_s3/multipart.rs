@@ -102,9 +102,12 @@ impl Bucket {
             body.extend_from_slice(part);
             digests.update(Md5::digest(part));
         }
+        let sizes = named.iter().filter_map(|(number, _)| multipart.parts.get(number));
+        let sizes: Vec<usize> = sizes.map(Bytes::len).collect();
         let etag = format!("\"{}-{}\"", hex::encode(digests.finalize()), named.len());
         // S3 dates the object when the upload was created, not when it was completed.
         let object = Object { body: body.freeze(), etag: etag.clone(), written: multipart.started };
+        self.completed.push(sizes);
         self.objects.insert(request.key.clone(), object);
         self.multiparts.remove(request.parameter("uploadId").unwrap_or_default());
         Ok(Answer::new(200).xml(&format!(

@@ -15,6 +15,8 @@ pub mod docker_schema1;
 
 pub mod clock;
 
+pub mod http_proxy;
+
 pub mod telemetry;
 
 pub mod reloaded_file;

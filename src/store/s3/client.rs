@@ -16,6 +16,7 @@ use super::operation::Operation;
 use super::presign::Presigner;
 use super::retry;
 use super::settings::Settings;
+use crate::http_proxy::Proxies;
 use crate::store::{Dialect, Error, ObjectStore};
 use crate::telemetry::metrics::{Metrics, S3Operation};
 
@@ -63,11 +64,14 @@ impl S3 {
         // The first provider of the process stays installed, and every caller installs this one.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let (endpoint, public) = (settings.endpoint.clone(), settings.public_endpoint.clone());
-        let http = HttpClient::new(settings, metrics.clone())?;
+        let proxies = Proxies::from_environment().map_err(Error::Refused)?;
+        let through = through(&proxies, endpoint.as_deref(), &region);
+        let http = HttpClient::new(settings, proxies, metrics.clone())?;
         let root = root(prefix);
         let place = endpoint.as_deref().unwrap_or("AWS");
-        let description = format!("s3://{bucket}/{root} at {place} ({region})");
-        let address = endpoint.clone().unwrap_or_else(|| format!("AWS {region}")).into();
+        let description = format!("s3://{bucket}/{root} at {place} ({region}){through}");
+        let address = endpoint.clone().unwrap_or_else(|| format!("AWS {region}"));
+        let address = format!("{address}{through}").into();
         let credentials = LatestCredentials::new(provider);
         let reached_by_clients = public.or_else(|| endpoint.clone());
         let presigner =
@@ -113,6 +117,14 @@ impl ObjectStore for S3 {
     fn set_dialect(&self, dialect: Dialect) {
         *self.dialect.write().unwrap_or_else(PoisonError::into_inner) = dialect;
     }
+}
+
+/// How texts name the proxy before the store, if there is one.
+fn through(proxies: &Proxies, endpoint: Option<&str>, region: &Region) -> String {
+    let aws = || format!("https://s3.{region}.amazonaws.com");
+    let address = endpoint.map_or_else(aws, str::to_owned).parse();
+    let proxy = address.ok().and_then(|address| proxies.of(&address));
+    proxy.map_or(String::new(), |proxy| format!(" through {proxy}"))
 }
 
 /// How the SDK behaves, without the endpoint.

@@ -158,6 +158,9 @@ impl Refusal {
                 "; allow s3:GetObject, s3:PutObject, s3:DeleteObject, s3:AbortMultipartUpload on \
                  the objects and s3:ListBucket on the bucket"
             }
+            (None, 407) => {
+                "; the HTTP proxy wants a login, which belongs into its address in the environment"
+            }
             (_, 300..=399) => "; the bucket is in another region or at another endpoint",
             _ => "",
         };

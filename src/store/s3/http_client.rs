@@ -36,6 +36,7 @@ use super::error::SendError;
 use super::metrics::{RequestLabels, compare_clocks, count};
 use super::retry::next_attempt;
 use super::settings::Settings;
+use crate::http_proxy::{Proxies, ProxyConnector};
 use crate::store::Error;
 use crate::telemetry::metrics::Metrics;
 
@@ -57,7 +58,8 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
 /// A pool of connections.
 #[derive(Clone)]
 pub(super) struct HttpClient {
-    client: Client<HttpsConnector<HttpConnector>, Outgoing>,
+    client: Client<HttpsConnector<ProxyConnector>, Outgoing>,
+    proxies: Proxies,
     response_timeout: Duration,
     stall_timeout: Duration,
     metrics: Metrics,
@@ -73,7 +75,11 @@ impl fmt::Debug for HttpClient {
 }
 
 impl HttpClient {
-    pub(super) fn new(settings: &Settings, metrics: Metrics) -> Result<Self, Error> {
+    pub(super) fn new(
+        settings: &Settings,
+        proxies: Proxies,
+        metrics: Metrics,
+    ) -> Result<Self, Error> {
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
@@ -85,7 +91,7 @@ impl HttpClient {
             .https_or_http()
             // Each request in flight has a connection of its own: the probe relies on that.
             .enable_http1()
-            .wrap_connector(tcp);
+            .wrap_connector(ProxyConnector::new(tcp, proxies.clone()));
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE_CONNECTION_TIMEOUT)
@@ -93,6 +99,7 @@ impl HttpClient {
             .build(tls);
         Ok(Self {
             client,
+            proxies,
             response_timeout: settings.response_timeout,
             stall_timeout: settings.stall_timeout,
             metrics,
@@ -129,6 +136,7 @@ impl HttpClient {
         let response_timeout =
             response_timeout + Duration::from_millis(buffered * 1000 / SLOWEST_BYTES_PER_SECOND);
         let mut request = request.map(|rest| Outgoing { rest, progress: Arc::clone(&progress) });
+        self.proxies.authorize(&mut request);
         let connection = capture_connection(&mut request);
         let mut response = std::pin::pin!(self.client.request(request));
         let response = loop {

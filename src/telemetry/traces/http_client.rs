@@ -19,6 +19,7 @@ use rustls::{ClientConfig, RootCertStore};
 use tokio::runtime::Handle;
 
 use super::tls::Tls;
+use crate::http_proxy::{Proxies, ProxyConnector};
 
 const RESPONSE_BYTES_MAX: usize = 64 * 1024;
 /// Connections kept open for the next batch.
@@ -27,13 +28,15 @@ const IDLE_CONNECTIONS_MAX: usize = 1;
 /// An HTTP client for the SDK. Any thread may use it; requests run on the runtime that created it.
 #[derive(Debug)]
 pub(super) struct CollectorClient {
-    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    client: Client<HttpsConnector<ProxyConnector>, Full<Bytes>>,
+    proxies: Proxies,
     timeout: Duration,
     runtime: Handle,
 }
 
 impl CollectorClient {
     pub(super) fn new(tls: Option<&Tls>, timeout: Duration) -> Result<Self, String> {
+        let proxies = Proxies::from_environment()?;
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
         tcp.set_connect_timeout(Some(timeout));
@@ -48,12 +51,12 @@ impl CollectorClient {
             .with_tls_config(tls)
             .https_or_http()
             .enable_http1()
-            .wrap_connector(tcp);
+            .wrap_connector(ProxyConnector::new(tcp, proxies.clone()));
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_max_idle_per_host(IDLE_CONNECTIONS_MAX)
             .build(connector);
-        Ok(Self { client, timeout, runtime: Handle::current() })
+        Ok(Self { client, proxies, timeout, runtime: Handle::current() })
     }
 }
 
@@ -61,8 +64,10 @@ impl CollectorClient {
 impl HttpClient for CollectorClient {
     async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
         let (client, timeout) = (self.client.clone(), self.timeout);
+        let mut request = request.map(Full::new);
+        self.proxies.authorize(&mut request);
         let exchange = async move {
-            let (head, body) = client.request(request.map(Full::new)).await?.into_parts();
+            let (head, body) = client.request(request).await?.into_parts();
             let body = Limited::new(body, RESPONSE_BYTES_MAX).collect().await?.to_bytes();
             Ok::<_, HttpError>(Response::from_parts(head, body))
         };

@@ -5,6 +5,7 @@
 pub mod app;
 pub mod content;
 pub mod exchange;
+pub mod forward_proxy;
 pub mod http;
 pub mod metered;
 pub mod persistent;

@@ -13,11 +13,15 @@ pub(super) const MODULES: &[(&str, &[&str])] = &[
     ("oci", &["entropy"]),
     ("docker_schema1", &["oci"]),
     ("clock", &[]),
+    ("http_proxy", &[]),
     // Other modules get a `Metrics` and use only its fields.
-    ("telemetry", &["setting"]),
+    ("telemetry", &["setting", "http_proxy"]),
     ("reloaded_file", &["telemetry"]),
     ("layout", &["entropy", "oci"]),
-    ("store", &["setting", "entropy", "tasks", "oci", "clock", "telemetry", "layout"]),
+    (
+        "store",
+        &["setting", "entropy", "tasks", "oci", "clock", "http_proxy", "telemetry", "layout"],
+    ),
     (
         "shared_cache",
         &["setting", "entropy", "tasks", "oci", "clock", "telemetry", "layout", "store"],
@@ -101,7 +105,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("prometheus", &["src/telemetry/metrics/"]),
     ("deadpool_redis", &["src/shared_cache/redis"]),
     ("axum", &["src/http/"]),
-    ("hyper", &["src/http/", "src/store/s3/http_client.rs", "src/telemetry/"]),
+    ("hyper", &["src/http/", "src/http_proxy.rs", "src/store/s3/http_client.rs", "src/telemetry/"]),
     ("opentelemetry", &["src/telemetry/traces/"]),
     ("tracing_opentelemetry", &["src/telemetry/traces/"]),
 ];

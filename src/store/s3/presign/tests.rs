@@ -9,13 +9,15 @@ use super::super::client::{S3, sdk_config};
 use super::super::http_client::HttpClient;
 use super::super::tests::{location, moment, settings};
 use super::*;
+use crate::http_proxy::Proxies;
 use crate::setting::Secret;
 use crate::store::{BlobStore as _, Location};
 use crate::telemetry::metrics::Metrics;
 
 /// Made once, because it reads all root certificates.
-static HTTP: LazyLock<HttpClient> =
-    LazyLock::new(|| HttpClient::new(&settings(), Metrics::default()).expect("a client"));
+static HTTP: LazyLock<HttpClient> = LazyLock::new(|| {
+    HttpClient::new(&settings(), Proxies::default(), Metrics::default()).expect("a client")
+});
 
 /// The URL that the SDK makes, for comparison.
 async fn by_sdk(bucket: &str, settings: &Settings, key: &str, options: PresignGet) -> String {

@@ -4,6 +4,7 @@ use super::Settings;
 use crate::auth::Subject;
 use crate::http::Delivery;
 use crate::registry::Leases;
+use crate::registry::uploads::TAIL_BYTES_MAX;
 use crate::setting::{Choice as _, format_bytes, format_duration};
 use crate::store::StoreUrl;
 
@@ -33,6 +34,7 @@ pub(super) const CHECKS: &[Check] = &[
         credentials_complete,
     ),
     (&["uploads.buffer_bytes", "uploads.part_bytes", "uploads.parts_in_flight"], one_upload_fits),
+    (&["uploads.equal_parts", "uploads.part_bytes"], tails_fit_into_sessions),
     (&["blobs.delivery", "store.url"], redirect_has_a_target),
     (&["blobs.delivery", "blobs.redirect_networks"], auto_delivery_has_networks),
     (&["blobs.redirect_step", "blobs.redirect_ttl"], step_below_ttl),
@@ -152,6 +154,17 @@ fn one_upload_fits(settings: &Settings) -> Result<(), String> {
         format_bytes(uploads.part_bytes as u64),
         format_bytes(one_upload as u64),
     ))
+}
+
+/// With equal parts a tail may be almost as long as a part, and lies in the session.
+fn tails_fit_into_sessions(settings: &Settings) -> Result<(), String> {
+    let uploads = &settings.uploads;
+    if !uploads.equal_parts || uploads.part_bytes <= TAIL_BYTES_MAX {
+        return Ok(());
+    }
+    let (part, most) = (uploads.part_bytes as u64, TAIL_BYTES_MAX as u64);
+    let (part, most) = (format_bytes(part), format_bytes(most));
+    Err(format!("uploads.part_bytes is {part}: equal parts may have {most} at most"))
 }
 
 fn redirect_has_a_target(settings: &Settings) -> Result<(), String> {

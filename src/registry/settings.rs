@@ -29,6 +29,11 @@ settings! {
         /// `uploads.buffer_bytes` cannot be sent, which limits the largest blob: with the defaults
         /// to 984 GiB. A larger one gets 413.
         part_bytes: usize = 16 * MIB, bytes(5 * MIB..=GIB);
+        /// Whether all parts of an upload but the last have one length, which Cloudflare R2 needs.
+        /// Parts then do not grow, so the largest blob has 10,000 times `uploads.part_bytes`, and
+        /// what a client sends beyond a whole part waits in the upload session, so
+        /// `uploads.part_bytes` may be 64 MiB at most.
+        equal_parts: bool = false, choice_of();
         /// Parts of one upload that the registry sends to the store at the same time.
         parts_in_flight: usize = 4, count(1..=64);
         /// Memory for the data of all uploads together, and for manifests that are being pushed.

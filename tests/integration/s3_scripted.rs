@@ -2,6 +2,7 @@
 //! between the SDK and the store.
 
 mod deletions;
+mod equal_parts;
 mod late_writes;
 mod pointers;
 mod pushes;

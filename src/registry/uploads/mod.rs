@@ -19,8 +19,9 @@
 //!
 //! An *inline* blob has up to 64 KiB (`uploads.inline_bytes`), a *part* 16 MiB at first
 //! (`uploads.part_bytes`). The *tail* is the payload of the session record: the bytes after the
-//! parts, less than 5 MiB, or less than 64 MiB in an upload of more than 5,000 parts. A *single
-//! object* is a data object that only the session names.
+//! parts, less than 5 MiB, or less than 64 MiB in an upload of more than 5,000 parts, or less than
+//! a part with `uploads.equal_parts`. A *single object* is a data object that only the session
+//! names.
 //!
 //! The requests are: pointer and link; for a data object one write, or, for *n* parts, start, *n*
 //! parts, complete, and the write of the session that reserves part numbers (64 each time); for a
@@ -63,7 +64,7 @@ use writer::{Stop, UploadWriter};
 
 pub use incoming::{Body, Claimant, Interrupted};
 pub(super) use memory::UploadMemory;
-pub use parts::{PART_BYTES_MIN, part_bytes};
+pub use parts::{PART_BYTES_MIN, TAIL_BYTES_MAX, part_bytes};
 pub use request::{Chunk, UploadAddress};
 pub use whole::Whole;
 

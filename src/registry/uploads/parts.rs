@@ -3,12 +3,17 @@
 //! S3 takes at most 10,000 parts, of 5 MiB to 5 GiB each except the last. The size doubles every
 //! thousand parts, so that the first parts are sent early and all of them together hold a large
 //! blob: 7.8 TiB with the default of 16 MiB, if a part of 2 GiB fits into the upload memory. The
-//! default memory of 512 MiB holds the first 6,000 parts, which are 984 GiB ([`blob_bytes_max`]).
+//! default memory of 512 MiB holds the first 6,000 parts, which are 984 GiB.
+//!
+//! Some stores want all parts but the last of one length (Cloudflare R2). With
+//! `uploads.equal_parts` no part grows, and none is sent that is not full: the end of a chunk waits
+//! in the session.
 
 use std::time::Instant;
 
 use bytes::Bytes;
 
+use crate::registry::settings::UploadSettings;
 use crate::store::{BlobStore, Error, Location, MultipartId, Part};
 use crate::telemetry::metrics::Metrics;
 
@@ -41,37 +46,68 @@ const PARTS_PER_SIZE: u32 = 1_000;
 /// The last doubling: from here on all parts have one size.
 const DOUBLINGS_MAX: u32 = 7;
 /// The longest tail that a session record keeps, in bytes. Every store takes larger records.
-const TAIL_BYTES_MAX: usize = 64 * 1024 * 1024;
+pub const TAIL_BYTES_MAX: usize = 64 * 1024 * 1024;
 
-/// The size that part `number` (from 1) should have, in bytes.
+/// The size that part `number` (from 1) should have where parts grow, in bytes.
 pub fn part_bytes(first: usize, number: u32) -> usize {
     let doublings = (number.saturating_sub(1) / PARTS_PER_SIZE).min(DOUBLINGS_MAX);
     (first << doublings).min(PART_BYTES_MAX)
 }
 
-/// The largest blob, in bytes: the sum of all parts of which each fits into the upload memory.
-/// An upload reaches it if it comes in one request and memory is never short.
-pub(super) fn blob_bytes_max(first: usize, buffer_bytes: usize) -> u64 {
-    let sizes = (1..=PARTS_MAX).step_by(PARTS_PER_SIZE as usize);
-    sizes
-        .map(|number| part_bytes(first, number))
-        .take_while(|size| *size <= buffer_bytes)
-        .map(|size| size as u64 * u64::from(PARTS_PER_SIZE))
-        .sum()
+/// How long the parts of every upload are, in bytes.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum PartSizes {
+    /// The first parts have this size.
+    Growing(usize),
+    /// All parts but the last have this size.
+    Equal(usize),
 }
 
-/// The size below which part `number` must not stay unless it is the last, in bytes. Early parts
-/// may be sent small when memory is short; later ones may not, or the numbers would run out.
-pub(super) fn part_bytes_min(first: usize, number: u32) -> usize {
-    if number <= PARTS_PER_SIZE { PART_BYTES_MIN } else { part_bytes(first, number) }
-}
+impl PartSizes {
+    pub(super) fn new(limits: &UploadSettings) -> Self {
+        let size = limits.part_bytes;
+        if limits.equal_parts { Self::Equal(size) } else { Self::Growing(size) }
+    }
 
-/// The length from which the bytes at the end of a request become part `number`; a shorter rest is
-/// the tail of the session record. Such a part spends a number on few bytes, which is cheaper than
-/// writing them again with each request. The second half of the numbers is for longer parts, so
-/// that a client with small chunks does not run out of numbers early.
-pub(super) fn last_part_bytes_min(number: u32) -> usize {
-    if number <= PARTS_MAX / 2 { PART_BYTES_MIN } else { TAIL_BYTES_MAX }
+    /// The size that part `number` should have.
+    pub(super) fn wanted(self, number: u32) -> usize {
+        match self {
+            Self::Growing(first) => part_bytes(first, number),
+            Self::Equal(size) => size,
+        }
+    }
+
+    /// The size below which part `number` must not stay unless it is the last. Early parts may be
+    /// sent small when memory is short; later ones may not, or the numbers would run out.
+    pub(super) fn least(self, number: u32) -> usize {
+        match self {
+            Self::Growing(_) if number <= PARTS_PER_SIZE => PART_BYTES_MIN,
+            Self::Growing(_) | Self::Equal(_) => self.wanted(number),
+        }
+    }
+
+    /// The length from which the bytes at the end of a request become part `number`; a shorter rest
+    /// is the tail of the session record. Such a part spends a number on few bytes, which is
+    /// cheaper than writing them again with each request. The second half of the numbers is for
+    /// longer parts, so that a client with small chunks does not run out of numbers early.
+    pub(super) fn least_at_end(self, number: u32) -> usize {
+        match self {
+            Self::Growing(_) if number <= PARTS_MAX / 2 => PART_BYTES_MIN,
+            Self::Growing(_) => TAIL_BYTES_MAX,
+            Self::Equal(size) => size,
+        }
+    }
+
+    /// The largest blob: the sum of all parts of which each fits into the upload memory. An upload
+    /// reaches it if it comes in one request and memory is never short.
+    pub(super) fn blob_bytes_max(self, buffer_bytes: usize) -> u64 {
+        let sizes = (1..=PARTS_MAX).step_by(PARTS_PER_SIZE as usize);
+        sizes
+            .map(|number| self.wanted(number))
+            .take_while(|size| *size <= buffer_bytes)
+            .map(|size| size as u64 * u64::from(PARTS_PER_SIZE))
+            .sum()
+    }
 }
 
 #[cfg(test)]
@@ -108,12 +144,15 @@ mod tests {
             (1_024, 1 << 20, 10_000, (1 + 2 + 4) * 1_024_000 + 7 * 5 * 1_024_000),
         ] {
             let (first, buffer) = (first_mib << 20, buffer_mib << 20);
-            let largest = blob_bytes_max(first, buffer);
+            let largest = PartSizes::Growing(first).blob_bytes_max(buffer);
             assert_eq!(largest, mib * MIB, "{first_mib} {buffer_mib}");
             assert_eq!(parts_of(largest, first, buffer), Some(parts));
             assert_eq!(parts_of(largest + 1, first, buffer), None);
         }
-        assert!(blob_bytes_max(16 << 20, 2 << 30) > 5 * MIB * MIB);
+        assert!(PartSizes::Growing(16 << 20).blob_bytes_max(2 << 30) > 5 * MIB * MIB);
+        let equal = PartSizes::Equal(16 << 20);
+        assert_eq!(equal.blob_bytes_max(512 << 20), 160_000 * MIB);
+        assert_eq!(equal.blob_bytes_max(15 << 20), 0);
     }
 
     /// How much a client can send in chunks of one size.
@@ -126,7 +165,7 @@ mod tests {
                 buffered -= part_bytes(16 << 20, number);
                 number += 1;
             }
-            if buffered >= last_part_bytes_min(number) {
+            if buffered >= PartSizes::Growing(16 << 20).least_at_end(number) {
                 buffered = 0;
                 number += 1;
             }
@@ -146,7 +185,8 @@ mod tests {
     fn every_size_is_one_that_s3_takes() {
         for first in [5usize << 20, 16 << 20, 40 << 20, 1 << 30] {
             for number in 1..=PARTS_MAX {
-                let (least, wanted) = (part_bytes_min(first, number), part_bytes(first, number));
+                let sizes = PartSizes::Growing(first);
+                let (least, wanted) = (sizes.least(number), sizes.wanted(number));
                 assert!(PART_BYTES_MIN <= least && least <= wanted, "{number}");
                 assert!(wanted <= PART_BYTES_MAX, "{number}");
             }

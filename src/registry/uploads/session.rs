@@ -11,7 +11,7 @@ use tracing::Instrument as _;
 use super::Uploads;
 use super::hashes::Hashes;
 use super::memory::Reservation;
-use super::parts::{UNRESERVED_BYTES_MAX, part_bytes_min};
+use super::parts::{PartSizes, UNRESERVED_BYTES_MAX};
 use super::request::{Request, UploadAddress};
 use crate::layout::encoding::{DecodeError, Known, fields_of};
 use crate::layout::records::Session;
@@ -111,7 +111,8 @@ impl Uploads {
                 return Ok(Found::Session(loaded));
             }
             // Twice the tail: writing the session record copies it.
-            let needed = part_bytes_min(self.limits.part_bytes, loaded.session.part_next)
+            let needed = PartSizes::new(&self.limits)
+                .least(loaded.session.part_next)
                 .max(2 * loaded.tail.len())
                 .min(self.limits.buffer_bytes);
             let reserved = waited.take().filter(|reserved| reserved.bytes() >= needed);

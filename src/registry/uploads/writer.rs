@@ -15,7 +15,7 @@ use tracing::Instrument as _;
 use super::Uploads;
 use super::hashes::Hashes;
 use super::memory::Reservation;
-use super::parts::{self, UNRESERVED_BYTES_MAX};
+use super::parts::{PartSizes, UNRESERVED_BYTES_MAX};
 use super::request::{Chunk, Request};
 use super::session::{Found, Loaded};
 use crate::layout::encoding::{self, Lineage, Nonce};
@@ -259,20 +259,23 @@ impl<'a> UploadWriter<'a> {
 
     /// Refuses a blob that would have `more` bytes than it has now, if that is too large.
     fn check_size(&self, more: u64) -> Result<(), Error> {
-        let limits = &self.uploads.limits;
-        let most = parts::blob_bytes_max(limits.part_bytes, limits.buffer_bytes);
+        let most = self.part_sizes().blob_bytes_max(self.uploads.limits.buffer_bytes);
         if self.received.saturating_add(more) <= most {
             return Ok(());
         }
         Err(Error::TooLarge(format!("at most {most} bytes")))
     }
 
+    fn part_sizes(&self) -> PartSizes {
+        PartSizes::new(&self.uploads.limits)
+    }
+
     pub(super) fn part_bytes(&self) -> usize {
-        parts::part_bytes(self.uploads.limits.part_bytes, self.session.part_next)
+        self.part_sizes().wanted(self.session.part_next)
     }
 
     pub(super) fn part_bytes_min(&self) -> usize {
-        parts::part_bytes_min(self.uploads.limits.part_bytes, self.session.part_next)
+        self.part_sizes().least(self.session.part_next)
     }
 
     /// How many more bytes the buffer may take now; at least one.
@@ -331,7 +334,7 @@ impl<'a> UploadWriter<'a> {
     /// Makes everything that was received durable, and gives back the part numbers.
     pub(super) async fn save(&mut self) -> Result<(), Stop<'a>> {
         loop {
-            while self.buffer.len() >= parts::last_part_bytes_min(self.session.part_next) {
+            while self.buffer.len() >= self.part_sizes().least_at_end(self.session.part_next) {
                 self.send_part().await?;
             }
             if !self.buffer.is_empty() {

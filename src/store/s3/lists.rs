@@ -72,7 +72,7 @@ impl S3 {
         prefix: &str,
         limit: usize,
     ) -> Result<OpenMultiparts, Error> {
-        let (mut rows, mut after) = (Vec::new(), (None, None));
+        let (mut rows, mut after) = (Vec::<OpenMultipart>::new(), (None, None));
         loop {
             let date = StoreDate::default();
             let operation = self.operation(S3Operation::ListMultiparts, prefix);
@@ -90,6 +90,8 @@ impl S3 {
                 rows.extend(self.open_multipart(upload));
             }
             if rows.len() >= limit || !output.is_truncated.unwrap_or_default() {
+                // Garage orders a page by the ids of the uploads.
+                rows.sort_by(|one, next| one.location.cmp(&next.location));
                 rows.truncate(limit);
                 return Ok(OpenMultiparts { rows, now: date.get()? });
             }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::{FromRequest, Request};
+use http::header::CONNECTION;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 
 use super::body::RequestBody;
@@ -50,6 +51,12 @@ impl FromRequest<Arc<Api>> for Authorized {
         if !headers::names_one_host(head.version, &head.headers) {
             let message = "the request must have one Host header";
             return Err(Error::unsupported(StatusCode::BAD_REQUEST, message));
+        }
+        if !headers::is_framed_plainly(&head.headers) {
+            let message = "Transfer-Encoding must be chunked, once";
+            let error = Error::unsupported(StatusCode::BAD_REQUEST, message);
+            // What follows may be read as another request, or as a part of this one.
+            return Err(error.header(CONNECTION, HeaderValue::from_static("close")));
         }
         let reservation = Admission::take(&mut head.extensions)?;
         let endpoint = Parsed::take(&mut head)?;

@@ -79,21 +79,19 @@ impl Conversions {
     ) -> Result<Arc<StoredManifest>, Error> {
         let (name, tag) = conversion.names;
         let key = (name.clone(), tag.clone(), conversion.image.digest);
-        let kept = match self.kept.get(&key) {
-            Some(kept) => kept,
-            None => {
-                let _admitted = self.admission.admit().await?;
-                match self.kept.get(&key) {
-                    // By the request that this one has waited for.
-                    Some(kept) => kept,
-                    None => {
-                        let Some(converted) = conversion.run(now).await? else {
-                            return Ok(Arc::clone(conversion.image));
-                        };
-                        self.kept.insert(key, converted.clone());
-                        converted
-                    }
-                }
+        let kept = if let Some(kept) = self.kept.get(&key) {
+            kept
+        } else {
+            let _admitted = self.admission.admit().await?;
+            // The request that this one has waited for may have converted the same image.
+            if let Some(kept) = self.kept.get(&key) {
+                kept
+            } else {
+                let Some(converted) = conversion.run(now).await? else {
+                    return Ok(Arc::clone(conversion.image));
+                };
+                self.kept.insert(key, converted.clone());
+                converted
             }
         };
         // Each time: it may have been deleted.

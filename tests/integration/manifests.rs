@@ -223,7 +223,7 @@ async fn non_distributable_layers_may_be_missing() {
     }
 }
 
-/// Go programs write an array without elements as `null`, or leave it out: BuildKit does for an
+/// Go programs write an array without elements as `null`, or leave it out: `BuildKit` does for an
 /// image `FROM scratch` with nothing but a label.
 #[tokio::test]
 async fn null_stands_for_an_empty_array() {

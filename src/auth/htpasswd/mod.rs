@@ -120,7 +120,9 @@ impl Htpasswd {
         self.insert(fingerprint, verified);
         if verified {
             let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-            traces.into_iter().for_each(|trace| known.insert(trace, KNOWN_FOR));
+            for trace in traces {
+                known.insert(trace, KNOWN_FOR);
+            }
         }
         Ok(verified)
     }

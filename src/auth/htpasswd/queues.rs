@@ -55,7 +55,7 @@ struct ClientQueue {
 /// The turn of a client, until it is dropped.
 pub(super) struct Turn<'q> {
     _waiting: SemaphorePermit<'q>,
-    turn: OwnedSemaphorePermit,
+    permit: OwnedSemaphorePermit,
     rank: Rank,
     queues: &'q Queues,
     deadline: Instant,
@@ -84,8 +84,8 @@ impl Queues {
         let deadline = Instant::now() + LOGIN_WAIT_MAX;
         let queue = self.client_queue(rank, network, user);
         let waiting = queue.waiting.try_acquire().map_err(|_| TooManyAttempts)?;
-        let turn = acquire(&queue.turn, deadline).await?;
-        Ok(Turn { _waiting: waiting, turn, rank, queues: self, deadline })
+        let permit = acquire(&queue.turn, deadline).await?;
+        Ok(Turn { _waiting: waiting, permit, rank, queues: self, deadline })
     }
 
     fn client_queue(
@@ -104,7 +104,7 @@ impl Turn<'_> {
     /// Waits for a processor. A login of a lower rank queues among its own kind first, so no more
     /// of them than there are processors stand before one of a higher rank.
     pub(super) async fn processor(self) -> Result<Vec<OwnedSemaphorePermit>, TooManyAttempts> {
-        let mut permits = vec![self.turn];
+        let mut permits = vec![self.permit];
         for queue in self.queues.ranks[..=self.rank as usize].iter().rev() {
             permits.push(acquire(&queue.processors, self.deadline).await?);
         }

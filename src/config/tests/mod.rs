@@ -378,7 +378,7 @@ fn the_reference_is_a_configuration_that_changes_nothing() {
     };
     assert_eq!(nothing_else, Settings::default());
     assert_eq!(all.server.tls.key_file.as_deref(), Some(Path::new("/etc/longshore/tls.key")));
-    assert_eq!(all.store.s3.endpoint.as_deref(), Some("http://127.0.0.1:9000"));
+    assert_eq!(all.store.s3.endpoint.as_deref(), Some("http://minio.internal:9000"));
 }
 
 /// Every section and every setting has a doc comment above it.

@@ -3,7 +3,9 @@
 use std::ops::Range;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, CONTENT_TYPE, ETAG, HOST, IF_MATCH, IF_NONE_MATCH, IF_RANGE, RANGE};
+use http::header::{
+    ACCEPT, CONTENT_TYPE, ETAG, HOST, IF_MATCH, IF_NONE_MATCH, IF_RANGE, RANGE, TRANSFER_ENCODING,
+};
 use http::uri::Authority;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri, Version};
 
@@ -28,6 +30,14 @@ pub(super) const OCI_FILTERS_APPLIED: HeaderName = HeaderName::from_static("oci-
 /// Ranges that one request may ask for; clients that pull parts of layers ask for as many. Each may
 /// cost a request to the store.
 const RANGES_MAX: usize = 1024;
+
+/// Whether the body has no other transfer coding than `chunked`, once. Proxies disagree on where
+/// any other body ends (RFC 9112, section 11.2).
+pub(super) fn is_framed_plainly(headers: &HeaderMap) -> bool {
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    codings.next().is_none_or(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked"))
+        && codings.next().is_none()
+}
 
 /// Whether a request has no second `Host` header, and has one where HTTP/1.1 demands it (RFC 9112,
 /// section 3.2).
@@ -70,11 +80,11 @@ pub fn byte_range(value: &str, size: u64) -> Selection {
             ignored @ (Selection::Whole | Selection::Parts(_)) => return ignored,
         }
     }
-    let total = parts.iter().fold(0u64, |sum, part| sum.saturating_add(part.end - part.start));
+    let total = parts.iter().try_fold(0u64, |sum, part| sum.checked_add(part.end - part.start));
     match parts.as_slice() {
         [] if asked > 0 => Selection::Unsatisfiable,
         [one] => Selection::Part(one.clone()),
-        [_, _, ..] if total <= size => Selection::Parts(parts),
+        [_, _, ..] if total.is_some_and(|total| total <= size) => Selection::Parts(parts),
         [] | [_, _, ..] => Selection::Whole,
     }
 }

@@ -92,7 +92,9 @@ pub(in crate::http) fn write(
 }
 
 /// A copy of a path: a part of the head would keep all of it in memory until the response has left.
+/// What follows `&` is a query that a client has joined to the path, and may be a secret.
 fn shown(path: &str) -> Box<str> {
+    let path = path.split('&').next().unwrap_or_default();
     path[..path.floor_char_boundary(PATH_BYTES_MAX)].into()
 }
 

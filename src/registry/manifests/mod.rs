@@ -2,14 +2,15 @@
 
 mod delete;
 mod push;
+mod references;
 mod resolution;
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 
-pub(super) use push::LARGE_CHECKS_MAX;
-pub use push::MISSING_MAX;
+pub(super) use references::LARGE_CHECKS_MAX;
+pub use references::MISSING_MAX;
 pub use resolution::Purpose;
 
 use super::Error;

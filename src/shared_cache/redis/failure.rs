@@ -28,7 +28,7 @@ impl fmt::Display for Failure {
 impl Failure {
     /// `what` did not happen in this time.
     pub(super) fn timeout(what: &str, after: Duration) -> Self {
-        Self { reason: CacheFailure::Timeout, text: format!("{what} within {after:?}") }
+        Self { reason: CacheFailure::Timeout, text: format!("timed out: {what} within {after:?}") }
     }
 
     pub(super) fn other(error: &dyn fmt::Display) -> Self {

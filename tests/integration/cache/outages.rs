@@ -178,7 +178,7 @@ async fn the_reason_of_a_failure_is_told() {
         (at("weak:hidden@"), "permission", "no permissions"),
         (closed, "connection_refused", "refused"),
         (no_tls, "tls", "corrupt message"),
-        (silent.url(), "timeout", "within"),
+        (silent.url(), "timeout", "timed out"),
     ] {
         let urls = url.parse().expect("a URL");
         let redis_timeout = Duration::from_millis(500);

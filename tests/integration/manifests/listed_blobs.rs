@@ -1,4 +1,4 @@
-//! Indexes that list blobs, as a build cache of BuildKit does: image-spec, "Image Index", allows
+//! Indexes that list blobs, as a build cache of `BuildKit` does: image-spec, "Image Index", allows
 //! descriptors of any media type.
 
 use serde_json::{Value, json};

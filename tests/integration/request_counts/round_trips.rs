@@ -78,7 +78,7 @@ impl Far {
     }
 
     async fn send(&self, method: &str, path: &str, body: &[u8]) -> Answer {
-        let request = Request::builder().method(method).uri(path);
+        let request = Request::builder().method(method).uri(path).header("host", "a");
         let request = request.header("content-length", body.len());
         let request = request.header("content-type", OCI_MANIFEST);
         let request = request.body(Body::from(body.to_vec())).expect("a request");

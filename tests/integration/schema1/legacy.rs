@@ -67,7 +67,7 @@ async fn an_image_that_cannot_be_converted_to_schema_1_is_400() {
     app.get_manifest(&repository, "v1", &[]).await.expect_error(400, "MANIFEST_INVALID");
 }
 
-/// BuildKit writes such an image for `FROM scratch` with nothing but a label.
+/// `BuildKit` writes such an image for `FROM scratch` with nothing but a label.
 #[tokio::test]
 async fn an_image_with_null_for_its_layers_is_converted() {
     let Some(app) = legacy().await else { return };

@@ -1,6 +1,6 @@
 //! Single-writer mode: a bucket without conditional writes, which one process uses at a time.
 //!
-//! The process holds a [lease](lease) in the bucket and decides the conditions of its writes
+//! The process holds a [lease] in the bucket and decides the conditions of its writes
 //! itself: it locks the key, reads the record, compares the version and writes. Two rules make that
 //! as safe as a condition of the store:
 //!
@@ -42,7 +42,7 @@ const LOCKS: usize = 1024;
 /// How long the end of the process waits for writes under way.
 const WRITES_END_MAX: Duration = Duration::from_secs(10);
 
-/// A bucket that only this process writes to. See the [module documentation](self).
+/// A bucket that only this process writes to. The head of this file has the protocol.
 #[derive(Clone, Debug)]
 pub struct SingleWriter(Arc<Inner>);
 

@@ -17,6 +17,8 @@ pub mod clock;
 
 pub mod http_proxy;
 
+pub mod client_network;
+
 pub mod telemetry;
 
 pub mod reloaded_file;

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::moment::Moment;
+use crate::client_network::ClientNetwork;
 
 /// Bytes that every request reserves: for its state and a short response.
 const REQUEST_BYTES: usize = 16 * 1024;
@@ -32,14 +33,14 @@ pub struct ResponseBudget {
 #[derive(Debug, Default)]
 struct Held {
     all: usize,
-    by_client: HashMap<IpAddr, usize>,
+    by_client: HashMap<ClientNetwork, usize>,
 }
 
 /// What the response to one request may occupy. Dropping it gives the bytes back.
 #[derive(Debug)]
 pub(super) struct Reservation {
     budget: Arc<ResponseBudget>,
-    client: IpAddr,
+    client: ClientNetwork,
     bytes: AtomicUsize,
 }
 
@@ -50,7 +51,7 @@ impl ResponseBudget {
 
     /// Reserves memory for a short response. Nothing if the client holds its share.
     pub(super) fn admit(self: &Arc<Self>, client: Option<IpAddr>) -> Option<Reservation> {
-        let client = network(client.unwrap_or(Ipv6Addr::UNSPECIFIED.into()));
+        let client = client.unwrap_or(Ipv6Addr::UNSPECIFIED.into()).into();
         let reservation = Reservation { budget: self.clone(), client, bytes: AtomicUsize::new(0) };
         reservation.raise_to(REQUEST_BYTES).then_some(reservation)
     }
@@ -83,10 +84,13 @@ impl Reservation {
     /// large manifest.
     fn raise_to(&self, bytes: usize) -> bool {
         let bytes = bytes.min(self.budget.bytes_max / 4);
-        let mut held = self.budget.held();
         let more = bytes.saturating_sub(self.bytes.load(Ordering::Relaxed));
+        if more == 0 {
+            return true;
+        }
+        let mut held = self.budget.held();
         let by_client = held.by_client.get(&self.client).copied().unwrap_or_default();
-        if more > 0 && by_client + more > self.budget.bytes_max.saturating_sub(held.all) {
+        if by_client + more > self.budget.bytes_max.saturating_sub(held.all) {
             self.budget.refused.set();
             return false;
         }
@@ -108,15 +112,6 @@ impl Drop for Reservation {
                 held.by_client.remove(&self.client);
             }
         }
-    }
-}
-
-/// What counts as one client: an address, or a network of 64 bits for IPv6, where a client has as
-/// many addresses as it likes.
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V4(address) => address.into(),
-        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
     }
 }
 

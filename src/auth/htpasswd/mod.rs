@@ -10,7 +10,7 @@ mod queues;
 mod tests;
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -20,6 +20,7 @@ use sha2::Sha256;
 
 pub(super) use self::queues::TooManyAttempts;
 use self::queues::{Queues, Rank};
+use crate::client_network::ClientNetwork;
 use crate::entropy;
 use crate::reloaded_file::ReloadedFile;
 use crate::telemetry::metrics::{CacheLayer, CacheResult, Cached, Metrics, ReloadedFileKind};
@@ -98,7 +99,7 @@ impl Htpasswd {
             self.count(CacheResult::Hit);
             return Ok(verified);
         }
-        let network = client.map(network);
+        let network = client.map(ClientNetwork::from);
         let traces = self.traces(user, network);
         let (rank, own_queue) = self.rank(&traces, known.is_some());
         let turn = self.queues.turn(rank, network, own_queue.then_some(user)).await?;
@@ -128,7 +129,7 @@ impl Htpasswd {
     }
 
     /// What a verified login leaves behind: the client, the user, and both together.
-    fn traces(&self, user: &str, network: Option<IpAddr>) -> [Fingerprint; 3] {
+    fn traces(&self, user: &str, network: Option<ClientNetwork>) -> [Fingerprint; 3] {
         let network = network.map_or_else(String::new, |network| network.to_string());
         [("client", "", &*network), ("user", user, ""), ("both", user, &*network)]
             .map(|(kind, user, network)| self.fingerprint(kind, user, network))
@@ -172,17 +173,6 @@ impl Htpasswd {
         let (cache, time) =
             if verified { (&self.verified, VERIFIED_FOR) } else { (&self.rejected, REJECTED_FOR) };
         cache.lock().unwrap_or_else(PoisonError::into_inner).insert(fingerprint, time);
-    }
-}
-
-/// What a client is known by. One with IPv6 has a whole /64 network.
-fn network(client: IpAddr) -> IpAddr {
-    match client.to_canonical() {
-        IpAddr::V6(address) => {
-            let [a, b, c, d, ..] = address.segments();
-            IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
-        }
-        address @ IpAddr::V4(_) => address,
     }
 }
 

@@ -5,12 +5,13 @@
 //! A login waits for [`LOGIN_WAIT_MAX`] and is refused after that.
 
 use std::hash::BuildHasher as _;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 use tokio::time::{Instant, timeout_at};
+
+use crate::client_network::ClientNetwork;
 
 /// How long a login waits, its turn and the processor together. Then it gets 429.
 pub(super) const LOGIN_WAIT_MAX: Duration = Duration::from_secs(2);
@@ -78,7 +79,7 @@ impl Queues {
     pub(super) async fn turn(
         &self,
         rank: Rank,
-        network: Option<IpAddr>,
+        network: Option<ClientNetwork>,
         user: Option<&str>,
     ) -> Result<Turn<'_>, TooManyAttempts> {
         let deadline = Instant::now() + LOGIN_WAIT_MAX;
@@ -91,7 +92,7 @@ impl Queues {
     fn client_queue(
         &self,
         rank: Rank,
-        network: Option<IpAddr>,
+        network: Option<ClientNetwork>,
         user: Option<&str>,
     ) -> &ClientQueue {
         let clients = &self.ranks[rank as usize].clients;

@@ -1,6 +1,6 @@
 //! Bodies that come in: whose each is, and how fast it comes.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -10,6 +10,7 @@ use futures_util::{Stream, StreamExt as _};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use crate::client_network::ClientNetwork;
 use crate::registry::Error;
 
 /// How long a body may keep the registry waiting for [`LEAST_BYTES`] while others wait for what it
@@ -17,8 +18,6 @@ use crate::registry::Error;
 const SLOW_AFTER: Duration = Duration::from_secs(2);
 /// The least progress in that time, in bytes.
 const LEAST_BYTES: usize = 128 * 1024;
-/// The bits of an IPv6 address that name a client: a client has all addresses of its network.
-const IPV6_CLIENT_BITS: u32 = 64;
 
 /// The body of a request.
 pub type Body = Pin<Box<dyn Stream<Item = Result<Bytes, Interrupted>> + Send>>;
@@ -33,7 +32,7 @@ pub enum Claimant {
     /// A user with a login.
     User(Arc<str>),
     /// A client without one.
-    Address(IpAddr),
+    Address(ClientNetwork),
     /// A client whose address is not known, or no client at all.
     #[default]
     Nobody,
@@ -42,14 +41,7 @@ pub enum Claimant {
 impl Claimant {
     /// The claimant for a client without a login.
     pub fn of_address(address: Option<IpAddr>) -> Self {
-        match address.map(|address| address.to_canonical()) {
-            Some(IpAddr::V6(address)) => {
-                let network = address.to_bits() & (u128::MAX << (128 - IPV6_CLIENT_BITS));
-                Self::Address(IpAddr::V6(Ipv6Addr::from_bits(network)))
-            }
-            Some(address) => Self::Address(address),
-            None => Self::Nobody,
-        }
+        address.map_or(Self::Nobody, |address| Self::Address(address.into()))
     }
 }
 

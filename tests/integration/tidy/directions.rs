@@ -14,6 +14,7 @@ pub(super) const MODULES: &[(&str, &[&str])] = &[
     ("docker_schema1", &["oci"]),
     ("clock", &[]),
     ("http_proxy", &[]),
+    ("client_network", &[]),
     // Other modules get a `Metrics` and use only its fields.
     ("telemetry", &["setting", "http_proxy"]),
     ("reloaded_file", &["telemetry"]),
@@ -26,7 +27,10 @@ pub(super) const MODULES: &[(&str, &[&str])] = &[
         "shared_cache",
         &["setting", "entropy", "tasks", "oci", "clock", "telemetry", "layout", "store"],
     ),
-    ("auth", &["setting", "entropy", "oci", "clock", "telemetry", "reloaded_file"]),
+    (
+        "auth",
+        &["setting", "entropy", "oci", "clock", "client_network", "telemetry", "reloaded_file"],
+    ),
     (
         "registry",
         &[
@@ -35,6 +39,7 @@ pub(super) const MODULES: &[(&str, &[&str])] = &[
             "oci",
             "docker_schema1",
             "clock",
+            "client_network",
             "telemetry",
             "layout",
             "store",
@@ -51,6 +56,7 @@ pub(super) const MODULES: &[(&str, &[&str])] = &[
             "oci",
             "docker_schema1",
             "clock",
+            "client_network",
             "telemetry",
             "reloaded_file",
             "auth",

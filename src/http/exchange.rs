@@ -10,11 +10,11 @@ use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::header::CONTENT_LENGTH;
-use http::{HeaderMap, Response};
+use http::Response;
 use http_body::{Body, Frame, SizeHint};
 
 use super::connection::{Activity, Patience};
+use super::headers::content_length;
 use super::moment::Moment;
 use crate::tasks::Tasks;
 
@@ -119,7 +119,8 @@ impl<B: Body> Pieces<B> {
         if let Some(exchange) = &exchange {
             exchange.untaken.set();
         }
-        let left = response.body().size_hint().exact().or_else(|| announced(response.headers()));
+        let left =
+            response.body().size_hint().exact().or_else(|| content_length(response.headers()));
         response.map(|body| Self { body, exchange, http2, rest: Bytes::new(), left })
     }
 
@@ -138,10 +139,6 @@ impl<B: Body> Pieces<B> {
         self.left = self.left.map(|left| left.saturating_sub(size as u64));
         self.rest.split_to(size)
     }
-}
-
-fn announced(headers: &HeaderMap) -> Option<u64> {
-    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
 impl<B: Body<Data = Bytes> + Unpin> Body for Pieces<B> {

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use http::header::CONTENT_LENGTH;
 use http::{Extensions, response};
 
 use super::exchange::Exchange;
@@ -30,8 +29,7 @@ impl Transfer {
 
     pub(super) fn begin(&mut self, head: &response::Parts) {
         self.begun = true;
-        let length = headers::text(&head.headers, &CONTENT_LENGTH);
-        self.promised = length.and_then(|length| length.parse().ok());
+        self.promised = headers::content_length(&head.headers);
     }
 
     /// The body has no more bytes.

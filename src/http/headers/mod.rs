@@ -4,7 +4,8 @@ use std::ops::Range;
 
 use bytes::Bytes;
 use http::header::{
-    ACCEPT, CONTENT_TYPE, ETAG, HOST, IF_MATCH, IF_NONE_MATCH, IF_RANGE, RANGE, TRANSFER_ENCODING,
+    ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HOST, IF_MATCH, IF_NONE_MATCH, IF_RANGE, RANGE,
+    TRANSFER_ENCODING,
 };
 use http::uri::Authority;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri, Version};
@@ -30,6 +31,11 @@ pub(super) const OCI_FILTERS_APPLIED: HeaderName = HeaderName::from_static("oci-
 /// Ranges that one request may ask for; clients that pull parts of layers ask for as many. Each may
 /// cost a request to the store.
 const RANGES_MAX: usize = 1024;
+
+/// The length of the body that a head announces, in bytes.
+pub(super) fn content_length(headers: &HeaderMap) -> Option<u64> {
+    text(headers, &CONTENT_LENGTH)?.parse().ok()
+}
 
 /// Whether the body has no other transfer coding than `chunked`, once. Proxies disagree on where
 /// any other body ends (RFC 9112, section 11.2).

@@ -13,9 +13,7 @@ use super::admission::Admission;
 use super::blobs::Blobs;
 use super::content::StoredManifest;
 use crate::docker_schema1::Schema1;
-use crate::oci::{
-    Algorithm, AnyDigest, Digest, Manifest, ManifestError, MediaType, RepositoryName, Tag,
-};
+use crate::oci::{Algorithm, Digest, Manifest, ManifestError, MediaType, RepositoryName, Tag};
 
 /// Bytes of a config that is read in order to convert an image.
 const CONFIG_BYTES_MAX: u64 = 4 * 1024 * 1024;
@@ -113,10 +111,9 @@ impl Conversion<'_> {
     async fn run(&self, now: SystemTime) -> Result<Option<Kept>, Error> {
         let Self { schema1, blobs, names, image } = self;
         let parsed = Manifest::parse(image.bytes.clone(), Some(&image.media_type))?;
-        let config = match parsed.blobs().first().map(|config| &config.digest) {
-            Some(AnyDigest::Known(digest)) => config(blobs, names.0, digest).await?,
-            Some(AnyDigest::Other(_)) | None => return Err(refused("is not here")),
-        };
+        let digest = parsed.blobs().first().and_then(|config| config.digest.known());
+        let digest = digest.ok_or_else(|| refused("is not here"))?;
+        let config = config(blobs, names.0, &digest).await?;
         let converted = schema1.convert(*names, &image.bytes, &config, now)?;
         Ok(converted.map(|converted| {
             let digest = Digest::of(Algorithm::Sha256, &converted.payload);

@@ -8,7 +8,7 @@ use super::{Manifests, Push, Pushed};
 use crate::docker_schema1::identity;
 use crate::layout::encoding::{Draft, Nonce, decode};
 use crate::layout::records::{self, Referrer, TagIndex, TagTarget};
-use crate::oci::{AnyDigest, Descriptor, Digest, Manifest, Tag};
+use crate::oci::{Descriptor, Digest, Manifest, Tag};
 use crate::registry::Error;
 use crate::registry::concurrently::concurrently;
 use crate::registry::record::{self, Base, CreatedOrLeased, Current, Written};
@@ -396,8 +396,5 @@ fn draft(push: &Push<'_>, generation: &str, bytes: &Bytes) -> Draft {
 
 /// The subject, where its digest is one that this registry can serve.
 fn known_subject(manifest: &Manifest) -> Option<Digest> {
-    match &manifest.subject()?.digest {
-        AnyDigest::Known(digest) => Some(*digest),
-        AnyDigest::Other(_) => None,
-    }
+    manifest.subject()?.digest.known()
 }

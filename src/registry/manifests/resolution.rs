@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::Manifests;
 use crate::layout::encoding::decode;
 use crate::layout::records;
-use crate::oci::{Accept, Answer, AnyDigest, Digest, Manifest, Reference, RepositoryName, Tag};
+use crate::oci::{Accept, Answer, Digest, Manifest, Reference, RepositoryName, Tag};
 use crate::registry::content::StoredManifest;
 use crate::registry::read_cache::RecordAge;
 use crate::registry::record::Current;
@@ -163,8 +163,5 @@ fn default_child(list: &StoredManifest) -> Option<Digest> {
             .as_ref()
             .is_some_and(|platform| platform.os == "linux" && platform.architecture == "amd64")
     })?;
-    match &child.digest {
-        AnyDigest::Known(digest) => Some(*digest),
-        AnyDigest::Other(_) => None,
-    }
+    child.digest.known()
 }

@@ -36,7 +36,7 @@ use crate::usage::UsageScan;
 pub use self::auth::{authorizer, explain};
 pub use self::report::Report;
 pub use self::shared_settings::{set_shared_settings, show_shared_settings};
-use self::start::{Service, Start, build, prepare};
+use self::start::{Service, Start, build, or_end_writing, prepare};
 pub use self::stores::{open_store, redis, shared_cache};
 
 /// An upload session that no client has continued for so long counts as abandoned.
@@ -154,8 +154,7 @@ pub fn tls(settings: &Settings, metrics: &Metrics) -> Result<Option<TlsAcceptor>
 /// if `serve` could not start.
 pub async fn check(settings: &Settings) -> Result<Report, StartError> {
     let metrics = Metrics::default();
-    let (settings, lowered) = descriptors::fit(settings);
-    let prepared = prepare(&settings, lowered, &metrics)?;
+    let (settings, prepared) = prepare(settings, &metrics)?;
     Ok(build(&settings, prepared, &Readiness::default(), &metrics, Start::Check).await?.report)
 }
 
@@ -168,9 +167,8 @@ pub async fn serve(
     shutdown: impl Future<Output = &'static str> + Send,
 ) -> Result<(), StartError> {
     let (metrics, readiness) = (Metrics::default(), Readiness::default());
-    let (settings, lowered) = descriptors::fit(settings);
+    let (settings, prepared) = prepare(settings, &metrics)?;
     let settings = &settings;
-    let prepared = prepare(settings, lowered, &metrics)?;
     let stopped = CancellationToken::new();
     let _stops_admin = stopped.clone().drop_guard();
     if let Some(address) = settings.admin.listen {
@@ -195,10 +193,7 @@ pub async fn serve(
     let scans = scan_usage(settings, store.clone(), &metrics);
     let _stops_scans = scans.clone().drop_guard();
     let listening = listen(settings.server.listen).await;
-    if listening.is_err() {
-        store.end_writing().await;
-    }
-    let (listener, address) = listening?;
+    let (listener, address) = or_end_writing(store.as_ref(), listening).await?;
     readiness.started();
     // The last lines of the start: a caller that waits for them may ask `/readyz` at once.
     report.log(address);

@@ -7,15 +7,14 @@ use tokio::time::{Instant, sleep};
 use tokio_rustls::TlsAcceptor;
 
 use super::report::Report;
-use super::stores::{RedisState, sealed, test_store};
-use super::{StartError, api, authorizer, redis, registry_settings, tls};
+use super::stores::{RedisState, sealed, shared_cache, test_store};
+use super::{StartError, api, authorizer, descriptors, redis, registry_settings, tls};
 use crate::auth::Authorizer;
 use crate::config::Settings;
 use crate::http::Api;
 use crate::http::admin::Readiness;
 use crate::registry::{
     self, Found, Leases, Registry, SharedSettings, SharedSettingsError, read_cache_key,
-    read_or_create_cache_key,
 };
 use crate::shared_cache::MacKey;
 use crate::shared_cache::redis::Redis;
@@ -54,19 +53,21 @@ pub(super) struct Service {
     pub(super) report: Report,
 }
 
-/// Errors in settings and files are reported before the store is asked, which can take long.
+/// The settings that fit the limit of open files, and what follows from them. Errors in settings
+/// and files are reported before the store is asked, which can take long.
 pub(super) fn prepare(
     settings: &Settings,
-    lowered: Option<String>,
     metrics: &Metrics,
-) -> Result<Prepared, StartError> {
-    Ok(Prepared {
+) -> Result<(Settings, Prepared), StartError> {
+    let (settings, lowered) = descriptors::fit(settings);
+    let prepared = Prepared {
         lowered,
         authorizer: authorizer(&settings.access, metrics)?,
-        tls: tls(settings, metrics)?,
-        redis: redis(settings, metrics)?,
-        registry: registry_settings(settings)?,
-    })
+        tls: tls(&settings, metrics)?,
+        redis: redis(&settings, metrics)?,
+        registry: registry_settings(&settings)?,
+    };
+    Ok((settings, prepared))
 }
 
 /// Tests the store and Redis, compares the shared settings, and builds the registry and its API.
@@ -88,20 +89,16 @@ pub(super) async fn build(
     let (store, probe, found) = opened?;
     let shared = match redis {
         None => None,
-        Some(redis) => {
-            let (store, leases) = (store.clone(), of_registry.leases);
-            let key = match start {
-                Start::Serve => {
-                    let key = read_or_create_cache_key(store.clone(), leases).await;
-                    if key.is_err() {
-                        store.end_writing().await;
-                    }
-                    key?
-                }
-                Start::Check => read_cache_key(store, leases).await?.unwrap_or_else(MacKey::random),
-            };
-            Some(sealed(redis, &key))
-        }
+        Some(redis) => Some(match start {
+            Start::Serve => {
+                let shared = shared_cache(settings, redis, store.clone()).await;
+                or_end_writing(store.as_ref(), shared).await?
+            }
+            Start::Check => {
+                let key = read_cache_key(store.clone(), of_registry.leases).await?;
+                sealed(redis, &key.unwrap_or_else(MacKey::random))
+            }
+        }),
     };
     let tasks = Tasks::new();
     let registry = Registry::new(store.clone(), shared, of_registry, metrics, &tasks);
@@ -122,16 +119,22 @@ async fn open(
     let found = match start {
         Start::Serve => {
             store.begin_writing().await?;
-            let found = shared.create_or_compare(ours).await;
-            // A start that fails must not leave the lease of a writer behind.
-            if found.is_err() {
-                store.end_writing().await;
-            }
-            found?
+            or_end_writing(store.as_ref(), shared.create_or_compare(ours).await).await?
         }
         Start::Check => shared.compare(ours).await?,
     };
     Ok((store, probe, found))
+}
+
+/// Gives the lease of a writer back if a step of the start has failed after it was taken.
+pub(super) async fn or_end_writing<T, E>(
+    store: &dyn ObjectStore,
+    step: Result<T, E>,
+) -> Result<T, E> {
+    if step.is_err() {
+        store.end_writing().await;
+    }
+    step
 }
 
 /// Repeats what needs the store while the store cannot be reached: a supervisor often starts both

@@ -46,7 +46,7 @@ impl Repositories {
     /// The repositories after `last` that the caller may see, at most `count` of them.
     ///
     /// The first page of the store is cached and the same for all callers. A caller who may see all
-    /// of it gets it, and so does everybody whose catalog ends with it.
+    /// of it gets it, and so does a caller whose catalog ends with it.
     pub async fn list(
         &self,
         last: Option<&str>,
@@ -55,7 +55,13 @@ impl Repositories {
     ) -> Result<CatalogPage, Error> {
         let list = Prefix::Repositories;
         let row = |rest: &str| rest.strip_suffix('!')?.parse().ok();
-        let last = self.opened(last.unwrap_or_default()).await?;
+        let (last, mut key) = (last.unwrap_or_default(), None);
+        let last = if is_sealed(last) {
+            let key = key.insert(self.cursor_key().await?);
+            key.open(last).ok_or(Error::CursorUnknown)?
+        } else {
+            last.to_owned()
+        };
         let after = if last.is_empty() { last } else { Prefix::after_repository(&last) };
         let mut shared = None;
         if after.is_empty() {
@@ -63,33 +69,30 @@ impl Repositories {
             let suits = first.next.is_none() || first.rows.iter().chain(&first.next).all(may_see);
             shared = suits.then_some(first);
         }
-        let Page { mut rows, next } = match shared {
-            Some(page) => page,
+        let Page { rows, next } = match shared {
+            Some(mut page) => {
+                page.rows.retain(may_see);
+                page
+            }
             None => self.read_cache.shown_rows(&list, &after, count, row, may_see).await?,
         };
-        rows.retain(may_see);
         // A cursor never names what the caller may not see.
         let next = match (next, rows.last()) {
             (None, _) => None,
             (Some(next), _) if may_see(&next) => Some(next.to_string()),
             (Some(_), Some(row)) => Some(row.to_string()),
-            (Some(hidden), None) => Some(self.sealed(&hidden).await?),
+            (Some(hidden), None) => {
+                let key = match key {
+                    Some(key) => key,
+                    None => self.cursor_key().await?,
+                };
+                Some(key.seal(&hidden).map_err(|_| no_cursor())?)
+            }
         };
         Ok(CatalogPage { rows, next })
     }
 
-    /// The name at which a cursor stands, or the text after which a client wants to go on.
-    async fn opened(&self, last: &str) -> Result<String, Error> {
-        if !is_sealed(last) {
-            return Ok(last.to_owned());
-        }
-        self.cursor_key().await?.open(last).ok_or(Error::CursorUnknown)
-    }
-
-    async fn sealed(&self, name: &RepositoryName) -> Result<String, Error> {
-        self.cursor_key().await?.seal(name).map_err(|_| no_cursor())
-    }
-
+    /// The key of the cursors at hidden repositories: 1 read of the store.
     async fn cursor_key(&self) -> Result<CursorKey, Error> {
         let shared_settings = match self.records.read(&RecordKey::Settings).await? {
             Current::Live(record) => record.body,

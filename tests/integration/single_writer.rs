@@ -12,7 +12,7 @@ use longshore::store::{
 use longshore::telemetry::metrics::Metrics;
 use serde_json::json;
 
-use crate::support::process::{Ended, Process, run};
+use crate::support::process::{Ended, Process, run, s3_variables};
 use crate::support::scripted_s3::{BUCKET_URL, Conditions, Match, Operation, ScriptedS3};
 use crate::support::{App, bytes, sha256};
 
@@ -51,13 +51,7 @@ async fn holder(s3: &ScriptedS3, valid_for: Duration) -> Arc<SingleWriter> {
 /// Runs a command over the bucket until it exits.
 fn command(s3: &ScriptedS3, name: &str, variables: &[(&str, &str)]) -> Ended {
     let url = s3.url();
-    let mut all = vec![
-        ("LONGSHORE_STORE_S3_ENDPOINT", url.as_str()),
-        ("LONGSHORE_STORE_S3_REGION", "us-east-1"),
-        ("LONGSHORE_STORE_S3_ACCESS_KEY_ID", "K1K1"),
-        ("LONGSHORE_STORE_S3_SECRET_ACCESS_KEY", "SECRET12"),
-    ];
-    all.extend_from_slice(variables);
+    let all = [&s3_variables(&url)[..], variables].concat();
     run(&[name, "--listen", "127.0.0.1:0", "--store", BUCKET_URL], &all)
 }
 

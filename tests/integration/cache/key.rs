@@ -11,7 +11,7 @@ use longshore::store::memory::{Fault, FaultKind, Memory, Operation, Reported};
 use longshore::store::{Error, RecordKey, RecordStore as _};
 
 use super::redis_server;
-use crate::support::process::{Process, run};
+use crate::support::process::{Process, run, s3_variables};
 use crate::support::scripted_s3::{BUCKET_URL, ScriptedS3};
 
 fn leases() -> Leases {
@@ -74,13 +74,7 @@ async fn processes_share_the_key_and_print_it_nowhere() {
 
     let key = String::from(decode::<CacheKey>(&key).expect("a key").0.key);
     let endpoint = s3.url();
-    let show = [
-        ("LONGSHORE_STORE_S3_ENDPOINT", endpoint.as_str()),
-        ("LONGSHORE_STORE_S3_ACCESS_KEY_ID", "K1K1"),
-        ("LONGSHORE_STORE_S3_SECRET_ACCESS_KEY", "SECRET12"),
-        variables[0],
-        variables[1],
-    ];
+    let show = [&s3_variables(&endpoint)[..], &variables].concat();
     let shown = run(&["settings", "show", "--store", BUCKET_URL], &show);
     let checked = run(&["check", "--store", BUCKET_URL], &show);
     assert!(shown.status.success() && checked.status.success(), "{shown:?}{checked:?}");

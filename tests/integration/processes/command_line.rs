@@ -1,6 +1,6 @@
 //! Messages of the commands, and of a start that fails.
 
-use crate::support::process::{Process, run};
+use crate::support::process::{Process, run, s3_variables};
 use crate::support::scripted_s3::{BUCKET_URL, ScriptedS3};
 
 #[test]
@@ -143,13 +143,7 @@ async fn redirects_to_an_address_are_warned_of() {
         let url = s3.url();
         let ended = run(
             &["check", "--store", BUCKET_URL, "--delivery", "redirect"],
-            &[
-                ("LONGSHORE_STORE_S3_ENDPOINT", &url),
-                ("LONGSHORE_STORE_S3_REGION", "us-east-1"),
-                ("LONGSHORE_STORE_S3_ACCESS_KEY_ID", "K1K1"),
-                ("LONGSHORE_STORE_S3_SECRET_ACCESS_KEY", "SECRET12"),
-                (public, address),
-            ],
+            &[&s3_variables(&url)[..], &[(public, address)]].concat(),
         );
         assert!(ended.status.success(), "{ended:?}");
         let warning = "warning: blobs are redirected to the address [fd00::1], ";

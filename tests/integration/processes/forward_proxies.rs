@@ -12,7 +12,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::task::TaskTracker;
 
 use crate::support::forward_proxy::ForwardProxy;
-use crate::support::process::{Ended, Process, run};
+use crate::support::process::{Ended, Process, run, s3_variables};
 use crate::support::scripted_s3::{BUCKET_URL, ScriptedS3};
 use crate::support::sha256;
 
@@ -25,18 +25,13 @@ const LOGIN: &str = "Basic dXNlcjpodW50ZXIy";
 
 /// The variables of a bucket at this address, and more of them.
 fn variables<'a>(endpoint: &'a str, more: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
-    let mut all = vec![
-        ("LONGSHORE_STORE_S3_ENDPOINT", endpoint),
-        ("LONGSHORE_STORE_S3_REGION", "us-east-1"),
-        ("LONGSHORE_STORE_S3_ACCESS_KEY_ID", "K1K1"),
-        ("LONGSHORE_STORE_S3_SECRET_ACCESS_KEY", "SECRET12"),
+    let all = [
         ("LONGSHORE_STORE_S3_ATTEMPTS_MAX", "2"),
         ("LONGSHORE_STORE_S3_PATH_STYLE", "true"),
         // The suite also runs in single-writer mode.
         ("LONGSHORE_STORE_WRITERS", "many"),
     ];
-    all.extend_from_slice(more);
-    all
+    [&s3_variables(endpoint)[..], &all, more].concat()
 }
 
 fn check(endpoint: &str, more: &[(&str, &str)]) -> Ended {

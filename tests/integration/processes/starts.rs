@@ -6,7 +6,7 @@ use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::task::TaskTracker;
 
-use crate::support::process::{Process, run};
+use crate::support::process::{Process, run, s3_variables};
 use crate::support::scripted_s3::{BUCKET_URL, ScriptedS3};
 
 /// A bucket that no server offers.
@@ -74,12 +74,7 @@ async fn a_start_waits_for_a_store_that_is_away_and_is_not_ready_meanwhile() {
     let endpoint = format!("http://{address}");
     let process = Process::starting(
         BUCKET_URL,
-        &[
-            ("LONGSHORE_ADMIN_LISTEN", "127.0.0.1:0"),
-            ("LONGSHORE_STORE_S3_ENDPOINT", endpoint.as_str()),
-            ("LONGSHORE_STORE_S3_ACCESS_KEY_ID", "K1K1"),
-            ("LONGSHORE_STORE_S3_SECRET_ACCESS_KEY", "SECRET12"),
-        ],
+        &[&s3_variables(&endpoint)[..], &[("LONGSHORE_ADMIN_LISTEN", "127.0.0.1:0")]].concat(),
     );
     until_logged(&process, "the store is away: the start waits for it").await;
     let admin = process.admin();

@@ -57,6 +57,16 @@ pub(crate) fn run(arguments: &[&str], variables: &[(&str, &str)]) -> Ended {
     Ended { status: output.status, stdout: text(output.stdout), stderr: text(output.stderr) }
 }
 
+/// What a program needs to use a scripted S3 at this address.
+pub(crate) fn s3_variables(endpoint: &str) -> [(&str, &str); 4] {
+    [
+        ("LONGSHORE_STORE_S3_ENDPOINT", endpoint),
+        ("LONGSHORE_STORE_S3_REGION", "us-east-1"),
+        ("LONGSHORE_STORE_S3_ACCESS_KEY_ID", "K1K1"),
+        ("LONGSHORE_STORE_S3_SECRET_ACCESS_KEY", "SECRET12"),
+    ]
+}
+
 impl Process {
     /// Serves a store on an unused port, and returns when it listens.
     pub(crate) fn serve(store: &str, variables: &[(&str, &str)]) -> Self {
@@ -117,15 +127,9 @@ impl Process {
     /// this blocks one of them until the registry listens.
     pub(crate) fn over_s3(s3: &ScriptedS3, variables: &[(&str, &str)]) -> Self {
         let url = s3.url();
-        let mut all = vec![
-            ("LONGSHORE_STORE_S3_ENDPOINT", url.as_str()),
-            ("LONGSHORE_STORE_S3_REGION", "us-east-1"),
-            ("LONGSHORE_STORE_S3_ACCESS_KEY_ID", "K1K1"),
-            ("LONGSHORE_STORE_S3_SECRET_ACCESS_KEY", "SECRET12"),
-            // The suite also runs in single-writer mode.
-            ("LONGSHORE_STORE_WRITERS", "many"),
-        ];
-        all.extend_from_slice(variables);
+        // The suite also runs in single-writer mode.
+        let many = [("LONGSHORE_STORE_WRITERS", "many")];
+        let all = [&s3_variables(&url)[..], &many, variables].concat();
         Self::serve(BUCKET_URL, &all)
     }
 

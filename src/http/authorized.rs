@@ -107,8 +107,8 @@ impl Context {
         self.endpoint.repository.as_ref().ok_or_else(|| RouteError::Unknown.into())
     }
 
-    /// Whether everybody may read the repository of the request: only then may a cache that serves
-    /// several clients keep what the request reads. Some keep it although the request has
+    /// Whether anonymous callers may read the repository of the request: only then may a cache that
+    /// serves several clients keep what the request reads. Some keep it although the request has
     /// credentials.
     pub(super) fn is_public(&self) -> bool {
         let Some(name) = self.endpoint.repository.clone() else { return false };

@@ -211,7 +211,7 @@ impl From<registry::Error> for Error {
             Registry::Busy(_) => Self::unavailable(TOO_BUSY, message),
             Registry::TooSlow => {
                 let slow = "too slow while others wait for upload memory, try again later";
-                // Who sends slowly would wait long for this response.
+                // A client that sends slowly would wait long for this response.
                 Self { drains_body: false, ..Self::unavailable(slow, message) }
             }
             Registry::OutcomeUnknown => {

@@ -1,9 +1,9 @@
 //! The key that authenticates the shared cache, in the record `g/cache-key`.
 //!
 //! The first process that uses a shared cache creates it, and every other one reads it at its
-//! start: who can read it can write to the bucket, or could have read every blob in it. A process
-//! keeps the key that it has read; a new one takes effect with the next start, and until all
-//! processes have it, each reads from the store what another one has cached.
+//! start. A program that can read it can also read every blob of the bucket. A process keeps the
+//! key that it has read; a new one takes effect with the next start, and until all processes have
+//! it, each reads from the store what another one has cached.
 
 use std::sync::Arc;
 

@@ -14,8 +14,8 @@
 //! live, which bounds how long a value is outdated if a writer crashes between the store and the
 //! cache, or if the cache does not answer the writer.
 //!
-//! Who can write to the cache must not be able to decide what the registry serves: a [`Seal`]
-//! authenticates each value together with its key and its time to live.
+//! A program that can write to the cache must not be able to decide what the registry serves: a
+//! [`Seal`] authenticates each value together with its key and its time to live.
 
 pub mod redis;
 

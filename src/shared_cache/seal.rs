@@ -2,9 +2,9 @@
 //! end of its time to live, with a key that only the processes on the bucket have.
 //!
 //! A process takes a value from the cache only if a process of the same registry has put it there,
-//! under this key, and its time to live has not ended. Otherwise whoever can write to the cache
-//! could point a tag anywhere, or give a repository the link of another one. What remains to them:
-//! deleting values, and putting a value back that was deleted, until its time to live has ended.
+//! under this key, and its time to live has not ended. Otherwise a program that can write to the
+//! cache could point a tag anywhere, or give a repository the link of another one. Such a program
+//! can still delete values, and can put back a value that was deleted until its time to live ends.
 
 use std::fmt;
 use std::time::{Duration, SystemTime};

@@ -119,7 +119,7 @@ async fn a_flood_from_one_client_does_not_delay_other_clients() {
     assert!(refused > 1500, "{refused}");
 }
 
-/// Nobody needs credentials to send wrong passwords from many addresses.
+/// A client needs no credentials to send wrong passwords from many addresses.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_flood_from_many_clients_delays_nobody_who_was_right_before() {
     let folder = tempfile::tempdir().unwrap();

@@ -22,7 +22,7 @@ use crate::telemetry::metrics::{ServeMode, ServeReason};
 
 /// A blob never changes under its digest, and has the length that its manifest says.
 const CACHE_FOREVER: &str = "max-age=31536000, immutable, no-transform";
-/// The same for a blob that not everybody may read.
+/// The same for a blob that needs a login.
 const KEEP_FOREVER: &str = "private, max-age=31536000, immutable, no-transform";
 
 /// Pulling blobs — end-2, `GET /v2/<name>/blobs/<digest>`.

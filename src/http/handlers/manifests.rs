@@ -116,8 +116,8 @@ fn not_received(error: registry::Error, limit: usize) -> Error {
     }
 }
 
-/// The condition of a push of this manifest, and whether the rules impose it: who may only create
-/// sets tags that are absent or point at the manifest already, of those that the client asked for.
+/// The condition of a push of this manifest, and whether the rules impose it: a caller who may only
+/// create sets tags that are absent or point at the manifest already, of those that it asked for.
 /// The store decides it together with the write, so of two who create one tag one fails.
 fn condition(cx: &Context, digest: Digest) -> Result<(TagCondition, bool), Error> {
     let asked = tag_condition(&cx.headers);

@@ -33,7 +33,7 @@ impl UploadId {
     }
 
     /// The identifier under which the store keeps the session that this owner means by this one.
-    /// Nobody else can name that session: not while it lives, nor after it has ended.
+    /// Another owner cannot name that session: not while it lives, nor after it has ended.
     #[must_use]
     pub fn of_owner(self, repository: &RepositoryName, subject: &str) -> Self {
         let hash = Sha256::new()

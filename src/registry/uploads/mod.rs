@@ -112,8 +112,8 @@ impl Uploads {
         let finished = match committed.await {
             Ok(blob) => Ok(blob),
             Err(Stop::Committing(writer)) => self.resume_commit(*writer, digests).await,
-            // A tombstone does not tell what the session became. Who may not read the repository
-            // must not learn what it has by ending a session and finishing it.
+            // A tombstone does not tell what the session became. A caller who may not
+            // read the repository must not learn what it has by ending a session and finishing it.
             Err(Stop::Ended) if !upload.may_read => Err(Error::UploadUnknown),
             Err(Stop::Ended) => self.finished_before(upload, digests.blob()).await,
             Err(Stop::Failed(error)) => Err(error),

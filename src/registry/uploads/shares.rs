@@ -3,7 +3,7 @@
 //! Nothing is kept back: a client that is alone may take all of it. When it is used up, clients
 //! wait, and what becomes free goes to the one that holds least. A client that waits also takes
 //! back what bodies hold that come too slowly ([`Incoming::slow_for`]), if their client holds more
-//! than it does. So who holds much of the amount has to make progress, or to share it.
+//! than it does. So a client that holds much of the amount has to make progress, or to share it.
 
 use std::cmp::Reverse;
 use std::collections::{HashMap, VecDeque};
@@ -81,7 +81,7 @@ impl Shares {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes an amount for a body if it is free and nobody waits.
+    /// Takes an amount for a body if it is free and no body waits.
     pub(super) fn try_take(&self, incoming: &Arc<Incoming>, amount: usize) -> Option<Share> {
         let mut state = self.state();
         if state.free < amount || state.waiting > 0 {
@@ -149,7 +149,7 @@ impl Shares {
         drop(unwanted);
     }
 
-    /// Looks for bodies that have become too slow. Everybody who waits calls this; most calls find
+    /// Looks for bodies that have become too slow. Each body that waits calls this; most calls find
     /// that another one has just looked.
     fn look(&self) {
         let mut state = self.state();
@@ -265,7 +265,7 @@ impl Share {
         self.amount
     }
 
-    /// Takes more if it is free and nobody waits.
+    /// Takes more if it is free and no body waits.
     pub(super) fn grow(&mut self, more: usize) -> bool {
         let mut state = self.shares.state();
         if state.free < more || state.waiting > 0 {
@@ -285,7 +285,7 @@ impl Share {
         self.shares.state().receiving.remove(&self.number);
     }
 
-    /// Charges it to nobody: no request uses it.
+    /// Charges it to no client: no request uses it.
     pub(super) fn unused(&mut self) {
         let mut state = self.shares.state();
         state.receiving.remove(&self.number);
@@ -341,7 +341,7 @@ mod tests {
         drop(held.pop());
         let second = second.await.expect("the first one to be free");
         assert!(futures_util::poll!(&mut first).is_pending());
-        // One that gives up is in nobody's way.
+        // One that gives up delays no other.
         let new = body_of("new");
         let mut all = Box::pin(shares.take(&new, 10, wait));
         assert!(futures_util::poll!(&mut all).is_pending());

@@ -43,7 +43,7 @@ impl RedisCache {
             CacheRefusal::Expired => tracing::debug!(%key, "a value in redis has expired"),
             CacheRefusal::Forged if self.may_log() => tracing::warn!(
                 %key,
-                "a value in redis failed authentication and is not used: somebody else writes to \
+                "a value in redis failed authentication and is not used: another program writes to \
                  redis, or the registry has a new g/cache-key"
             ),
             CacheRefusal::Forged => {}

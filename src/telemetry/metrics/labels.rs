@@ -285,10 +285,11 @@ label! {
 label! {
     /// Why a value in Redis was not used.
     pub CacheRefusal as "reason" {
-        /// No process of this registry put it under this key: somebody else can write to Redis, or
-        /// the registry got another `g/cache-key`.
+        /// No process of this registry put it under this key: another program can write to Redis,
+        /// or the registry got another `g/cache-key`.
         Forged => "forged",
-        /// Its time to live had ended: somebody put it back, or the clocks of the processes differ.
+        /// Its time to live had ended: another program put it back, or the clocks of the processes
+        /// differ.
         Expired => "expired",
     }
 }

@@ -190,7 +190,7 @@ def judge_together(objects):
 
 
 def judge_secrets(objects):
-    """No object that everybody may read holds one, and the chart makes none but that of its own Redis."""
+    """No ConfigMap holds a secret, and the chart makes no Secret but that of its own Redis."""
     secrets = [one["metadata"]["name"] for one in objects.all if one["kind"] == "Secret"]
     assert secrets in ([], [f"{objects.name}-redis"])
     text = json.dumps([one for one in objects.all if one["kind"] == "ConfigMap"])

@@ -232,7 +232,7 @@ impl Lease {
     }
 }
 
-/// Renews the lease until it ends, or until nobody uses the store.
+/// Renews the lease until it ends, or until the store is dropped.
 pub(super) async fn keep(store: Weak<Inner>) {
     let Some(since) = store.upgrade().and_then(|inner| inner.clock.get()) else { return };
     loop {

@@ -18,7 +18,7 @@ use crate::layout::encoding::{decode, is_tombstone};
 use crate::layout::records::{Link, Session};
 use crate::oci::{Digest, RepositoryName, UploadId};
 use crate::store::{
-    self, Kind, LIST_ROWS_MAX, MultipartId, ObjectStore, Prefix, Record, RecordKey, RecordStore,
+    self, Kind, MultipartId, ObjectStore, Prefix, Record, RecordKey, RecordPages, RecordStore,
 };
 use crate::telemetry::metrics::{self, Metrics};
 
@@ -134,8 +134,8 @@ impl UsageScan {
         let mut namespaces = Namespaces::new();
         self.count_bytes(Kind::Links, &mut namespaces).await?;
         self.count_bytes(Kind::Manifests, &mut namespaces).await?;
-        let mut tags = Listing::of(Kind::Tags);
-        while let Some(keys) = tags.next(self.store.as_ref()).await? {
+        let mut tags = RecordPages::of(Prefix::All(Kind::Tags));
+        while let Some(keys) = next_keys(&mut tags, self.store.as_ref()).await? {
             for key in keys {
                 if let RecordKey::Tag(name, _) = key {
                     totals(&mut namespaces, &name)?.tags += 1;
@@ -153,8 +153,8 @@ impl UsageScan {
         namespaces: &mut Namespaces,
     ) -> Result<(), ScanError> {
         let mut current: Option<RepositoryName> = None;
-        let mut listing = Listing::of(kind);
-        while let Some(keys) = listing.next(self.store.as_ref()).await? {
+        let mut records = RecordPages::of(Prefix::All(kind));
+        while let Some(keys) = next_keys(&mut records, self.store.as_ref()).await? {
             self.read_sizes(&keys).await?;
             for key in keys {
                 let (RecordKey::Link(name, digest) | RecordKey::Manifest(name, digest)) = key
@@ -206,8 +206,8 @@ impl UsageScan {
     /// Counts the multipart uploads of abandoned sessions.
     async fn count_orphans(&mut self) -> Result<i64, ScanError> {
         let (mut orphans, mut ended) = (0, HashSet::new());
-        let mut listing = Listing::of(Kind::Uploads);
-        while let Some(keys) = listing.next(self.store.as_ref()).await? {
+        let mut sessions = RecordPages::of(Prefix::All(Kind::Uploads));
+        while let Some(keys) = next_keys(&mut sessions, self.store.as_ref()).await? {
             let mut ids = Vec::new();
             for key in keys {
                 let RecordKey::Upload(id) = key else { continue };
@@ -287,34 +287,15 @@ async fn content_bytes(
     Ok(Some(manifest.len() as u64))
 }
 
-/// The keys of all live records of a kind, a page at a time.
-struct Listing {
-    list: Prefix,
-    after: Option<String>,
-    more: bool,
-}
-
-impl Listing {
-    fn of(kind: Kind) -> Self {
-        Self { list: Prefix::All(kind), after: None, more: true }
-    }
-
-    async fn next(
-        &mut self,
-        store: &dyn RecordStore,
-    ) -> Result<Option<Vec<RecordKey>>, store::Error> {
-        if !self.more {
-            return Ok(None);
-        }
-        let listing = store.list(&self.list, self.after.as_deref(), LIST_ROWS_MAX).await?;
-        let below = self.list.to_string();
-        let last = listing.rows.last().and_then(|row| row.key.strip_prefix(&below));
-        self.after = last.map(str::to_owned);
-        self.more = listing.more && self.after.is_some();
-        let live = listing.rows.iter().filter(|row| !is_tombstone(row.size));
-        // A foreign key in the bucket must not hide the keys after it.
-        Ok(Some(live.filter_map(|row| row.key.parse().ok()).collect()))
-    }
+/// The keys of the live records on the next page, `None` after the last one.
+async fn next_keys(
+    pages: &mut RecordPages,
+    store: &dyn RecordStore,
+) -> Result<Option<Vec<RecordKey>>, store::Error> {
+    let Some(page) = pages.next(store).await? else { return Ok(None) };
+    let live = page.rows.iter().filter(|row| !is_tombstone(row.size));
+    // A foreign key in the bucket must not hide the keys after it.
+    Ok(Some(live.filter_map(|row| row.key.parse().ok()).collect()))
 }
 
 /// The first eight bytes of a digest.

@@ -37,6 +37,7 @@ pub mod memory;
 pub mod s3;
 
 mod error;
+mod pages;
 mod probe;
 mod settings;
 mod url;
@@ -52,6 +53,7 @@ use futures_util::Stream;
 
 pub use crate::layout::{Day, ForeignLocation, Kind, Location, Prefix, RecordKey};
 pub use error::Error;
+pub use pages::{DataPages, RecordPages};
 pub(crate) use probe::NO_CONDITIONS;
 pub use probe::{Capabilities, ProbeLimits, ProbeReport, probe};
 pub use settings::{Settings, Writers};

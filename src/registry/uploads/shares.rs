@@ -1,9 +1,11 @@
 //! An amount that all bodies share, such as memory, divided between the clients that want it.
 //!
-//! Nothing is kept back: a client that is alone may take all of it. When it is used up, clients
-//! wait, and what becomes free goes to the one that holds least. A client that waits also takes
-//! back what bodies hold that come too slowly ([`Incoming::slow_for`]), if their client holds more
-//! than it does. So a client that holds much of the amount has to make progress, or to share it.
+//! A client that is alone may take nearly all of it; the last eighth is kept for other clients, so
+//! that the first request of each need not wait for what another client holds. When the amount is
+//! used up, clients wait, and what becomes free goes to the one that holds least. A client that
+//! waits also takes back what bodies hold that come too slowly ([`Incoming::slow_for`]), if their
+//! client holds more than it does. So a client that holds much of the amount has to make progress,
+//! or to share it.
 
 use std::cmp::Reverse;
 use std::collections::{HashMap, VecDeque};
@@ -17,6 +19,8 @@ use super::incoming::{Claimant, Incoming};
 
 /// How often those who wait look for bodies that have become too slow.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// This part of the amount is kept for clients that hold less than all the rest.
+const KEPT_FOR_OTHERS: usize = 8;
 
 /// The amount. Clones share it.
 #[derive(Clone, Debug)]
@@ -25,6 +29,8 @@ pub(super) struct Shares(Arc<Mutex<State>>);
 #[derive(Debug)]
 struct State {
     free: usize,
+    /// How much one claimant may hold, unless a single body needs more.
+    claimant_max: usize,
     accounts: HashMap<Claimant, Account>,
     /// The shares that can be taken back, by their number.
     receiving: HashMap<u64, Receiving>,
@@ -69,6 +75,7 @@ impl Shares {
     pub(super) fn new(amount: usize) -> Self {
         Self(Arc::new(Mutex::new(State {
             free: amount,
+            claimant_max: amount - amount / KEPT_FOR_OTHERS,
             accounts: HashMap::new(),
             receiving: HashMap::new(),
             waiting: 0,
@@ -84,10 +91,8 @@ impl Shares {
     /// Takes an amount for a body if it is free and no body waits.
     pub(super) fn try_take(&self, incoming: &Arc<Incoming>, amount: usize) -> Option<Share> {
         let mut state = self.state();
-        if state.free < amount || state.waiting > 0 {
-            return None;
-        }
-        Some(state.give(self, incoming, amount))
+        let given = state.may_take(incoming.claimant(), amount) && state.waiting == 0;
+        given.then(|| state.give(self, incoming, amount))
     }
 
     /// Takes an amount for a body, and waits up to `wait_max` for it.
@@ -132,7 +137,7 @@ impl Shares {
         let mut unwanted = Vec::new();
         let mut state = self.state();
         while let Some((claimant, amount)) = state.first_waiting() {
-            if amount > state.free {
+            if !state.may_take(&claimant, amount) {
                 state.take_back(&claimant, amount);
                 break;
             }
@@ -170,6 +175,12 @@ impl State {
 
     fn held(&self, claimant: &Claimant) -> usize {
         self.accounts.get(claimant).map_or(0, |account| account.held)
+    }
+
+    /// Whether so much is free for a claimant.
+    fn may_take(&self, claimant: &Claimant, amount: usize) -> bool {
+        let held = self.held(claimant);
+        amount <= self.free && (held == 0 || held + amount <= self.claimant_max)
     }
 
     /// Whose turn it is, and what it waits for: the claimant that holds least, and of several the
@@ -268,7 +279,7 @@ impl Share {
     /// Takes more if it is free and no body waits.
     pub(super) fn grow(&mut self, more: usize) -> bool {
         let mut state = self.shares.state();
-        if state.free < more || state.waiting > 0 {
+        if !state.may_take(&self.claimant, more) || state.waiting > 0 {
             return false;
         }
         state.free -= more;

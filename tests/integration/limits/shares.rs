@@ -10,6 +10,8 @@ const KIB: usize = 1024;
 /// Longer than a body may come too slowly while others wait.
 const SLOW: Duration = Duration::from_millis(2300);
 const OTHER_CLIENT: &str = "198.51.100.7";
+/// Two, because one client alone cannot take everything.
+const TRICKLING_CLIENTS: [&str; 2] = ["198.51.100.8", "198.51.100.9"];
 
 /// A registry that takes `X-Forwarded-For` for the address of the client.
 async fn shared(change: impl FnOnce(&mut Settings)) -> App {
@@ -52,9 +54,10 @@ async fn by_another_client(request: Request<'_>) -> Reply {
 async fn trickling_uploads_give_their_memory_to_another_client() {
     let app = shared(|settings| settings.uploads.buffer_bytes = 64 * MIB).await;
     let (mut locations, mut trickling) = (Vec::new(), JoinSet::new());
-    for length in [[50 * 1024 * MIB; 12].as_slice(), &[MIB; 3]].concat() {
+    let lengths = [[50 * 1024 * MIB; 12].as_slice(), &[MIB; 3]].concat();
+    for (length, client) in lengths.into_iter().zip(TRICKLING_CLIENTS.iter().cycle()) {
         let location = begin_upload(&app).await;
-        let framing = format!("content-length: {length}");
+        let framing = format!("x-forwarded-for: {client}\r\ncontent-length: {length}");
         let mut socket = begin_patch(&app, &location, &framing).await;
         socket.write_all(&bytes(1, 100 * KIB)).await.expect("sent");
         locations.push(location);
@@ -80,12 +83,36 @@ async fn trickling_uploads_give_their_place_to_another_client() {
     const PLACES: usize = 200;
     let app = shared(|settings| settings.uploads.concurrent_max = PLACES).await;
     let mut trickling = JoinSet::new();
-    for _ in 0..PLACES {
+    for client in TRICKLING_CLIENTS.iter().cycle().take(PLACES) {
         let location = begin_upload(&app).await;
-        trickling.spawn(trickle(begin_patch(&app, &location, "content-length: 100").await));
+        let framing = format!("x-forwarded-for: {client}\r\ncontent-length: 100");
+        trickling.spawn(trickle(begin_patch(&app, &location, &framing).await));
     }
     tokio::time::sleep(SLOW).await;
     by_another_client(whole(&app, b"ten bytes.")).await.expect(201);
+}
+
+/// A part of the places and of the memory is kept for clients that hold nothing yet.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_client_cannot_take_everything() {
+    let app = shared(|settings| {
+        settings.uploads.concurrent_max = 20;
+        settings.uploads.buffer_bytes = 64 * MIB;
+        settings.uploads.wait_max = Duration::from_millis(400);
+    })
+    .await;
+    let mut trickling = JoinSet::new();
+    for _ in 0..20 {
+        let location = begin_upload(&app).await;
+        let framing = format!("content-length: {}", 50 * 1024 * MIB);
+        let mut socket = begin_patch(&app, &location, &framing).await;
+        socket.write_all(&bytes(1, 100 * KIB)).await.expect("sent");
+        trickling.spawn(trickle(socket));
+    }
+    // Before any of them has been slow for so long that its share can be taken back.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    by_another_client(whole(&app, &bytes(2, 2 * MIB))).await.expect(201);
+    whole(&app, &bytes(2, 2 * MIB)).send().await.expect_error(503, "UNAVAILABLE");
 }
 
 /// Neither because nobody waits, nor because the client itself waits for more.

@@ -5,6 +5,7 @@ import secrets
 import subprocess
 import sys
 
+import attacks
 from attacks import ATTACKS
 from processes import OTHER_CORE, pinned
 from well_behaved import PASSWORD, USER, Client
@@ -29,7 +30,8 @@ def measure(bench):
     store = servers.null_store(name="abused-store")
     users = os.path.join(servers.folder, "users")
     with open(users, "w") as file:
-        file.write(f"{USER}:{bcrypt(PASSWORD)}\n")
+        for user, password in ((USER, PASSWORD), (attacks.USER, attacks.PASSWORD)):
+            file.write(f"{user}:{bcrypt(password)}\n")
     settings = {**SETTINGS, "ACCESS_HTPASSWD_FILE": users, "ACCESS_AUTHENTICATED": "push"}
     seconds = bench.sizes["abuse"]
     for name, (what, count, _) in ATTACKS.items():

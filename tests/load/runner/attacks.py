@@ -8,10 +8,11 @@ import os
 import struct
 import sys
 
-from well_behaved import PASSWORD, REPOSITORY, USER
+from well_behaved import REPOSITORY
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-HOST, PORT = sys.argv[2].split(":") if len(sys.argv) > 2 else ("", "0")
+# Another user than the well-behaved one: what all share is divided between users.
+USER, PASSWORD = "mallory", "the password of mallory"
 BLOB = os.environ.get("ATTACKED_BLOB", "")
 LOGIN = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
 
@@ -19,7 +20,7 @@ LOGIN = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
 async def connect(number):
     """From one of a few addresses, never from that of the well-behaved client."""
     sender = (f"127.0.1.{number % 8 + 1}", 0)
-    return await asyncio.open_connection(HOST, int(PORT), local_addr=sender)
+    return await asyncio.open_connection(*ATTACKED, local_addr=sender)
 
 
 async def forever(count, attack):
@@ -196,5 +197,7 @@ ATTACKS = {
 }
 
 if __name__ == "__main__":
+    host, port = sys.argv[2].split(":")
+    ATTACKED = (host, int(port))
     _, count, attack = ATTACKS[sys.argv[1]]
     asyncio.run(forever(count, attack))

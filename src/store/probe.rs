@@ -116,6 +116,16 @@ async fn examine(
 ) -> Result<(Capabilities, Dialect), Error> {
     // First, because a clock that is wrong makes other answers wrong.
     ClockDifference::measure(store).await?.check(limits.clock_skew)?;
+    let (found, checksum) = tokio::join!(check_records(store, limits), checks_digests(store));
+    let (found, dialect) = found?;
+    Ok((Capabilities { checksum: checksum?, ..found }, dialect))
+}
+
+/// What the store does with records. The caller checks what it does with the checksums of data.
+async fn check_records(
+    store: &dyn ObjectStore,
+    limits: ProbeLimits,
+) -> Result<(Capabilities, Dialect), Error> {
     let key = RecordKey::Probe(UploadId::random());
     let (create, version) = conditions::creates(store, &key).await?;
     let swaps = conditions::swaps(store, &key, version).await?;
@@ -123,12 +133,12 @@ async fn examine(
     let compare_and_swap = swaps.one_won && refuses_stale;
     let written = clock::accepts_punctual(store, &key, swaps.version, limits).await?;
     let (refuses_late, version) = clock::refuses_late(store, &key, written.version).await?;
-    let checksum = checks_digests(store).await?;
     let etag = swaps.etag;
     store.set_dialect(Dialect { etag, conditional_delete: true });
     let conditional_delete = conditions::removes(store, &key, &version).await?;
     let deadline = written.accepted && refuses_late;
-    let found = Capabilities { create, compare_and_swap, deadline, checksum, conditional_delete };
+    let found =
+        Capabilities { create, compare_and_swap, deadline, checksum: false, conditional_delete };
     Ok((found, Dialect { etag, conditional_delete }))
 }
 

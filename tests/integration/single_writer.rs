@@ -247,9 +247,9 @@ async fn nothing_is_acknowledged_that_a_late_attempt_could_undo() {
     store.create(&self::key(), "x".into(), None).await.expect("created");
 }
 
-/// A caller that goes away does not leave a write behind whose outcome nobody knows.
+/// A caller that goes away leaves no write behind that could undo a later one.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_dropped_caller_does_not_hide_the_outcome_of_its_write() {
+async fn a_later_write_waits_for_the_write_of_a_dropped_caller() {
     let s3 = without(Conditions::Ignored).await;
     let store = holder(&s3, Duration::from_mins(1)).await;
     let key = key();
@@ -259,11 +259,15 @@ async fn a_dropped_caller_does_not_hide_the_outcome_of_its_write() {
         _ = dropped => panic!("it is held"),
         () = held.reached() => {}
     }
+    let mut second = std::pin::pin!(store.create(&key, "second".into(), None));
+    let waited = tokio::time::timeout(Duration::from_millis(500), &mut second).await;
+    assert!(waited.is_err(), "decided before the first write: {waited:?}");
     assert_eq!(held.release().await, 200);
-    let conflict = store.create(&key, "second".into(), None).await;
+    let conflict = second.await;
     assert!(matches!(conflict, Err(Error::Conflict)), "{conflict:?}");
-    let version = store.read(&key).await.expect("read").version;
-    store.replace(&key, &version, "third".into(), None).await.expect("nothing is late");
+    let record = store.read(&key).await.expect("read");
+    assert_eq!(record.body, "first");
+    store.replace(&key, &record.version, "third".into(), None).await.expect("nothing is late");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -281,8 +285,25 @@ async fn nothing_is_written_without_the_lease() {
     store.end_writing().await;
     let written = store.replace(&key(), &Version("\"x\"".to_owned()), "x".into(), None).await;
     assert!(matches!(written, Err(Error::Unavailable(_))), "{written:?}");
-    let (one, other) = (writer(&s3, HOUR).await, writer(&s3, HOUR).await);
-    let (one, other) = tokio::join!(one.begin_writing(), other.begin_writing());
-    assert!(one.is_err() || other.is_err(), "never both");
-    assert!(s3.arrived(&Match::of(Operation::ListObjects, WRITERS)) > 0);
+}
+
+/// Both find no other lease. The one whose record comes second has to see the first.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_starts_at_one_moment_one_takes_the_lease() {
+    let s3 = without(Conditions::Ignored).await;
+    let (slow, quick) = (writer(&s3, HOUR).await, writer(&s3, HOUR).await);
+    let held = s3.hold(Match::put(WRITERS));
+    let slow_start = slow.begin_writing();
+    let quick_start = async {
+        held.reached().await;
+        quick.begin_writing().await.expect("no other record is there yet");
+        assert_eq!(held.release().await, 200);
+    };
+    let (refused, ()) = tokio::join!(slow_start, quick_start);
+    let refused = refused.expect_err("the other one has the lease").to_string();
+    assert!(refused.contains("is in use by another process"), "{refused}");
+    assert_eq!(s3.keys(WRITERS).len(), 1, "the refused one takes its record back");
+    quick.create(&key(), "x".into(), None).await.expect("it has the lease");
+    let listings = s3.arrived(&Match::of(Operation::ListObjects, WRITERS));
+    assert!(listings >= 4, "each start lists before and after its write: {listings}");
 }

@@ -87,7 +87,7 @@ impl HttpClient {
         tcp.set_keepalive(Some(KEEPALIVE_INTERVAL));
         tcp.set_connect_timeout(Some(settings.connect_timeout));
         let tls = HttpsConnectorBuilder::new();
-        // Reading the root certificates takes milliseconds of a start, and a plain endpoint has none.
+        // Reading the root certificates takes milliseconds, and a plain endpoint needs none.
         let plain = settings.endpoint.as_deref().is_some_and(|url| url.starts_with("http://"));
         let tls = if plain {
             let trusts_none =

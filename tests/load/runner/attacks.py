@@ -187,13 +187,13 @@ ATTACKS = {
         lambda number: head("POST", f"{UPLOAD}?digest=sha256:{number:064x}",
                             "content-length: 1099511627776" if number < 12 else "content-length: 1048576")
         + b"x" * 102_400)),
-    "places": ("200 uploads, a byte at a time", 200, trickling(
+    "places": ("uploads, a byte at a time", 200, trickling(
         lambda number: head("POST", f"{UPLOAD}?digest=sha256:{number:064x}", "content-length: 1000000") + b"x")),
     "logins": ("wrong passwords from 250 addresses", 250, again_and_again(wrong_login, 0)),
     "descriptors": ("manifests of 3,000 layers that are not there", 2, again_and_again(manifest_of_nothing, 0.1)),
-    "tags": ("7,000 tags in one push", 4, again_and_again(
+    "tags": ("pushes of 7,000 tags each", 4, again_and_again(
         lambda _: head("PUT", f"{MANIFEST}?{TAGS}", "content-length: 2") + b"{}", 0.05)),
-    "pings": ("PING frames of HTTP/2", 2, flood(frame(6, 0, 0, b"12345678"), 0.01)),
+    "pings": ("floods of PING frames of HTTP/2", 2, flood(frame(6, 0, 0, b"12345678"), 0.01)),
 }
 
 if __name__ == "__main__":

@@ -91,10 +91,12 @@ impl Manifests {
         }
         let key = RecordKey::Manifest(name.clone(), *digest);
         let current = self.records.read(&key).await?;
-        match live(&current)? {
-            Some(found) => Ok(self.records.lease(&key, found.record.clone()).await?.is_some()),
-            None => Ok(false),
-        }
+        let Some(found) = live(&current)? else { return Ok(false) };
+        let Some(leased) = self.records.lease(&key, found.record.clone()).await? else {
+            return Ok(false);
+        };
+        // A deletion may have marked the manifest since it was read: the lease is on that version.
+        Ok(live(&Current::Live(leased))?.is_some())
     }
 
     /// A link that the read cache knows to be young is not read again: most clients have just asked

@@ -50,6 +50,7 @@ fn everything() -> Vec<Source> {
     let mut all = sources("src");
     all.extend(sources("tests/integration"));
     all.extend(sources("tests/load"));
+    all.extend(sources("tests/model"));
     all
 }
 

@@ -2,14 +2,15 @@
 //! place among the referrers are all there or all gone.
 
 use std::cell::Cell;
+use std::time::Duration;
 
 use longshore::config::Settings;
 use serde_json::json;
 use tokio::sync::oneshot;
 
 use super::late_writes::{points_at, push};
-use crate::support::app::OCI_MANIFEST;
-use crate::support::content::{artifact, descriptor, spelled};
+use crate::support::app::{OCI_INDEX, OCI_MANIFEST};
+use crate::support::content::{artifact, descriptor, index, spelled};
 use crate::support::http::Reply;
 use crate::support::scripted_s3::{Match, ScriptedS3};
 use crate::support::{App, sha256};
@@ -138,4 +139,37 @@ async fn a_push_that_would_change_nothing_sees_a_deletion_during_its_reads() {
         pushed.expect(201);
         is_there(&app, &digest, true).await;
     }
+}
+
+/// The push of an index touches its old child while a deletion marks that child. The touch loses,
+/// and the marked child is none that an index may name.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_index_is_refused_while_a_deletion_marks_its_child() {
+    let s3 = ScriptedS3::start().await;
+    let app = App::over_s3(&s3, Settings::default()).await;
+    let (digest, body) = unpushed(&app).await;
+    push(&app, &body, None).await.expect(201);
+    s3.backdate(&format!("v1/m/a/_/{}", digest.replace(':', "/")), Duration::from_hours(25));
+    let (touch, listing) = (s3.hold(Match::put("v1/m/")), s3.hold_response(Match::list("v1/x/")));
+    let document = spelled(&index(OCI_INDEX, &[descriptor(OCI_MANIFEST, &body)]));
+    let put = app.request("PUT", "/v2/a/manifests/index").header("content-type", OCI_INDEX);
+    let (refused, is_refused) = oneshot::channel();
+    let pushing = async {
+        let pushed = put.body(document).send().await;
+        pushed.expect_envelope(400, &["MANIFEST_BLOB_UNKNOWN"]);
+        refused.send(()).expect("the deletion waits");
+    };
+    let deleting = async {
+        touch.reached().await;
+        let in_turn = async {
+            listing.reached().await;
+            assert_eq!(touch.release().await, 412);
+            is_refused.await.expect("the push ends");
+            assert_eq!(listing.release().await, 200);
+        };
+        tokio::join!(delete(&app, &digest), in_turn).0
+    };
+    let ((), deleted) = tokio::join!(pushing, deleting);
+    deleted.expect(202);
+    app.get("/v2/a/manifests/index").send().await.expect(404);
 }

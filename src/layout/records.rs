@@ -15,6 +15,10 @@
 //! | `g/cache-key` | [`CacheKey`] | none |
 //! | `g/settings` | `registry::shared_settings` reads and writes its fields by name | none |
 //! | `g/writer/` | [`Writer`] | none |
+//! | `g/collector` | [`Collector`] | none |
+//! | `g/run` | [`CollectorRun`] | none |
+//! | `g/seen/` | [`Seen`] | a hash of 16 bytes for each link and its version, in ascending order |
+//! | `g/quarantine/` | [`Quarantined`] | none |
 
 use std::fmt;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -253,6 +257,61 @@ pub struct Writer {
     pub since: u64,
     /// How long the lease lasts after this record was written, in seconds.
     pub valid_for: u64,
+}
+
+/// `g/collector`: the lease of the process that collects garbage. It saves double work, and nothing
+/// relies on it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Collector {
+    /// The host and the process, for the operator.
+    pub holder: String,
+    /// How long the lease lasts after this record was written, in seconds.
+    pub valid_for: u64,
+}
+
+/// `g/run`: how far the garbage collection has come.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CollectorRun {
+    /// Random; identifies the run.
+    pub id: String,
+    /// When the run began, in seconds since 1970, by the store's clock.
+    pub began: u64,
+    /// The phase that is not finished. Absent after the last one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phase: Option<String>,
+    /// The last repository of that phase that is finished.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<RepositoryName>,
+    /// When the last complete run ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finished: Option<u64>,
+    /// The last day whose data objects were compared with their names, `<yyyymmdd>`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leaks_to: Option<String>,
+    /// When that comparison last began with the oldest day, in seconds since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leaks_from_start: Option<u64>,
+}
+
+/// `g/seen/`: the links of a repository that a run found unreferenced.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Seen {
+    /// The run.
+    pub run: String,
+}
+
+/// `g/quarantine/`: a data object that is to be deleted. The key has its location, and its age is
+/// that of the record.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Quarantined {
+    /// The digest of the content, where it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<Digest>,
+    /// Bytes of the data, where they are known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<u64>,
+    /// When, in seconds since 1970, by the store's clock. Informational.
+    pub since: u64,
 }
 
 /// A moment as records hold it: seconds since 1970.

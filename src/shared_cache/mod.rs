@@ -90,6 +90,10 @@ impl Key {
                 | RecordKey::CacheKey
                 | RecordKey::Probe(_)
                 | RecordKey::Writer(_)
+                | RecordKey::Collector
+                | RecordKey::CollectorRun
+                | RecordKey::Seen(_)
+                | RecordKey::Quarantined(..)
                 | RecordKey::TagHistory(..)
                 | RecordKey::Event(_),
             ) => None,

@@ -16,6 +16,10 @@
 //! g/cache-key                                       key of the MACs in the shared cache
 //! g/probe/<id>                                      scratch record of the start-up check
 //! g/writer/<id>                                     lease of the process that writes alone
+//! g/collector                                       lease of the process that collects garbage
+//! g/run                                             how far the garbage collection has come
+//! g/seen/<repo>!                                    links that its last run found unreferenced
+//! g/quarantine/<yyyymmdd>/<uuidv7>                  data that it will delete: `d/` with that rest
 //! h/<repo>/_/<tag>/<rank>                           reserved: one change of a tag
 //! o/<hh>/<uuidv7>                                   reserved: one event
 //! ```
@@ -72,6 +76,14 @@ pub enum RecordKey {
     Probe(UploadId),
     /// The lease of a process in single-writer mode, under an id of its own.
     Writer(UploadId),
+    /// The lease of the process that collects garbage.
+    Collector,
+    /// How far the garbage collection has come.
+    CollectorRun,
+    /// The links of a repository that the last run of the collector found unreferenced.
+    Seen(RepositoryName),
+    /// The data object with this day and id is to be deleted.
+    Quarantined(Day, Uuid),
     /// Reserved for the history of tags: one change of a tag, deletions included. The number is
     /// smaller for a later change, so that the newest is listed first.
     TagHistory(RepositoryName, Tag, u64),
@@ -104,6 +116,10 @@ impl fmt::Display for RecordKey {
             Self::CacheKey => f.write_str("g/cache-key"),
             Self::Probe(id) => write!(f, "g/probe/{id}"),
             Self::Writer(id) => write!(f, "g/writer/{id}"),
+            Self::Collector => f.write_str("g/collector"),
+            Self::CollectorRun => f.write_str("g/run"),
+            Self::Seen(name) => write!(f, "g/seen/{name}!"),
+            Self::Quarantined(day, id) => write!(f, "g/quarantine/{day}/{}", id.simple()),
             Self::TagHistory(name, tag, rank) => write!(f, "h/{name}/_/{tag}/{rank:016x}"),
             // The first digits of the UUID are the time: the last ones spread the writes.
             Self::Event(id) => write!(f, "o/{:02x}/{}", id.as_bytes()[15], id.simple()),
@@ -146,9 +162,16 @@ fn parse(text: &str) -> Option<RecordKey> {
         "u" => RecordKey::Upload(rest.parse().ok()?),
         "g" if rest == "settings" => RecordKey::Settings,
         "g" if rest == "cache-key" => RecordKey::CacheKey,
+        "g" if rest == "collector" => RecordKey::Collector,
+        "g" if rest == "run" => RecordKey::CollectorRun,
         "g" => match rest.split_once('/')? {
             ("probe", id) => RecordKey::Probe(id.parse().ok()?),
             ("writer", id) => RecordKey::Writer(id.parse().ok()?),
+            ("seen", name) => RecordKey::Seen(name.strip_suffix('!')?.parse().ok()?),
+            ("quarantine", data) => {
+                let (day, id) = data.split_once('/')?;
+                RecordKey::Quarantined(day.parse().ok()?, Uuid::try_parse(id).ok()?)
+            }
             _ => return None,
         },
         "o" => {
@@ -211,6 +234,10 @@ pub enum Prefix {
     Manifests(RepositoryName),
     /// The leases of processes in single-writer mode: the rest is the id.
     Writers,
+    /// The candidates of the collector: the rest is the name and `!`.
+    Seen,
+    /// The data objects that are to be deleted: the rest is `<yyyymmdd>/<uuidv7>`.
+    Quarantined,
     /// All records of one kind in the whole bucket, for scans: the rest is as in [`RecordKey`].
     All(Kind),
 }
@@ -237,6 +264,8 @@ impl fmt::Display for Prefix {
             Self::Referrers(name, subject) => write!(f, "r/{name}/_/{}/", Slashed(subject)),
             Self::Repositories => f.write_str("c/"),
             Self::Writers => f.write_str("g/writer/"),
+            Self::Seen => f.write_str("g/seen/"),
+            Self::Quarantined => f.write_str("g/quarantine/"),
             Self::Links(name) => write!(f, "l/{name}/_/"),
             Self::Manifests(name) => write!(f, "m/{name}/_/"),
             Self::All(Kind::Pointers) => f.write_str("p/"),
@@ -254,6 +283,12 @@ impl Prefix {
     /// The cursor that continues a listing after a repository.
     pub fn after_repository(name: &str) -> String {
         format!("{name}!")
+    }
+
+    /// The cursor that continues a listing of one kind of record after all those of a repository.
+    pub fn after_records_of(name: &RepositoryName) -> String {
+        // `0` is the byte after `/`.
+        format!("{name}/_0")
     }
 }
 
@@ -325,6 +360,17 @@ impl Location {
     /// another bucket: that is no key of this one.
     pub fn key(&self) -> Result<&str, ForeignLocation> {
         if self.0.starts_with(FOREIGN) { Err(ForeignLocation(self.clone())) } else { Ok(&self.0) }
+    }
+
+    /// The day and the id of a location in this bucket.
+    pub fn parts(&self) -> Option<(Day, Uuid)> {
+        let (day, id) = self.0.strip_prefix(&data_prefix(None))?.split_once('/')?;
+        Some((day.parse().ok()?, Uuid::try_parse(id).ok()?))
+    }
+
+    /// The location with these parts.
+    pub fn of_parts(day: &Day, id: Uuid) -> Self {
+        Self(format!("{}{}", data_prefix(Some(day)), id.simple()).into())
     }
 }
 

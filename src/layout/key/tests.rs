@@ -37,6 +37,10 @@ fn key() -> impl Strategy<Value = RecordKey> {
         Just(RecordKey::CacheKey),
         Just(()).prop_map(|()| RecordKey::Probe(UploadId::random())),
         Just(()).prop_map(|()| RecordKey::Writer(UploadId::random())),
+        Just(RecordKey::Collector),
+        Just(RecordKey::CollectorRun),
+        name().prop_map(RecordKey::Seen),
+        any::<u64>().prop_map(|seconds| quarantined(seconds % 4_102_444_800)),
         (name(), tag(), any::<u64>())
             .prop_map(|(name, tag, rank)| RecordKey::TagHistory(name, tag, rank)),
         any::<[u8; 10]>().prop_map(|random| {
@@ -44,6 +48,13 @@ fn key() -> impl Strategy<Value = RecordKey> {
             RecordKey::Event(id.into_uuid())
         }),
     ]
+}
+
+fn quarantined(seconds: u64) -> RecordKey {
+    let location = Location::new_unique(UNIX_EPOCH + std::time::Duration::from_secs(seconds));
+    let (day, id) = location.parts().expect("a location of this bucket");
+    assert_eq!(Location::of_parts(&day, id), location);
+    RecordKey::Quarantined(day, id)
 }
 
 /// Locations of both kinds.
@@ -91,6 +102,8 @@ proptest! {
         prop_assert_eq!(below(&Prefix::Manifests(name)), of_manifest);
         prop_assert_eq!(below(&Prefix::Repositories), matches!(key, RecordKey::Repository(_)));
         prop_assert_eq!(below(&Prefix::Writers), matches!(key, RecordKey::Writer(_)));
+        prop_assert_eq!(below(&Prefix::Seen), matches!(key, RecordKey::Seen(_)));
+        prop_assert_eq!(below(&Prefix::Quarantined), matches!(key, RecordKey::Quarantined(..)));
         for (kind, is) in [
             (Kind::Pointers, matches!(key, RecordKey::Pointer(_))),
             (Kind::TagIndexes, matches!(key, RecordKey::TagIndex(..))),
@@ -113,6 +126,21 @@ proptest! {
         names.sort_by_key(|name| RecordKey::Link(name.clone(), digest).to_string());
         if names[0].namespace() == names[2].namespace() {
             prop_assert_eq!(names[1].namespace(), names[0].namespace());
+        }
+    }
+
+    /// The collector continues after a repository, and leaves none out.
+    #[test]
+    fn the_cursor_after_a_repository_passes_its_records_only(
+        name in name(),
+        other in name(),
+        digest in digest(),
+    ) {
+        let rest = |name: &RepositoryName| format!("{name}/_/{}", Slashed(&digest));
+        let cursor = Prefix::after_records_of(&name);
+        prop_assert!(rest(&name) < cursor);
+        if other != name {
+            prop_assert_eq!(rest(&other) < cursor, rest(&other) < rest(&name));
         }
     }
 
@@ -210,6 +238,16 @@ fn every_kind_is_spelled_as_the_table_says() {
         (RecordKey::Repository(name), "v1/c/a/b!".to_owned()),
         (RecordKey::Settings, "v1/g/settings".to_owned()),
         (RecordKey::CacheKey, "v1/g/cache-key".to_owned()),
+        (RecordKey::Collector, "v1/g/collector".to_owned()),
+        (RecordKey::CollectorRun, "v1/g/run".to_owned()),
+        (RecordKey::Seen("a/b".parse().expect("a name")), "v1/g/seen/a/b!".to_owned()),
+        (
+            RecordKey::Quarantined(
+                "20260101".parse().expect("a day"),
+                "01890a5d-ac96-774b-bcce-b302099a8057".parse().expect("a UUID"),
+            ),
+            "v1/g/quarantine/20260101/01890a5dac96774bbcceb302099a8057".to_owned(),
+        ),
         (
             RecordKey::Event("01890a5d-ac96-774b-bcce-b302099a8057".parse().expect("a UUID")),
             "v1/o/57/01890a5dac96774bbcceb302099a8057".to_owned(),
@@ -248,6 +286,10 @@ fn near_misses_are_no_keys() {
         "v1/g/probe/",
         "v1/g/settings/",
         "v1/g/setting",
+        "v1/g/run/",
+        "v1/g/seen/a",
+        "v1/g/quarantine/20260101",
+        "v1/g/quarantine/20260101/01890a5d-ac96-774b-bcce-b302099a8057",
         "v1/h/a/_/v1",
         "v1/h/a/_/v1/ff",
         "v1/h/a/_/v1/00000000000000FF",

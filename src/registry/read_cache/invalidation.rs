@@ -34,6 +34,10 @@ fn obsolete(key: &RecordKey) -> (Option<Key>, Option<Key>) {
         | RecordKey::CacheKey
         | RecordKey::Probe(_)
         | RecordKey::Writer(_)
+        | RecordKey::Collector
+        | RecordKey::CollectorRun
+        | RecordKey::Seen(_)
+        | RecordKey::Quarantined(..)
         | RecordKey::TagHistory(..)
         | RecordKey::Event(_) => (None, None),
     }

@@ -64,6 +64,10 @@ impl CachedRecord {
             | RecordKey::CacheKey
             | RecordKey::Probe(_)
             | RecordKey::Writer(_)
+            | RecordKey::Collector
+            | RecordKey::CollectorRun
+            | RecordKey::Seen(_)
+            | RecordKey::Quarantined(..)
             | RecordKey::TagHistory(..)
             | RecordKey::Event(_) => Err(store::Error::Damaged(format!("{key} is never cached"))),
         }

@@ -31,6 +31,9 @@ pub enum Command {
     /// Explain the access rules.
     #[command(subcommand)]
     Access(AccessCommand),
+    /// Collect garbage once: free the space of what was deleted, then exit.
+    #[command(long_about = GC_ABOUT)]
+    Gc(GcArguments),
     /// Show or change the settings that all processes on one bucket share.
     #[command(subcommand)]
     Settings(SettingsCommand),
@@ -55,6 +58,21 @@ pub enum SettingsCommand {
     /// Change what the bucket holds.
     #[command(long_about = SETTINGS_SET_ABOUT)]
     Set(SetArguments),
+}
+
+/// What `gc` takes.
+#[derive(Debug, Clone, Args)]
+pub struct GcArguments {
+    /// Read and decide, and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+
+    /// Print the report as JSON
+    #[arg(long)]
+    pub json: bool,
+
+    #[command(flatten)]
+    pub settings: ServeArguments,
 }
 
 /// What `settings set` takes.
@@ -269,6 +287,21 @@ To raise the grace, raise it in the bucket before any process relies on it. To l
 every process must have the shorter half-life (half of the grace, for which a process relies on \
 what it has read), and only later may anything be collected by the shorter grace. So do not let \
 garbage collection run between steps 1 and 3.";
+
+const GC_ABOUT: &str = "\
+Collect garbage once: free the space of what was deleted, then exit.
+
+`serve` does the same in the background (collection.enabled), so most registries do not need this \
+command. It uses the configuration of `serve`, Redis included: what it removes also leaves the \
+caches. It may run at any time, beside any number of processes that serve. A run that is cut off \
+is continued by the next one.
+
+Nothing is removed that was used within collection.grace, an unreferenced blob is removed by the \
+second run that finds it, and its data waits for collection.quarantine: so a first run frees \
+little. docs/collection.md says what is freed when.
+
+Exit codes: 0 the run is complete, 1 it failed, 2 the command line is wrong, 3 another process \
+collects at this moment.";
 
 const HEALTHCHECK_ABOUT: &str = "\
 Ask a registry on this machine whether it is alive; exit with 1 if it is not.

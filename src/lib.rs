@@ -33,6 +33,8 @@ pub mod auth;
 
 pub mod registry;
 
+pub mod collector;
+
 pub mod usage;
 
 pub mod http;

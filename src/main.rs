@@ -8,12 +8,16 @@ use std::process::ExitCode;
 use clap::Parser;
 use longshore::app;
 use longshore::cli::{
-    AccessCommand, Cli, Command, ExplainArguments, ServeArguments, SettingsCommand,
+    AccessCommand, Cli, Command, ExplainArguments, GcArguments, ServeArguments, SettingsCommand,
 };
+use longshore::collector::Mode;
 use longshore::config::{self, Settings};
 use longshore::http::admin;
 use longshore::telemetry::{self, metrics, traces::TraceConfig};
 use tokio::signal::unix::{SignalKind, signal};
+
+/// The exit code of `gc` if another process collects.
+const BUSY: u8 = 3;
 
 fn main() -> ExitCode {
     allocator::set_options();
@@ -21,6 +25,7 @@ fn main() -> ExitCode {
         Command::Serve(arguments) => run_async(&arguments, serve),
         Command::Check(arguments) => run_async(&arguments, check),
         Command::Healthcheck(arguments) => healthcheck(&arguments),
+        Command::Gc(arguments) => return collect(&arguments),
         Command::Access(AccessCommand::Explain(arguments)) => explain(&arguments),
         Command::Settings(SettingsCommand::Show(arguments)) => {
             run_async(&arguments, show_shared_settings)
@@ -37,6 +42,10 @@ fn main() -> ExitCode {
         Command::ConfigReference(_) => print(&config::reference()),
         Command::MetricsReference => print(&metrics::reference_markdown()),
     };
+    exit_code(result)
+}
+
+fn exit_code(result: Result<(), String>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => {
@@ -44,6 +53,24 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Runs `gc`.
+fn collect(arguments: &GcArguments) -> ExitCode {
+    let mode = if arguments.dry_run { Mode::DryRun } else { Mode::Collect };
+    let mut busy = false;
+    let result = run_async(&arguments.settings, async |settings| {
+        let report = app::collect(&settings, mode).await.map_err(|error| {
+            busy = error.is_busy();
+            error.to_string()
+        })?;
+        if arguments.json {
+            return print(&format!("{}\n", report.to_json()));
+        }
+        print(&report.to_string())
+    });
+    let code = exit_code(result);
+    if busy { ExitCode::from(BUSY) } else { code }
 }
 
 async fn serve(settings: Settings) -> Result<(), String> {

@@ -1,6 +1,7 @@
 //! From settings to a running process: the only module that names every concrete type.
 
 mod auth;
+mod collect;
 mod descriptors;
 mod report;
 mod shared_settings;
@@ -34,6 +35,7 @@ use crate::telemetry::metrics::Metrics;
 use crate::usage::UsageScan;
 
 pub use self::auth::{authorizer, explain};
+pub use self::collect::{CollectError, collect, collector};
 pub use self::report::Report;
 pub use self::shared_settings::{set_shared_settings, show_shared_settings};
 use self::start::{Service, Start, build, or_end_writing, prepare};
@@ -183,7 +185,7 @@ pub async fn serve(
         connections.spawn(admin.run(listener, stopped, connections.clone()));
     }
     let mut shutdown = pin!(shutdown);
-    let Service { store, api, tls, tasks, report } = tokio::select! {
+    let Service { store, api, collector, tls, tasks, report } = tokio::select! {
         built = build(settings, prepared, &readiness, &metrics, Start::Serve) => built?,
         signal = &mut shutdown => {
             tracing::info!(signal, "shutdown requested before start-up finished");
@@ -192,6 +194,8 @@ pub async fn serve(
     };
     let scans = scan_usage(settings, store.clone(), &metrics);
     let _stops_scans = scans.clone().drop_guard();
+    let (collection, collecting) = collect::in_background(settings, collector);
+    let _stops_collection = collection.clone().drop_guard();
     let listening = listen(settings.server.listen).await;
     let (listener, address) = or_end_writing(store.as_ref(), listening).await?;
     readiness.started();
@@ -208,6 +212,7 @@ pub async fn serve(
         };
         readiness.draining();
         scans.cancel();
+        collection.cancel();
         let delay = settings.server.drain_delay;
         let delay_s = delay.as_secs_f64();
         tracing::info!(signal, delay_s, "shutdown requested: readiness is 503, draining");
@@ -215,6 +220,7 @@ pub async fn serve(
     };
     let (router, budget) = (http::router(&api), api.responses.clone());
     listener::run(listener, tls, router, &settings.server, budget, tasks, shutdown).await;
+    collecting.wait().await;
     store.end_writing().await;
     tracing::info!("shutdown finished");
     lost.into_inner().map_or(Ok(()), |why| Err(StartError::WritingEnded(why)))

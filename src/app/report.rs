@@ -11,7 +11,7 @@ use crate::config::Settings;
 use crate::http::Delivery;
 use crate::oci::Negotiation;
 use crate::registry::Found;
-use crate::setting::Choice as _;
+use crate::setting::{Choice as _, format_duration};
 use crate::store::{ProbeReport, StoreUrl};
 
 /// What the registry runs on, and what an operator should know about it.
@@ -101,6 +101,13 @@ fn warnings(settings: &Settings, store: &ProbeReport, redis: &RedisState) -> Vec
         warnings.push(format!(
             "redis at {urls} is not reachable: {reason}; requests work without it, with more \
              requests to the store"
+        ));
+    }
+    if settings.collection.unsafe_short_grace {
+        warnings.push(format!(
+            "collection.unsafe_short_grace: content that is pushed for longer than {} may be lost; \
+             this is for tests only",
+            format_duration(settings.collection.grace)
         ));
     }
     let server = &settings.server;

@@ -6,10 +6,12 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 use tokio_rustls::TlsAcceptor;
 
+use super::collect::collector;
 use super::report::Report;
 use super::stores::{RedisState, sealed, shared_cache, test_store};
 use super::{StartError, api, authorizer, descriptors, redis, registry_settings, tls};
 use crate::auth::Authorizer;
+use crate::collector::Collector;
 use crate::config::Settings;
 use crate::http::Api;
 use crate::http::admin::Readiness;
@@ -48,6 +50,7 @@ pub(super) struct Prepared {
 pub(super) struct Service {
     pub(super) store: Arc<dyn ObjectStore>,
     pub(super) api: Arc<Api>,
+    pub(super) collector: Collector,
     pub(super) tls: Option<TlsAcceptor>,
     pub(super) tasks: Tasks,
     pub(super) report: Report,
@@ -102,9 +105,11 @@ pub(super) async fn build(
     };
     let tasks = Tasks::new();
     let registry = Registry::new(store.clone(), shared, of_registry, metrics, &tasks);
-    let api = api(settings, Arc::new(registry), authorizer, readiness, metrics, &tasks);
+    let registry = Arc::new(registry);
+    let collector = collector(settings, registry.clone(), store.clone(), metrics)?;
+    let api = api(settings, registry, authorizer, readiness, metrics, &tasks);
     let report = Report::new(settings, probe, redis_state, found, lowered);
-    Ok(Service { store, api, tls, tasks, report })
+    Ok(Service { store, api, collector, tls, tasks, report })
 }
 
 /// Opens and tests the store, and compares the shared settings.

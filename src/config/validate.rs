@@ -3,10 +3,10 @@
 use super::Settings;
 use crate::auth::Subject;
 use crate::http::Delivery;
-use crate::registry::Leases;
 use crate::registry::uploads::TAIL_BYTES_MAX;
+use crate::registry::{Collecting, Leases};
 use crate::setting::{Choice as _, format_bytes, format_duration};
-use crate::store::StoreUrl;
+use crate::store::{StoreUrl, Writers};
 
 /// A condition, and the settings it concerns: the error names the first one that a source has.
 pub(super) type Check = (&'static [&'static str], fn(&Settings) -> Result<(), String>);
@@ -38,7 +38,17 @@ pub(super) const CHECKS: &[Check] = &[
     (&["blobs.delivery", "store.url"], redirect_has_a_target),
     (&["blobs.delivery", "blobs.redirect_networks"], auto_delivery_has_networks),
     (&["blobs.redirect_step", "blobs.redirect_ttl"], step_below_ttl),
-    (&["collection.grace", "collection.write_deadline", "collection.clock_skew"], leases_are_safe),
+    (
+        &[
+            "collection.grace",
+            "collection.write_deadline",
+            "collection.clock_skew",
+            "collection.quarantine",
+            "collection.untagged_after",
+        ],
+        leases_are_safe,
+    ),
+    (&["collection.enabled", "store.writers"], collection_has_conditions),
     (
         &[
             "blobs.redirect_ttl",
@@ -201,6 +211,15 @@ fn step_below_ttl(settings: &Settings) -> Result<(), String> {
 
 fn leases_are_safe(settings: &Settings) -> Result<(), String> {
     Leases::new(&settings.collection).map(drop).map_err(|error| error.to_string())
+}
+
+fn collection_has_conditions(settings: &Settings) -> Result<(), String> {
+    if settings.collection.enabled != Collecting::On || settings.store.writers == Writers::Many {
+        return Ok(());
+    }
+    Err("garbage collection needs a store with conditional writes, and store.writers = \"single\" \
+         is for stores without"
+        .to_owned())
 }
 
 fn quarantine_outlasts_readers(settings: &Settings) -> Result<(), String> {

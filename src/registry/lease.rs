@@ -7,11 +7,18 @@
 
 use std::time::{Duration, SystemTime};
 
-use crate::setting::{DAY, HOUR, MINUTE, SECOND, duration, format_duration, settings};
+use crate::setting::{
+    DAY, GIB, HOUR, KIB, MIB, MINUTE, SECOND, bytes, choice, choice_of, count, duration,
+    format_duration, settings,
+};
 use crate::store::Deadline;
 
 /// With a shorter grace a slow push could lose content that it relies on.
 const GRACE_MIN: Duration = Duration::from_hours(2);
+const QUARANTINE_MIN: Duration = HOUR;
+/// The least values with `unsafe_short_grace`.
+const GRACE_FLOOR: Duration = SECOND;
+const QUARANTINE_FLOOR: Duration = Duration::ZERO;
 
 settings! {
     /// The lease times: they keep a garbage collector from deleting content that a client is about
@@ -25,15 +32,43 @@ settings! {
     /// `blobs.redirect_ttl + blobs.redirect_step + cache.ttl + cache.local_ttl + clock_skew` less
     /// than `quarantine`; for a folder or memory `cache.local_ttl` counts as 1h.
     pub struct LeaseSettings {
-        /// How long unreferenced content is kept after its last use.
-        grace: Duration = 2 * DAY, duration(GRACE_MIN..=365 * DAY);
+        /// How long unreferenced content is kept after its last use: 2h or more.
+        grace: Duration = 2 * DAY, duration(GRACE_FLOOR..=365 * DAY);
         /// How long a write that relies on other content may take before the store refuses it.
         write_deadline: Duration = 5 * MINUTE, duration(SECOND..=DAY);
         /// The largest difference between the clocks of the registry and the store.
         clock_skew: Duration = 5 * MINUTE, duration(Duration::ZERO..=DAY);
         /// How long data is kept after its last record is gone: a presigned URL or a cache may
-        /// still name it.
-        quarantine: Duration = 2 * DAY, duration(HOUR..=365 * DAY);
+        /// still name it. 1h or more.
+        quarantine: Duration = 2 * DAY, duration(QUARANTINE_FLOOR..=365 * DAY);
+        /// Whether `serve` collects garbage in the background. `auto`: if the store has conditional
+        /// writes, that is, not with `store.writers = "single"`. Of several processes on one bucket
+        /// only one collects at a time. Not shared, as all the following.
+        enabled: Collecting = Collecting::Auto, choice_of();
+        /// The pause between two runs of the collection, up to a tenth longer or shorter. A blob is
+        /// removed when two runs have found it unreferenced.
+        interval: Duration = 6 * HOUR, duration(MINUTE..=30 * DAY);
+        /// The requests to the store that the collection makes in a second, at most.
+        requests_per_second: u32 = 500, count(1..=100_000);
+        /// The bytes of records that the collection reads in a second, at most.
+        bytes_per_second: usize = 64 * MIB, bytes(64 * KIB..=100 * GIB);
+        /// The age from which the collection deletes manifests without a tag, as a client would by
+        /// digest. It keeps those that another manifest of the repository names, and those whose
+        /// subject exists. Without this setting it deletes no manifest. It is at least `grace`.
+        untagged_after: Option<Duration> = None, duration(GRACE_FLOOR..=3650 * DAY) => "90d";
+        /// Accepts a `grace` below 2h and a `quarantine` below 1h, for tests: pushes that take
+        /// longer than the grace lose content.
+        unsafe_short_grace: bool = false, choice_of();
+    }
+}
+
+choice! {
+    /// Whether `serve` collects garbage.
+    pub enum Collecting {
+        /// Where the store has conditional writes.
+        Auto = "auto",
+        On = "true",
+        Off = "false",
     }
 }
 
@@ -46,15 +81,30 @@ pub struct Leases {
 
 /// Durations with which the collector could remove a record that a writer relies on.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "grace / 2 + write_deadline + clock_skew must be less than grace, or content could be \
-     collected while a writer relies on it: {} + {} + {} is not less than {}",
-    format_duration(.0.grace / 2),
-    format_duration(.0.write_deadline),
-    format_duration(.0.clock_skew),
-    format_duration(.0.grace)
-)]
-pub struct UnsafeLeases(LeaseSettings);
+pub enum UnsafeLeases {
+    #[error(
+        "grace / 2 + write_deadline + clock_skew must be less than grace, or content could be \
+         collected while a writer relies on it: {} + {} + {} is not less than {}",
+        format_duration(.0.grace / 2),
+        format_duration(.0.write_deadline),
+        format_duration(.0.clock_skew),
+        format_duration(.0.grace)
+    )]
+    Unequal(Box<LeaseSettings>),
+    #[error(
+        "{name} is {}, and less than {} loses the content of slow pushes: only \
+         collection.unsafe_short_grace = true accepts it, for tests",
+        format_duration(*.value),
+        format_duration(*.least)
+    )]
+    TooShort { name: &'static str, value: Duration, least: Duration },
+    #[error(
+        "collection.untagged_after is {}, which is less than the grace, {}",
+        format_duration(*.0),
+        format_duration(*.1)
+    )]
+    UntaggedTooSoon(Duration, Duration),
+}
 
 /// For how long something outside of the records may name data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,11 +151,25 @@ impl LeaseSettings {
 }
 
 impl Leases {
-    /// Checks that `G/2 + W + skew < G`, and the minimum of the grace.
+    /// Checks that `G/2 + W + skew < G`, and what else keeps writers safe.
     pub fn new(settings: &LeaseSettings) -> Result<Self, UnsafeLeases> {
-        let LeaseSettings { grace, write_deadline, clock_skew, quarantine: _ } = *settings;
-        let safe = grace >= GRACE_MIN && grace / 2 + write_deadline + clock_skew < grace;
-        if safe { Ok(Self { grace, write_deadline }) } else { Err(UnsafeLeases(settings.clone())) }
+        let LeaseSettings { grace, write_deadline, clock_skew, quarantine, .. } = *settings;
+        let least = [
+            ("collection.grace", grace, GRACE_MIN),
+            ("collection.quarantine", quarantine, QUARANTINE_MIN),
+        ];
+        let short = least.into_iter().find(|(_, value, least)| value < least);
+        if let (Some((name, value, least)), false) = (short, settings.unsafe_short_grace) {
+            return Err(UnsafeLeases::TooShort { name, value, least });
+        }
+        if let Some(untagged) = settings.untagged_after.filter(|untagged| *untagged < grace) {
+            return Err(UnsafeLeases::UntaggedTooSoon(untagged, grace));
+        }
+        if grace / 2 + write_deadline + clock_skew < grace {
+            Ok(Self { grace, write_deadline })
+        } else {
+            Err(UnsafeLeases::Unequal(Box::new(settings.clone())))
+        }
     }
 
     /// The age from which a record is touched before a request relies on it.

@@ -17,7 +17,7 @@ mod error;
 mod lists;
 mod manifests;
 mod read_cache;
-mod record;
+pub(crate) mod record;
 mod referrers;
 mod repositories;
 mod schema1;
@@ -32,7 +32,7 @@ pub use blobs::{Blobs, MountSource};
 pub use cache_key::{read_cache_key, read_or_create_cache_key};
 pub use content::{Blob, Content, StoredManifest};
 pub use error::Error;
-pub use lease::{DataReaders, LeaseSettings, Leases};
+pub use lease::{Collecting, DataReaders, LeaseSettings, Leases};
 pub use lists::Page;
 pub use manifests::{MISSING_MAX, Manifests, Purpose, Push, Pushed};
 pub use referrers::{Referrers, ReferrersPage};
@@ -42,7 +42,7 @@ pub use shared_settings::{Found, SharedSetting, SharedSettings, SharedSettingsEr
 pub use tags::{TagCondition, Tags};
 
 use crate::shared_cache::Cache;
-use crate::store::ObjectStore;
+use crate::store::{ObjectStore, RecordStore};
 use crate::tasks::Tasks;
 use crate::telemetry::metrics::Metrics;
 use admission::Admission;
@@ -60,6 +60,7 @@ pub struct Registry {
     pub tags: Tags,
     pub referrers: Referrers,
     pub repositories: Arc<Repositories>,
+    read_cache: Arc<ReadCache>,
 }
 
 impl Registry {
@@ -117,7 +118,12 @@ impl Registry {
             conversions: Conversions::new(wait_max),
             metrics: metrics.clone(),
         };
-        let referrers = Referrers { records, read_cache };
-        Self { blobs, uploads, manifests, tags, referrers, repositories }
+        let referrers = Referrers { records, read_cache: read_cache.clone() };
+        Self { blobs, uploads, manifests, tags, referrers, repositories, read_cache }
+    }
+
+    /// The records of the store. Writing one invalidates it in the caches of this registry.
+    pub fn invalidating_records(&self) -> Arc<dyn RecordStore> {
+        self.read_cache.records()
     }
 }

@@ -1,7 +1,7 @@
 //! The settings that all processes on one store must share, in the record `g/settings`.
 //!
 //! A process that relies on a record for longer than another process keeps it would lose content.
-//! So the first process writes the settings of its section `collection`, and a later one whose
+//! So the first process writes four settings of its section `collection`, and a later one whose
 //! settings differ does not start. For upgrades the record also has the version of the layout and
 //! the oldest release that may write.
 
@@ -23,8 +23,10 @@ use crate::store::{self, ObjectStore, RecordKey};
 const RELEASE: &str = env!("CARGO_PKG_VERSION");
 /// The oldest release that may write to a store that this release begins.
 const OLDEST_WRITER: &str = "0.1.0";
-/// The section of the settings that are shared: all of its rows are.
+/// The section of the settings that are shared.
 const SECTION: &str = "collection.";
+/// Those of its rows that are.
+const SHARED: [&str; 4] = ["grace", "write_deadline", "clock_skew", "quarantine"];
 
 /// The names of the two fields that are no settings of a configuration.
 const LAYOUT_FIELD: &str = "layout";
@@ -167,10 +169,10 @@ impl SharedSettings {
     }
 }
 
-/// The rows of the section, each with its value.
+/// The shared rows of the section, each with its value.
 fn settings_of(settings: &mut LeaseSettings) -> impl Iterator<Item = Setting<'_>> {
     settings.items().into_iter().filter_map(|item| match item {
-        Item::Setting(setting) => Some(setting),
+        Item::Setting(setting) => Some(setting).filter(|row| SHARED.contains(&row.name)),
         Item::Section(..) => None,
     })
 }

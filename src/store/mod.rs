@@ -241,6 +241,13 @@ pub trait RecordStore: Send + Sync + fmt::Debug {
     /// removed the record.
     async fn remove(&self, key: &RecordKey, expected: &Version) -> Result<Removal, Error>;
 
+    /// Removes the version `expected` of a record that no request writes again: the tombstone of an
+    /// upload session, or a record of the collector itself. A store that cannot remove under a
+    /// condition may remove any version.
+    async fn discard(&self, key: &RecordKey, expected: &Version) -> Result<(), Error> {
+        self.remove(key, expected).await.map(drop)
+    }
+
     /// One page of the keys below `prefix`, strictly after `after` (the rest of a key below the
     /// prefix), at most `limit` (1 to 1,000) of them.
     async fn list(

@@ -8,7 +8,7 @@ use crate::registry::Error;
 use crate::registry::concurrently::concurrently;
 use crate::registry::lists::read_page;
 use crate::registry::record::{self, Base, Current, Ended, Written};
-use crate::store::{LIST_ROWS_MAX, Prefix, Record, RecordKey};
+use crate::store::{LIST_ROWS_MAX, Prefix, Record, RecordKey, Version};
 
 impl Manifests {
     /// Deletes a manifest, every tag that points at it, and its record among the referrers.
@@ -19,16 +19,41 @@ impl Manifests {
     /// makes the manifest live again rewrites all of these, so the deletion then fails at one of
     /// its steps, has deleted nothing of that push, and begins again.
     pub async fn delete(&self, name: &RepositoryName, digest: &Digest) -> Result<(), Error> {
+        let deleted = self.delete_if(name, digest, |_| true).await?;
+        if deleted { Ok(()) } else { Err(Error::ManifestUnknown) }
+    }
+
+    /// Deletes one version of a manifest in the same way, or finishes a deletion that began.
+    /// Returns false if it has another version and is live, or if there is no manifest.
+    pub async fn delete_version(
+        &self,
+        name: &RepositoryName,
+        digest: &Digest,
+        version: &Version,
+    ) -> Result<bool, Error> {
+        self.delete_if(name, digest, |found| found.version == *version).await
+    }
+
+    /// Deletes a manifest while each version that is live `matches`. Returns whether it is gone
+    /// because of this call, at least partly.
+    async fn delete_if(
+        &self,
+        name: &RepositoryName,
+        digest: &Digest,
+        matches: impl Fn(&Record) -> bool + Send + Sync,
+    ) -> Result<bool, Error> {
         let key = RecordKey::Manifest(name.clone(), *digest);
         let mut begun = false;
         for _ in 0..record::ATTEMPTS_MAX {
             let Some(manifest) = self.records.load::<records::Manifest>(&key).await? else {
                 // Another deletion has finished what this one began.
-                return if begun { Ok(()) } else { Err(Error::ManifestUnknown) };
+                return Ok(begun);
             };
             let subject = manifest.header.subject;
             let base = if manifest.header.doomed {
                 Base::of(&manifest.record, Known::All)?
+            } else if !matches(&manifest.record) {
+                return Ok(false);
             } else {
                 let doomed = records::Manifest { doomed: true, ..manifest.header };
                 let draft = Draft::new(&doomed, manifest.payload);
@@ -62,7 +87,7 @@ impl Manifests {
                 continue;
             }
             match self.records.bury(&key, Some(&base)).await? {
-                Written::Ours(_) | Written::Replaced(_) => return Ok(()),
+                Written::Ours(_) | Written::Replaced(_) => return Ok(true),
                 Written::Lost(_) => {}
             }
         }

@@ -8,7 +8,7 @@ use super::{Manifests, Push, Pushed};
 use crate::docker_schema1::identity;
 use crate::layout::encoding::{Draft, Nonce, decode};
 use crate::layout::records::{self, Referrer, TagIndex, TagTarget};
-use crate::oci::{Descriptor, Digest, Manifest, Tag};
+use crate::oci::{Descriptor, Digest, Manifest, RepositoryName, Tag};
 use crate::registry::Error;
 use crate::registry::concurrently::concurrently;
 use crate::registry::record::{self, Base, CreatedOrLeased, Current, Written};
@@ -299,14 +299,15 @@ impl Manifests {
     /// created the record.
     async fn write_referrer(&self, push: &Push<'_>, deadline: Deadline) -> Result<bool, Error> {
         let Some(key) = referrer_key(push) else { return Ok(false) };
-        self.create_or_lease(&key, &referrer(push), deadline).await
+        self.create_or_lease(&key, &referrer(push.manifest, &push.digest), deadline).await
     }
 
     /// The same, with another version of a record that is there: a deletion that has read it does
     /// not delete it.
     async fn rewrite_referrer(&self, push: &Push<'_>, deadline: Deadline) -> Result<(), Error> {
         let Some(key) = referrer_key(push) else { return Ok(()) };
-        self.records.put(&key, &Draft::new(&referrer(push), Bytes::new()), Some(deadline)).await
+        let draft = Draft::new(&referrer(push.manifest, &push.digest), Bytes::new());
+        self.records.put(&key, &draft, Some(deadline)).await
     }
 
     async fn create_or_lease(
@@ -321,6 +322,37 @@ impl Manifests {
     }
 }
 
+impl Manifests {
+    /// Writes the record of a manifest among the referrers of its subject, if it is missing: the
+    /// push of the manifest died before it, or another program deleted it. Returns whether it was.
+    pub async fn restore_referrer(
+        &self,
+        name: &RepositoryName,
+        digest: &Digest,
+    ) -> Result<bool, Error> {
+        let key = RecordKey::Manifest(name.clone(), *digest);
+        let current = self.records.read(&key).await?;
+        let Some(Live { bytes, .. }) = live(&current)? else { return Ok(false) };
+        let Some(stored) = current.header::<records::Manifest>()? else { return Ok(false) };
+        let manifest = Manifest::parse(bytes, stored.media_type.parse().ok().as_ref())?;
+        let Some(subject) = known_subject(&manifest) else { return Ok(false) };
+        let referrer_key = RecordKey::Referrer(name.clone(), subject, *digest);
+        let before = self.records.read(&referrer_key).await?;
+        let draft = Draft::new(&referrer(&manifest, digest), Bytes::new());
+        let Written::Ours(written) =
+            self.records.upsert(&referrer_key, &before, &draft, None).await?
+        else {
+            return Ok(false);
+        };
+        // A deletion may have read the referrers before this one was there.
+        if live(&self.records.read(&key).await?)?.is_some() {
+            return Ok(true);
+        }
+        self.records.delete_version(&referrer_key, &written).await?;
+        Ok(false)
+    }
+}
+
 /// The key of the manifest among the referrers of its subject, if it has one.
 fn referrer_key(push: &Push<'_>) -> Option<RecordKey> {
     let subject = known_subject(push.manifest)?;
@@ -328,16 +360,16 @@ fn referrer_key(push: &Push<'_>) -> Option<RecordKey> {
 }
 
 /// The record under [`referrer_key`].
-fn referrer(push: &Push<'_>) -> Referrer {
+fn referrer(manifest: &Manifest, digest: &Digest) -> Referrer {
     let mut descriptor = serde_json::json!({
-        "mediaType": push.manifest.media_type().as_str(),
-        "digest": push.digest.to_string(),
-        "size": push.manifest.raw().len(),
+        "mediaType": manifest.media_type().as_str(),
+        "digest": digest.to_string(),
+        "size": manifest.raw().len(),
     });
-    if let Some(artifact_type) = push.manifest.artifact_type() {
+    if let Some(artifact_type) = manifest.artifact_type() {
         descriptor["artifactType"] = artifact_type.into();
     }
-    if let Some(annotations) = push.manifest.annotations() {
+    if let Some(annotations) = manifest.annotations() {
         descriptor["annotations"] = serde_json::json!(annotations);
     }
     Referrer { descriptor }

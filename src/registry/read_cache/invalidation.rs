@@ -122,6 +122,14 @@ impl RecordStore for InvalidatingStore {
         self.write(key, remove).await
     }
 
+    async fn discard(&self, key: &RecordKey, expected: &Version) -> Result<(), store::Error> {
+        let expected = expected.clone();
+        let discard = |store: Arc<dyn RecordStore>, key: RecordKey| async move {
+            store.discard(&key, &expected).await
+        };
+        self.write(key, discard).await
+    }
+
     async fn list(
         &self,
         prefix: &Prefix,

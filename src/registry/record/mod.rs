@@ -27,7 +27,7 @@ use crate::layout::encoding::{
 use crate::store::{self, Deadline, Record, RecordKey, RecordStore, Version};
 
 /// How often a change is retried when other writers keep winning, before the client gets 503.
-pub(super) const ATTEMPTS_MAX: u32 = 32;
+pub(crate) const ATTEMPTS_MAX: u32 = 32;
 
 /// The pause before a write that the store was too busy to decide is sent again; it grows by as
 /// much with each attempt.
@@ -38,15 +38,15 @@ const AGE_RESOLUTION: Duration = Duration::from_secs(2);
 
 /// A record that is not a tombstone, decoded.
 #[derive(Debug)]
-pub(super) struct Decoded<H> {
-    pub(super) header: H,
-    pub(super) payload: Bytes,
-    pub(super) record: Record,
+pub(crate) struct Decoded<H> {
+    pub(crate) header: H,
+    pub(crate) payload: Bytes,
+    pub(crate) record: Record,
 }
 
 /// What a key holds.
 #[derive(Debug)]
-pub(super) enum Current {
+pub(crate) enum Current {
     /// The record was never created.
     Absent,
     /// The record was deleted. Replacing this version creates it again.
@@ -56,7 +56,7 @@ pub(super) enum Current {
 
 impl Current {
     /// The header of the record, `None` if there is no live record.
-    pub(super) fn header<H: DeserializeOwned>(&self) -> Result<Option<H>, Error> {
+    pub(crate) fn header<H: DeserializeOwned>(&self) -> Result<Option<H>, Error> {
         match self {
             Self::Absent | Self::Tombstone(_) => Ok(None),
             Self::Live(record) => Ok(Some(decode(&record.body)?.0)),
@@ -74,14 +74,14 @@ impl Current {
 
 /// The version that a write replaces, and what the write takes over from it.
 #[derive(Clone, Debug)]
-pub(super) struct Base {
+pub(crate) struct Base {
     version: Version,
     lineage: Lineage,
 }
 
 impl Base {
     /// A record or tombstone that a header with the fields `known` will replace.
-    pub(super) fn of(record: &Record, known: Known) -> Result<Self, DecodeError> {
+    pub(crate) fn of(record: &Record, known: Known) -> Result<Self, DecodeError> {
         let lineage = Lineage::after(&record.body, known)?;
         Ok(Self { version: record.version.clone(), lineage })
     }
@@ -93,18 +93,18 @@ impl Base {
     }
 
     /// Whether a record is still the one that a write over this would replace.
-    pub(super) fn is_of(&self, record: &Record) -> bool {
+    pub(crate) fn is_of(&self, record: &Record) -> bool {
         self.version == record.version
     }
 
-    pub(super) fn lineage(&self) -> &Lineage {
+    pub(crate) fn lineage(&self) -> &Lineage {
         &self.lineage
     }
 }
 
 /// The outcome of a conditional write.
 #[derive(Debug)]
-pub(super) enum Written {
+pub(crate) enum Written {
     /// Our write took effect, and the record is as we wrote it.
     Ours(Base),
     /// Our write took effect, and another writer has replaced it since, by this.
@@ -115,7 +115,7 @@ pub(super) enum Written {
 
 /// The outcome of deleting one version of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Ended {
+pub(crate) enum Ended {
     /// This call deleted exactly that version.
     Here,
     /// Another writer deleted the record, perhaps after changing it.
@@ -126,7 +126,7 @@ pub(super) enum Ended {
 
 /// The outcome of [`Records::create_or_lease`].
 #[derive(Debug)]
-pub(super) enum CreatedOrLeased {
+pub(crate) enum CreatedOrLeased {
     /// Our body is there.
     Created,
     /// Another body was there already, and is leased now.
@@ -135,32 +135,32 @@ pub(super) enum CreatedOrLeased {
 
 /// The records of the store, and the lease times for which a request may rely on them.
 #[derive(Clone, Debug)]
-pub(super) struct Records {
+pub(crate) struct Records {
     store: Arc<dyn RecordStore>,
     leases: Leases,
 }
 
 impl Records {
-    pub(super) fn new(store: Arc<dyn RecordStore>, leases: Leases) -> Self {
+    pub(crate) fn new(store: Arc<dyn RecordStore>, leases: Leases) -> Self {
         Self { store, leases }
     }
 
-    pub(super) fn store(&self) -> &dyn RecordStore {
+    pub(crate) fn store(&self) -> &dyn RecordStore {
         self.store.as_ref()
     }
 
     /// The time by the store's clock.
-    pub(super) fn now(&self) -> SystemTime {
+    pub(crate) fn now(&self) -> SystemTime {
         self.store.now()
     }
 
     /// The deadline of a write that relies on records read at `leased_at` or later.
-    pub(super) fn deadline(&self, leased_at: SystemTime) -> Deadline {
+    pub(crate) fn deadline(&self, leased_at: SystemTime) -> Deadline {
         self.leases.deadline(leased_at)
     }
 
     /// Reads a key.
-    pub(super) async fn read(&self, key: &RecordKey) -> Result<Current, Error> {
+    pub(crate) async fn read(&self, key: &RecordKey) -> Result<Current, Error> {
         match self.store.read(key).await {
             Ok(record) if is_tombstone(record.body.len() as u64) => Ok(Current::Tombstone(record)),
             Ok(record) => Ok(Current::Live(record)),
@@ -170,12 +170,12 @@ impl Records {
     }
 
     /// Whether there is a live record.
-    pub(super) async fn exists(&self, key: &RecordKey) -> Result<bool, Error> {
+    pub(crate) async fn exists(&self, key: &RecordKey) -> Result<bool, Error> {
         Ok(matches!(self.read(key).await?, Current::Live(_)))
     }
 
     /// Reads and decodes a record, `None` if there is no live one.
-    pub(super) async fn load<H: DeserializeOwned>(
+    pub(crate) async fn load<H: DeserializeOwned>(
         &self,
         key: &RecordKey,
     ) -> Result<Option<Decoded<H>>, Error> {
@@ -189,7 +189,7 @@ impl Records {
     }
 
     /// Creates a record.
-    pub(super) async fn create(
+    pub(crate) async fn create(
         &self,
         key: &RecordKey,
         draft: &Draft,
@@ -200,7 +200,7 @@ impl Records {
     }
 
     /// Replaces one version of a record.
-    pub(super) async fn replace(
+    pub(crate) async fn replace(
         &self,
         key: &RecordKey,
         base: &Base,
@@ -212,7 +212,7 @@ impl Records {
     }
 
     /// Writes a record over what was read, whatever that was.
-    pub(super) async fn upsert(
+    pub(crate) async fn upsert(
         &self,
         key: &RecordKey,
         current: &Current,
@@ -228,7 +228,7 @@ impl Records {
     }
 
     /// Replaces one version of a record with a tombstone, or creates a tombstone.
-    pub(super) async fn bury(
+    pub(crate) async fn bury(
         &self,
         key: &RecordKey,
         base: Option<&Base>,
@@ -239,7 +239,7 @@ impl Records {
     }
 
     /// Deletes one version of a record.
-    pub(super) async fn delete_version(
+    pub(crate) async fn delete_version(
         &self,
         key: &RecordKey,
         base: &Base,
@@ -253,7 +253,7 @@ impl Records {
 
     /// Sends a conditional write: of a record that must not exist, or over `base`. The body carries
     /// the nonce. Has a span of its own.
-    pub(super) async fn write(
+    pub(crate) async fn write(
         &self,
         key: &RecordKey,
         base: Option<&Base>,
@@ -322,7 +322,7 @@ impl Records {
     }
 
     /// Creates a record, or takes a lease on the one that is there.
-    pub(super) async fn create_or_lease(
+    pub(crate) async fn create_or_lease(
         &self,
         key: &RecordKey,
         draft: &Draft,
@@ -346,18 +346,18 @@ impl Records {
     }
 
     /// The age up to which a request may rely on a record.
-    pub(super) fn half_life(&self) -> Duration {
+    pub(crate) fn half_life(&self) -> Duration {
         self.leases.half_life()
     }
 
     /// Whether a request may rely on a record without touching it.
-    pub(super) fn is_young(&self, record: &Record) -> bool {
+    pub(crate) fn is_young(&self, record: &Record) -> bool {
         record.age < self.leases.half_life()
     }
 
     /// Takes a lease on a record: the caller may rely on it until the deadline of the lease. `None`
     /// if the record was deleted meanwhile. A record younger than the half-life needs no write.
-    pub(super) async fn lease(
+    pub(crate) async fn lease(
         &self,
         key: &RecordKey,
         mut record: Record,
@@ -381,7 +381,7 @@ impl Records {
     }
 
     /// Writes a record, whatever is there.
-    pub(super) async fn put(
+    pub(crate) async fn put(
         &self,
         key: &RecordKey,
         draft: &Draft,
@@ -407,7 +407,7 @@ impl Records {
     }
 
     /// Deletes a record if it is live and `matches`. Returns whether this call deleted it.
-    pub(super) async fn delete(
+    pub(crate) async fn delete(
         &self,
         key: &RecordKey,
         mut current: Current,
@@ -460,7 +460,7 @@ fn after_conflict(
 }
 
 /// The error after [`ATTEMPTS_MAX`] lost attempts.
-pub(super) fn contended() -> Error {
+pub(crate) fn contended() -> Error {
     Error::Busy("many writers change one record at once".to_owned())
 }
 

@@ -76,7 +76,7 @@ impl S3 {
     }
 
     /// Removes a record, whatever is there.
-    pub(super) async fn discard(&self, key: &RecordKey) -> Result<(), Error> {
+    pub(super) async fn remove_any(&self, key: &RecordKey) -> Result<(), Error> {
         let key = self.key(key);
         let operation = self.operation(S3Operation::Delete, &key);
         let request = self.client.delete_object().bucket(&self.bucket).key(key);
@@ -187,6 +187,13 @@ impl RecordStore for S3 {
                 Ok(Removal::Conflict)
             }
             Err(error) => Err(error),
+        }
+    }
+
+    async fn discard(&self, key: &RecordKey, expected: &Version) -> Result<(), Error> {
+        match self.remove(key, expected).await? {
+            Removal::Unsupported => self.remove_any(key).await,
+            Removal::Removed | Removal::Conflict => Ok(()),
         }
     }
 

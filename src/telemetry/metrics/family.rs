@@ -119,6 +119,10 @@ impl<L: Labels> Counter<L> {
     pub fn inc(&self, labels: L) {
         self.of(labels).inc();
     }
+
+    pub fn add(&self, labels: L, count: u64) {
+        self.of(labels).inc_by(count);
+    }
 }
 
 impl<L: Labels> SecondsCounter<L> {

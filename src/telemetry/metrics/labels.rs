@@ -377,6 +377,66 @@ label! {
     }
 }
 
+label! {
+    /// How a run of the garbage collection ended.
+    pub CollectionRun as "result" {
+        /// It went through all phases.
+        Done => "done",
+        /// The next run continues it.
+        Failed => "failed",
+        /// Another process continued it: this one had stalled.
+        TakenOver => "taken_over",
+    }
+}
+
+label! {
+    /// What the garbage collection judges.
+    pub Collected as "class" {
+        /// Upload sessions.
+        Session => "session",
+        /// Multipart uploads in the store.
+        Multipart => "multipart",
+        /// Manifests whose deletion was cut off, or without a tag (`collection.untagged_after`).
+        Manifest => "manifest",
+        /// Blobs of a repository that none of its manifests names.
+        Link => "link",
+        /// Rows of the tag index whose tag points elsewhere or was deleted.
+        TagIndex => "tag_index",
+        /// Rows among the referrers of a subject whose manifest was deleted.
+        Referrer => "referrer",
+        /// Pointers to content that no repository has.
+        Pointer => "pointer",
+        /// Data objects that nothing names.
+        Data => "data",
+        /// What deleted records leave.
+        Tombstone => "tombstone",
+    }
+}
+
+label! {
+    /// What the garbage collection did.
+    pub Fate as "fate" {
+        /// It removed them.
+        Removed => "removed",
+        /// It wrote a record that was missing.
+        Repaired => "repaired",
+        /// Kept: they are younger than the grace, tombstones twice the grace.
+        Grace => "grace",
+        /// Kept until a second run finds them again.
+        FirstSighting => "first_sighting",
+        /// It put them into quarantine.
+        Quarantine => "quarantine",
+        /// Kept: a request changed them at the same time.
+        Changed => "changed",
+        /// Kept: a record names them again.
+        Named => "named",
+        /// Kept: a record that may name them is damaged, or a later release wrote it.
+        Unreadable => "unreadable",
+        /// Kept: the store cannot delete under a condition.
+        Unsupported => "unsupported",
+    }
+}
+
 /// The first component of a repository name: the only label with open values. Its metrics are set
 /// as a whole with [`Gauge::replace`](super::Gauge::replace), and the caller bounds their number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

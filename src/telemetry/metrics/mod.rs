@@ -24,9 +24,9 @@ pub use self::family::{Counter, Family, Gauge, Histogram, SecondsCounter};
 pub use self::label::{Label, LabelSet, Labels};
 pub use self::labels::{
     AuthMethod, AuthReason, AuthResult, BrokenBy, CacheFailure, CacheLayer, CacheOperation,
-    CacheRefusal, CacheResult, Cached, Commit, ConditionalWrite, Method, Namespace, Operation,
-    PresignKey, ReloadedFileKind, S3Operation, S3Outcome, ServeMode, ServeReason, Status,
-    UsageScan, Version,
+    CacheRefusal, CacheResult, Cached, Collected, CollectionRun, Commit, ConditionalWrite, Fate,
+    Method, Namespace, Operation, PresignKey, ReloadedFileKind, S3Operation, S3Outcome, ServeMode,
+    ServeReason, Status, UsageScan, Version,
 };
 pub use self::reference::reference_markdown;
 pub use self::table::{Handles, TABLE};

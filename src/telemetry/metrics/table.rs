@@ -11,9 +11,9 @@ use super::family::{Counter, Gauge, Histogram, SecondsCounter};
 use super::label::Labels;
 use super::labels::{
     AuthMethod, AuthReason, AuthResult, BrokenBy, CacheFailure, CacheLayer, CacheOperation,
-    CacheRefusal, CacheResult, Cached, Commit, ConditionalWrite, Method, Namespace, Operation,
-    PresignKey, ReloadedFileKind, S3Operation, S3Outcome, ServeMode, ServeReason, Status,
-    UsageScan, Version,
+    CacheRefusal, CacheResult, Cached, Collected, CollectionRun, Commit, ConditionalWrite, Fate,
+    Method, Namespace, Operation, PresignKey, ReloadedFileKind, S3Operation, S3Outcome, ServeMode,
+    ServeReason, Status, UsageScan, Version,
 };
 
 macro_rules! table {
@@ -146,6 +146,32 @@ table! {
     /// repository name. From the usage scan. Content that two namespaces share is stored once and
     /// counted in both.
     namespace_bytes: Gauge<(Namespace,)> = "longshore_namespace_bytes", Bytes, [];
+    /// Runs of the garbage collection that this process began. Most processes of a bucket begin
+    /// none, because another one does.
+    collection_runs: Counter<(CollectionRun,)> = "longshore_collection_runs_total", Count,
+        ["LongshoreCollectionFails"];
+    /// When the last complete run of the garbage collection ended, in whichever process.
+    collection_finished: Gauge<()> = "longshore_collection_last_success_timestamp_seconds",
+        UnixSeconds, ["LongshoreCollectionStale"];
+    /// `collection.interval`. Absent where this process does not collect.
+    collection_interval: Gauge<()> = "longshore_collection_interval_seconds", Seconds,
+        ["LongshoreCollectionStale"];
+    /// How long the last complete run of this process took.
+    collection_duration: Gauge<()> = "longshore_collection_duration_seconds", Seconds, [];
+    /// Requests to the store of the garbage collection.
+    collection_requests: Counter<()> = "longshore_collection_requests_total", Count, [];
+    /// What the garbage collection of this process has removed.
+    collection_removed: Counter<(Collected,)> = "longshore_collection_removed_total", Count, [];
+    /// Bytes of the data objects that the garbage collection of this process has deleted. Blobs that
+    /// are kept in their links are not counted.
+    collection_freed: Counter<()> = "longshore_collection_freed_bytes_total", Bytes, [];
+    /// What the last complete run of this process did. It counts neither what is in use, nor rows
+    /// of the tag index of live tags.
+    collection_last: Gauge<(Collected, Fate)> = "longshore_collection_last_run", Count, [];
+    /// Data objects in quarantine, as the last complete run of this process found them.
+    quarantined: Gauge<()> = "longshore_quarantine_objects", Count, [];
+    /// Their bytes.
+    quarantined_bytes: Gauge<()> = "longshore_quarantine_bytes", Bytes, [];
     /// The version of the running program. Always 1.
     build_info: Gauge<(Version,)> = "longshore_build_info", Flag, ["LongshoreVersionsDiffer"];
     /// Time of the last successful reload of a file.

@@ -111,6 +111,10 @@ impl RecordStore for Metered {
         self.store.remove(key, expected).await
     }
 
+    async fn discard(&self, key: &RecordKey, expected: &Version) -> Result<(), Error> {
+        self.store.discard(key, expected).await
+    }
+
     async fn list(
         &self,
         prefix: &Prefix,

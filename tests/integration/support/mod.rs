@@ -3,6 +3,7 @@
 #![expect(unreachable_pub, reason = "in a test binary `pub` only says what the tests may use")]
 
 pub mod app;
+pub mod collection;
 pub mod content;
 pub mod exchange;
 pub mod forward_proxy;

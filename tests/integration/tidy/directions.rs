@@ -46,6 +46,7 @@ pub(super) const MODULES: &[(&str, &[&str])] = &[
             "shared_cache",
         ],
     ),
+    ("collector", &["setting", "entropy", "oci", "telemetry", "layout", "store", "registry"]),
     ("usage", &["entropy", "oci", "telemetry", "layout", "store"]),
     (
         "http",
@@ -79,6 +80,7 @@ pub(super) const MODULES: &[(&str, &[&str])] = &[
             "shared_cache",
             "auth",
             "registry",
+            "collector",
             "usage",
             "http",
             "config",

@@ -139,7 +139,7 @@ impl Lease {
         let alive = valid_for + self.timing.clock_skew + AGE_RESOLUTION;
         if age > alive {
             tracing::warn!(holder, "the lease of another writer has run out: this one takes over");
-            return s3.discard(key).await;
+            return s3.remove_any(key).await;
         }
         let since = httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(since));
         let left = format_duration(Duration::from_secs(alive.saturating_sub(age).as_secs() + 1));
@@ -213,7 +213,7 @@ impl Lease {
 
     /// Deletes the record of the lease.
     pub(super) async fn give_back(&self, s3: &S3) {
-        if let Err(error) = s3.discard(&self.key()).await {
+        if let Err(error) = s3.remove_any(&self.key()).await {
             tracing::warn!(%error, "the writer's lease was not deleted and runs out by itself");
         }
     }

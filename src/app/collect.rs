@@ -1,0 +1,82 @@
+//! Garbage collection: by `longshore gc`, and in the background of `serve`.
+
+use std::process;
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
+use super::stores::test_store;
+use super::{StartError, redis, registry, shared_cache};
+use crate::collector::{self, Background, Collector, Mode, Report};
+use crate::config::Settings;
+use crate::registry::{Collecting, Registry};
+use crate::store::{self, ObjectStore, Writers};
+use crate::tasks::Tasks;
+use crate::telemetry::metrics::Metrics;
+
+/// Why `longshore gc` did not collect.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CollectError {
+    #[error(transparent)]
+    Start(#[from] StartError),
+    #[error(transparent)]
+    Run(#[from] collector::Error),
+}
+
+impl CollectError {
+    /// Whether another process collects, so that there is nothing to do.
+    pub fn is_busy(&self) -> bool {
+        matches!(self, Self::Run(collector::Error::Busy(_)))
+    }
+}
+
+/// Collects once.
+pub async fn collect(settings: &Settings, mode: Mode) -> Result<Report, CollectError> {
+    if settings.store.writers == Writers::Single {
+        let why = "garbage collection needs a store with conditional writes, and this one is used \
+                   with store.writers = \"single\"";
+        return Err(StartError::from(store::Error::Refused(why.to_owned())).into());
+    }
+    let metrics = Metrics::default();
+    let (store, _) = test_store(settings, &metrics).await?;
+    let shared = match redis(settings, &metrics)? {
+        Some(redis) => Some(shared_cache(settings, redis, store.clone()).await?),
+        None => None,
+    };
+    let tasks = Tasks::new();
+    let registry = registry(settings, store.clone(), shared, &metrics, &tasks)?;
+    let report = collector(settings, registry, store, &metrics)?.run(mode).await;
+    tasks.wait().await;
+    Ok(report?)
+}
+
+/// The collector of a registry.
+pub fn collector(
+    settings: &Settings,
+    registry: Arc<Registry>,
+    store: Arc<dyn ObjectStore>,
+    metrics: &Metrics,
+) -> Result<Collector, StartError> {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let holder = format!("process {} on host {}", process::id(), host.trim());
+    Ok(Collector::new(registry, store, &settings.collection, holder, metrics)?)
+}
+
+/// Collects in the background until the token is cancelled, if the settings say so.
+pub(super) fn in_background(
+    settings: &Settings,
+    collector: Collector,
+) -> (CancellationToken, Tasks) {
+    let (stopped, tasks) = (CancellationToken::new(), Tasks::new());
+    let collects = match settings.collection.enabled {
+        Collecting::On => true,
+        Collecting::Off => false,
+        Collecting::Auto => settings.store.writers == Writers::Many,
+    };
+    if collects {
+        let repeated = Background::new(collector).repeat();
+        tasks.spawn(stopped.clone().run_until_cancelled_owned(repeated));
+    }
+    (stopped, tasks)
+}

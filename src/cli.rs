@@ -281,7 +281,7 @@ bucket does not start. So the order is:
 
   1. Change the bucket with this command.
   2. Change the configuration of all processes, and restart every one of them.
-  3. Only then may garbage collection run.
+  3. Only then may garbage collection run: set collection.enabled = false before.
 
 To raise the grace, raise it in the bucket before any process relies on it. To lower it, first \
 every process must have the shorter half-life (half of the grace, for which a process relies on \

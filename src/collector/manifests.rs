@@ -11,7 +11,7 @@ use crate::layout::records::{Manifest, Reference};
 use crate::oci::{Digest, RepositoryName};
 use crate::registry;
 use crate::registry::record::Current;
-use crate::store::{RecordKey, Version};
+use crate::store::{self, RecordKey, Version};
 
 /// Manifests of one repository that a run deletes because they have no tag.
 const UNTAGGED_MAX: usize = 100_000;
@@ -107,6 +107,11 @@ impl Run {
                 Ok(deleted) => deleted,
                 // The next run sees what happened.
                 Err(registry::Error::OutcomeUnknown | registry::Error::Busy(_)) => false,
+                Err(registry::Error::Unavailable(error @ store::Error::Damaged(_))) => {
+                    tracing::warn!(%key, %error, "a manifest is not deleted");
+                    self.count(Class::Manifest, Fate::Unreadable);
+                    return Ok(());
+                }
                 Err(error) => return Err(error.into()),
             };
         }

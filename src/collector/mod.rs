@@ -31,6 +31,7 @@ mod state;
 mod tags;
 mod untagged;
 
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -70,7 +71,11 @@ pub enum Error {
 
 impl From<registry::Error> for Error {
     fn from(error: registry::Error) -> Self {
-        Self::Store(error.into_store())
+        Self::Store(match error {
+            registry::Error::Unavailable(error) => error,
+            // A race that was lost too often, or whose outcome is unknown: the next run sees it.
+            other => store::Error::Unavailable(other.to_string()),
+        })
     }
 }
 
@@ -109,6 +114,8 @@ struct Run {
     settings: LeaseSettings,
     mode: Mode,
     report: Mutex<Report>,
+    /// Whether the store removes records under a condition, as far as it was asked.
+    removes: AtomicBool,
     id: String,
 }
 
@@ -158,7 +165,7 @@ impl Collector {
                 Err(Error::TakenOver) => RunResult::TakenOver,
                 Err(Error::Settings(_) | Error::Store(_)) => RunResult::Failed,
             };
-            self.metrics.collection_runs.inc((result,));
+            self.metrics.collected(result);
         }
         let mut report = collected?;
         report.ended(began.elapsed(), paced.requests());
@@ -204,6 +211,7 @@ impl Collector {
             settings: self.settings.clone(),
             mode,
             report: Mutex::new(Report::new(mode)),
+            removes: AtomicBool::new(true),
             id: state.id().to_owned(),
         };
         loop {

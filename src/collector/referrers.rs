@@ -47,7 +47,7 @@ impl Run {
         }
         let missing = contents.referrers.iter();
         for (subject, referrer) in missing.filter(|(s, r)| !found.contains(&pair(s, r))) {
-            tracing::warn!(%name, %subject, %referrer, "a referrer was not among those of its subject");
+            tracing::warn!(%name, %subject, %referrer, "a referrer was not among its subject's");
             self.restore_referrer(name, referrer).await?;
         }
         Ok(())

@@ -1,5 +1,7 @@
 //! The writes of the collector. In a dry run they read and decide, and write nothing.
 
+use std::sync::atomic::Ordering;
+
 use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
@@ -10,7 +12,7 @@ use crate::layout::records;
 use crate::layout::records::seconds;
 use crate::oci::Digest;
 use crate::registry;
-use crate::registry::record::{Base, Current, Ended, Written};
+use crate::registry::record::{ATTEMPTS_MAX, Base, Current, Ended, Written, contended};
 use crate::store::{Location, Record, RecordKey, RecordStore as _, Removal};
 
 /// Tombstones are removed after so many times the grace: a late writer may still compare its
@@ -61,9 +63,13 @@ impl Run {
         record: &Record,
     ) -> Result<bool, Error> {
         let base = match Base::of(record, Known::All) {
+            Ok(base) => base,
             // A later release keeps it for a reason that this one does not know.
             Err(DecodeError::Newer(_)) => return Ok(false),
-            base => base?,
+            Err(error @ DecodeError::Damaged(_)) => {
+                tracing::warn!(%key, %error, "a record cannot be read: it stays");
+                return Ok(false);
+            }
         };
         if !self.writes() {
             return Ok(true);
@@ -91,19 +97,22 @@ impl Run {
             old.iter().for_each(|_| self.count(Class::Tombstone, Fate::Removed));
             return Ok(());
         }
+        if !self.removes.load(Ordering::Relaxed) {
+            old.iter().for_each(|_| self.count(Class::Tombstone, Fate::Unsupported));
+            return Ok(());
+        }
         let mut removals = stream::iter(old.into_iter().map(|row| async move {
             Ok::<_, Error>(self.paced.remove(&row.key, &row.listed.version).await?)
         }))
         .buffer_unordered(READS_AT_ONCE);
         while let Some(removal) = removals.try_next().await? {
-            self.count(
-                Class::Tombstone,
-                match removal {
-                    Removal::Removed => Fate::Removed,
-                    Removal::Conflict => Fate::Changed,
-                    Removal::Unsupported => Fate::Unsupported,
-                },
-            );
+            self.removes.fetch_and(removal != Removal::Unsupported, Ordering::Relaxed);
+            let fate = match removal {
+                Removal::Removed => Fate::Removed,
+                Removal::Conflict => Fate::Changed,
+                Removal::Unsupported => Fate::Unsupported,
+            };
+            self.count(Class::Tombstone, fate);
         }
         Ok(())
     }
@@ -134,7 +143,7 @@ impl Run {
         let header = records::Quarantined { digest, size, since };
         let draft = Draft::new(&header, Bytes::new());
         let mut current = Current::Absent;
-        loop {
+        for _ in 0..ATTEMPTS_MAX {
             match self.records.upsert(&key, &current, &draft, None).await? {
                 Written::Ours(base) => return Ok(Some((key, base))),
                 Written::Replaced(Current::Live(found)) | Written::Lost(Current::Live(found))
@@ -145,6 +154,7 @@ impl Run {
                 Written::Replaced(now) | Written::Lost(now) => current = now,
             }
         }
+        Err(contended().into())
     }
 
     /// Takes data out of quarantine, unless it was put there again.

@@ -82,7 +82,7 @@ impl Report {
             }
         }
         metrics.collection_freed.add((), self.freed_bytes);
-        metrics.collection_duration.set((), signed(self.lasted.as_secs()));
+        metrics.collection_duration.observe((), self.lasted);
         metrics.quarantined.set((), signed(self.quarantined));
         metrics.quarantined_bytes.set((), signed(self.quarantined_bytes));
     }

@@ -72,7 +72,7 @@ impl Run {
     }
 
     /// Ends one session and then frees its bytes: in this order, because a request that continues
-    /// the session may win. Returns the session if it goes on.
+    /// the session may win. Returns the session if it could be read.
     async fn end_session(&self, row: &Row) -> Result<Option<Session>, Error> {
         let Some(record) = self.read_listed(row).await? else {
             self.count(Class::Session, Fate::Changed);
@@ -96,7 +96,7 @@ impl Run {
             self.abort(&multipart.location, &MultipartId(multipart.id.clone())).await?;
         }
         self.quarantine_bytes(&session).await?;
-        Ok(None)
+        Ok(Some(session))
     }
 
     /// Puts the data objects of an ended session into quarantine, unless its blob was published.

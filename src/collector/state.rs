@@ -120,6 +120,8 @@ impl State {
         if self.saved.elapsed() < SAVE_EVERY {
             return Ok(());
         }
+        let name = self.run.cursor.as_ref().map(RepositoryName::as_str);
+        tracing::info!(after = name, "garbage collection goes on");
         self.save().await
     }
 

@@ -21,6 +21,15 @@ const UNDECIDED_MAX: usize = 100_000;
 /// What tags end in that cosign sets, before subjects: `sha256-<hex>.sig` belongs to a manifest.
 const OF_SUBJECTS: [&str; 3] = [".sig", ".att", ".sbom"];
 
+/// What a tag points at.
+#[derive(Clone, Copy, Debug)]
+enum Target {
+    Manifest(Digest),
+    /// The tag was deleted.
+    Nothing,
+    Unreadable,
+}
+
 /// The manifest to which a tag such as `sha256-<hex>.sig` belongs.
 fn subject_of(tag: &Tag) -> Option<Digest> {
     let text = tag.as_str();
@@ -54,18 +63,30 @@ impl Run {
                     read.push(key);
                 }
             }
-            let read = read.into_iter().map(|key| async move { self.tagged(&key).await });
+            let read = read.into_iter().map(|key| async move { self.target(&key).await });
             let read = stream::iter(read).buffer_unordered(READS_AT_ONCE);
-            for digest in read.try_collect::<Vec<_>>().await?.into_iter().flatten() {
-                contents.tagged.insert(&digest.to_string());
+            for target in read.try_collect::<Vec<_>>().await? {
+                match target {
+                    Target::Manifest(digest) => contents.tagged.insert(&digest.to_string()),
+                    Target::Nothing => {}
+                    Target::Unreadable => contents.complete = false,
+                }
             }
         }
     }
 
     /// Where a tag points now.
-    async fn tagged(&self, key: &RecordKey) -> Result<Option<Digest>, Error> {
-        let Current::Live(record) = self.records.read(key).await? else { return Ok(None) };
-        Ok(Some(decode::<records::Tag>(&record.body)?.0.digest))
+    async fn target(&self, key: &RecordKey) -> Result<Target, Error> {
+        let Current::Live(record) = self.records.read(key).await? else {
+            return Ok(Target::Nothing);
+        };
+        Ok(match decode::<records::Tag>(&record.body) {
+            Ok((tag, _)) => Target::Manifest(tag.digest),
+            Err(error) => {
+                tracing::warn!(%key, %error, "a tag cannot be read");
+                Target::Unreadable
+            }
+        })
     }
 
     /// Deletes old rows of tags that do not point at the manifest of the row. A tag with one row
@@ -115,8 +136,13 @@ impl Run {
     async fn decide(&self, rows: Vec<Row>) -> Result<(), Error> {
         let decide = |row: Row| async move {
             let RecordKey::TagIndex(name, digest, tag) = &row.key else { return Ok(None) };
-            let tagged = self.tagged(&RecordKey::Tag(name.clone(), tag.clone())).await?;
-            Ok::<_, Error>(if tagged == Some(*digest) { None } else { Some(row) })
+            let target = self.target(&RecordKey::Tag(name.clone(), tag.clone())).await?;
+            let elsewhere = match target {
+                Target::Manifest(target) => target != *digest,
+                Target::Nothing => true,
+                Target::Unreadable => false,
+            };
+            Ok::<_, Error>(elsewhere.then_some(row))
         };
         let decided = stream::iter(rows.into_iter().map(decide)).buffer_unordered(READS_AT_ONCE);
         let elsewhere: Vec<Row> =

@@ -61,7 +61,7 @@ pub enum Error {
 
 impl Error {
     /// The error of the store that caused this one, for callers that only read records.
-    pub(crate) fn into_store(self) -> store::Error {
+    pub(super) fn into_store(self) -> store::Error {
         match self {
             Self::Unavailable(error) => error,
             other => store::Error::Damaged(other.to_string()),

@@ -21,11 +21,12 @@ const GRACE_FLOOR: Duration = SECOND;
 const QUARANTINE_FLOOR: Duration = Duration::ZERO;
 
 settings! {
-    /// The lease times: they keep a garbage collector from deleting content that a client is about
-    /// to use.
+    /// Garbage collection (docs/collection.md), and the lease times that keep it from deleting
+    /// content that a client is about to use.
     ///
-    /// All processes on one bucket must have the same: the first start writes them into the bucket,
-    /// and a process that differs does not start. `longshore settings show` prints what the bucket
+    /// All processes on one bucket must have the same `grace`, `write_deadline`, `clock_skew` and
+    /// `quarantine`: the first start writes them into the bucket, and a process that differs does
+    /// not start. `longshore settings show` prints what the bucket
     /// holds, `longshore settings set` changes it.
     ///
     /// `grace / 2 + write_deadline + clock_skew` must be less than `grace`, and

@@ -35,6 +35,8 @@ const STORE: StoreKind = StoreKind::Memory;
 mod answers;
 /// The list of repositories.
 mod catalog;
+/// Garbage collection.
+mod collector;
 /// Deletion of manifests and tags.
 mod delete;
 /// Deletion of blobs.

@@ -98,6 +98,14 @@ impl Metrics {
         }
     }
 
+    /// Counts a run of the garbage collection that has ended.
+    pub fn collected(&self, run: CollectionRun) {
+        self.collection_runs.inc((run,));
+        if run == CollectionRun::Done {
+            self.collection_finished.set((), now());
+        }
+    }
+
     /// Records an attempt to load a file.
     pub fn file_loaded(&self, file: ReloadedFileKind, loaded: Loaded) {
         match loaded {

@@ -156,8 +156,8 @@ table! {
     /// `collection.interval`. Absent where this process does not collect.
     collection_interval: Gauge<()> = "longshore_collection_interval_seconds", Seconds,
         ["LongshoreCollectionStale"];
-    /// How long the last complete run of this process took.
-    collection_duration: Gauge<()> = "longshore_collection_duration_seconds", Seconds, [];
+    /// How long the complete runs of this process took.
+    collection_duration: Histogram<()> = "longshore_collection_duration_seconds", Seconds, [];
     /// Requests to the store of the garbage collection.
     collection_requests: Counter<()> = "longshore_collection_requests_total", Count, [];
     /// What the garbage collection of this process has removed.

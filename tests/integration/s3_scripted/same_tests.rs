@@ -8,6 +8,10 @@ use crate::support::test_store::StoreKind;
 
 const STORE: StoreKind = StoreKind::ScriptedS3;
 
+#[path = "../collector/races.rs"]
+mod collection_races;
+#[path = "../collector/removed.rs"]
+mod collection_removed;
 #[path = "../deleted_rows.rs"]
 mod deleted_rows;
 #[path = "../push_chunked/final_puts.rs"]

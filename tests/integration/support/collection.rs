@@ -8,6 +8,7 @@ use longshore::collector::{Collector, Error, Mode, Report};
 use longshore::config::Settings;
 use longshore::layout::encoding::is_tombstone;
 use longshore::oci::{Digest, Tag};
+use longshore::shared_cache::Cache;
 use longshore::store::{ObjectStore, RecordKey};
 use longshore::tasks::Tasks;
 use longshore::telemetry::metrics::Metrics;
@@ -29,12 +30,22 @@ pub(crate) struct Scene {
 
 /// A collector over a store, as `longshore gc` has one.
 pub(crate) fn collector(settings: &Settings, store: Arc<dyn ObjectStore>) -> Collector {
-    let (metrics, tasks) = (Metrics::default(), Tasks::new());
+    collector_sharing(settings, store, None, &Metrics::default())
+}
+
+/// The same, with the shared cache and the metrics of the registry.
+pub(crate) fn collector_sharing(
+    settings: &Settings,
+    store: Arc<dyn ObjectStore>,
+    shared: Option<Arc<dyn Cache>>,
+    metrics: &Metrics,
+) -> Collector {
+    let tasks = Tasks::new();
     let mut settings = settings.clone();
     settings.store.url = "s3://shared".parse().expect("the URL of a bucket");
-    let registry = app::registry(&settings, store.clone(), None, &metrics, &tasks);
+    let registry = app::registry(&settings, store.clone(), shared, metrics, &tasks);
     let registry = registry.expect("good settings");
-    app::collector(&settings, registry, store, &metrics).expect("good settings")
+    app::collector(&settings, registry, store, metrics).expect("good settings")
 }
 
 impl Scene {

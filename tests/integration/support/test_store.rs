@@ -209,6 +209,30 @@ impl TestStore {
         }
     }
 
+    /// Removes a record behind the registry's back.
+    pub(crate) async fn remove(&self, key: &RecordKey) {
+        let version = self.record(key).expect("it is there").version;
+        match &self.server {
+            Server::Memory(memory) => {
+                memory.remove(key, &version).await.expect("removed");
+            }
+            Server::S3(s3) => assert!(s3.remove(&key.to_string())),
+        }
+    }
+
+    /// The store in memory, if it is that.
+    pub(crate) fn memory(&self) -> Option<Arc<Memory>> {
+        match &self.server {
+            Server::Memory(memory) => Some(memory.clone()),
+            Server::S3(_) => None,
+        }
+    }
+
+    /// Whether the store removes records under a condition. Nobody has asked the scripted S3.
+    pub(crate) fn removes(&self) -> bool {
+        matches!(self.server, Server::Memory(_))
+    }
+
     /// Every location with data, and its size in bytes, in ascending order.
     pub(crate) fn data_objects(&self) -> Vec<(String, u64)> {
         match &self.server {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use futures_util::stream;
 use longshore::app;
+use longshore::collector::{Background, Mode};
 use longshore::config::Settings;
 use longshore::layout::encoding::decode;
 use longshore::layout::records::Pointer;
@@ -21,6 +22,8 @@ use tokio_util::task::TaskTracker;
 
 use super::{Sample, samples, value};
 use crate::s3_transport::{Fake, answer_dated, request};
+use crate::support::collection::{LONG, Scene, collector_sharing};
+use crate::support::test_store::StoreKind;
 use crate::support::{App, bytes, sha256};
 
 const MIB: usize = 1024 * 1024;
@@ -162,6 +165,22 @@ async fn usage_scan(app: &App) {
     UsageScan::new(store, app.metrics.clone(), Duration::ZERO).run().await;
 }
 
+/// Two runs of the garbage collection, the second of which deletes data.
+async fn collect(metrics: &Metrics) {
+    let scene = Scene::start(StoreKind::Memory).await;
+    let store = scene.store.objects.clone();
+    for seed in 0..2 {
+        let content = scene.push_large("a", seed).await;
+        scene.delete(&format!("a/blobs/{}", sha256(&content))).await;
+        scene.advance(LONG);
+        let collector = collector_sharing(&scene.settings, store.clone(), None, metrics);
+        collector.run(Mode::Collect).await.expect("a run");
+    }
+    let collector = collector_sharing(&scene.settings, store, None, metrics);
+    let background = Background::new(collector).repeat();
+    tokio::time::timeout(Duration::from_millis(10), background).await.expect_err("no end");
+}
+
 /// Requests to an S3 server that fails first and then refuses the condition.
 async fn ask_s3(metrics: &Metrics) {
     let server = Fake::start(|number, mut socket| async move {
@@ -195,6 +214,7 @@ async fn every_metric_changes_under_load() {
     repaired_pointer(&app).await;
     ask_s3(&metrics).await;
     usage_scan(&app).await;
+    collect(&metrics).await;
 
     let folder = tempfile::tempdir().expect("a temporary folder");
     let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).expect("a pair");

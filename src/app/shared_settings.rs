@@ -24,7 +24,9 @@ pub async fn set_shared_settings(
     let (store, _) = test_store(settings, &Metrics::default()).await?;
     let shared = SharedSettings::new(store.clone(), Leases::new(&settings.collection)?);
     let set = shared.set(changes, |proposed| {
-        Leases::new(proposed).map_err(|error| error.to_string())?;
+        let mut proposed = proposed.clone();
+        proposed.unsafe_short_grace = settings.collection.unsafe_short_grace;
+        Leases::new(&proposed).map_err(|error| error.to_string())?;
         proposed.outlasts(settings.data_readers()).map_err(|error| error.to_string())
     });
     store.begin_writing().await?;

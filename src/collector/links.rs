@@ -8,8 +8,7 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 
 use super::manifests::Contents;
-use super::repositories::Scope;
-use super::rows::{Row, Rows};
+use super::rows::{Row, Rows, Scope};
 use super::{Class, Error, Fate, Run};
 use crate::layout::encoding::{Draft, decode};
 use crate::layout::records::Seen;

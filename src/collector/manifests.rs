@@ -2,8 +2,7 @@
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
-use super::repositories::Scope;
-use super::rows::{Row, Rows};
+use super::rows::{Row, Rows, Scope};
 use super::salted::SaltedSet;
 use super::{Class, Error, Fate, READS_AT_ONCE, Run};
 use crate::layout::encoding::decode;

@@ -1,8 +1,7 @@
 //! Referrers: rows of manifests that were deleted, and manifests without their row.
 
 use super::manifests::Contents;
-use super::repositories::Scope;
-use super::rows::Rows;
+use super::rows::{Rows, Scope};
 use super::salted::SaltedSet;
 use super::{Class, Error, Fate, Run};
 use crate::oci::{Digest, RepositoryName};

@@ -3,10 +3,10 @@
 use std::time::SystemTime;
 
 use super::manifests::Contents;
-use super::rows::Rows;
+use super::rows::{Row, Rows, Scope};
 use super::salted::SaltedSet;
 use super::state::State;
-use super::{BATCH_ROWS, Class, Cutoff, Error, Fate, Run};
+use super::{Class, Cutoff, Error, Fate, Run};
 use crate::layout::encoding::is_tombstone;
 use crate::oci::RepositoryName;
 use crate::store::{Kind, Prefix, RecordKey, RecordPages};
@@ -19,21 +19,6 @@ pub(super) struct Lists {
     pub(super) tags: Rows,
     pub(super) tag_indexes: Rows,
     pub(super) referrers: Rows,
-}
-
-/// What the phase knows beside the records of a repository.
-#[derive(Debug)]
-pub(super) struct Scope {
-    pub(super) cutoff: Cutoff,
-    /// The repositories in which an earlier run has found unreferenced links.
-    pub(super) seen: SaltedSet,
-}
-
-impl Scope {
-    /// A part of the rows of a listing that is judged at once.
-    pub(super) fn batch(&self) -> (Cutoff, usize) {
-        (self.cutoff, BATCH_ROWS)
-    }
 }
 
 impl Lists {
@@ -114,7 +99,7 @@ impl Run {
             for listed in page.rows {
                 let Ok(key @ RecordKey::Seen(_)) = listed.key.parse() else { continue };
                 if is_tombstone(listed.size) {
-                    tombstones.push(super::rows::Row { key, listed });
+                    tombstones.push(Row { key, listed });
                 } else {
                     seen.insert(&key.to_string());
                 }

@@ -3,7 +3,8 @@
 use std::collections::VecDeque;
 use std::time::SystemTime;
 
-use super::{Class, Cutoff, Error, Run};
+use super::salted::SaltedSet;
+use super::{BATCH_ROWS, Class, Cutoff, Error, Run};
 use crate::layout::encoding::is_tombstone;
 use crate::oci::RepositoryName;
 use crate::store::{Kind, Listed, Prefix, RecordKey, RecordPages};
@@ -81,6 +82,21 @@ impl Rows {
         }
         run.remove_tombstones(tombstones, cutoff).await?;
         Ok(batch)
+    }
+}
+
+/// What the phase knows beside the records of a repository.
+#[derive(Debug)]
+pub(super) struct Scope {
+    pub(super) cutoff: Cutoff,
+    /// The repositories in which an earlier run has found unreferenced links.
+    pub(super) seen: SaltedSet,
+}
+
+impl Scope {
+    /// A part of the rows of a listing that is judged at once.
+    pub(super) fn batch(&self) -> (Cutoff, usize) {
+        (self.cutoff, BATCH_ROWS)
     }
 }
 

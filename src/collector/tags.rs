@@ -6,8 +6,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::Class;
 use super::manifests::Contents;
-use super::repositories::Scope;
-use super::rows::{Row, Rows};
+use super::rows::{Row, Rows, Scope};
 use super::salted::SaltedSet;
 use super::{Error, READS_AT_ONCE, Run};
 use crate::layout::encoding::decode;

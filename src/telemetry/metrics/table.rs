@@ -162,8 +162,8 @@ table! {
     collection_requests: Counter<()> = "longshore_collection_requests_total", Count, [];
     /// What the garbage collection of this process has removed.
     collection_removed: Counter<(Collected,)> = "longshore_collection_removed_total", Count, [];
-    /// Bytes of the data objects that the garbage collection of this process has deleted. Blobs that
-    /// are kept in their links are not counted.
+    /// Bytes of the data objects that the garbage collection of this process has deleted. Blobs
+    /// that are kept in their links are not counted.
     collection_freed: Counter<()> = "longshore_collection_freed_bytes_total", Bytes, [];
     /// What the last complete run of this process did. It counts neither what is in use, nor rows
     /// of the tag index of live tags.

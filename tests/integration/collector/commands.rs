@@ -12,17 +12,12 @@ use crate::support::scripted_s3::{BUCKET_URL, ScriptedS3};
 use crate::support::{bytes, sha256};
 
 /// Times so short that a test sees them end.
-const SHORT: [(&str, &str); 10] = [
+const SHORT: [(&str, &str); 5] = [
     ("LONGSHORE_COLLECTION_UNSAFE_SHORT_GRACE", "true"),
     ("LONGSHORE_COLLECTION_GRACE", "4s"),
     ("LONGSHORE_COLLECTION_WRITE_DEADLINE", "1s"),
     ("LONGSHORE_COLLECTION_CLOCK_SKEW", "0s"),
     ("LONGSHORE_COLLECTION_QUARANTINE", "5s"),
-    ("LONGSHORE_CACHE_TTL", "1s"),
-    ("LONGSHORE_CACHE_TAG_TTL", "1s"),
-    ("LONGSHORE_BLOBS_REDIRECT_TTL", "2s"),
-    ("LONGSHORE_BLOBS_REDIRECT_STEP", "1s"),
-    ("LONGSHORE_COLLECTION_ENABLED", "false"),
 ];
 
 #[tokio::test(flavor = "multi_thread")]
@@ -64,7 +59,6 @@ async fn gc_reports_and_says_how_it_ended() {
 #[tokio::test(flavor = "multi_thread")]
 async fn serve_collects_in_the_background() {
     let mut variables: Vec<(&str, &str)> = SHORT.to_vec();
-    variables.retain(|(name, _)| !name.ends_with("_ENABLED"));
     let s3 = ScriptedS3::start().await;
     let endpoint = s3.url();
     variables.extend(s3_variables(&endpoint));

@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use longshore::collector::{Class, Fate};
 use longshore::layout::encoding::{Draft, Lineage, decode};
-use longshore::layout::records::{Link, Pointer};
+use longshore::layout::records::{Link, Pointer, Quarantined};
 use longshore::store::memory::Operation;
-use longshore::store::{BlobStore as _, Location, RecordKey, RecordStore as _};
+use longshore::store::{Location, RecordKey};
 
 use super::STORE;
 use crate::support::app::{OCI_MANIFEST, image_manifest};
-use crate::support::collection::{LONG, Scene, link, pointer};
+use crate::support::collection::{HOUR, LONG, Scene, link, pointer};
 use crate::support::{bytes, sha256};
 
 const WEEK: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -98,6 +98,30 @@ async fn data_that_moves_from_its_session_to_its_pointer_is_not_missed() {
     }
 }
 
+/// A row of the quarantine that a crash has left does not shorten the next quarantine.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_quarantine_begins_with_the_end_of_the_last_name() {
+    let scene = Scene::start(STORE).await;
+    let content = scene.push_large("a", 1).await;
+    scene.delete(&format!("a/blobs/{}", sha256(&content))).await;
+    scene.advance(HOUR);
+    let record = scene.store.record(&pointer(&content)).expect("the pointer");
+    let location = decode::<Pointer>(&record.body).unwrap().0.location.unwrap();
+    let (day, id) = location.parts().unwrap();
+    let row = Quarantined { digest: Some(sha256(&content).parse().unwrap()), size: None, since: 0 };
+    let body = Draft::new(&row, bytes::Bytes::new()).encode(&Lineage::default());
+    scene.store.create(&RecordKey::Quarantined(day, id), body).await;
+    scene.advance(LONG - HOUR);
+    scene.collect().await;
+    assert!(!scene.is_live(&pointer(&content)));
+    scene.advance(HOUR);
+    scene.collect().await;
+    assert_eq!(scene.store.data_objects().len(), 1);
+    scene.advance(LONG);
+    scene.collect().await;
+    assert_eq!(scene.store.data_objects().len(), 0);
+}
+
 /// After a repair, or a restored backup, a link may name other data than the pointer.
 #[tokio::test(flavor = "multi_thread")]
 async fn data_that_only_a_link_names_is_kept() {
@@ -120,11 +144,8 @@ async fn data_that_only_a_link_names_is_kept() {
         if known {
             // In quarantine, with the digest.
             let (day, id) = old.clone().unwrap().parts().unwrap();
-            let row = longshore::layout::records::Quarantined {
-                digest: Some(sha256(&content).parse().unwrap()),
-                size: None,
-                since: 0,
-            };
+            let digest = Some(sha256(&content).parse().unwrap());
+            let row = Quarantined { digest, size: None, since: 0 };
             let body = Draft::new(&row, bytes::Bytes::new()).encode(&Lineage::default());
             scene.store.create(&RecordKey::Quarantined(day, id), body).await;
         }

@@ -59,10 +59,12 @@ async fn a_deleted_image_is_freed_step_by_step() {
     assert!(scene.live("g/quarantine/").is_empty() && scene.live("g/seen/").is_empty());
     assert_eq!(scene.pull("b", &kept).await, 200);
 
+    let dead = [manifest("a", &image), link("a", &layer), pointer(&layer)];
+    assert!(dead.iter().all(|key| scene.store.record(key).is_some()), "too early");
     // The tombstones go as well, where the store has conditional deletion.
     scene.advance(2 * LONG);
     scene.collect().await;
-    for key in [manifest("a", &image), link("a", &layer), pointer(&layer)] {
+    for key in dead {
         assert_eq!(scene.store.record(&key).is_none(), scene.store.removes(), "{key}");
     }
     assert!(scene.app.get("/v2/b/manifests/v1").send().await.status.is_success());

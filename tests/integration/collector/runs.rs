@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use longshore::collector::{Class, Error, Fate, Mode};
 use longshore::layout::encoding::decode;
 use longshore::layout::records::CollectorRun;
+use longshore::store::RecordKey;
 use longshore::store::memory::{Fault, FaultKind, Memory, Operation, Reported};
-use longshore::store::{RecordKey, RecordStore as _};
 use longshore::telemetry::metrics::Metrics;
 use serde_json::{Map, Value};
 

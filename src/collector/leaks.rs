@@ -18,7 +18,9 @@ use super::{Class, Error, Fate, READS_AT_ONCE, Run};
 use crate::layout::encoding::{decode, is_tombstone};
 use crate::layout::records::{Pointer, seconds};
 use crate::registry::record::Current;
-use crate::store::{DataPages, Day, Kind, Location, Prefix, RecordKey, RecordPages};
+use crate::store::{
+    DataPages, Day, Kind, Location, Prefix, RecordKey, RecordPages, RecordStore as _,
+};
 
 /// How much older than the grace a day has to be: longer than any upload takes.
 const AFTER_GRACE: Duration = Duration::from_hours(7 * 24);
@@ -32,34 +34,19 @@ const OBJECTS_MAX: usize = 250_000;
 /// Data objects without a name so far, with their bytes.
 type Unnamed = BTreeMap<(Day, Uuid), u64>;
 
+fn remove(unnamed: &mut Unnamed, location: &Location) {
+    if let Some(parts) = location.parts() {
+        unnamed.remove(&parts);
+    }
+}
+
 impl Run {
     /// Compares the data objects of the next days with all that may name them.
     pub(super) async fn find_leaks(&self, state: &mut State) -> Result<(), Error> {
-        let now = self.now().await?;
-        let Some(last_day) = now.checked_sub(self.settings.grace + AFTER_GRACE) else {
-            return Ok(());
-        };
-        self.paced.requests_sent(1).await;
-        let due: Vec<Day> = self
-            .store
-            .list_days()
-            .await?
-            .into_iter()
-            .filter(|day| *day < Day::of(last_day))
-            .collect();
-        let after = state.leaks_to();
-        let mut days: Vec<Day> = due
-            .iter()
-            .filter(|day| after.as_ref().is_none_or(|after| *day > after))
-            .cloned()
-            .collect();
-        let restart = days.is_empty() && state.leaks_age(seconds(now)) >= FROM_START_EVERY;
-        if restart || after.is_none() {
-            (days, _) = (due, state.leaks_begin(seconds(now)));
-        }
-        let (unnamed, to) = self.list_data(days).await?;
-        let (Some(to), Some((first, _))) = (to.clone(), unnamed.keys().next()) else {
-            state.leaks_end(to);
+        let days = self.next_days(state).await?;
+        let (unnamed, last) = self.list_data(days).await?;
+        let Some(((first, _), _)) = unnamed.first_key_value() else {
+            state.leaks_end(last);
             return Ok(());
         };
         let since = first.clone();
@@ -73,14 +60,27 @@ impl Run {
             tracing::info!(%location, size, "nothing names this data object");
             self.quarantine(&location, (None, Some(size)), Again::Keep).await?;
         }
-        state.leaks_end(Some(to));
+        state.leaks_end(last);
         Ok(())
     }
 
-    /// The store's clock.
-    async fn now(&self) -> Result<SystemTime, Error> {
-        use crate::store::RecordStore as _;
-        Ok(self.paced.list(&Prefix::Quarantined, None, 1).await?.now)
+    /// The days that are old enough, after the last one that was compared. All of them if that is
+    /// none, or if they were compared long ago.
+    async fn next_days(&self, state: &mut State) -> Result<Vec<Day>, Error> {
+        // The store's clock.
+        let now = self.paced.list(&Prefix::Quarantined, None, 1).await?.now;
+        let age = self.settings.grace + AFTER_GRACE;
+        let end = Day::of(now.checked_sub(age).unwrap_or(SystemTime::UNIX_EPOCH));
+        self.paced.requests_sent(1).await;
+        let mut days = self.store.list_days().await?;
+        days.retain(|day| *day < end);
+        let now = seconds(now);
+        match state.leaks_to() {
+            Some(last) if days.iter().any(|day| *day > last) => days.retain(|day| *day > last),
+            Some(_) if state.leaks_age(now) < FROM_START_EVERY => days.clear(),
+            Some(_) | None => state.leaks_begin(now),
+        }
+        Ok(days)
     }
 
     /// The data objects of whole days, and the last of these days.
@@ -124,7 +124,7 @@ impl Run {
                 return Ok(None);
             };
             for location in sessions.iter().flat_map(locations) {
-                location.parts().map(|parts| unnamed.remove(&parts));
+                remove(&mut unnamed, location);
             }
         }
         Ok(Some(unnamed))
@@ -154,7 +154,7 @@ impl Run {
                     return Ok(Unnamed::new());
                 };
                 for location in named {
-                    location.parts().map(|parts| unnamed.remove(&parts));
+                    remove(&mut unnamed, &location);
                 }
             }
         }

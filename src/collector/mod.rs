@@ -156,7 +156,7 @@ impl Collector {
     pub async fn run(&self, mode: Mode) -> Result<Report, Error> {
         let began = Instant::now();
         let paced = Arc::new(Paced::new(self.registry.invalidating_records(), &self.settings));
-        let collected = self.run_paced(mode, &paced).await;
+        let collected = Box::pin(self.run_paced(mode, &paced)).await;
         if mode == Mode::Collect {
             self.metrics.collection_requests.add((), paced.requests());
             let result = match &collected {
@@ -237,7 +237,13 @@ impl Run {
     }
 
     fn count(&self, class: Class, fate: Fate) {
-        self.report().count(class, fate);
+        self.count_all(class, fate, 1);
+    }
+
+    fn count_all(&self, class: Class, fate: Fate, count: usize) {
+        if count > 0 {
+            self.report().count(class, fate, count as u64);
+        }
     }
 
     fn report(&self) -> MutexGuard<'_, Report> {

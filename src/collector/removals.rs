@@ -92,13 +92,13 @@ impl Run {
         let age = cutoff.grace * TOMBSTONE_GRACES;
         let (old, young): (Vec<Row>, Vec<Row>) =
             rows.into_iter().partition(|row| cutoff.is_older_than(&row.listed, age));
-        young.iter().for_each(|_| self.count(Class::Tombstone, Fate::Grace));
+        self.count_all(Class::Tombstone, Fate::Grace, young.len());
         if !self.writes() {
-            old.iter().for_each(|_| self.count(Class::Tombstone, Fate::Removed));
+            self.count_all(Class::Tombstone, Fate::Removed, old.len());
             return Ok(());
         }
         if !self.removes.load(Ordering::Relaxed) {
-            old.iter().for_each(|_| self.count(Class::Tombstone, Fate::Unsupported));
+            self.count_all(Class::Tombstone, Fate::Unsupported, old.len());
             return Ok(());
         }
         let mut removals = stream::iter(old.into_iter().map(|row| async move {

@@ -34,11 +34,11 @@ impl Report {
         }
     }
 
-    pub(super) fn count(&mut self, class: Class, fate: Fate) {
+    pub(super) fn count(&mut self, class: Class, fate: Fate, by: u64) {
         let row = self.counts.iter_mut().find(|(of, did, _)| (*of, *did) == (class, fate));
         match row {
-            Some((_, _, count)) => *count += 1,
-            None => self.counts.push((class, fate, 1)),
+            Some((_, _, count)) => *count += by,
+            None => self.counts.push((class, fate, by)),
         }
     }
 

@@ -43,7 +43,7 @@ impl Run {
                 }
             }
             self.discard_rows(ended).await?;
-            young.iter().for_each(|_| self.count(Class::Session, Fate::Grace));
+            self.count_all(Class::Session, Fate::Grace, young.len());
             if reads_all {
                 let Some(sessions) = self.read_sessions(young).await? else {
                     unnamed.clear();
@@ -157,7 +157,7 @@ impl Run {
     /// Removes tombstones of sessions. Nobody makes such a session live again, so a store without
     /// conditional deletion may do it, too.
     async fn discard_rows(&self, rows: Vec<Row>) -> Result<(), Error> {
-        rows.iter().for_each(|_| self.count(Class::Tombstone, Fate::Removed));
+        self.count_all(Class::Tombstone, Fate::Removed, rows.len());
         if !self.writes() {
             return Ok(());
         }

@@ -2,15 +2,15 @@
 
 use std::time::Duration;
 
-use longshore::collector::{Class, Fate};
-use longshore::layout::encoding::{Draft, Lineage, decode};
+use longshore::collector::{Class, Fate, Mode};
+use longshore::layout::encoding::{Draft, Known, Lineage, Nonce, decode, tombstone, touched};
 use longshore::layout::records::{Link, Pointer, Quarantined};
 use longshore::store::memory::Operation;
 use longshore::store::{Location, RecordKey};
 
 use super::STORE;
 use crate::support::app::{OCI_MANIFEST, image_manifest};
-use crate::support::collection::{HOUR, LONG, Scene, link, pointer};
+use crate::support::collection::{HOUR, LONG, Scene, collector, link, pointer};
 use crate::support::{bytes, sha256};
 
 const WEEK: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -60,28 +60,129 @@ async fn data_that_nothing_names_is_found() {
     assert_eq!(scene.store.data_objects().len(), 1);
 }
 
+/// Rewrites a record with the same content, as its owner does to keep it.
+async fn touch(scene: &Scene, key: &RecordKey) {
+    let record = scene.store.record(key).expect("it lives");
+    let draft = touched(&record.body).unwrap();
+    let body = draft.encode(&Lineage::after(&record.body, draft.known()).unwrap());
+    scene.store.objects.replace(key, &record.version, body, None).await.expect("touched");
+}
+
+/// An upload in one piece whose client waits for days before it ends it, and its content.
+async fn slow_upload(scene: &Scene) -> (String, RecordKey, Vec<u8>) {
+    let content = bytes(1, 20_000);
+    let start = scene.app.request("POST", "/v2/a/blobs/uploads/").send().await.location();
+    let patch = scene.app.request("PATCH", &start).body(content.clone());
+    let location = patch.send().await.expect(202).location();
+    scene.app.settled().await;
+    let session: RecordKey = scene.live("u/").pop().expect("a session").parse().unwrap();
+    for _ in 0..12 {
+        scene.advance(Duration::from_hours(24));
+        touch(scene, &session).await;
+    }
+    (format!("{location}?digest={}", sha256(&content)), session, content)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn data_that_only_a_session_names_is_kept() {
+    let scene = Scene::start(STORE).await;
+    let (close, session, content) = slow_upload(&scene).await;
+    scene.collect().await;
+    for _ in 0..2 {
+        scene.advance(LONG - HOUR);
+        touch(&scene, &session).await;
+        scene.advance(2 * HOUR);
+        scene.collect().await;
+    }
+    scene.app.request("PUT", &close).send().await.expect(201);
+    assert_eq!(scene.pull("a", &content).await, 200);
+}
+
+/// The upload ends while the collector compares, after it has listed the data.
+#[tokio::test(flavor = "multi_thread")]
+async fn sessions_are_read_before_pointers() {
+    let scene = Scene::start(STORE).await;
+    let (close, _, content) = slow_upload(&scene).await;
+    // The first listing of the sessions is that of the first phase.
+    scene.store.delay(Operation::List, "v1/u/", 1, Duration::ZERO);
+    scene.store.delay(Operation::List, "v1/u/", 2, Duration::from_secs(2));
+    let put = async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        scene.app.request("PUT", &close).send().await.expect(201);
+        scene.app.settled().await;
+    };
+    let collector = collector(&scene.settings, scene.store.objects.clone());
+    let (collected, ()) = tokio::join!(collector.run(Mode::Collect), put);
+    collected.expect("a run");
+    scene.store.heal();
+    scene.app.push_blob("a", b"{}").await;
+    let manifest = image_manifest(b"{}", &[&content]);
+    scene.app.put_manifest("a", "v1", OCI_MANIFEST, &manifest).await.expect(201);
+    scene.collect_all().await;
+    assert_eq!(scene.pull("a", &content).await, 200);
+}
+
+/// A commit has written the pointer, and not yet the link.
+#[tokio::test(flavor = "multi_thread")]
+async fn data_that_only_a_pointer_names_is_kept() {
+    let scene = Scene::start(STORE).await;
+    let content = scene.push_large("a", 1).await;
+    scene.delete(&format!("a/blobs/{}", sha256(&content))).await;
+    scene.advance(HOUR);
+    let report = scene.collect().await;
+    assert_eq!(report.of(Class::Pointer, Fate::Grace), 1, "{report}");
+    assert!(scene.is_live(&pointer(&content)) && scene.live("g/quarantine/").is_empty());
+    put_into_quarantine(&scene, &content).await;
+    scene.advance(LONG);
+    touch(&scene, &pointer(&content)).await;
+    let report = scene.collect().await;
+    assert_eq!(report.of(Class::Data, Fate::Named), 1, "{report}");
+    assert!(scene.store.data_objects().len() == 1 && scene.live("g/quarantine/").is_empty());
+}
+
+/// Another collector puts the data into quarantine again and deletes the pointer, while this one is
+/// about to end an earlier quarantine.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_quarantine_that_begins_again_meanwhile_is_not_ended() {
+    let scene = Scene::start(STORE).await;
+    let content = scene.push_large("a", 1).await;
+    scene.delete(&format!("a/blobs/{}", sha256(&content))).await;
+    let row = put_into_quarantine(&scene, &content).await;
+    scene.advance(LONG);
+    let other = async {
+        touch(&scene, &row).await;
+        let key = pointer(&content);
+        let record = scene.store.record(&key).expect("the pointer");
+        let lineage = Lineage::after(&record.body, Known::All).unwrap();
+        let body = tombstone(Nonce::random(), &lineage);
+        scene.store.objects.replace(&key, &record.version, body, None).await.expect("deleted");
+    };
+    let run = async { scene.collect().await };
+    let (report, ()) = scene.store.stalled(Operation::Read, "v1/p/", run, other).await;
+    assert_eq!(report.of(Class::Data, Fate::Changed), 1, "{report}");
+    assert_eq!(scene.store.data_objects().len(), 1);
+}
+
+/// Writes a row of the quarantine for the data of a blob.
+async fn put_into_quarantine(scene: &Scene, content: &[u8]) -> RecordKey {
+    let record = scene.store.record(&pointer(content)).expect("the pointer");
+    let location = decode::<Pointer>(&record.body).unwrap().0.location.unwrap();
+    let (day, id) = location.parts().unwrap();
+    let digest = Some(sha256(content).parse().unwrap());
+    let row = Quarantined { digest, size: None, since: 0 };
+    let body = Draft::new(&row, bytes::Bytes::new()).encode(&Lineage::default());
+    let key = RecordKey::Quarantined(day, id);
+    scene.store.create(&key, body).await;
+    key
+}
+
 /// A push that names the object while the listings are read.
 #[tokio::test(flavor = "multi_thread")]
 async fn data_that_moves_from_its_session_to_its_pointer_is_not_missed() {
     for below in ["v1/d/", "v1/u/", "v1/p/", "v1/l/"] {
         let scene = Scene::start(STORE).await;
         leak(&scene).await;
-        let content = bytes(1, 20_000);
-        let start = scene.app.request("POST", "/v2/a/blobs/uploads/").send().await.location();
-        let patch = scene.app.request("PATCH", &start).body(content.clone());
-        let location = patch.send().await.expect(202).location();
-        // The client goes on every day, for longer than any upload of one piece takes.
-        scene.app.settled().await;
-        let session = scene.live("u/").pop().expect("a session").parse::<RecordKey>().unwrap();
-        for _ in 0..12 {
-            scene.advance(Duration::from_hours(24));
-            let record = scene.store.record(&session).expect("it lives");
-            let draft = longshore::layout::encoding::touched(&record.body).unwrap();
-            let lineage = Lineage::after(&record.body, draft.known()).unwrap();
-            let body = draft.encode(&lineage);
-            scene.store.objects.replace(&session, &record.version, body, None).await.unwrap();
-        }
-        let close = format!("{location}?digest={}", sha256(&content));
+        let (close, _, content) = slow_upload(&scene).await;
         let put = scene.app.request("PUT", &close).send();
         let operation = if below == "v1/d/" { Operation::ListData } else { Operation::List };
         if below == "v1/d/" && !scene.store.removes() {
@@ -105,12 +206,7 @@ async fn a_quarantine_begins_with_the_end_of_the_last_name() {
     let content = scene.push_large("a", 1).await;
     scene.delete(&format!("a/blobs/{}", sha256(&content))).await;
     scene.advance(HOUR);
-    let record = scene.store.record(&pointer(&content)).expect("the pointer");
-    let location = decode::<Pointer>(&record.body).unwrap().0.location.unwrap();
-    let (day, id) = location.parts().unwrap();
-    let row = Quarantined { digest: Some(sha256(&content).parse().unwrap()), size: None, since: 0 };
-    let body = Draft::new(&row, bytes::Bytes::new()).encode(&Lineage::default());
-    scene.store.create(&RecordKey::Quarantined(day, id), body).await;
+    put_into_quarantine(&scene, &content).await;
     scene.advance(LONG - HOUR);
     scene.collect().await;
     assert!(!scene.is_live(&pointer(&content)));

@@ -59,7 +59,7 @@ async fn a_deleted_image_is_freed_step_by_step() {
     assert!(scene.live("g/quarantine/").is_empty() && scene.live("g/seen/").is_empty());
     assert_eq!(scene.pull("b", &kept).await, 200);
 
-    let dead = [manifest("a", &image), link("a", &layer), pointer(&layer)];
+    let dead = [link("a", &layer), pointer(&layer)];
     assert!(dead.iter().all(|key| scene.store.record(key).is_some()), "too early");
     // The tombstones go as well, where the store has conditional deletion.
     scene.advance(2 * LONG);

@@ -119,6 +119,23 @@ async fn a_run_continues_in_its_phase() {
     busy.memory.heal();
 }
 
+/// What a run has found once does not count twice when the run is continued.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_continued_run_does_not_sight_a_link_twice() {
+    let scene = Scene::start(StoreKind::Memory).await;
+    let layer = scene.push_large("a", 1).await;
+    scene.app.push_image("b", "v1", 1).await;
+    scene.advance(LONG);
+    let memory = scene.store.memory().expect("the store in memory");
+    memory.inject(Fault::on(Operation::Read, FaultKind::FailBefore).below("v1/m/b"));
+    scene.try_collect(Mode::Collect).await.expect_err("it is cut off");
+    assert_eq!(scene.live("g/seen/").len(), 1);
+    scene.collect().await;
+    assert_eq!(scene.pull("a", &layer).await, 200);
+    scene.collect().await;
+    assert_eq!(scene.pull("a", &layer).await, 404);
+}
+
 /// A second collector leaves the work to the first one, and takes over when that has stalled.
 #[tokio::test(flavor = "multi_thread")]
 async fn of_two_collectors_one_works() {

@@ -8,10 +8,14 @@ use crate::support::test_store::StoreKind;
 
 const STORE: StoreKind = StoreKind::ScriptedS3;
 
+#[path = "../collector/leaks.rs"]
+mod collection_leaks;
 #[path = "../collector/races.rs"]
 mod collection_races;
 #[path = "../collector/removed.rs"]
 mod collection_removed;
+#[path = "../collector/untagged.rs"]
+mod collection_untagged;
 #[path = "../deleted_rows.rs"]
 mod deleted_rows;
 #[path = "../push_chunked/final_puts.rs"]

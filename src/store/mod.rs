@@ -53,7 +53,7 @@ use futures_util::Stream;
 
 pub use crate::layout::{Day, ForeignLocation, Kind, Location, Prefix, RecordKey};
 pub use error::Error;
-pub use pages::{DataPages, RecordPages};
+pub use pages::{DataPages, ObjectPages, RecordPages};
 pub(crate) use probe::NO_CONDITIONS;
 pub use probe::{Capabilities, ProbeLimits, ProbeReport, probe};
 pub use settings::{Settings, Writers};
@@ -102,6 +102,18 @@ pub struct Listing {
     pub more: bool,
     /// The store's clock when it answered, to compare with [`Listed::written`].
     pub now: SystemTime,
+}
+
+impl Listing {
+    /// A page of `limit` keys, out of this page and another one with as many keys after the same
+    /// cursor.
+    fn merged(mut self, other: Self, limit: usize) -> Self {
+        self.rows.extend(other.rows);
+        self.rows.sort_unstable_by(|one, next| one.key.cmp(&next.key));
+        self.more |= other.more || self.rows.len() > limit;
+        self.rows.truncate(limit);
+        self
+    }
 }
 
 /// The time after which the store refuses a write, however late the write arrives.
@@ -355,6 +367,12 @@ pub trait BlobStore: Send + Sync + fmt::Debug {
 pub trait ObjectStore: RecordStore + BlobStore {
     /// The store in a few words, for logs and for the operator. Never a secret.
     fn describe(&self) -> String;
+
+    /// One page of all objects below the operator's prefix, strictly after the key `after`, at most
+    /// `limit` (1 to 1,000) of them: records, data objects, and what Longshore did not write. Keys
+    /// are as in [`list`](RecordStore::list), without the prefix. Uploads in progress are not
+    /// listed.
+    async fn list_objects(&self, after: Option<&str>, limit: usize) -> Result<Listing, Error>;
 
     /// Sets how conditional requests are sent. Only the probe calls this, before anybody else uses
     /// the store. A store of which nothing has to be found out ignores it.

@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use super::{BlobStore, Day, Error, LIST_ROWS_MAX, Listing, Prefix, RecordStore};
+use super::{BlobStore, Day, Error, LIST_ROWS_MAX, Listing, ObjectStore, Prefix, RecordStore};
 use crate::layout::key::data_prefix;
 
 /// The records below a prefix, in ascending byte order of their keys. Rows include tombstones and
@@ -17,6 +17,12 @@ pub struct RecordPages {
 #[derive(Debug)]
 pub struct DataPages {
     day: Day,
+    cursor: Cursor,
+}
+
+/// All objects below the operator's prefix, in ascending byte order of their keys.
+#[derive(Debug)]
+pub struct ObjectPages {
     cursor: Cursor,
 }
 
@@ -76,6 +82,29 @@ impl DataPages {
     /// The store's clock when it answered the first request, `None` before that.
     pub fn began(&self) -> Option<SystemTime> {
         self.cursor.began
+    }
+}
+
+impl ObjectPages {
+    pub fn new() -> Self {
+        Self { cursor: Cursor::new(String::new()) }
+    }
+
+    /// Continues strictly after a key, or after what the listing has shown, if that is further.
+    pub fn skip_to(&mut self, key: &str) {
+        if self.cursor.after.as_deref().is_none_or(|after| after < key) {
+            self.cursor.after = Some(key.to_owned());
+        }
+    }
+
+    /// The next page, `None` after the last one. Costs one request.
+    pub async fn next(&mut self, store: &dyn ObjectStore) -> Result<Option<Listing>, Error> {
+        if !self.cursor.more {
+            return Ok(None);
+        }
+        let page = store.list_objects(self.cursor.after.as_deref(), LIST_ROWS_MAX).await?;
+        self.cursor.advance(&page);
+        Ok(Some(page))
     }
 }
 

@@ -40,10 +40,11 @@ use self::parts::{Parts, parent, remove};
 use self::reader::Pieces;
 use self::records::Records;
 use super::{
-    BlobStore, ByteStream, DataObject, Day, Deadline, Error, Listing, Location, MultipartId,
-    ObjectStore, OpenMultiparts, Part, Prefix, PresignGet, Record, RecordKey, RecordStore, Removal,
-    Version,
+    BlobStore, ByteStream, DataObject, Day, Deadline, Error, LIST_ROWS_MAX, Listing, Location,
+    MultipartId, ObjectStore, OpenMultiparts, Part, Prefix, PresignGet, Record, RecordKey,
+    RecordStore, Removal, Version,
 };
+use crate::layout::key::data_prefix;
 
 /// A store in a folder. See the [module documentation](self).
 #[derive(Debug)]
@@ -247,9 +248,33 @@ impl BlobStore for Local {
     }
 }
 
+#[async_trait]
 impl ObjectStore for Local {
     fn describe(&self) -> String {
         format!("local folder {}", self.files.folder.root().display())
+    }
+
+    /// A folder holds nothing but what this store has written.
+    async fn list_objects(&self, after: Option<&str>, limit: usize) -> Result<Listing, Error> {
+        let limit = limit.clamp(1, LIST_ROWS_MAX);
+        let (database, from) = (self.records.database(), after.map(ToOwned::to_owned));
+        let listed = in_background(move || database.list("", from.as_deref(), limit)).await?;
+        let mut data = Listing { rows: Vec::new(), more: false, now: now() };
+        for day in self.list_days().await? {
+            let below = data_prefix(Some(&day));
+            let rest = match after {
+                Some(after) if after.starts_with(&below) => Some(&after[below.len()..]),
+                Some(after) if after > below.as_str() => continue,
+                Some(_) | None => None,
+            };
+            let page = self.list_data(&day, rest, limit).await?;
+            data.more |= page.more;
+            data.rows.extend(page.rows);
+            if data.rows.len() > limit {
+                break;
+            }
+        }
+        Ok(listed.merged(data, limit))
     }
 }
 

@@ -400,9 +400,20 @@ impl BlobStore for Memory {
     }
 }
 
+#[async_trait]
 impl ObjectStore for Memory {
     fn describe(&self) -> String {
         "memory".to_owned()
+    }
+
+    async fn list_objects(&self, after: Option<&str>, limit: usize) -> Result<Listing, Error> {
+        let after = after.map(str::to_owned);
+        self.perform(Operation::List, String::new(), move |state, _, now| {
+            let records = state.list("", after.as_deref(), limit, now);
+            let data = state.list_data("", after.as_deref(), limit, now);
+            Ok(records.merged(data, limit))
+        })
+        .await
     }
 }
 

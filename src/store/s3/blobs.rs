@@ -231,7 +231,7 @@ impl BlobStore for S3 {
         after: Option<&str>,
         limit: usize,
     ) -> Result<Listing, Error> {
-        self.list_objects(&self.key(data_prefix(Some(day))), after, limit).await
+        self.list_keys(&self.key(data_prefix(Some(day))), after, limit).await
     }
 
     async fn list_multiparts(&self, limit: usize) -> Result<OpenMultiparts, Error> {

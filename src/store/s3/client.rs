@@ -3,6 +3,7 @@
 use std::fmt::Display;
 use std::sync::{Arc, PoisonError, RwLock};
 
+use async_trait::async_trait;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::config::{
@@ -17,7 +18,7 @@ use super::presign::Presigner;
 use super::retry;
 use super::settings::Settings;
 use crate::http_proxy::Proxies;
-use crate::store::{Dialect, Error, ObjectStore};
+use crate::store::{Dialect, Error, Listing, ObjectStore};
 use crate::telemetry::metrics::{Metrics, S3Operation};
 
 /// A store in a bucket, or in the part of a bucket below a prefix.
@@ -109,9 +110,14 @@ impl S3 {
     }
 }
 
+#[async_trait]
 impl ObjectStore for S3 {
     fn describe(&self) -> String {
         self.description.clone()
+    }
+
+    async fn list_objects(&self, after: Option<&str>, limit: usize) -> Result<Listing, Error> {
+        self.list_keys(&self.key(""), after, limit).await
     }
 
     fn set_dialect(&self, dialect: Dialect) {

@@ -12,7 +12,7 @@ use crate::telemetry::metrics::S3Operation;
 
 impl S3 {
     /// One page of the objects whose keys in the bucket begin with `prefix`.
-    pub(super) async fn list_objects(
+    pub(super) async fn list_keys(
         &self,
         prefix: &str,
         after: Option<&str>,

@@ -203,7 +203,7 @@ impl RecordStore for S3 {
         after: Option<&str>,
         limit: usize,
     ) -> Result<Listing, Error> {
-        self.list_objects(&self.key(prefix), after, limit).await
+        self.list_keys(&self.key(prefix), after, limit).await
     }
 
     #[expect(clippy::disallowed_methods, reason = "deadlines are dated with the clock that signs")]

@@ -3,7 +3,8 @@
 
 use std::time::{Duration, SystemTime};
 
-use longshore::store::{Day, Listed, Location, ObjectStore, OpenMultipart};
+use longshore::oci::UploadId;
+use longshore::store::{Day, Listed, Location, ObjectStore, OpenMultipart, RecordKey};
 
 use super::{bytes_of, unused_location};
 
@@ -13,6 +14,7 @@ const SECOND: Duration = Duration::from_secs(1);
 pub(super) async fn check(store: &dyn ObjectStore) {
     data_is_listed_by_day(store).await;
     uploads_in_progress_are_listed(store).await;
+    all_objects_are_listed(store).await;
 }
 
 /// A location of a day that no other run uses.
@@ -111,4 +113,44 @@ async fn uploads_in_progress_are_listed(store: &dyn ObjectStore) {
     assert_eq!(ids(&listed().await), if lists { vec![id.clone()] } else { vec![] });
     store.abort(&at, &id).await.expect("aborted");
     assert_eq!(listed().await, []);
+}
+
+/// Records and data in one list, whatever the size of its pages.
+async fn all_objects_are_listed(store: &dyn ObjectStore) {
+    let days = [any_day(), any_day()];
+    let mut ours = Vec::new();
+    for (seed, day) in days.iter().chain(&days).enumerate() {
+        let at = location_of(day);
+        store.put(&at, bytes_of(seed as u64, 10), None).await.expect("written");
+        ours.push(at.to_string());
+    }
+    for _ in 0..3 {
+        // Scratch records sort after the data.
+        let key = RecordKey::Probe(UploadId::random());
+        store.create(&key, bytes_of(1, 50), None).await.expect("created");
+        ours.push(key.to_string());
+    }
+    ours.sort_unstable();
+    for limit in [1, 3, 1_000] {
+        let (mut keys, mut after, mut more) = (Vec::new(), None, true);
+        while more {
+            let page = store.list_objects(after.as_deref(), limit).await.expect("listed");
+            assert!(page.rows.len() <= limit, "{} rows of {limit}", page.rows.len());
+            keys.extend(page.rows.into_iter().map(|row| row.key));
+            (after, more) = (keys.last().cloned(), page.more);
+        }
+        assert!(keys.is_sorted_by(|one, next| one < next), "{keys:?}");
+        keys.retain(|key| ours.contains(key));
+        assert_eq!(keys, ours, "in pages of {limit}");
+    }
+    for key in ours {
+        match key.parse::<Location>() {
+            Ok(at) => store.delete(&at).await.expect("removed"),
+            Err(_) => {
+                let key = key.parse().expect("a key");
+                let version = store.read(&key).await.expect("read").version;
+                store.remove(&key, &version).await.expect("removed");
+            }
+        }
+    }
 }

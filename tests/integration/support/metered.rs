@@ -225,8 +225,13 @@ impl BlobStore for Metered {
     }
 }
 
+#[async_trait]
 impl ObjectStore for Metered {
     fn describe(&self) -> String {
         format!("metered: {}", self.store.describe())
+    }
+
+    async fn list_objects(&self, after: Option<&str>, limit: usize) -> Result<Listing, Error> {
+        self.store.list_objects(after, limit).await
     }
 }

@@ -241,6 +241,10 @@ impl ObjectStore for SingleWriter {
         format!("{}, in single-writer mode", self.0.s3.describe())
     }
 
+    async fn list_objects(&self, after: Option<&str>, limit: usize) -> Result<Listing, Error> {
+        self.0.s3.list_objects(after, limit).await
+    }
+
     /// The store gets no conditions.
     fn set_dialect(&self, _: Dialect) {}
 

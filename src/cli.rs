@@ -1,12 +1,15 @@
 //! The command line. Its help is the first documentation that an operator reads.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::auth::{Permission, Subject};
 use crate::config::{Errors, Flag, Sources};
+use crate::layout::RecordKey;
 use crate::oci::RepositoryName;
+use crate::setting::{parse_bytes, parse_duration};
 
 /// A container registry whose only state is a bucket.
 #[derive(Debug, Parser)]
@@ -37,6 +40,15 @@ pub enum Command {
     /// Show or change the settings that all processes on one bucket share.
     #[command(subcommand)]
     Settings(SettingsCommand),
+    /// Check that everything the bucket says is true, without reading blobs.
+    #[command(long_about = AUDIT_ABOUT)]
+    Audit(AuditArguments),
+    /// Hash the content in the bucket again.
+    #[command(long_about = SCRUB_ABOUT)]
+    Scrub(ScrubArguments),
+    /// Explain every byte of the bucket.
+    #[command(long_about = USAGE_ABOUT)]
+    Usage(UsageArguments),
     /// Print every setting with its default and its meaning, as a configuration file.
     ConfigReference(ReferenceArguments),
     /// Print every metric with its labels and its meaning, in Markdown.
@@ -165,6 +177,69 @@ pub struct ServeArguments {
     /// `longshore config-reference` prints one with every setting.
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+}
+
+/// What `audit` takes.
+#[derive(Debug, Clone, Args)]
+pub struct AuditArguments {
+    /// Mend what can be mended without losing anything
+    #[arg(long)]
+    pub repair: bool,
+
+    #[command(flatten)]
+    pub reading: ReadingArguments,
+}
+
+/// What `scrub` takes.
+#[derive(Debug, Clone, Args)]
+pub struct ScrubArguments {
+    /// Hash no more than so many bytes in a second
+    #[arg(long, value_name = "BYTES", default_value = "50MiB", value_parser = parse_bytes)]
+    pub rate: u64,
+
+    /// Only content that was pushed, or relied on by a push, within this time: 7d
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    pub since: Option<Duration>,
+
+    /// Continue after this key, which a scrub that was stopped has printed
+    #[arg(long, value_name = "KEY")]
+    pub after: Option<RecordKey>,
+
+    #[command(flatten)]
+    pub reading: ReadingArguments,
+}
+
+/// What `usage` takes.
+#[derive(Debug, Clone, Args)]
+pub struct UsageArguments {
+    /// Add up for each namespace or repository, too
+    #[arg(long, value_name = "namespace | repository")]
+    pub by: Option<UsageGroup>,
+
+    #[command(flatten)]
+    pub reading: ReadingArguments,
+}
+
+/// By what `usage` adds up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum UsageGroup {
+    Namespace,
+    Repository,
+}
+
+/// What every command takes that reads the whole bucket.
+#[derive(Debug, Clone, Args)]
+pub struct ReadingArguments {
+    /// Print JSON: a line for each finding, and one for the summary
+    #[arg(long)]
+    pub json: bool,
+
+    /// Send no more than so many requests in a second to the store
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
+    pub requests_per_second: Option<u32>,
+
+    #[command(flatten)]
+    pub settings: ServeArguments,
 }
 
 #[derive(Debug, Clone, Args)]
@@ -309,6 +384,40 @@ Ask a registry on this machine whether it is alive; exit with 1 if it is not.
 It uses the configuration of `serve` and requests http://ADDRESS/livez at the address of \
 admin.listen. It contacts neither the store nor Redis: a registry that waits for its store is \
 alive. It is made for the HEALTHCHECK of a container image.";
+
+const AUDIT_ABOUT: &str = "\
+Check that everything the bucket says is true, without reading blobs.
+
+It uses the configuration of `serve`, and runs beside it: pushes and deletions meanwhile are no \
+findings. Every link and pointer must have its data object, with the size and the ETag that were \
+written; every manifest what it names; every tag its manifest; and so on. docs/audit.md has each \
+class of finding and what to do about it. Information is counted, and is no damage.
+
+--repair writes lost rows of the tag index, of referrers and of the catalog again, deletes \
+pointers to data that is missing, so that a push stores it again, and finishes deletions. It never \
+deletes content.
+
+Exit status: 0 no damage; 1 it could not finish; 2 wrong arguments; 3 it has found damage, also if \
+it has repaired all of it.";
+
+const SCRUB_ABOUT: &str = "\
+Hash the content in the bucket again: manifests, small blobs in their links, and the data objects \
+that pointers name.
+
+It uses the configuration of `serve`, and runs beside it. Ctrl-C or SIGTERM stops it; it then \
+prints the key with which --after continues.
+
+Exit status: 0 all content is right; 1 it could not finish, or was stopped; 2 wrong arguments; 3 \
+it has found damage.";
+
+const USAGE_ABOUT: &str = "\
+Explain every byte of the bucket: what is in use, what garbage collection will take, what records \
+need, and what Longshore has not written.
+
+It uses the configuration of `serve`, and runs beside it. It lists the whole bucket, and reads \
+links, pointers, manifests and upload sessions.
+
+Exit status: 0 done; 1 it could not finish; 2 wrong arguments.";
 
 const CHECK_ABOUT: &str = "\
 Check the configuration, the store and Redis, then exit.

@@ -27,6 +27,8 @@ pub mod layout;
 
 pub mod store;
 
+pub mod walk;
+
 pub mod shared_cache;
 
 pub mod auth;
@@ -36,6 +38,8 @@ pub mod registry;
 pub mod collector;
 
 pub mod usage;
+
+pub mod audit;
 
 pub mod http;
 

@@ -6,22 +6,46 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
-use longshore::app;
+use longshore::app::{self, Inspected, InspectionError, Reading};
+use longshore::audit::ScrubSettings;
 use longshore::cli::{
-    AccessCommand, Cli, Command, ExplainArguments, GcArguments, ServeArguments, SettingsCommand,
+    AccessCommand, AuditArguments, Cli, Command, ExplainArguments, GcArguments, ReadingArguments,
+    ScrubArguments, ServeArguments, SettingsCommand, UsageArguments, UsageGroup,
 };
 use longshore::collector::Mode;
 use longshore::config::{self, Settings};
 use longshore::http::admin;
+use longshore::tasks::Tasks;
 use longshore::telemetry::{self, metrics, traces::TraceConfig};
+use longshore::usage::Grouping;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
 
-/// The exit code of `gc` if another process collects.
+/// The exit status of a command that has found damage.
+const DAMAGED: u8 = 3;
+/// The exit status of `gc` if another process collects.
 const BUSY: u8 = 3;
 
 fn main() -> ExitCode {
     allocator::set_options();
-    let result = match Cli::parse().command {
+    match run(Cli::parse().command) {
+        Ok(code) => code,
+        Err(message) => {
+            complain(&message);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn complain(message: &str) {
+    let _ = writeln!(std::io::stderr(), "longshore: {message}");
+}
+
+fn run(command: Command) -> Result<ExitCode, String> {
+    let done = match command {
+        Command::Audit(arguments) => return audit(&arguments),
+        Command::Scrub(arguments) => return scrub(&arguments),
+        Command::Usage(arguments) => return usage(&arguments),
         Command::Serve(arguments) => run_async(&arguments, serve),
         Command::Check(arguments) => run_async(&arguments, check),
         Command::Healthcheck(arguments) => healthcheck(&arguments),
@@ -42,35 +66,23 @@ fn main() -> ExitCode {
         Command::ConfigReference(_) => print(&config::reference()),
         Command::MetricsReference => print(&metrics::reference_markdown()),
     };
-    exit_code(result)
+    done.map(|()| ExitCode::SUCCESS)
 }
 
-fn exit_code(result: Result<(), String>) -> ExitCode {
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(message) => {
-            let _ = writeln!(std::io::stderr(), "longshore: {message}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-/// Runs `gc`.
-fn collect(arguments: &GcArguments) -> ExitCode {
+fn collect(arguments: &GcArguments) -> Result<ExitCode, String> {
     let mode = if arguments.dry_run { Mode::DryRun } else { Mode::Collect };
-    let mut busy = false;
-    let result = run_async(&arguments.settings, async |settings| {
-        let report = app::collect(&settings, mode).await.map_err(|error| {
-            busy = error.is_busy();
-            error.to_string()
-        })?;
-        if arguments.json {
-            return print(&format!("{}\n", report.to_json()));
-        }
-        print(&report.to_string())
-    });
-    let code = exit_code(result);
-    if busy { ExitCode::from(BUSY) } else { code }
+    run_async(&arguments.settings, async |settings| {
+        let report = match app::collect(&settings, mode).await {
+            Err(error) if error.is_busy() => {
+                complain(&error.to_string());
+                return Ok(ExitCode::from(BUSY));
+            }
+            collected => collected.map_err(|error| error.to_string())?,
+        };
+        let text =
+            if arguments.json { format!("{}\n", report.to_json()) } else { report.to_string() };
+        print(&text).map(|()| ExitCode::SUCCESS)
+    })
 }
 
 async fn serve(settings: Settings) -> Result<(), String> {
@@ -82,6 +94,72 @@ async fn serve(settings: Settings) -> Result<(), String> {
         }
     };
     app::serve(&settings, shutdown).await.map_err(|error| error.to_string())
+}
+
+fn audit(arguments: &AuditArguments) -> Result<ExitCode, String> {
+    let AuditArguments { repair, reading } = arguments;
+    run_async(&reading.settings, async |settings| {
+        let (stop, mut output) = (stopped_by_signal()?, print_lines());
+        let reading = how(reading);
+        inspected(app::audit(&settings, *repair, reading, &mut output, &stop).await)
+    })
+}
+
+fn scrub(arguments: &ScrubArguments) -> Result<ExitCode, String> {
+    let ScrubArguments { rate, since, after, reading } = arguments.clone();
+    let of_scrub = ScrubSettings { bytes_per_second: Some(rate), since, after };
+    run_async(&reading.settings, async |settings| {
+        let (stop, mut output) = (stopped_by_signal()?, print_lines());
+        inspected(app::scrub(&settings, of_scrub, how(&reading), &mut output, &stop).await)
+    })
+}
+
+fn usage(arguments: &UsageArguments) -> Result<ExitCode, String> {
+    let UsageArguments { by, reading } = arguments;
+    let grouping = match by {
+        None => Grouping::Bucket,
+        Some(UsageGroup::Namespace) => Grouping::Namespace,
+        Some(UsageGroup::Repository) => Grouping::Repository,
+    };
+    run_async(&reading.settings, async |settings| {
+        let (stop, mut output) = (stopped_by_signal()?, print_lines());
+        inspected(app::usage(&settings, grouping, how(reading), &mut output, &stop).await)
+    })
+}
+
+fn how(arguments: &ReadingArguments) -> Reading {
+    let ReadingArguments { json, requests_per_second, .. } = *arguments;
+    Reading { json, requests_per_second }
+}
+
+fn inspected(ended: Result<Inspected, InspectionError>) -> Result<ExitCode, String> {
+    match ended.map_err(|error| error.to_string())? {
+        Inspected::Clean => Ok(ExitCode::SUCCESS),
+        Inspected::Stopped => Ok(ExitCode::FAILURE),
+        Inspected::Damaged => Ok(ExitCode::from(DAMAGED)),
+    }
+}
+
+/// A token that SIGINT and SIGTERM cancel.
+fn stopped_by_signal() -> Result<CancellationToken, String> {
+    let mut terminate = signal(SignalKind::terminate()).map_err(|error| error.to_string())?;
+    let stop = CancellationToken::new();
+    let stopped = stop.clone();
+    Tasks::new().spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = tokio::signal::ctrl_c() => {}
+        }
+        stopped.cancel();
+    });
+    Ok(stop)
+}
+
+/// Prints to standard output while a command runs.
+fn print_lines() -> impl FnMut(&str) + Send {
+    |lines| {
+        let _ = print(lines);
+    }
 }
 
 async fn check(settings: Settings) -> Result<(), String> {
@@ -113,10 +191,10 @@ fn settings(arguments: &ServeArguments) -> Result<Settings, String> {
 }
 
 /// Runs a command with the settings, a runtime, and telemetry.
-fn run_async(
+fn run_async<T>(
     arguments: &ServeArguments,
-    command: impl AsyncFnOnce(Settings) -> Result<(), String>,
-) -> Result<(), String> {
+    command: impl AsyncFnOnce(Settings) -> Result<T, String>,
+) -> Result<T, String> {
     let settings = settings(arguments)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()

@@ -3,6 +3,7 @@
 mod auth;
 mod collect;
 mod descriptors;
+mod inspection;
 mod report;
 mod shared_settings;
 mod start;
@@ -36,6 +37,7 @@ use crate::usage::UsageScan;
 
 pub use self::auth::{authorizer, explain};
 pub use self::collect::{CollectError, collect, collector};
+pub use self::inspection::{Inspected, InspectionError, Output, Reading, audit, scrub, usage};
 pub use self::report::Report;
 pub use self::shared_settings::{set_shared_settings, show_shared_settings};
 use self::start::{Service, Start, build, or_end_writing, prepare};

@@ -44,16 +44,20 @@ impl Run {
     /// Compares the data objects of the next days with all that may name them.
     pub(super) async fn find_leaks(&self, state: &mut State) -> Result<(), Error> {
         let days = self.next_days(state).await?;
-        let (unnamed, last) = self.list_data(days).await?;
+        let (mut unnamed, last) = self.list_data(days).await?;
         let Some(((first, _), _)) = unnamed.first_key_value() else {
             state.leaks_end(last);
             return Ok(());
         };
         let since = first.clone();
-        let unnamed = self.without_named_by_sessions(unnamed).await?;
-        let unnamed = match unnamed {
-            Some(unnamed) => self.without_named_by_records(unnamed, &since).await?,
-            None => Unnamed::new(),
+        let forget = |named: &_| {
+            unnamed.remove(named);
+        };
+        let readable = self.named_by_sessions(forget).await?;
+        let unnamed = if readable {
+            self.without_named_by_records(unnamed, &since).await?
+        } else {
+            Unnamed::new()
         };
         for ((day, id), size) in unnamed {
             let location = Location::of_parts(&day, id);
@@ -107,11 +111,12 @@ impl Run {
         Ok((found, last))
     }
 
-    /// `None` if a session cannot be read: it may name any of them.
-    async fn without_named_by_sessions(
+    /// Calls `named` with each data object that a live session names. False if a session cannot be
+    /// read: it may name any of them.
+    pub(super) async fn named_by_sessions(
         &self,
-        mut unnamed: Unnamed,
-    ) -> Result<Option<Unnamed>, Error> {
+        mut named: impl FnMut(&(Day, Uuid)) + Send,
+    ) -> Result<bool, Error> {
         let mut pages = RecordPages::of(Prefix::All(Kind::Uploads));
         while let Some(page) = pages.next(self.paced.as_ref()).await? {
             let live = page.rows.into_iter().filter(|row| !is_tombstone(row.size));
@@ -121,13 +126,15 @@ impl Run {
             });
             let Some(sessions) = self.read_sessions(rows.collect()).await? else {
                 self.count(Class::Data, Fate::Unreadable);
-                return Ok(None);
+                return Ok(false);
             };
-            for location in sessions.iter().flat_map(locations) {
-                remove(&mut unnamed, location);
-            }
+            sessions
+                .iter()
+                .flat_map(locations)
+                .filter_map(Location::parts)
+                .for_each(|it| named(&it));
         }
-        Ok(Some(unnamed))
+        Ok(true)
     }
 
     /// Takes away what pointers and links name. Those that name data of a day were written on that

@@ -30,6 +30,7 @@ impl Run {
     /// names. In this order: data that comes into quarantine now stays there for its time.
     pub(super) async fn collect_pointers(&self) -> Result<(), Error> {
         let due = self.read_quarantine().await?;
+        let due = self.without_named_by_sessions(due).await?;
         let links = self.list_links(&due).await?;
         for data in due {
             let named = data.digest.and_then(|digest| links.named.get(&digest));
@@ -44,6 +45,21 @@ impl Run {
             self.collect_page(page.rows, &links).await?;
         }
         Ok(())
+    }
+
+    /// Leaves out the data that a live session names: a request that continues its commit may write
+    /// the pointer again. Sessions are read before links and pointers, as names move.
+    async fn without_named_by_sessions(&self, mut due: Vec<Due>) -> Result<Vec<Due>, Error> {
+        let mut named = BTreeSet::new();
+        if !due.is_empty() {
+            let of_due: BTreeSet<_> = due.iter().filter_map(|due| due.location.parts()).collect();
+            let note = |it: &_| named.extend(of_due.get(it).cloned());
+            if !self.named_by_sessions(note).await? {
+                return Ok(Vec::new());
+            }
+        }
+        due.retain(|due| due.location.parts().is_none_or(|it| !named.contains(&it)));
+        Ok(due)
     }
 
     /// Lists all links. Reads those whose content is due to be deleted: a link to other data than

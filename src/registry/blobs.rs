@@ -10,8 +10,8 @@ use futures_util::{StreamExt, stream};
 use super::Error;
 use super::content::{Blob, Content, StoredData};
 use super::read_cache::{ReadCache, RecordAge};
-use super::record::{self, CreatedOrLeased, Current, Records, Written};
-use crate::layout::encoding::{Draft, decode};
+use super::record::{self, Base, CreatedOrLeased, Current, Ended, Records, Written};
+use crate::layout::encoding::{Draft, Known, decode};
 use crate::layout::records::{Link, Pointer};
 use crate::oci::{Digest, RepositoryName};
 use crate::store::{
@@ -307,6 +307,27 @@ impl Blobs {
             }
         }
         Err(record::contended())
+    }
+
+    /// Deletes a pointer to a data object that does not exist. False if the pointer names another
+    /// one by now, or the object is there.
+    ///
+    /// Only this version of the pointer is deleted: an upload that repairs it replaces that.
+    pub async fn drop_dangling_pointer(
+        &self,
+        digest: &Digest,
+        location: &Location,
+    ) -> Result<bool, Error> {
+        let key = RecordKey::Pointer(*digest);
+        let Some(found) = self.records.load::<Pointer>(&key).await? else { return Ok(false) };
+        let data = StoredData::of_pointer(found.header).filter(|data| data.location == *location);
+        let Some(data) = data else { return Ok(false) };
+        if self.data.head(location).await?.is_some() || self.exists(&data).await? {
+            return Ok(false);
+        }
+        tracing::warn!(%digest, %location, "deleting a pointer to data that is missing");
+        let base = Base::of(&found.record, Known::All)?;
+        Ok(self.records.delete_version(&key, &base).await? == Ended::Here)
     }
 
     /// Takes a lease on a pointer that names `data`, and looks at the same time whether the data is

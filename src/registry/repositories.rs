@@ -107,6 +107,11 @@ impl Repositories {
         self.records.exists(&RecordKey::Repository(name.clone())).await
     }
 
+    /// Puts a repository into the catalog again.
+    pub async fn restore(&self, name: &RepositoryName) -> Result<(), Error> {
+        self.add(name, self.records.deadline(self.records.now())).await
+    }
+
     /// Puts a repository into the catalog, or takes a lease on its marker, once per half-life and
     /// process.
     pub(super) async fn add(&self, name: &RepositoryName, deadline: Deadline) -> Result<(), Error> {

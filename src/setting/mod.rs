@@ -13,7 +13,6 @@ mod secret;
 pub(crate) use self::amount::{
     DAY, GIB, HOUR, KIB, MIB, MILLISECOND, MINUTE, SECOND, TIB, format_bytes, format_duration,
 };
-#[cfg(test)]
 pub(crate) use self::amount::{parse_bytes, parse_duration};
 pub(crate) use self::choice::{Choice, choice};
 pub(crate) use self::kind::{

@@ -86,7 +86,7 @@ impl DataPages {
 }
 
 impl ObjectPages {
-    pub fn new() -> Self {
+    pub fn all() -> Self {
         Self { cursor: Cursor::new(String::new()) }
     }
 

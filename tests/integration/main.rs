@@ -101,6 +101,8 @@ mod store_suite;
 
 // Operations: what the operator sees.
 
+/// `longshore audit`, `scrub` and `usage`.
+mod audit;
 /// Passwords, tokens, rules, TLS.
 mod auth;
 /// The program: start, SIGTERM, kill -9, command line, traces.

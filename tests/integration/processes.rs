@@ -5,6 +5,7 @@
 mod command_line;
 mod forward_proxies;
 mod identity;
+mod inspections;
 mod kills;
 mod shared_settings;
 mod starts;

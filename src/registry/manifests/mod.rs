@@ -3,6 +3,7 @@
 mod delete;
 mod push;
 mod references;
+mod repair;
 mod resolution;
 
 use std::sync::Arc;

@@ -38,7 +38,25 @@ impl S3 {
             // The last row is the cursor of the next page; without one the list would never end.
             return Err(strange());
         }
+        let began_in_folder = after.is_some_and(|after| after.contains('/'));
+        let more = match rows.last() {
+            Some(last) if !more && began_in_folder && rows.len() >= limit => {
+                self.continues(prefix, &last.key).await?
+            }
+            _ => more,
+        };
         Ok(Listing { rows, more, now: date.get()? })
+    }
+
+    /// Whether keys follow a page that is full and that the store calls the last one. `MinIO` does
+    /// so, although keys follow, if the page began within a folder `a/b/` and there are keys such
+    /// as `a-b/…` or `a.b/…` beside it.
+    async fn continues(&self, prefix: &str, last: &str) -> Result<bool, Error> {
+        let operation = self.operation(S3Operation::List, prefix);
+        let request = self.client.list_objects_v2().bucket(&self.bucket).prefix(prefix);
+        let request = request.start_after(self.key(last)).max_keys(1);
+        let output = operation.send(request.send()).await?;
+        Ok(output.contents.is_some_and(|following| !following.is_empty()))
     }
 
     /// The days that follow `prefix` in the keys of the bucket.

@@ -98,6 +98,21 @@ async fn data_that_only_a_session_names_is_kept() {
     assert_eq!(scene.pull("a", &content).await, 200);
 }
 
+/// The pointer was deleted, and a request that continues the commit is about to write it again.
+#[tokio::test(flavor = "multi_thread")]
+async fn data_in_quarantine_stays_while_a_session_names_it() {
+    let scene = Scene::start(STORE).await;
+    let (close, session, content) = slow_upload(&scene).await;
+    let location = scene.store.data_objects()[0].0.parse().unwrap();
+    put_location_into_quarantine(&scene, &location, &content).await;
+    scene.advance(LONG);
+    touch(&scene, &session).await;
+    let report = scene.collect().await;
+    assert_eq!(report.of(Class::Data, Fate::Removed), 0, "{report}");
+    scene.app.request("PUT", &close).send().await.expect(201);
+    assert_eq!(scene.pull("a", &content).await, 200);
+}
+
 /// The upload ends while the collector compares, after it has listed the data.
 #[tokio::test(flavor = "multi_thread")]
 async fn sessions_are_read_before_pointers() {
@@ -163,10 +178,18 @@ async fn a_quarantine_that_begins_again_meanwhile_is_not_ended() {
     assert_eq!(scene.store.data_objects().len(), 1);
 }
 
-/// Writes a row of the quarantine for the data of a blob.
+/// Writes a row of the quarantine for the data of a blob, where its pointer says that it is.
 async fn put_into_quarantine(scene: &Scene, content: &[u8]) -> RecordKey {
     let record = scene.store.record(&pointer(content)).expect("the pointer");
     let location = decode::<Pointer>(&record.body).unwrap().0.location.unwrap();
+    put_location_into_quarantine(scene, &location, content).await
+}
+
+async fn put_location_into_quarantine(
+    scene: &Scene,
+    location: &Location,
+    content: &[u8],
+) -> RecordKey {
     let (day, id) = location.parts().unwrap();
     let digest = Some(sha256(content).parse().unwrap());
     let row = Quarantined { digest, size: None, since: 0 };

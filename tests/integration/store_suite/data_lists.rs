@@ -144,13 +144,12 @@ async fn all_objects_are_listed(store: &dyn ObjectStore) {
         assert_eq!(keys, ours, "in pages of {limit}");
     }
     for key in ours {
-        match key.parse::<Location>() {
-            Ok(at) => store.delete(&at).await.expect("removed"),
-            Err(_) => {
-                let key = key.parse().expect("a key");
-                let version = store.read(&key).await.expect("read").version;
-                store.remove(&key, &version).await.expect("removed");
-            }
+        if let Ok(at) = key.parse::<Location>() {
+            store.delete(&at).await.expect("removed");
+        } else {
+            let key = key.parse().expect("a key");
+            let version = store.read(&key).await.expect("read").version;
+            store.remove(&key, &version).await.expect("removed");
         }
     }
 }

@@ -23,6 +23,7 @@ pub(super) const MODULES: &[(&str, &[&str])] = &[
         "store",
         &["setting", "entropy", "tasks", "oci", "clock", "http_proxy", "telemetry", "layout"],
     ),
+    ("walk", &["oci", "layout", "store"]),
     (
         "shared_cache",
         &["setting", "entropy", "tasks", "oci", "clock", "telemetry", "layout", "store"],
@@ -47,7 +48,8 @@ pub(super) const MODULES: &[(&str, &[&str])] = &[
         ],
     ),
     ("collector", &["setting", "entropy", "oci", "telemetry", "layout", "store", "registry"]),
-    ("usage", &["entropy", "oci", "telemetry", "layout", "store"]),
+    ("usage", &["entropy", "oci", "telemetry", "layout", "store", "walk"]),
+    ("audit", &["oci", "docker_schema1", "layout", "store", "registry", "walk"]),
     (
         "http",
         &[
@@ -66,7 +68,7 @@ pub(super) const MODULES: &[(&str, &[&str])] = &[
     ),
     // Composed of the settings of all modules; none of them may use it.
     ("config", &["setting", "telemetry", "store", "shared_cache", "auth", "registry", "http"]),
-    ("cli", &["setting", "oci", "auth", "config"]),
+    ("cli", &["setting", "oci", "layout", "auth", "config"]),
     (
         "app",
         &[
@@ -77,11 +79,13 @@ pub(super) const MODULES: &[(&str, &[&str])] = &[
             "clock",
             "telemetry",
             "store",
+            "walk",
             "shared_cache",
             "auth",
             "registry",
             "collector",
             "usage",
+            "audit",
             "http",
             "config",
         ],

@@ -14,13 +14,12 @@ use serde_json::{Map, Value};
 use tracing::Instrument as _;
 
 use crate::entropy;
-use crate::layout::encoding::{decode, is_tombstone};
+use crate::layout::encoding::decode;
 use crate::layout::records::{Link, Session};
 use crate::oci::{Digest, RepositoryName, UploadId};
-use crate::store::{
-    self, Kind, MultipartId, ObjectStore, Prefix, Record, RecordKey, RecordPages, RecordStore,
-};
+use crate::store::{self, Kind, MultipartId, ObjectStore, Prefix, RecordKey, RecordPages};
 use crate::telemetry::metrics::{self, Metrics};
+use crate::walk::Walk;
 
 /// Namespaces with metrics of their own: those with the most bytes.
 pub const NAMESPACES_SHOWN: usize = 20;
@@ -41,7 +40,7 @@ const START_WITHIN: f64 = 0.1;
 /// Scans a bucket for the metrics.
 #[derive(Debug)]
 pub struct UsageScan {
-    store: Arc<dyn ObjectStore>,
+    walk: Walk,
     metrics: Metrics,
     /// The age from which an upload session counts as abandoned.
     abandoned_after: Duration,
@@ -82,7 +81,8 @@ enum ScanError {
 impl UsageScan {
     pub fn new(store: Arc<dyn ObjectStore>, metrics: Metrics, abandoned_after: Duration) -> Self {
         let (sizes, ended) = (HashMap::new(), HashSet::new());
-        Self { store, metrics, abandoned_after, sizes, ended, namespace: 0 }
+        let walk = Walk::new(store, None);
+        Self { walk, metrics, abandoned_after, sizes, ended, namespace: 0 }
     }
 
     /// Scans at this interval until the future is dropped. Scans never overlap.
@@ -135,7 +135,7 @@ impl UsageScan {
         self.count_bytes(Kind::Links, &mut namespaces).await?;
         self.count_bytes(Kind::Manifests, &mut namespaces).await?;
         let mut tags = RecordPages::of(Prefix::All(Kind::Tags));
-        while let Some(keys) = next_keys(&mut tags, self.store.as_ref()).await? {
+        while let Some(keys) = next_keys(&self.walk, &mut tags).await? {
             for key in keys {
                 if let RecordKey::Tag(name, _) = key {
                     totals(&mut namespaces, &name)?.tags += 1;
@@ -154,7 +154,7 @@ impl UsageScan {
     ) -> Result<(), ScanError> {
         let mut current: Option<RepositoryName> = None;
         let mut records = RecordPages::of(Prefix::All(kind));
-        while let Some(keys) = next_keys(&mut records, self.store.as_ref()).await? {
+        while let Some(keys) = next_keys(&self.walk, &mut records).await? {
             self.read_sizes(&keys).await?;
             for key in keys {
                 let (RecordKey::Link(name, digest) | RecordKey::Manifest(name, digest)) = key
@@ -187,9 +187,9 @@ impl UsageScan {
                 unknown.entry(prefix(digest)).or_insert_with(|| key.clone());
             }
         }
-        let store = self.store.as_ref();
+        let walk = &self.walk;
         let read = |(prefix, key): (u64, RecordKey)| async move {
-            Ok::<_, store::Error>((prefix, content_bytes(store, &key).await?))
+            Ok::<_, store::Error>((prefix, content_bytes(walk, &key).await?))
         };
         let mut reads = stream::iter(unknown).map(read).buffer_unordered(READS_AT_ONCE);
         while let Some((prefix, bytes)) = reads.try_next().await? {
@@ -207,7 +207,7 @@ impl UsageScan {
     async fn count_orphans(&mut self) -> Result<i64, ScanError> {
         let (mut orphans, mut ended) = (0, HashSet::new());
         let mut sessions = RecordPages::of(Prefix::All(Kind::Uploads));
-        while let Some(keys) = next_keys(&mut sessions, self.store.as_ref()).await? {
+        while let Some(keys) = next_keys(&self.walk, &mut sessions).await? {
             let mut ids = Vec::new();
             for key in keys {
                 let RecordKey::Upload(id) = key else { continue };
@@ -218,8 +218,8 @@ impl UsageScan {
                 }
             }
             let read = |id| {
-                let (store, age) = (self.store.as_ref(), self.abandoned_after);
-                async move { Ok::<_, store::Error>((id, session_state(store, id, age).await?)) }
+                let (walk, age) = (&self.walk, self.abandoned_after);
+                async move { Ok::<_, store::Error>((id, session_state(walk, id, age).await?)) }
             };
             let mut reads = stream::iter(ids).map(read).buffer_unordered(READS_AT_ONCE);
             while let Some((id, state)) = reads.try_next().await? {
@@ -247,27 +247,18 @@ enum SessionState {
     Other,
 }
 
-/// Reads a record, `None` if it was deleted after it was listed.
-async fn read(store: &dyn RecordStore, key: &RecordKey) -> Result<Option<Record>, store::Error> {
-    match store.read(key).await {
-        Ok(record) => Ok(Some(record).filter(|record| !is_tombstone(record.body.len() as u64))),
-        Err(store::Error::NotFound) => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
 async fn session_state(
-    store: &dyn ObjectStore,
+    walk: &Walk,
     id: UploadId,
     abandoned_after: Duration,
 ) -> Result<SessionState, store::Error> {
-    let Some(record) = read(store, &RecordKey::Upload(id)).await? else {
+    let Some(record) = walk.read(&RecordKey::Upload(id)).await?.live() else {
         return Ok(SessionState::Other);
     };
     let (session, _) = Session::decode(&record.body)?;
     match session.multipart {
         Some(upload) if record.age >= abandoned_after => {
-            let open = store.is_open(&upload.location, &MultipartId(upload.id)).await?;
+            let open = walk.is_open(&upload.location, &MultipartId(upload.id)).await?;
             Ok(if open { SessionState::Orphan } else { SessionState::Ended })
         }
         Some(_) | None => Ok(SessionState::Other),
@@ -275,11 +266,8 @@ async fn session_state(
 }
 
 /// The bytes of the blob or manifest of a record, `None` if it was deleted meanwhile.
-async fn content_bytes(
-    store: &dyn RecordStore,
-    key: &RecordKey,
-) -> Result<Option<u64>, store::Error> {
-    let Some(record) = read(store, key).await? else { return Ok(None) };
+async fn content_bytes(walk: &Walk, key: &RecordKey) -> Result<Option<u64>, store::Error> {
+    let Some(record) = walk.read(key).await?.live() else { return Ok(None) };
     if let RecordKey::Link(..) = key {
         return Ok(Some(decode::<Link>(&record.body)?.0.size));
     }
@@ -289,13 +277,11 @@ async fn content_bytes(
 
 /// The keys of the live records on the next page, `None` after the last one.
 async fn next_keys(
+    walk: &Walk,
     pages: &mut RecordPages,
-    store: &dyn RecordStore,
 ) -> Result<Option<Vec<RecordKey>>, store::Error> {
-    let Some(page) = pages.next(store).await? else { return Ok(None) };
-    let live = page.rows.iter().filter(|row| !is_tombstone(row.size));
-    // A foreign key in the bucket must not hide the keys after it.
-    Ok(Some(live.filter_map(|row| row.key.parse().ok()).collect()))
+    let page = walk.records(pages).await?;
+    Ok(page.map(|page| page.rows.into_iter().map(|row| row.key).collect()))
 }
 
 /// The first eight bytes of a digest.

@@ -1,0 +1,238 @@
+//! `longshore audit`, `scrub` and `usage`: commands that read the whole bucket, beside the
+//! processes that serve it.
+
+mod text;
+
+use std::io::{IsTerminal as _, Write as _, stderr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+use super::stores::test_store;
+use super::{StartError, open_store, redis, registry, shared_cache};
+use crate::audit::{Audit, AuditSettings, Finding, Scrub, ScrubSettings};
+use crate::config::Settings;
+use crate::registry::{Leases, Registry, SharedSettings};
+use crate::store::local::OpenError;
+use crate::store::{ObjectStore, StoreUrl};
+use crate::tasks::Tasks;
+use crate::telemetry::metrics::Metrics;
+use crate::usage::{Explanation, Grouping};
+use crate::walk::{self, Walk};
+
+/// Moves to the beginning of the line of a terminal, and empties it.
+const EMPTY_LINE: &str = "\r\x1b[K";
+/// How often the progress is shown on a terminal.
+const SHOWN_EVERY: Duration = Duration::from_secs(1);
+/// How often it is logged elsewhere.
+const LOGGED_EVERY: Duration = Duration::from_mins(1);
+
+/// Why such a command could not finish.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum InspectionError {
+    #[error(transparent)]
+    Start(#[from] StartError),
+    #[error(
+        "{0}: only one process can use a folder. Stop `longshore serve` first, or let this command \
+         read a copy of the folder"
+    )]
+    InUse(OpenError),
+    #[error("there is no registry in the folder {}", .0.display())]
+    NoRegistry(PathBuf),
+    #[error("the command could not finish: {0}")]
+    Walk(#[from] walk::Error),
+    /// A scrub prints where it continues.
+    #[error("the command could not finish: {0}\ncontinue with --after {1}")]
+    ScrubFailed(walk::Error, String),
+    #[error("the command was interrupted")]
+    Interrupted,
+}
+
+/// How such a command ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Inspected {
+    Clean,
+    Damaged,
+    /// A scrub was stopped, and has printed where it continues.
+    Stopped,
+}
+
+/// How the bucket is read, and the results are printed.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Reading {
+    pub json: bool,
+    pub requests_per_second: Option<u32>,
+}
+
+/// Takes what the command prints, in whole lines.
+pub type Output<'a> = dyn FnMut(&str) + Send + 'a;
+
+/// Audits the bucket, and repairs it if that is wanted.
+pub async fn audit(
+    settings: &Settings,
+    repairs: bool,
+    reading: Reading,
+    output: &mut Output<'_>,
+    stop: &CancellationToken,
+) -> Result<Inspected, InspectionError> {
+    let metrics = Metrics::default();
+    let tasks = Tasks::new();
+    let store = open(settings, &metrics, repairs).await?;
+    let audited = async {
+        let registry = if repairs {
+            Some(registry_of(settings, store.clone(), &metrics, &tasks).await?)
+        } else {
+            None
+        };
+        let walk = Arc::new(Walk::new(store.clone(), reading.requests_per_second));
+        let of_audit = AuditSettings::new(&settings.collection, settings.manifests.sparse);
+        let audit = Audit::new(walk.clone(), of_audit, registry);
+        let mut sink = |finding: Finding| output(&text::finding(&finding, reading.json));
+        let summary = tokio::select! {
+            summary = audit.run(&mut sink) => summary?,
+            () = stop.cancelled() => return Err(InspectionError::Interrupted),
+            never = show_progress("audit", &walk) => match never {},
+        };
+        output(&text::summary(&summary, &json!({ "summary": summary }), reading.json));
+        Ok(if summary.damaged() > 0 { Inspected::Damaged } else { Inspected::Clean })
+    };
+    let audited = audited.await;
+    // Invalidations of the shared cache.
+    tasks.wait().await;
+    store.end_writing().await;
+    audited
+}
+
+/// Hashes the content of the bucket again, until `stop` is cancelled.
+pub async fn scrub(
+    settings: &Settings,
+    of_scrub: ScrubSettings,
+    reading: Reading,
+    output: &mut Output<'_>,
+    stop: &CancellationToken,
+) -> Result<Inspected, InspectionError> {
+    let store = open(settings, &Metrics::default(), false).await?;
+    let walk = Arc::new(Walk::new(store, reading.requests_per_second));
+    let scrub = Scrub::new(walk.clone(), of_scrub);
+    let mut sink = |finding: Finding| output(&text::finding(&finding, reading.json));
+    let scrubbed = tokio::select! {
+        scrubbed = scrub.run(stop, &mut sink) => scrubbed,
+        never = show_progress("scrub", &walk) => match never {},
+    };
+    let scrubbed = scrubbed.map_err(|error| match scrub.cursor() {
+        Some(cursor) => InspectionError::ScrubFailed(error, cursor),
+        None => error.into(),
+    })?;
+    output(&text::summary(&scrubbed.summary, &json!({ "summary": scrubbed }), reading.json));
+    if !reading.json {
+        output(&format!("hashed {} bytes\n", scrubbed.bytes));
+    }
+    Ok(match scrubbed.stopped_after {
+        Some(after) => {
+            if !reading.json {
+                output(&format!("stopped: continue with --after {after}\n"));
+            }
+            Inspected::Stopped
+        }
+        None if scrubbed.summary.damaged() > 0 => Inspected::Damaged,
+        None => Inspected::Clean,
+    })
+}
+
+/// Explains every byte of the bucket.
+pub async fn usage(
+    settings: &Settings,
+    grouping: Grouping,
+    reading: Reading,
+    output: &mut Output<'_>,
+    stop: &CancellationToken,
+) -> Result<Inspected, InspectionError> {
+    let store = open(settings, &Metrics::default(), false).await?;
+    let walk = Arc::new(Walk::new(store, reading.requests_per_second));
+    let explanation = Explanation::new(walk.clone(), settings.collection.grace, grouping);
+    let explained = tokio::select! {
+        explained = explanation.run() => explained?,
+        () = stop.cancelled() => return Err(InspectionError::Interrupted),
+        never = show_progress("usage", &walk) => match never {},
+    };
+    output(&text::usage(&explained, reading.json));
+    Ok(Inspected::Clean)
+}
+
+/// Opens the store, which another process may use, and compares the settings that all share.
+async fn open(
+    settings: &Settings,
+    metrics: &Metrics,
+    writes: bool,
+) -> Result<Arc<dyn ObjectStore>, InspectionError> {
+    if let StoreUrl::Folder(path) = &settings.store.url
+        && !path.join("layout").exists()
+    {
+        // Opening would create it.
+        return Err(InspectionError::NoRegistry(path.clone()));
+    }
+    let opened = async {
+        // The test finds out how this store wants a compare-and-swap.
+        let store = if writes {
+            test_store(settings, metrics).await?.0
+        } else {
+            open_store(settings, metrics).await?
+        };
+        let shared = SharedSettings::new(store.clone(), Leases::new(&settings.collection)?);
+        shared.compare(&settings.collection).await?;
+        if writes {
+            store.begin_writing().await?;
+        }
+        Ok::<_, StartError>(store)
+    };
+    opened.await.map_err(|error| match error {
+        StartError::Folder(error @ OpenError::InUse { .. }) => InspectionError::InUse(error),
+        other => other.into(),
+    })
+}
+
+/// The registry that repairs: its writes invalidate what the caches hold.
+async fn registry_of(
+    settings: &Settings,
+    store: Arc<dyn ObjectStore>,
+    metrics: &Metrics,
+    tasks: &Tasks,
+) -> Result<Arc<Registry>, StartError> {
+    let shared = match redis(settings, metrics)? {
+        Some(redis) => Some(shared_cache(settings, redis, store.clone()).await?),
+        None => None,
+    };
+    registry(settings, store, shared, metrics, tasks)
+}
+
+/// What never happens.
+enum Never {}
+
+/// A line of a terminal that is emptied at the end.
+struct ProgressLine;
+
+impl Drop for ProgressLine {
+    fn drop(&mut self) {
+        let _ = write!(stderr(), "{EMPTY_LINE}");
+    }
+}
+
+/// Shows how far the command is: in one line of a terminal, or in the log.
+async fn show_progress(command: &str, walk: &Walk) -> Never {
+    let terminal = stderr().is_terminal();
+    let _line = terminal.then_some(ProgressLine);
+    loop {
+        sleep(if terminal { SHOWN_EVERY } else { LOGGED_EVERY }).await;
+        let progress = walk.progress();
+        if terminal {
+            let _ = write!(stderr(), "{EMPTY_LINE}{command}: {progress}\r");
+        } else {
+            tracing::info!("{command}: {progress}");
+        }
+    }
+}

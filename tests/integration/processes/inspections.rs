@@ -1,0 +1,144 @@
+//! `longshore audit`, `scrub` and `usage` as processes: what they print, and how they exit.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::support::app::{OCI_MANIFEST, image_manifest};
+use crate::support::process::{Ended, Process, run};
+use crate::support::{bytes, sha256};
+
+/// A folder with one image of a large blob, which no process uses.
+async fn folder_with_image() -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let store = folder.path().join("data");
+    let mut process = Process::folder(&store, &[]);
+    let client = process.client();
+    for content in [b"{}".to_vec(), bytes(1, 100_000)] {
+        let path = format!("/v2/a/blobs/uploads/?digest={}", sha256(&content));
+        client.request("POST", &path).body(content).send().await.expect(201);
+    }
+    let manifest = image_manifest(b"{}", &[bytes(1, 100_000)]);
+    let put = client.request("PUT", "/v2/a/manifests/v1");
+    let put = put.header("content-type", OCI_MANIFEST);
+    put.body(manifest).send().await.expect(201);
+    process.terminate();
+    assert!(process.ended().await.success());
+    (folder, store)
+}
+
+fn at(command: &str, store: &Path, more: &[&str]) -> Ended {
+    let store = store.to_str().expect("text");
+    run(&[&[command, "--store", store], more].concat(), &[])
+}
+
+/// The one data object of a folder.
+fn data_of(store: &Path) -> PathBuf {
+    let only = |path: PathBuf| {
+        let mut entries = std::fs::read_dir(path).expect("a folder");
+        entries.next().expect("an entry").expect("readable").path()
+    };
+    only(only(store.join("bytes/v1/d")))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_exit_status_says_whether_there_is_damage() {
+    let (_folder, store) = folder_with_image().await;
+    for command in ["audit", "scrub", "usage"] {
+        let ended = at(command, &store, &[]);
+        assert_eq!(ended.status.code(), Some(0), "{command}: {ended:?}");
+    }
+    let clean = at("audit", &store, &[]).stdout;
+    assert!(clean.ends_with("no damage\n"), "{clean}");
+
+    let data = data_of(&store);
+    let mut changed = bytes(1, 100_000);
+    changed[5] ^= 1;
+    std::fs::write(&data, &changed).expect("written");
+    assert_eq!(at("audit", &store, &[]).status.code(), Some(0), "it reads no data");
+    let scrubbed = at("scrub", &store, &["--json", "--rate", "1GiB"]);
+    assert_eq!(scrubbed.status.code(), Some(3), "{scrubbed:?}");
+    let lines: Vec<Value> =
+        scrubbed.stdout.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    assert_eq!(lines.len(), 2, "{scrubbed:?}");
+    assert_eq!(
+        (&lines[0]["class"], &lines[0]["level"]),
+        (&"wrong-content".into(), &"damage".into())
+    );
+    assert_eq!(lines[1]["summary"]["found"]["wrong-content"], 1);
+
+    std::fs::remove_file(&data).expect("removed");
+    let audited = at("audit", &store, &[]);
+    assert_eq!(audited.status.code(), Some(3), "{audited:?}");
+    for line in ["missing-data v1/l/a/_/sha256/", "damage: 1 dangling-pointer: run with --repair"] {
+        assert!(audited.stdout.contains(line), "{}", audited.stdout);
+    }
+    let repaired = at("audit", &store, &["--repair"]);
+    assert_eq!(repaired.status.code(), Some(3), "{repaired:?}");
+    assert!(repaired.stdout.contains("\n1 repaired\n"), "{}", repaired.stdout);
+    let again = at("audit", &store, &[]);
+    assert!(!again.stdout.contains("dangling-pointer"), "{}", again.stdout);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn usage_explains_the_folder() {
+    let (_folder, store) = folder_with_image().await;
+    let table = at("usage", &store, &["--by", "repository"]).stdout;
+    assert!(table.contains("             1                100000  live\n"), "{table}");
+    assert!(table.contains("             1                100000  a live\n"), "{table}");
+    let json = at("usage", &store, &["--json"]).stdout;
+    let json: Value = serde_json::from_str(&json).expect("JSON");
+    assert_eq!(json["classes"]["live"]["bytes"], 100_000);
+    let classes = json["classes"].as_object().expect("classes");
+    let sum: u64 = classes.values().filter_map(|class| class["bytes"].as_u64()).sum();
+    assert_eq!(json["total"]["bytes"], sum);
+}
+
+#[test]
+fn what_cannot_be_read_is_no_clean_bucket() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let missing = folder.path().join("missing");
+    for command in ["audit", "scrub", "usage"] {
+        let ended = at(command, &missing, &[]);
+        assert_eq!(ended.status.code(), Some(1), "{ended:?}");
+        assert!(ended.stderr.contains("there is no registry in the folder"), "{}", ended.stderr);
+        let ended = at(command, &missing, &["--rte", "1"]);
+        assert_eq!(ended.status.code(), Some(2), "{ended:?}");
+    }
+    assert!(!missing.exists(), "looking creates nothing");
+    let wrong = at("scrub", &missing, &["--after", "v1/nothing"]);
+    assert_eq!(wrong.status.code(), Some(2), "{wrong:?}");
+}
+
+#[test]
+fn a_folder_in_use_is_explained() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let serving = Process::folder(folder.path(), &[]);
+    for command in ["audit", "scrub", "usage"] {
+        let ended = at(command, folder.path(), &[]);
+        assert_eq!(ended.status.code(), Some(1), "{ended:?}");
+        assert!(ended.stderr.contains("Stop `longshore serve` first"), "{}", ended.stderr);
+    }
+    serving.kill();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_scrub_ends_at_a_signal_with_its_cursor() {
+    let (_folder, store) = folder_with_image().await;
+    let mut scrub = Command::new(env!("CARGO_BIN_EXE_longshore"));
+    // The manifest takes ten seconds.
+    scrub.args(["scrub", "--rate", "50", "--store", store.to_str().expect("text")]);
+    let scrub = scrub.stdout(Stdio::piped()).spawn().expect("it runs");
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let id = scrub.id().to_string();
+    assert!(Command::new("kill").args(["-TERM", &id]).status().expect("kill runs").success());
+    let ended = tokio::task::spawn_blocking(|| scrub.wait_with_output()).await;
+    let ended = ended.expect("no panic").expect("it ends");
+    assert_eq!(ended.status.code(), Some(1), "{ended:?}");
+    let said = String::from_utf8(ended.stdout).expect("text");
+    let (_, after) = said.split_once("continue with --after ").expect("a cursor");
+    let rest = at("scrub", &store, &["--after", after.trim()]);
+    assert_eq!(rest.status.code(), Some(0), "{rest:?}");
+}

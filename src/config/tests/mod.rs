@@ -8,7 +8,7 @@ use super::keys::variable;
 use super::*;
 use crate::auth::{AccessSettings, GeneralAccess};
 use crate::http::{AdminSettings, BlobSettings, Delivery, ListenerSettings};
-use crate::registry::ManifestSettings;
+use crate::registry::{LeaseSettings, ManifestSettings};
 use crate::setting::{
     MIB, Networks, Secret, format_bytes, format_duration, parse_bytes, parse_duration,
 };
@@ -374,6 +374,7 @@ fn the_reference_is_a_configuration_that_changes_nothing() {
             schema1_key: None,
             ..all.manifests.clone()
         },
+        collection: LeaseSettings { untagged_after: None, ..all.collection.clone() },
         ..all.clone()
     };
     assert_eq!(nothing_else, Settings::default());

@@ -1,0 +1,137 @@
+//! What clients have asked for, and what they were told: every change in the bucket must be
+//! explained by a request that was under way.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use crate::bucket::{Bucket, Name, Role};
+use crate::profile::GRACE;
+
+/// What a request asks for. Repository first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Act {
+    /// Pushing a blob, mounting it, or asking for it before a push.
+    PushBlob(String, String),
+    DeleteBlob(String, String),
+    Push {
+        repository: String,
+        digest: String,
+        tags: Vec<String>,
+    },
+    DeleteTag(String, String),
+    DeleteManifest(String, String),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    Acknowledged,
+    /// It was refused, and has changed nothing.
+    Refused,
+    /// The client does not know what has become of it: it may still happen.
+    Unknown,
+}
+
+#[derive(Clone, Debug)]
+struct Asked {
+    act: Act,
+    begin: Duration,
+    end: Option<(Duration, Outcome)>,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Ledger(Vec<Asked>);
+
+impl Ledger {
+    pub(crate) fn begin(&mut self, at: Duration, act: Act) -> usize {
+        self.0.push(Asked { act, begin: at, end: None });
+        self.0.len() - 1
+    }
+
+    pub(crate) fn end(&mut self, number: usize, at: Duration, outcome: Outcome) {
+        self.0[number].end = Some((at, outcome));
+    }
+
+    /// The manifests whose last push was acknowledged: repository and digest.
+    pub(crate) fn acknowledged_pushes(&self) -> BTreeSet<(String, String)> {
+        let mut pushes = BTreeMap::new();
+        for asked in &self.0 {
+            if let Act::Push { repository, digest, .. } = &asked.act {
+                let told = matches!(asked.end, Some((_, Outcome::Acknowledged)));
+                pushes.insert((repository.clone(), digest.clone()), told);
+            }
+        }
+        pushes.into_iter().filter(|(_, told)| *told).map(|(push, _)| push).collect()
+    }
+
+    /// Whether such a request may change something at this time.
+    fn is_open(&self, at: Duration, matches: impl Fn(&Act) -> bool) -> bool {
+        self.0.iter().any(|asked| {
+            let ended = |(end, outcome)| outcome != Outcome::Unknown && end < at;
+            asked.begin <= at && !asked.end.is_some_and(ended) && matches(&asked.act)
+        })
+    }
+
+    /// Whether a client may rely on a blob, because it was told less than half a grace ago that the
+    /// blob is there.
+    fn is_leased(&self, at: Duration, act: &Act) -> bool {
+        self.0.iter().any(|asked| {
+            let told = matches!(asked.end, Some((_, Outcome::Acknowledged)));
+            told && asked.act == *act && asked.begin + GRACE / 2 > at
+        })
+    }
+
+    /// Whether requests that were under way explain the last write of a record.
+    pub(crate) fn explains(
+        &self,
+        at: Duration,
+        role: Role,
+        key: &str,
+        bucket: &mut Bucket,
+    ) -> Result<(), String> {
+        let name = Name::of(key);
+        if !matches!(name, Name::Tag(..) | Name::Manifest(..) | Name::Link(..)) {
+            return Ok(());
+        }
+        let (before, after) = bucket.timeline(key).last_two();
+        if before == after {
+            return Ok(());
+        }
+        let explained = match (&name, &after) {
+            (Name::Link(repository, digest), Some(_)) => {
+                let act = Act::PushBlob(repository.clone(), digest.clone());
+                self.is_open(at, |open| *open == act)
+            }
+            (Name::Link(repository, digest), None) if role == Role::Collector => {
+                !self.is_leased(at, &Act::PushBlob(repository.clone(), digest.clone()))
+            }
+            (Name::Link(repository, digest), None) => {
+                let act = Act::DeleteBlob(repository.clone(), digest.clone());
+                self.is_open(at, |open| *open == act)
+            }
+            (Name::Manifest(repository, digest), Some(_)) => self.is_open(at, |open| {
+                matches!(open, Act::Push { repository: r, digest: d, .. }
+                    if r == repository && d == digest)
+            }),
+            (Name::Manifest(repository, digest), None) => {
+                let act = Act::DeleteManifest(repository.clone(), digest.clone());
+                self.is_open(at, |open| *open == act)
+            }
+            (Name::Tag(repository, tag), Some(digest)) => self.is_open(at, |open| {
+                matches!(open, Act::Push { repository: r, digest: d, tags }
+                    if r == repository && d == digest && tags.contains(tag))
+            }),
+            (Name::Tag(repository, tag), None) => {
+                let untag = Act::DeleteTag(repository.clone(), tag.clone());
+                let delete = before.as_ref().map(|digest| {
+                    Act::DeleteManifest(repository.clone(), digest.clone())
+                });
+                self.is_open(at, |open| *open == untag || Some(open) == delete.as_ref())
+            }
+            _ => true,
+        };
+        if explained {
+            return Ok(());
+        }
+        Err(format!("{key} went from {before:?} to {after:?}, and no request under way wants that"))
+    }
+}

@@ -1,0 +1,86 @@
+//! The real code in a simulated world: frontends, collectors and clients over one store in memory,
+//! with virtual time, seeded delays, faults and crashes. `docs/simulation.md` says how to run it.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
+    reason = "tests say what they did, and fail loudly where a program must not"
+)]
+
+mod bucket;
+mod cache;
+mod client;
+mod content;
+mod effects;
+mod frontend;
+mod ledger;
+mod manifests;
+mod network;
+mod planted;
+mod profile;
+mod random;
+mod run;
+mod timeline;
+mod uploads;
+mod verify;
+mod world;
+
+use std::fmt::Write as _;
+use std::time::Instant;
+
+use profile::Profile;
+use world::Outcome;
+
+/// Seeds of a run in CI.
+const SEEDS: u64 = 200;
+/// Lines of a trace that a failed test prints; all of them are in a file.
+const LINES_SHOWN: usize = 60;
+
+#[expect(clippy::disallowed_methods, reason = "the tests are configured by their environment")]
+fn variable(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| text.parse().expect("a number"))
+}
+
+/// How to repeat a run that has found a fault, and its trace.
+fn report(seed: u64, outcome: &Outcome) -> String {
+    let mut text = String::new();
+    let path = std::env::temp_dir().join(format!("longshore-simulation-{seed}.log"));
+    let written = std::fs::write(&path, outcome.trace.join("\n"));
+    let skipped = outcome.trace.len().saturating_sub(LINES_SHOWN);
+    for line in &outcome.trace[skipped..] {
+        let _ = writeln!(text, "{line}");
+    }
+    let fault = outcome.fault.as_deref().unwrap_or_default();
+    let _ = writeln!(text, "seed {seed}: {fault}");
+    let _ = writeln!(
+        text,
+        "repeat it with LONGSHORE_SEEDS=1 LONGSHORE_SEED_FIRST={seed} \
+         cargo test --test simulation -- every_seed\nall {} lines are in {} ({written:?})",
+        outcome.trace.len(),
+        path.display(),
+    );
+    text
+}
+
+#[test]
+fn every_seed_keeps_every_promise() {
+    let first = variable("LONGSHORE_SEED_FIRST").unwrap_or(1);
+    let count = variable("LONGSHORE_SEEDS").unwrap_or(SEEDS);
+    let (began, mut days) = (Instant::now(), 0);
+    for seed in first..first + count {
+        let outcome = run::run(Profile::of(seed), None);
+        days += outcome.lasted.as_secs() / 86_400;
+        assert!(outcome.fault.is_none(), "{}", report(seed, &outcome));
+    }
+    println!("{count} seeds, {days} days, in {:?}", began.elapsed());
+}
+
+#[test]
+fn a_seed_repeats_exactly() {
+    for seed in 1..4 {
+        let [one, two] = [(), ()].map(|()| run::run(Profile::of(seed), None));
+        assert_eq!(one.hash, two.hash, "seed {seed}");
+    }
+}

@@ -1,0 +1,56 @@
+//! One run: frontends, collectors and clients over one store, for some days, and what is left.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use longshore::entropy;
+use longshore::tasks::Tasks;
+use tokio::time::sleep;
+
+use crate::cache::Server;
+use crate::client::Client;
+use crate::frontend::Frontend;
+use crate::planted::Bug;
+use crate::profile::Profile;
+use crate::verify::Verifier;
+use crate::world::{Outcome, World};
+
+const DAY: Duration = Duration::from_hours(24);
+/// After so long no late request is under way any more.
+const QUIET: Duration = Duration::from_hours(24 * 7);
+
+/// Runs a profile from its seed.
+pub(crate) fn run(profile: Profile, bug: Option<Bug>) -> Outcome {
+    let _seeded = entropy::seed_this_thread(profile.seed);
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_time().start_paused(true).build().expect("a runtime");
+    runtime.block_on(async {
+        let world = World::new(profile, bug);
+        tokio::select! {
+            biased;
+            () = world.stop.cancelled() => {}
+            () = live(&world) => {}
+        }
+        world.outcome()
+    })
+}
+
+async fn live(world: &Arc<World>) {
+    world.note(format_args!("{:?}", world.profile));
+    let cache = Arc::new(Server::default());
+    let mut frontends = Vec::new();
+    for number in 0..world.profile.frontends {
+        frontends.push(Frontend::start(world, &cache, number).await);
+    }
+    Tasks::new().spawn(cache.fail(world.clone()));
+    let clients = (0..world.profile.clients).map(|name| Client::new(world, &frontends, name));
+    join_all(clients.map(Client::live)).await;
+    world.note("the clients are done");
+    sleep(DAY).await;
+    world.calm_down();
+    sleep(QUIET).await;
+    let verifier = Verifier::new(world);
+    verifier.everything().await;
+    verifier.acknowledged_referrers();
+}

@@ -111,7 +111,7 @@ impl Client {
         headers: &[(&str, String)],
         payload: Payload,
     ) -> (Span, Option<Reply>) {
-        let mut request = Request::builder().method(method).uri(path);
+        let mut request = Request::builder().method(method).uri(path).header("host", "registry");
         for (name, value) in headers {
             request = request.header(*name, value);
         }

@@ -58,12 +58,15 @@ impl Client {
         let path = format!("/v2/{repository}/blobs/{}", blob.digest);
         let act = self.pushing(repository, blob);
         let judge = |reply: &Reply| match reply.status {
-            200 | 307 => Outcome::Acknowledged,
+            200 => Outcome::Acknowledged,
             _ => Outcome::Refused,
         };
         let asked = self.change(act, ("HEAD", &path), &[], Payload::Nothing, judge).await;
         let (span, Some(reply)) = asked else { return false };
         let there = reply.status != 404;
+        if there && reply.status != 200 {
+            self.world.fault(format_args!("HEAD {path}: {}", reply.status));
+        }
         self.expect_blob(repository, &blob.digest, span.lagging(self.blob_lag()), there);
         there
     }

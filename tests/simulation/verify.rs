@@ -24,8 +24,8 @@ impl Verifier {
     }
 
     async fn get(&self, path: &str) -> Reply {
-        let request = Request::get(path).header("accept", "*/*").body(Body::empty());
-        let request = request.expect("a request");
+        let request = Request::get(path).header("host", "registry").header("accept", "*/*");
+        let request = request.body(Body::empty()).expect("a request");
         let minute = std::time::Duration::from_mins(1);
         self.frontend.call(request, minute).await.expect("an answer")
     }

@@ -165,7 +165,8 @@ impl Entry {
     fn named(&self) -> (Vec<String>, Vec<String>) {
         let document: Value = serde_json::from_slice(&self.payload).unwrap_or_default();
         let (mut named, mut foreign) = (Vec::new(), Vec::new());
-        let lists = ["layers", "manifests"].map(|list| document.get(list).and_then(Value::as_array));
+        let lists =
+            ["layers", "manifests"].map(|list| document.get(list).and_then(Value::as_array));
         for descriptor in lists.into_iter().flatten().flatten().chain(document.get("config")) {
             let digest = text(descriptor, "digest").unwrap_or_default().to_owned();
             if descriptor.get("urls").is_some() { foreign.push(digest) } else { named.push(digest) }
@@ -226,7 +227,9 @@ impl Bucket {
         let location = entry.location()?.to_owned();
         let new = self.published.insert(location.clone());
         if new && self.aborted.contains(&location) {
-            return Some(format!("I8: the pointer of {digest} names an aborted upload, {location}"));
+            return Some(format!(
+                "I8: the pointer of {digest} names an aborted upload, {location}"
+            ));
         }
         let missing = !self.data.contains(&location);
         missing.then(|| format!("I2: the pointer of {digest} names {location}, where nothing is"))

@@ -12,6 +12,7 @@ use tokio::time::sleep;
 use crate::content::{CONTENT, REPOSITORIES, TAGS};
 use crate::frontend::{Frontend, Reply};
 use crate::ledger::{Act, Outcome};
+use crate::profile::{Focus, GRACE, Profile};
 use crate::random::Random;
 use crate::timeline::Span;
 use crate::world::World;
@@ -67,29 +68,36 @@ impl Client {
 
     /// Does one thing after the other.
     pub(crate) async fn live(self) {
+        let Profile { pause_max, deletions, pushes, names, .. } = self.world.profile.clone();
+        let (repositories, tags, documents) = names;
         for _ in 0..self.world.profile.acts {
-            self.pause(self.world.profile.pause_max).await;
-            let (repository, tag) = (*self.random.pick(&REPOSITORIES), *self.random.pick(&TAGS));
-            if self.random.chance(self.world.profile.deletions) {
+            self.pause(pause_max).await;
+            let repository = *self.random.pick(&REPOSITORIES[..repositories]);
+            let tag = *self.random.pick(&TAGS[..tags]);
+            let document = self.random.below(CONTENT.documents.len().min(documents));
+            if self.random.chance(deletions) {
                 match self.random.below(3) {
                     0 => self.delete_tag(repository, tag).await,
-                    1 => self.delete_manifest(repository).await,
+                    1 => self.delete_manifest(repository, document).await,
                     _ => self.delete_blob(repository).await,
                 }
-                continue;
-            }
-            match self.random.below(10) {
-                0..=5 => {
-                    let document = self.random.below(CONTENT.documents.len());
-                    self.push(repository, document).await;
+            } else if self.random.chance(pushes) {
+                self.push(repository, document).await;
+            } else {
+                match self.random.below(4) {
+                    0 | 1 => {
+                        self.push_blob(repository, self.random.below(CONTENT.blobs.len())).await;
+                    }
+                    2 => self.list_tags(repository).await,
+                    _ => self.pull(repository, tag).await,
                 }
-                6 => {
-                    self.push_blob(repository, self.random.below(CONTENT.blobs.len())).await;
-                }
-                7 => self.list_tags(repository).await,
-                _ => self.pull(repository, tag).await,
             }
         }
+    }
+
+    /// The blob that this client uploads for a week: large, and another one for each client.
+    pub(crate) fn week_blob(&self) -> usize {
+        7 + self.name % 3
     }
 
     /// Waits for a while, at most for `most`.
@@ -99,6 +107,10 @@ impl Client {
 
     /// Waits before a request is repeated: seconds, or hours if the client comes back later.
     pub(crate) async fn back_off(&self) {
+        if self.world.profile.focus == Focus::Resumption && self.random.chance(500) {
+            sleep(self.random.between(GRACE, GRACE + 8 * MINUTE)).await;
+            return;
+        }
         let later = self.random.chance(100);
         self.pause(if later { 6 * HOUR } else { MINUTE }).await;
     }
@@ -155,8 +167,8 @@ impl Client {
         }
     }
 
-    async fn delete_manifest(&self, repository: &str) {
-        let digest = &self.random.pick(&CONTENT.documents).digest;
+    async fn delete_manifest(&self, repository: &str, document: usize) {
+        let digest = &CONTENT.documents[document].digest;
         let act = Act::DeleteManifest(repository.to_owned(), digest.clone());
         let path = format!("/v2/{repository}/manifests/{digest}");
         if let Some((span, status @ (202 | 404))) = self.delete(act, &path).await {

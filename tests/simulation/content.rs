@@ -12,7 +12,8 @@ pub(crate) const REPOSITORIES: [&str; 3] = ["lib/one", "lib/two", "solo"];
 pub(crate) const TAGS: [&str; 3] = ["latest", "stable", "v1"];
 
 /// Bytes of the blobs: inline, in one object, in several parts. The last one is `{}`.
-const LENGTHS: [usize; 11] = [60, 700, 1_024, 2_000, 5_000, 12_000, 16_384, 20_000, 37_000, 50_000, 2];
+const LENGTHS: [usize; 11] =
+    [60, 700, 1_024, 2_000, 5_000, 12_000, 16_384, 20_000, 37_000, 50_000, 2];
 const EMPTY: usize = LENGTHS.len() - 1;
 
 const IMAGE: &str = "application/vnd.oci.image.manifest.v1+json";

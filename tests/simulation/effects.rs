@@ -1,18 +1,19 @@
 //! What reaches the store: each request takes effect at once, and the bucket is checked after it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use longshore::store::{
-    BlobStore as _, Day, Deadline, Error, Listing, Location, MultipartId,
-    OpenMultiparts, Part, Prefix, Record, RecordKey, RecordStore as _, Removal, Version,
+    BlobStore as _, Day, Deadline, Error, Kind, Listing, Location, MultipartId, OpenMultiparts,
+    Part, Prefix, Record, RecordKey, RecordStore as _, Removal, Version,
 };
 
 use crate::bucket::Role;
+use crate::content::REPOSITORIES;
 use crate::planted::{self, Bug};
 use crate::world::World;
 
@@ -24,8 +25,8 @@ pub(crate) struct Effects {
     pub(crate) process: String,
     /// Keys of which the process will read that another one has written them.
     lies: Mutex<BTreeMap<String, u64>>,
-    /// The pointers as a collector lists them.
-    snapshot: Mutex<Option<Vec<Listing>>>,
+    /// The pointers and links as a collector lists them, by key.
+    snapshot: Mutex<Option<BTreeSet<String>>>,
 }
 
 /// A write of a record.
@@ -36,6 +37,10 @@ pub(crate) struct Write {
     pub(crate) expected: Option<Version>,
     pub(crate) body: Bytes,
     pub(crate) deadline: Option<Deadline>,
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// As on S3, times are in whole seconds.
@@ -68,12 +73,19 @@ impl Effects {
     }
 
     pub(crate) async fn read(&self, key: &RecordKey) -> Result<Record, Error> {
+        if let RecordKey::Seen(name) = key
+            && self.has(Bug::NoSecondSighting, Role::Collector)
+        {
+            let links = self.world.memory.list(&Prefix::Links(name.clone()), None, 1_000).await?;
+            let version = Version("seen".to_owned());
+            let body = planted::seen(&links.rows);
+            return Ok(Record { body, version, age: Duration::ZERO });
+        }
         let mut record = self.world.memory.read(key).await?;
         if self.has(Bug::NoLease, Role::Frontend) {
             record.age = Duration::ZERO;
         }
-        let mut lies = self.lies.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(lie) = lies.remove(&key.to_string()) {
+        if let Some(lie) = locked(&self.lies).remove(&key.to_string()) {
             record.version = Version(format!("another write {lie}"));
         }
         if self.world.bug == Some(Bug::EqualTombstones) {
@@ -84,8 +96,7 @@ impl Effects {
 
     /// Lets the process believe that another one has written a record.
     pub(crate) fn lie_about(&self, key: &RecordKey, lie: u64) {
-        let mut lies = self.lies.lock().unwrap_or_else(PoisonError::into_inner);
-        lies.insert(key.to_string(), lie);
+        locked(&self.lies).insert(key.to_string(), lie);
     }
 
     /// The version with which the store compares, where a bug makes it compare with less.
@@ -169,7 +180,16 @@ impl Effects {
         after: Option<&str>,
         limit: usize,
     ) -> Result<Listing, Error> {
-        Ok(self.as_listed(self.world.memory.list(prefix, after, limit).await?))
+        let mut listing = self.as_listed(self.world.memory.list(prefix, after, limit).await?);
+        if *prefix == Prefix::Seen && self.has(Bug::NoSecondSighting, Role::Collector) {
+            listing.rows = REPOSITORIES.map(|name| planted::seen_row(name, listing.now)).to_vec();
+        }
+        if let Some(snapshot) = &*locked(&self.snapshot)
+            && let Prefix::All(Kind::Pointers | Kind::Links) = prefix
+        {
+            listing.rows.retain(|row| snapshot.contains(&row.key));
+        }
+        Ok(listing)
     }
 
     fn as_listed(&self, mut listing: Listing) -> Listing {
@@ -228,6 +248,18 @@ impl Effects {
     pub(crate) async fn abort(&self, location: &Location, id: &MultipartId) -> Result<(), Error> {
         self.note("aborts", &location.to_string(), "");
         self.world.memory.abort(location, id).await
+    }
+
+    pub(crate) async fn list_days(&self) -> Result<Vec<Day>, Error> {
+        if self.has(Bug::PointersBeforeSessions, Role::Collector) {
+            let mut keys = BTreeSet::new();
+            for kind in [Kind::Pointers, Kind::Links] {
+                let listing = self.world.memory.list(&Prefix::All(kind), None, 1_000).await?;
+                keys.extend(listing.rows.into_iter().map(|row| row.key));
+            }
+            *locked(&self.snapshot) = Some(keys);
+        }
+        self.world.memory.list_days().await
     }
 
     pub(crate) async fn list_data(

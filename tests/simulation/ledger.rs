@@ -63,6 +63,16 @@ impl Ledger {
         pushes.into_iter().filter(|(_, told)| *told).map(|(push, _)| push).collect()
     }
 
+    /// Whether the last push of this tag was acknowledged.
+    pub(crate) fn was_tagged(&self, repository: &str, tag: &str) -> bool {
+        let sets = |asked: &&Asked| {
+            matches!(&asked.act, Act::Push { repository: r, tags, .. }
+                if r == repository && tags.iter().any(|set| set == tag))
+        };
+        let unknown = |asked: &Asked| !matches!(asked.end, Some((_, Outcome::Acknowledged)));
+        self.0.iter().any(|asked| sets(&asked)) && !self.0.iter().filter(sets).any(unknown)
+    }
+
     /// Whether such a request may change something at this time.
     fn is_open(&self, at: Duration, matches: impl Fn(&Act) -> bool) -> bool {
         self.0.iter().any(|asked| {
@@ -122,9 +132,9 @@ impl Ledger {
             }),
             (Name::Tag(repository, tag), None) => {
                 let untag = Act::DeleteTag(repository.clone(), tag.clone());
-                let delete = before.as_ref().map(|digest| {
-                    Act::DeleteManifest(repository.clone(), digest.clone())
-                });
+                let delete = before
+                    .as_ref()
+                    .map(|digest| Act::DeleteManifest(repository.clone(), digest.clone()));
                 self.is_open(at, |open| *open == untag || Some(open) == delete.as_ref())
             }
             _ => true,

@@ -12,6 +12,7 @@
 mod bucket;
 mod cache;
 mod client;
+mod collectors;
 mod content;
 mod effects;
 mod frontend;
@@ -30,11 +31,14 @@ mod world;
 use std::fmt::Write as _;
 use std::time::Instant;
 
+use planted::Bug;
 use profile::Profile;
 use world::Outcome;
 
 /// Seeds of a run in CI.
 const SEEDS: u64 = 200;
+/// Seeds after which a planted bug has to be found.
+const HUNT_MAX: u64 = 100;
 /// Lines of a trace that a failed test prints; all of them are in a file.
 const LINES_SHOWN: usize = 60;
 
@@ -83,4 +87,24 @@ fn a_seed_repeats_exactly() {
         let [one, two] = [(), ()].map(|()| run::run(Profile::of(seed), None));
         assert_eq!(one.hash, two.hash, "seed {seed}");
     }
+}
+
+/// Runs until a planted bug is found, and prints how many seeds that took.
+fn hunt(bug: Bug) -> Result<(), Bug> {
+    let began = Instant::now();
+    for tried in 1..=HUNT_MAX {
+        let outcome = run::run(Profile::with_focus(tried, bug.focus()), Some(bug));
+        if let Some(fault) = outcome.fault {
+            println!("{bug:?}: found by seed {tried} in {:?}: {fault}", began.elapsed());
+            return Ok(());
+        }
+    }
+    println!("{bug:?}: not found in {HUNT_MAX} seeds");
+    Err(bug)
+}
+
+#[test]
+fn every_planted_bug_is_found() {
+    let hidden: Vec<Bug> = Bug::ALL.into_iter().filter_map(|bug| hunt(bug).err()).collect();
+    assert!(hidden.is_empty(), "not found: {hidden:?}");
 }

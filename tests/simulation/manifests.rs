@@ -154,8 +154,7 @@ impl Client {
             _ => Outcome::Refused,
         };
         let (path, payload) = (push.path(), Payload::Whole(document.bytes.clone()));
-        let (span, reply) =
-            self.change(act, ("PUT", &path), &headers, payload, judge).await;
+        let (span, reply) = self.change(act, ("PUT", &path), &headers, payload, judge).await;
         match reply?.status {
             201 => self.expect_pushed(push, span),
             412 => self.expect_unmet(push, span),
@@ -190,8 +189,10 @@ impl Client {
             }
             match timeline.unclaimed(digest, |before| condition.holds(before), span) {
                 Some(write) => timeline.claim(write),
-                None => wrong.push(format!("I6: {key} was acknowledged under {condition:?}, and no \
-                    write of {digest} was the first under it")),
+                None => wrong.push(format!(
+                    "I6: {key} was acknowledged under {condition:?}, and no \
+                    write of {digest} was the first under it"
+                )),
             }
         }
         drop(bucket);

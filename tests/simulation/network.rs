@@ -23,14 +23,14 @@ use tokio_util::sync::CancellationToken;
 use crate::bucket::Role;
 use crate::effects::{Effects, Write};
 use crate::planted::Bug;
-use crate::profile::{CLOCK_SKEW, GRACE};
+use crate::profile::CLOCK_SKEW;
 use crate::world::World;
 
 const MILLISECOND: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_mins(1);
+const HOUR: Duration = Duration::from_hours(1);
 const DAY: Duration = Duration::from_hours(24);
-/// The longest time between the arrival of a write and its effect, which no deadline bounds.
-const STALL_MAX: Duration = GRACE.saturating_add(Duration::from_mins(50));
 
 /// The connection of one process to the store.
 pub(crate) struct Connection {
@@ -55,13 +55,17 @@ enum Fate {
     /// It never reaches the store.
     Lost,
     /// It takes effect, and its answer is lost. The SDK may have repeated it.
-    Unanswered { repeated: bool },
+    Unanswered {
+        repeated: bool,
+    },
     /// It is reported as lost, and takes effect later.
     Late(Duration),
     /// It takes effect, and once more later.
     Twice(Duration),
     /// The store is busy with another write to the key.
-    Busy { applied: bool },
+    Busy {
+        applied: bool,
+    },
     /// Its body breaks off.
     Broken,
 }
@@ -102,17 +106,21 @@ impl Connection {
     /// How long a request or an answer is under way.
     fn latency(&self) -> Duration {
         let world = self.world();
-        let (random, stalls) = (&world.random, world.profile.stalls);
+        let (random, profile) = (&world.random, &world.profile);
         if world.is_calm() {
             return MILLISECOND;
         }
-        if random.chance(stalls) {
-            return random.between(30 * SECOND, 3 * DAY);
+        let (ordinary, longest) = match self.effects.role {
+            Role::Frontend => (profile.frontend_latency, 3 * DAY),
+            Role::Collector => (profile.collector_latency, 2 * HOUR),
+        };
+        if random.chance(profile.stalls) {
+            return random.between(30 * SECOND, longest);
         }
-        if random.chance(4 * stalls) {
-            return random.between(SECOND, 20 * Duration::from_mins(1));
+        if random.chance(4 * profile.stalls) {
+            return random.between(SECOND, HOUR / 3);
         }
-        random.between(MILLISECOND, 200 * MILLISECOND)
+        random.between(MILLISECOND, ordinary)
     }
 
     fn fate(&self, kind: Kind) -> Fate {
@@ -185,16 +193,16 @@ impl Connection {
         if flight.meets_others && world.profile.faults > 0 && world.random.chance(300) {
             return self.try_again(&write).await;
         }
-        let stalled = self.stalled(kind);
+        let thinks = self.thinks(kind);
         self.send(kind, move |effects| {
             let mut write = write.clone();
             async move {
-                if let Some(stalled) = stalled {
+                if let Some(thinks) = thinks {
                     // The store looks at the deadline when the request arrives.
                     if effects.is_late(write.deadline.take()) {
                         return Err(Error::Expired);
                     }
-                    sleep(stalled).await;
+                    sleep(thinks).await;
                 }
                 effects.write(&write).await
             }
@@ -204,13 +212,13 @@ impl Connection {
 
     /// For how long the store thinks about a write that it has accepted. The second sighting of a
     /// link makes this harmless, up to a bound.
-    fn stalled(&self, kind: Kind) -> Option<Duration> {
+    fn thinks(&self, kind: Kind) -> Option<Duration> {
         let world = self.world();
         let may = kind == Kind::Manifest
             && self.effects.role == Role::Frontend
             && !world.is_calm()
-            && world.random.chance(2 * world.profile.stalls);
-        may.then(|| world.random.between(SECOND, STALL_MAX))
+            && world.random.chance(world.profile.slow_decisions);
+        may.then(|| world.random.between(10 * MINUTE, world.profile.slow_decision_max()))
     }
 
     /// The answer of a store that decides about another write to the key.
@@ -479,7 +487,7 @@ impl BlobStore for Connection {
     }
 
     async fn list_days(&self) -> Result<Vec<Day>, Error> {
-        self.send(Kind::Read, |effects| async move { effects.world.memory.list_days().await }).await
+        self.send(Kind::Read, |effects| async move { effects.list_days().await }).await
     }
 
     async fn list_data(

@@ -1,9 +1,14 @@
 //! Bugs that the run can have, to show that it would find them. Each is a change of what the store
 //! or the cache answers to one kind of process: the registry itself is always the real code.
 
+use std::time::SystemTime;
+
 use bytes::Bytes;
-use longshore::store::Version;
-use serde_json::Value;
+use longshore::store::{Listed, RecordKey, Version};
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+
+use crate::profile::Focus;
 
 /// A bug. Its comment says how the store or the cache makes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +36,21 @@ pub(crate) enum Bug {
 }
 
 impl Bug {
+    /// What a run looks at that finds it.
+    pub(crate) fn focus(self) -> Focus {
+        match self {
+            Self::NoLease | Self::UnconditionalRemoval | Self::UnlistedForeignLayers => {
+                Focus::Reuse
+            }
+            Self::NoDeadline => Focus::Stalls,
+            Self::NoSecondSighting => Focus::SlowDecisions,
+            Self::PointersBeforeSessions => Focus::LongUploads,
+            Self::EqualTombstones | Self::TryAgainIsLost => Focus::Contention,
+            Self::SplitInvalidation => Focus::Cached,
+            Self::UntouchedCommit => Focus::Resumption,
+        }
+    }
+
     pub(crate) const ALL: [Self; 10] = [
         Self::NoLease,
         Self::UnconditionalRemoval,
@@ -73,4 +93,22 @@ pub(crate) fn touches_commit(before: &Bytes, after: &Bytes) -> bool {
 /// The version of all tombstones.
 pub(crate) fn equal_version(size: u64, version: Version) -> Version {
     if size <= 36 { Version("tombstone".to_owned()) } else { version }
+}
+
+/// What a collector reads if the last run has seen all links in the versions that they have.
+pub(crate) fn seen(links: &[Listed]) -> Bytes {
+    let nonce = "0".repeat(24);
+    let header = json!({ "v": 1, "nonce": nonce, "run": "the one before" });
+    let mut body = format!("{header}\n").into_bytes();
+    for link in links {
+        let sighting = Sha256::digest(format!("{}\n{}", link.key, link.version.0));
+        body.extend_from_slice(&sighting[..16]);
+    }
+    body.into()
+}
+
+/// The row of that record.
+pub(crate) fn seen_row(repository: &str, written: SystemTime) -> Listed {
+    let key = RecordKey::Seen(repository.parse().expect("a name")).to_string();
+    Listed { key, size: 1_000, version: Version("seen".to_owned()), written }
 }

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use longshore::config::Settings;
+use longshore::telemetry::RequestLog;
 
 use crate::random::Random;
 
@@ -17,6 +18,10 @@ pub(crate) const WRITE_DEADLINE: Duration = Duration::from_mins(5);
 pub(crate) const CLOCK_SKEW: Duration = Duration::from_mins(5);
 pub(crate) const QUARANTINE: Duration = Duration::from_hours(2);
 
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_mins(1);
+const HOUR: Duration = Duration::from_hours(1);
+
 /// Whether the frontends share a cache, and what happens to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Caching {
@@ -27,9 +32,31 @@ pub(crate) enum Caching {
     Failing,
 }
 
+/// What a run looks at more closely.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Focus {
+    /// A bit of everything.
+    Anything,
+    /// Old content is pushed again while slow collectors run.
+    Reuse,
+    /// Requests take hours between a lease and the write that relies on it.
+    Stalls,
+    /// The store decides about manifests long after it has accepted them.
+    SlowDecisions,
+    /// Few names, many clients, writes that arrive late or twice.
+    Contention,
+    /// A cache that never fails, and readers that come at once.
+    Cached,
+    /// Clients continue their commits when the session is as old as the grace.
+    Resumption,
+    /// Uploads that go on for a week, and end when a collector compares the day of their start.
+    LongUploads,
+}
+
 #[derive(Clone, Debug)]
 pub(crate) struct Profile {
     pub(crate) seed: u64,
+    pub(crate) focus: Focus,
     pub(crate) caching: Caching,
     /// Of 1,000 calls of the store, how many fail in some way.
     pub(crate) faults: u32,
@@ -37,40 +64,162 @@ pub(crate) struct Profile {
     pub(crate) crashes: u32,
     /// Of 1,000 calls of the store, how many take minutes, hours or days.
     pub(crate) stalls: u32,
+    /// Of 1,000 writes of manifests, about how many the store decides late.
+    pub(crate) slow_decisions: u32,
     pub(crate) frontends: usize,
     pub(crate) collectors: usize,
+    /// How long an ordinary request of a collector takes at most, and of a frontend.
+    pub(crate) collector_latency: Duration,
+    pub(crate) frontend_latency: Duration,
+    /// The pause between two runs of a collector.
+    pub(crate) interval: (Duration, Duration),
     pub(crate) clients: usize,
     /// How many things each client does.
     pub(crate) acts: usize,
     /// The longest pause of a client between two acts.
     pub(crate) pause_max: Duration,
-    /// Of 1,000 acts, how many delete.
+    /// Of 1,000 acts, how many delete, and how many of the others push manifests.
     pub(crate) deletions: u32,
-    /// Whether uploads may go on for many days.
-    pub(crate) long_uploads: bool,
+    pub(crate) pushes: u32,
+    /// Repositories, tags and documents that the clients use.
+    pub(crate) names: (usize, usize, usize),
+    /// Clients that upload one blob for a week.
+    pub(crate) long_uploads: usize,
 }
 
 impl Profile {
     pub(crate) fn of(seed: u64) -> Self {
         let random = Random::of(seed, 0);
+        let others = [
+            Focus::Reuse,
+            Focus::Stalls,
+            Focus::SlowDecisions,
+            Focus::Contention,
+            Focus::Cached,
+            Focus::Resumption,
+            Focus::LongUploads,
+        ];
+        let general = random.chance(400);
+        Self::with_focus(seed, if general { Focus::Anything } else { *random.pick(&others) })
+    }
+
+    pub(crate) fn with_focus(seed: u64, focus: Focus) -> Self {
+        let random = Random::of(seed, 2);
         let caching = *random.pick(&[Caching::None, Caching::Perfect, Caching::Failing]);
-        // A late write makes a cached value outdated, and so does a crash between a write and its
-        // invalidation: within the bound that is documented.
-        let perfect = caching == Caching::Perfect;
-        Self {
+        let profile = Self {
             seed,
+            focus,
             caching,
-            faults: if perfect { 0 } else { *random.pick(&[0, 5, 20, 60]) },
-            crashes: if perfect { 0 } else { *random.pick(&[0, 50, 200]) },
+            faults: *random.pick(&[0, 5, 20, 60]),
+            crashes: *random.pick(&[0, 50, 200]),
             stalls: *random.pick(&[0, 2, 6]),
+            slow_decisions: 0,
             frontends: 2 + random.below(2),
             collectors: 1 + random.below(2),
+            collector_latency: *random.pick(&[SECOND / 5, 2 * SECOND, MINUTE]),
+            frontend_latency: SECOND / 5,
+            interval: (20 * MINUTE, 4 * HOUR),
             clients: 3 + random.below(3),
-            acts: 14,
+            acts: 12,
             pause_max: *random.pick(&[1, 8, 16].map(Duration::from_hours)),
             deletions: *random.pick(&[100, 300, 450]),
-            long_uploads: random.chance(300),
+            pushes: 600,
+            names: (3, 3, usize::MAX),
+            long_uploads: 0,
+        };
+        let mut profile = profile.looking_at(focus);
+        if profile.caching == Caching::Perfect {
+            // A late write makes a cached value outdated, and so does a crash between a write and
+            // its invalidation: within the bound that is documented.
+            (profile.faults, profile.crashes) = (0, 0);
         }
+        profile
+    }
+
+    fn looking_at(self, focus: Focus) -> Self {
+        match focus {
+            Focus::Anything => self,
+            Focus::Reuse => Self {
+                collector_latency: 4 * MINUTE,
+                interval: (MINUTE, 30 * MINUTE),
+                names: (1, 3, usize::MAX),
+                pause_max: 3 * HOUR,
+                deletions: 450,
+                pushes: 900,
+                acts: 20,
+                ..self
+            },
+            Focus::Stalls => Self {
+                stalls: 25,
+                interval: (MINUTE, HOUR),
+                names: (1, 3, usize::MAX),
+                deletions: 300,
+                pushes: 900,
+                ..self
+            },
+            Focus::SlowDecisions => Self {
+                slow_decisions: 300,
+                stalls: 0,
+                // The bound of a slow decision follows from these.
+                collectors: 1,
+                interval: (2 * HOUR, 3 * HOUR),
+                names: (2, 3, usize::MAX),
+                pushes: 900,
+                ..self
+            },
+            Focus::Contention => Self {
+                caching: Caching::None,
+                faults: 100,
+                names: (1, 2, 3),
+                clients: 5,
+                acts: 24,
+                pause_max: 2 * MINUTE,
+                deletions: 500,
+                pushes: 800,
+                frontend_latency: 2 * SECOND,
+                ..self
+            },
+            Focus::Cached => Self {
+                caching: Caching::Perfect,
+                names: (1, 2, 4),
+                clients: 5,
+                acts: 24,
+                pause_max: MINUTE,
+                pushes: 400,
+                ..self
+            },
+            Focus::Resumption => Self {
+                faults: 60,
+                stalls: 0,
+                interval: (MINUTE, 6 * MINUTE),
+                collector_latency: SECOND / 5,
+                frontend_latency: MINUTE,
+                pushes: 100,
+                deletions: 0,
+                acts: 16,
+                ..self
+            },
+            Focus::LongUploads => Self {
+                collectors: 2,
+                collector_latency: 25 * MINUTE,
+                interval: (SECOND, 10 * MINUTE),
+                stalls: 0,
+                faults: 0,
+                crashes: 0,
+                clients: 1,
+                long_uploads: 5,
+                ..self
+            },
+        }
+    }
+
+    /// For how long the store may think about a manifest that it has accepted. A link that the
+    /// manifest names is at least this much younger than the grace when the request arrives, and
+    /// two runs have to see it before it goes.
+    pub(crate) fn slow_decision_max(&self) -> Duration {
+        let (pause_min, _) = self.interval;
+        let young = GRACE - GRACE / 2 - WRITE_DEADLINE - CLOCK_SKEW;
+        young + pause_min - 10 * MINUTE
     }
 
     /// The settings of every process.
@@ -84,7 +233,10 @@ impl Profile {
         settings.collection.write_deadline = WRITE_DEADLINE;
         settings.collection.clock_skew = CLOCK_SKEW;
         settings.collection.quarantine = QUARANTINE;
-        settings.log.requests = longshore::telemetry::RequestLog::Off;
+        settings.log.requests = RequestLog::Off;
+        if self.seed.is_multiple_of(2) {
+            settings.blobs.delivery = longshore::http::Delivery::Redirect;
+        }
         settings
     }
 
@@ -93,7 +245,7 @@ impl Profile {
         let cache = self.settings().cache;
         match self.caching {
             Caching::None | Caching::Perfect => Duration::ZERO,
-            Caching::Failing => cache.tag_ttl + cache.local_ttl + Duration::from_secs(2),
+            Caching::Failing => cache.tag_ttl + cache.local_ttl + 2 * SECOND,
         }
     }
 }

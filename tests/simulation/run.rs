@@ -10,6 +10,7 @@ use tokio::time::sleep;
 
 use crate::cache::Server;
 use crate::client::Client;
+use crate::collectors::{collect, finish};
 use crate::frontend::Frontend;
 use crate::planted::Bug;
 use crate::profile::Profile;
@@ -43,9 +44,16 @@ async fn live(world: &Arc<World>) {
     for number in 0..world.profile.frontends {
         frontends.push(Frontend::start(world, &cache, number).await);
     }
-    Tasks::new().spawn(cache.fail(world.clone()));
-    let clients = (0..world.profile.clients).map(|name| Client::new(world, &frontends, name));
-    join_all(clients.map(Client::live)).await;
+    Tasks::new().spawn(cache.clone().fail(world.clone()));
+    for number in 0..world.profile.collectors {
+        Tasks::new().spawn(collect(world.clone(), cache.clone(), number));
+    }
+    let client = |name| Client::new(world, &frontends, name);
+    let (clients, long) = (world.profile.clients, world.profile.long_uploads);
+    tokio::join!(
+        join_all((0..clients).map(client).map(Client::live)),
+        join_all((clients..clients + long).map(client).map(Client::upload_for_a_week)),
+    );
     world.note("the clients are done");
     sleep(DAY).await;
     world.calm_down();
@@ -53,4 +61,14 @@ async fn live(world: &Arc<World>) {
     let verifier = Verifier::new(world);
     verifier.everything().await;
     verifier.acknowledged_referrers();
+    finish(world, &cache).await;
+    verifier.everything().await;
+    verifier.referrers().await;
+    let (garbage, open) = (world.bucket().garbage(), world.memory.open_multiparts());
+    for key in garbage {
+        world.fault(format_args!("I4: {key} is garbage, and stays"));
+    }
+    if open > 0 {
+        world.fault(format_args!("I4: {open} multipart uploads stay open"));
+    }
 }

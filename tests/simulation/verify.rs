@@ -41,6 +41,10 @@ impl Verifier {
                 let visible = |digest: &String| self.world.bucket().is_visible(repository, digest);
                 let reply = self.get(&format!("/v2/{repository}/manifests/{tag}")).await;
                 let found = (reply.status == 200).then(|| sha256(&reply.body));
+                let dangles = target.as_ref().is_some_and(|digest| !visible(digest));
+                if dangles && self.world.ledger().was_tagged(repository, tag) {
+                    self.world.fault(format_args!("I10: {tag} of {repository} dangles"));
+                }
                 if found != target.filter(visible) {
                     let status = reply.status;
                     self.world.fault(format_args!("I6: {tag} of {repository}: {status} {found:?}"));
@@ -75,7 +79,8 @@ impl Verifier {
         for repository in REPOSITORIES {
             for subject in &CONTENT.documents {
                 let path = format!("/v2/{repository}/referrers/{}", subject.digest);
-                let listed: Value = serde_json::from_slice(&self.get(&path).await.body).expect("JSON");
+                let listed: Value =
+                    serde_json::from_slice(&self.get(&path).await.body).expect("JSON");
                 let rows = listed.get("manifests").and_then(Value::as_array);
                 let rows = rows.into_iter().flatten().filter_map(|row| row["digest"].as_str());
                 let listed: BTreeSet<&str> = rows.collect();

@@ -49,6 +49,7 @@ fn sources(folder: &str) -> Vec<Source> {
 fn everything() -> Vec<Source> {
     let mut all = sources("src");
     all.extend(sources("tests/integration"));
+    all.extend(sources("tests/simulation"));
     all.extend(sources("tests/load"));
     all.extend(sources("tests/model"));
     all

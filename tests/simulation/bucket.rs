@@ -370,6 +370,8 @@ impl Bucket {
         let mut garbage = Vec::new();
         for (key, entry) in &self.records {
             let needed = match Name::of(key) {
+                // Few, and each is written again.
+                Name::Other => !key.starts_with("v1/g/quarantine/"),
                 _ if entry.header.is_none() => false,
                 Name::Upload => false,
                 Name::Pointer(digest) => {
@@ -393,7 +395,6 @@ impl Bucket {
                     let target = entry.header.as_ref().and_then(|tag| text(tag, "digest"));
                     target.is_some_and(|digest| self.is_visible(&repository, digest))
                 }
-                Name::Other => !key.starts_with("v1/g/quarantine"),
             };
             if !needed {
                 garbage.push(key.clone());

@@ -7,7 +7,6 @@ use longshore::app;
 use longshore::collector::{Collector, Mode};
 use longshore::store::ObjectStore;
 use longshore::tasks::Tasks;
-use longshore::telemetry::metrics::Metrics;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
@@ -20,6 +19,7 @@ use crate::world::World;
 /// Runs a collector again and again, until the world is calm.
 pub(crate) async fn collect(world: Arc<World>, cache: Arc<Server>, number: usize) {
     let (least, most) = world.profile.interval;
+    sleep(world.profile.collect_from).await;
     for life in 0.. {
         sleep(world.random.between(least, most)).await;
         if world.is_calm() {
@@ -39,11 +39,11 @@ pub(crate) async fn collect_once(world: &Arc<World>, cache: &Arc<Server>, proces
         Caching::None => None,
         Caching::Perfect | Caching::Failing => Some(cache.connect(world, &tasks)),
     };
-    let metrics = Metrics::default();
-    let registry = app::registry(&settings, store.clone(), shared, &metrics, &tasks);
+    let metrics = &world.metrics;
+    let registry = app::registry(&settings, store.clone(), shared, metrics, &tasks);
     let registry = registry.expect("good settings");
     let holder = process.to_owned();
-    let collector = Collector::new(registry, store, &settings.collection, holder, &metrics);
+    let collector = Collector::new(registry, store, &settings.collection, holder, metrics);
     let collector = collector.expect("good settings");
     tokio::select! {
         biased;
@@ -60,7 +60,7 @@ pub(crate) async fn collect_once(world: &Arc<World>, cache: &Arc<Server>, proces
 /// name only when its day is compared again.
 pub(crate) async fn finish(world: &Arc<World>, cache: &Arc<Server>) {
     let hours = |hours| Duration::from_hours(hours);
-    let pauses = [hours(3); 12].into_iter().chain([hours(24); 12]).chain([hours(96); 10]);
+    let pauses = [hours(3); 10].into_iter().chain([hours(96); 12]);
     for (number, pause) in pauses.enumerate() {
         sleep(pause).await;
         collect_once(world, cache, &format!("last-collector.{number}")).await;

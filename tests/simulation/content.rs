@@ -129,10 +129,6 @@ impl Content {
         self.documents.push(document);
     }
 
-    pub(crate) fn blob(&self, digest: &str) -> Option<&Blob> {
-        self.blobs.iter().find(|blob| blob.digest == digest)
-    }
-
     pub(crate) fn document(&self, digest: &str) -> Option<&Document> {
         self.documents.iter().find(|document| document.digest == digest)
     }

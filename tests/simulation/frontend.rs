@@ -12,12 +12,11 @@ use http_body_util::BodyExt as _;
 use longshore::app;
 use longshore::clock::Clock;
 use longshore::config::Settings;
-use longshore::http as api;
 use longshore::http::admin::Readiness;
+use longshore::http::{Api, BlobSettings, router};
 use longshore::registry::{Leases, SharedSettings};
 use longshore::store::ObjectStore;
 use longshore::tasks::Tasks;
-use longshore::telemetry::metrics::Metrics;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
@@ -128,22 +127,23 @@ async fn boot(
         Caching::None => None,
         Caching::Perfect | Caching::Failing => Some(cache.connect(world, tasks)),
     };
-    handler(&settings, store, shared, tasks)
+    handler(world, &settings, store, shared, tasks)
 }
 
 fn handler(
+    world: &World,
     settings: &Settings,
     store: Arc<dyn ObjectStore>,
     shared: Option<Arc<dyn longshore::shared_cache::Cache>>,
     tasks: &Tasks,
 ) -> Handler {
-    let (metrics, ready) = (Metrics::default(), Readiness::default());
-    let authorizer = app::authorizer(&settings.access, &metrics).expect("good settings");
+    let metrics = &world.metrics;
+    let authorizer = app::authorizer(&settings.access, metrics).expect("good settings");
     let clock = Arc::new(StoreTime(store.clone()));
-    let registry = app::registry(settings, store, shared, &metrics, tasks).expect("good settings");
-    let built = app::api(settings, registry, authorizer, &ready, &metrics, tasks);
+    let registry = app::registry(settings, store, shared, metrics, tasks).expect("good settings");
+    let built = app::api(settings, registry, authorizer, &Readiness::default(), metrics, tasks);
     let built = Arc::into_inner(built).expect("nobody has it yet");
-    let router = api::router(&Arc::new(api::Api { clock, ..built }));
+    let router = router(&Arc::new(Api { clock, ..built }));
     Arc::new(move |request| {
         let router = router.clone();
         async move {
@@ -162,6 +162,7 @@ pub(crate) fn undisturbed(world: &Arc<World>) -> Frontend {
     let crash = CancellationToken::new();
     let process = "checker".to_owned();
     let store = Arc::new(Connection::new(world, Role::Frontend, process, crash.clone()));
-    let handler = handler(&world.profile.settings(), store, None, &Tasks::new());
+    let settings = Settings { blobs: BlobSettings::default(), ..world.profile.settings() };
+    let handler = handler(world, &settings, store, None, &Tasks::new());
     Frontend(Arc::new(Mutex::new(Some(Running { handler, crash }))))
 }

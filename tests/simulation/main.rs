@@ -15,6 +15,7 @@ mod client;
 mod collectors;
 mod content;
 mod effects;
+mod fate;
 mod frontend;
 mod ledger;
 mod manifests;
@@ -52,11 +53,17 @@ fn report(seed: u64, outcome: &Outcome) -> String {
     let mut text = String::new();
     let path = std::env::temp_dir().join(format!("longshore-simulation-{seed}.log"));
     let written = std::fs::write(&path, outcome.trace.join("\n"));
-    let skipped = outcome.trace.len().saturating_sub(LINES_SHOWN);
-    for line in &outcome.trace[skipped..] {
-        let _ = writeln!(text, "{line}");
-    }
     let fault = outcome.fault.as_deref().unwrap_or_default();
+    // What happened to the keys that the fault names, and what happened before it.
+    let keys: Vec<&str> = fault.split([' ', ',']).filter(|word| word.starts_with("v1/")).collect();
+    let found = outcome.trace.iter().position(|line| line.contains("FAULT"));
+    let end = found.map_or(outcome.trace.len(), |found| found + 1);
+    for (number, line) in outcome.trace[..end].iter().enumerate() {
+        let about = keys.iter().any(|key| line.contains(key));
+        if about || number + LINES_SHOWN >= end {
+            let _ = writeln!(text, "{line}");
+        }
+    }
     let _ = writeln!(text, "seed {seed}: {fault}");
     let _ = writeln!(
         text,

@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::bucket::Role;
 use crate::effects::{Effects, Write};
+use crate::fate::{Fate, Kind, arrive, lost};
 use crate::planted::Bug;
 use crate::profile::CLOCK_SKEW;
 use crate::world::World;
@@ -46,37 +47,6 @@ impl fmt::Debug for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Connection").field("process", &self.effects.process).finish()
     }
-}
-
-/// What happens to one request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fate {
-    Fine,
-    /// It never reaches the store.
-    Lost,
-    /// It takes effect, and its answer is lost. The SDK may have repeated it.
-    Unanswered {
-        repeated: bool,
-    },
-    /// It is reported as lost, and takes effect later.
-    Late(Duration),
-    /// It takes effect, and once more later.
-    Twice(Duration),
-    /// The store is busy with another write to the key.
-    Busy {
-        applied: bool,
-    },
-    /// Its body breaks off.
-    Broken,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    Read,
-    Body,
-    Write,
-    Record,
-    Manifest,
 }
 
 impl Connection {
@@ -257,53 +227,6 @@ impl Drop for Flight {
     fn drop(&mut self) {
         if let Some(count) = self.world.in_flight().get_mut(&self.key) {
             *count -= 1;
-        }
-    }
-}
-
-fn lost(what: &str) -> Error {
-    Error::Unavailable(format!("simulated: {what}"))
-}
-
-/// A request reaches the store, or does not.
-async fn arrive<T, F>(
-    effects: Arc<Effects>,
-    fate: Fate,
-    act: impl Fn(Arc<Effects>) -> F + Send + Sync + 'static,
-) -> Result<T, Error>
-where
-    T: Send + 'static,
-    F: Future<Output = Result<T, Error>> + Send + 'static,
-{
-    if fate != Fate::Fine {
-        effects.world.note(format_args!("{} {fate:?}:", effects.process));
-    }
-    match fate {
-        Fate::Fine => act(effects).await,
-        Fate::Lost | Fate::Broken => Err(lost("the request was lost")),
-        Fate::Busy { applied: false } => Err(Error::TryAgain),
-        Fate::Busy { applied: true } => {
-            let _ = act(effects).await;
-            Err(Error::TryAgain)
-        }
-        Fate::Unanswered { repeated } => match act(effects).await {
-            Ok(_) if repeated => Err(Error::ConflictAfterRetry),
-            _ => Err(lost("the answer was lost")),
-        },
-        Fate::Late(after) => {
-            Tasks::new().spawn(async move {
-                sleep(after).await;
-                let _ = act(effects).await;
-            });
-            Err(lost("the request is late"))
-        }
-        Fate::Twice(after) => {
-            let answer = act(effects.clone()).await;
-            Tasks::new().spawn(async move {
-                sleep(after).await;
-                let _ = act(effects).await;
-            });
-            answer
         }
     }
 }

@@ -18,6 +18,9 @@ pub(crate) const WRITE_DEADLINE: Duration = Duration::from_mins(5);
 pub(crate) const CLOCK_SKEW: Duration = Duration::from_mins(5);
 pub(crate) const QUARANTINE: Duration = Duration::from_hours(2);
 
+/// After so long a collector may compare the day on which an upload began with all names.
+pub(crate) const LONG_UPLOAD: Duration = Duration::from_hours(7 * 24 + 18);
+
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_mins(1);
 const HOUR: Duration = Duration::from_hours(1);
@@ -71,6 +74,8 @@ pub(crate) struct Profile {
     /// How long an ordinary request of a collector takes at most, and of a frontend.
     pub(crate) collector_latency: Duration,
     pub(crate) frontend_latency: Duration,
+    /// When the first collector runs.
+    pub(crate) collect_from: Duration,
     /// The pause between two runs of a collector.
     pub(crate) interval: (Duration, Duration),
     pub(crate) clients: usize,
@@ -116,8 +121,9 @@ impl Profile {
             slow_decisions: 0,
             frontends: 2 + random.below(2),
             collectors: 1 + random.below(2),
-            collector_latency: *random.pick(&[SECOND / 5, 2 * SECOND, MINUTE]),
+            collector_latency: *random.pick(&[SECOND / 5, 2 * SECOND, MINUTE / 2]),
             frontend_latency: SECOND / 5,
+            collect_from: Duration::ZERO,
             interval: (20 * MINUTE, 4 * HOUR),
             clients: 3 + random.below(3),
             acts: 12,
@@ -140,8 +146,8 @@ impl Profile {
         match focus {
             Focus::Anything => self,
             Focus::Reuse => Self {
-                collector_latency: 4 * MINUTE,
-                interval: (MINUTE, 30 * MINUTE),
+                collector_latency: 2 * MINUTE,
+                interval: (MINUTE, HOUR),
                 names: (1, 3, usize::MAX),
                 pause_max: 3 * HOUR,
                 deletions: 450,
@@ -202,6 +208,7 @@ impl Profile {
             Focus::LongUploads => Self {
                 collectors: 2,
                 collector_latency: 25 * MINUTE,
+                collect_from: LONG_UPLOAD - HOUR,
                 interval: (SECOND, 10 * MINUTE),
                 stalls: 0,
                 faults: 0,

@@ -9,11 +9,9 @@ use crate::client::{Client, Payload};
 use crate::content::{Blob, CONTENT, REPOSITORIES};
 use crate::frontend::Reply;
 use crate::ledger::{Act, Outcome};
-use crate::profile::{GRACE, PART_BYTES};
+use crate::profile::{GRACE, LONG_UPLOAD, PART_BYTES};
 use crate::timeline::Span;
 
-/// After so long the day on which an upload began may be compared with all names.
-const LONG_UPLOAD: Duration = Duration::from_hours(7 * 24 + 18);
 /// Requests of one session before its client gives up.
 const REQUESTS_MAX: usize = 14;
 
@@ -241,7 +239,7 @@ impl Client {
 
     /// Ends the session with the bytes that are left. Nothing if the client may try again.
     async fn finish(&self, session: &Session<'_>) -> Option<bool> {
-        let Session { repository, blob, location, offset } = session;
+        let Session { repository, blob, location, offset, .. } = session;
         let separator = if location.contains('?') { '&' } else { '?' };
         let wrong = self.random.chance(20);
         let digest = if wrong { &CONTENT.documents[0].digest } else { &blob.digest };

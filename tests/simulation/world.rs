@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, UNIX_EPOCH};
 
 use longshore::store::memory::{Memory, StoreClock};
+use longshore::telemetry::metrics::Metrics;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -23,6 +24,8 @@ pub(crate) struct World {
     pub(crate) profile: Profile,
     pub(crate) bug: Option<Bug>,
     pub(crate) memory: Memory,
+    /// All processes share them: making them takes long, and nothing reads them.
+    pub(crate) metrics: Metrics,
     /// For the network and its faults.
     pub(crate) random: Random,
     /// Cancelled when the run has to end: it has found a fault, or is over.
@@ -68,6 +71,7 @@ impl World {
                 .with_presign("memory://bucket"),
             profile,
             bug,
+            metrics: Metrics::default(),
             random,
             stop: CancellationToken::new(),
             began,
@@ -86,12 +90,6 @@ impl World {
     /// The time since the run began.
     pub(crate) fn at(&self) -> Duration {
         self.began.elapsed()
-    }
-
-    /// The time of the store, as the time since the run began.
-    pub(crate) fn since_beginning(&self, time: SystemTime) -> Duration {
-        let epoch = UNIX_EPOCH + Duration::from_secs(1_800_000_000);
-        time.duration_since(epoch).unwrap_or_default()
     }
 
     /// From now on nothing fails and nothing is slow.

@@ -189,6 +189,8 @@ impl Collector {
         let mut lease = Lease::take(&records, &self.holder).await?;
         let mut state = State::load(&records).await?;
         let collected = tokio::select! {
+            // In this order, so that a simulated run repeats from its seed.
+            biased;
             collected = self.run_phases(mode, paced, records.clone(), &mut state) => collected,
             () = lease.keep(&records) => Err(Error::TakenOver),
         };

@@ -39,7 +39,9 @@ pub(crate) enum Name {
 pub(crate) struct Entry {
     /// The fields of the first line, nothing of a tombstone.
     pub(crate) header: Option<Value>,
-    payload: Bytes,
+    /// What a manifest names, by its own bytes: what has to be there, and layers with URLs.
+    named: Vec<String>,
+    foreign: Vec<String>,
     by: Role,
 }
 
@@ -121,15 +123,19 @@ fn text<'a>(header: &'a Value, field: &str) -> Option<&'a str> {
 }
 
 impl Entry {
-    fn read(body: &Bytes, by: Role) -> (Self, String) {
+    fn read(name: &Name, body: &Bytes, by: Role) -> (Self, String) {
+        let (mut named, mut foreign) = (Vec::new(), Vec::new());
         if body.len() <= TOMBSTONE_BYTES_MAX {
             let nonce = hex::encode(&body[..12.min(body.len())]);
-            return (Self { header: None, payload: Bytes::new(), by }, nonce);
+            return (Self { header: None, named, foreign, by }, nonce);
         }
         let end = body.iter().position(|byte| *byte == b'\n').unwrap_or(body.len() - 1);
         let header: Value = serde_json::from_slice(&body[..end]).unwrap_or_default();
         let nonce = text(&header, "nonce").unwrap_or_default().to_owned();
-        (Self { header: Some(header), payload: body.slice(end + 1..), by }, nonce)
+        if let Name::Manifest(..) = name {
+            (named, foreign) = named_by(&body[end + 1..]);
+        }
+        (Self { header: Some(header), named, foreign, by }, nonce)
     }
 
     pub(crate) fn location(&self) -> Option<&str> {
@@ -160,28 +166,38 @@ impl Entry {
         self.header.as_ref().is_some_and(|header| doomed(header) != Some(true))
     }
 
-    /// The digests that a manifest names, by its own bytes: those that have to be there, and those
-    /// of layers with URLs.
-    fn named(&self) -> (Vec<String>, Vec<String>) {
-        let document: Value = serde_json::from_slice(&self.payload).unwrap_or_default();
-        let (mut named, mut foreign) = (Vec::new(), Vec::new());
-        let lists =
-            ["layers", "manifests"].map(|list| document.get(list).and_then(Value::as_array));
-        for descriptor in lists.into_iter().flatten().flatten().chain(document.get("config")) {
-            let digest = text(descriptor, "digest").unwrap_or_default().to_owned();
-            if descriptor.get("urls").is_some() { foreign.push(digest) } else { named.push(digest) }
-        }
-        (named, foreign)
+    fn names(&self, digest: &str) -> bool {
+        self.named.iter().chain(&self.foreign).any(|named| named == digest)
     }
+}
+
+/// The digests that a manifest names: what has to be there, and layers with URLs.
+fn named_by(manifest: &[u8]) -> (Vec<String>, Vec<String>) {
+    let document: Value = serde_json::from_slice(manifest).unwrap_or_default();
+    let (mut named, mut foreign) = (Vec::new(), Vec::new());
+    let lists = ["layers", "manifests"].map(|list| document.get(list).and_then(Value::as_array));
+    for descriptor in lists.into_iter().flatten().flatten().chain(document.get("config")) {
+        let digest = text(descriptor, "digest").unwrap_or_default().to_owned();
+        if descriptor.get("urls").is_some() { foreign.push(digest) } else { named.push(digest) }
+    }
+    (named, foreign)
 }
 
 impl Bucket {
     /// A record was written. Returns what is wrong with that.
     pub(crate) fn wrote(&mut self, at: Duration, by: Role, key: &str, body: &Bytes) -> Vec<String> {
-        let (entry, nonce) = Entry::read(body, by);
-        let mut faults = Vec::new();
         let name = Name::of(key);
-        if !self.nonces.insert((key.to_owned(), nonce)) {
+        let (entry, nonce) = Entry::read(&name, body, by);
+        let mut faults = Vec::new();
+        let is_new = self.nonces.insert((key.to_owned(), nonce));
+        // Nobody relies on the state of a collector, nor on a pointer that is a hint for mounts.
+        let matters = match name {
+            Name::Pointer(_) => entry.location().is_some(),
+            Name::Other => false,
+            // A tombstone without a record says the same as nothing.
+            _ => entry.header.is_some(),
+        };
+        if matters && !is_new {
             faults.push(format!("I14: a write of {key} took effect twice"));
         }
         let value = match &name {
@@ -257,10 +273,7 @@ impl Bucket {
         }
         let prefix = manifest_key(repository, "");
         let mut manifests = self.below(&prefix).filter(|(_, manifest)| manifest.is_visible());
-        let (key, _) = manifests.find(|(_, manifest)| {
-            let (named, foreign) = manifest.named();
-            named.iter().chain(&foreign).any(|named| named == digest)
-        })?;
+        let (key, _) = manifests.find(|(_, manifest)| manifest.names(digest))?;
         Some(format!("I1: the link of {digest} was collected, and {key} names it"))
     }
 
@@ -268,8 +281,7 @@ impl Bucket {
         if !entry.is_visible() {
             return None;
         }
-        let (named, _) = entry.named();
-        let collected = named.iter().find(|digest| {
+        let collected = entry.named.iter().find(|digest| {
             let link = self.records.get(&link_key(repository, digest));
             link.is_some_and(|link| link.header.is_none() && link.by == Role::Collector)
         })?;
@@ -379,11 +391,7 @@ impl Bucket {
                 }
                 Name::Link(repository, digest) => {
                     let prefix = manifest_key(&repository, "");
-                    let mut manifests = self.below(&prefix);
-                    manifests.any(|(_, manifest)| {
-                        let (named, foreign) = manifest.named();
-                        named.iter().chain(&foreign).any(|named| *named == digest)
-                    })
+                    self.below(&prefix).any(|(_, manifest)| manifest.names(&digest))
                 }
                 Name::TagIndex(repository, digest, tag) => {
                     self.target(&repository, &tag) == Some(&digest)
@@ -391,10 +399,8 @@ impl Bucket {
                 Name::Referrer(repository, _, digest) | Name::Manifest(repository, digest) => {
                     self.is_visible(&repository, &digest)
                 }
-                Name::Tag(repository, _) => {
-                    let target = entry.header.as_ref().and_then(|tag| text(tag, "digest"));
-                    target.is_some_and(|digest| self.is_visible(&repository, digest))
-                }
+                // A push that was cut off beside a deletion leaves a tag that dangles.
+                Name::Tag(..) => true,
             };
             if !needed {
                 garbage.push(key.clone());

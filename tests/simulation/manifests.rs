@@ -12,7 +12,7 @@ use crate::client::{Client, Payload};
 use crate::content::{CONTENT, Document, TAGS, sha256};
 use crate::frontend::Reply;
 use crate::ledger::{Act, Outcome};
-use crate::profile::Caching;
+use crate::profile::{Caching, Focus};
 use crate::timeline::Span;
 
 /// What a push requires of its tags.
@@ -117,8 +117,12 @@ impl Client {
 
     async fn choose<'a>(&self, repository: &'a str, document: &'a Document) -> Push<'a> {
         let mut tags = vec![*self.random.pick(&TAGS)];
-        let by_digest = self.random.chance(400);
-        if by_digest {
+        // Only a manifest without tags is acknowledged long after it was accepted.
+        let slow = self.world.profile.focus == Focus::SlowDecisions && self.random.chance(800);
+        let by_digest = slow || self.random.chance(400);
+        if slow {
+            tags.clear();
+        } else if by_digest {
             tags.retain(|_| self.random.chance(500));
             if self.random.chance(300) {
                 tags = TAGS[1..].to_vec();

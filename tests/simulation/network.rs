@@ -188,7 +188,7 @@ impl Connection {
             && self.effects.role == Role::Frontend
             && !world.is_calm()
             && world.random.chance(world.profile.slow_decisions);
-        may.then(|| world.random.between(10 * MINUTE, world.profile.slow_decision_max()))
+        may.then(|| world.random.between(50 * MINUTE, world.profile.slow_decision_max()))
     }
 
     /// The answer of a store that decides about another write to the key.

@@ -169,7 +169,7 @@ impl Profile {
                 // The bound of a slow decision follows from these.
                 collectors: 1,
                 interval: (2 * HOUR, 3 * HOUR),
-                names: (2, 3, usize::MAX),
+                deletions: 400,
                 pushes: 900,
                 ..self
             },
@@ -197,12 +197,12 @@ impl Profile {
             Focus::Resumption => Self {
                 faults: 60,
                 stalls: 0,
-                interval: (MINUTE, 6 * MINUTE),
+                interval: (2 * MINUTE, 12 * MINUTE),
                 collector_latency: SECOND / 5,
                 frontend_latency: MINUTE,
                 pushes: 100,
                 deletions: 0,
-                acts: 16,
+                acts: 8,
                 ..self
             },
             Focus::LongUploads => Self {

@@ -59,10 +59,10 @@ async fn live(world: &Arc<World>) {
     world.calm_down();
     sleep(QUIET).await;
     let verifier = Verifier::new(world);
-    verifier.everything().await;
+    verifier.everything(false).await;
     verifier.acknowledged_referrers();
     finish(world, &cache).await;
-    verifier.everything().await;
+    verifier.everything(true).await;
     verifier.referrers().await;
     let (garbage, open) = (world.bucket().garbage(), world.memory.open_multiparts());
     for key in garbage {

@@ -395,6 +395,10 @@ impl<'a> UploadWriter<'a> {
     }
 
     /// Writes the session record, or creates that of a new session.
+    ///
+    /// Creating it always has a deadline: when the session has ended and its tombstone was
+    /// collected, a late duplicate of this request would find no record, and create the session
+    /// again.
     pub(super) async fn write_record(
         &mut self,
         body: Encoded,
@@ -402,6 +406,7 @@ impl<'a> UploadWriter<'a> {
     ) -> Result<Written, Error> {
         let (records, key) = (&self.uploads.records, self.key());
         let now = records.now();
+        let deadline = deadline.or_else(|| self.is_new().then(|| records.deadline(now)));
         let written = match records.write(&key, self.base.as_ref(), body, deadline).await {
             // The offset tells a client that says where its chunk begins all that it has to know.
             Err(Error::OutcomeUnknown) if self.request.begins.is_some() => {

@@ -72,6 +72,22 @@ async fn a_session_that_names_its_object_late_is_refused() {
     }
 }
 
+/// When a session has ended and its tombstone was collected, a late duplicate of the request that
+/// created it finds no record.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_is_not_created_late() {
+    for size in [50, 150_000] {
+        let (scene, content) = (scene().await, bytes(8, size));
+        let location = scene.app.start_upload("a", "").await;
+        let patch = || scene.app.patch(&location, &content);
+        let reply = scene.stalled(Operation::Create, "v1/u/", STALL, patch()).await;
+        reply.expect_error(503, "UNAVAILABLE");
+        assert!(scene.store.record(&session_key(&location)).is_none(), "{size} bytes");
+        let next = patch().await.expect(202).location();
+        scene.app.close(&next, &sha256(&content), b"").await.expect(201);
+    }
+}
+
 /// Completing a large object takes longer than the write deadline. The session is touched before
 /// its object gets another name, so that a collector which saw it before does not end it.
 #[tokio::test(flavor = "multi_thread")]

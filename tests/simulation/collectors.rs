@@ -60,7 +60,7 @@ pub(crate) async fn collect_once(world: &Arc<World>, cache: &Arc<Server>, proces
 /// name only when its day is compared again.
 pub(crate) async fn finish(world: &Arc<World>, cache: &Arc<Server>) {
     let hours = |hours| Duration::from_hours(hours);
-    let pauses = [hours(3); 10].into_iter().chain([hours(96); 12]);
+    let pauses = [hours(3); 8].into_iter().chain([hours(96); 10]);
     for (number, pause) in pauses.enumerate() {
         sleep(pause).await;
         collect_once(world, cache, &format!("last-collector.{number}")).await;

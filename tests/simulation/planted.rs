@@ -50,19 +50,6 @@ impl Bug {
             Self::UntouchedCommit => Focus::Resumption,
         }
     }
-
-    pub(crate) const ALL: [Self; 10] = [
-        Self::NoLease,
-        Self::UnconditionalRemoval,
-        Self::NoDeadline,
-        Self::NoSecondSighting,
-        Self::PointersBeforeSessions,
-        Self::EqualTombstones,
-        Self::SplitInvalidation,
-        Self::TryAgainIsLost,
-        Self::UntouchedCommit,
-        Self::UnlistedForeignLayers,
-    ];
 }
 
 /// The header of a record, `None` for a tombstone.

@@ -76,7 +76,8 @@ impl Client {
             let tag = *self.random.pick(&TAGS[..tags]);
             let document = self.random.below(CONTENT.documents.len().min(documents));
             if self.random.chance(deletions) {
-                match self.random.below(3) {
+                let only_manifests = self.world.profile.focus == Focus::SlowDecisions;
+                match if only_manifests { 1 } else { self.random.below(3) } {
                     0 => self.delete_tag(repository, tag).await,
                     1 => self.delete_manifest(repository, document).await,
                     _ => self.delete_blob(repository).await,
@@ -131,7 +132,11 @@ impl Client {
             request = request.header("content-length", bytes.len());
         }
         let request = request.body(payload.into_body(&self.random)).expect("a request");
-        let patience = self.random.between(20 * SECOND, 20 * MINUTE);
+        let mut patience = self.random.between(20 * SECOND, 20 * MINUTE);
+        if self.world.profile.focus == Focus::SlowDecisions {
+            // A client that repeats the push would make the slow decision harmless.
+            patience = 6 * HOUR;
+        }
         let from = self.world.at();
         let reply = self.random.pick(&self.frontends).call(request, patience).await;
         let status = reply.as_ref().map(|reply| reply.status);

@@ -73,6 +73,22 @@ impl Ledger {
         self.0.iter().any(|asked| sets(&asked)) && !self.0.iter().filter(sets).any(unknown)
     }
 
+    /// Whether a request may still point this tag at the manifest, or delete the manifest.
+    pub(crate) fn is_contested(
+        &self,
+        at: Duration,
+        (repository, digest): (&str, &str),
+        tag: &str,
+    ) -> bool {
+        self.is_open(at, |act| match act {
+            Act::Push { repository: r, digest: d, tags } => {
+                r == repository && d == digest && tags.iter().any(|set| set == tag)
+            }
+            Act::DeleteManifest(r, d) => r == repository && d == digest,
+            _ => false,
+        })
+    }
+
     /// Whether such a request may change something at this time.
     fn is_open(&self, at: Duration, matches: impl Fn(&Act) -> bool) -> bool {
         self.0.iter().any(|asked| {

@@ -251,6 +251,11 @@ impl Client {
         for tag in TAGS.iter().filter(|_| deleted) {
             let timeline = bucket.timeline(&tag_key(repository, tag));
             present |= timeline.during(span).all(|target| target == Some(digest));
+            let dangles = bucket.target(repository, tag) == Some(digest)
+                && !bucket.is_visible(repository, digest);
+            let after = span.to + Duration::from_nanos(1);
+            let names = (repository, digest);
+            present |= dangles && !self.world.ledger().is_contested(after, names, tag);
         }
         drop(bucket);
         if present {

@@ -24,7 +24,7 @@ use crate::bucket::Role;
 use crate::effects::{Effects, Write};
 use crate::fate::{Fate, Kind, arrive, lost};
 use crate::planted::Bug;
-use crate::profile::CLOCK_SKEW;
+use crate::profile::{CLOCK_SKEW, Focus};
 use crate::world::World;
 
 const MILLISECOND: Duration = Duration::from_millis(1);
@@ -45,7 +45,7 @@ pub(crate) struct Connection {
 
 impl fmt::Debug for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Connection").field("process", &self.effects.process).finish()
+        f.debug_struct("Connection").field("process", &self.effects.process).finish_non_exhaustive()
     }
 }
 
@@ -101,6 +101,9 @@ impl Connection {
         }
         if !random.chance(faults) {
             return Fate::Fine;
+        }
+        if world.profile.focus == Focus::Contention && kind == Kind::Record && random.chance(500) {
+            return Fate::Twice(random.between(SECOND, 4 * MINUTE));
         }
         match (kind, random.below(6)) {
             (Kind::Body, 0..=3) => Fate::Broken,
@@ -160,8 +163,16 @@ impl Connection {
         };
         let flight = Flight::of(&self.effects.world, write.key.to_string());
         let world = self.world();
-        if flight.meets_others && world.profile.faults > 0 && world.random.chance(300) {
+        if flight.meets_others && world.profile.faults > 0 && world.random.chance(500) {
             return self.try_again(&write).await;
+        }
+        if world.profile.focus == Focus::Resumption
+            && matches!(write.key, RecordKey::Pointer(_))
+            && !world.is_calm()
+            && world.random.chance(500)
+        {
+            world.note(format_args!("{} writes {} in vain", self.effects.process, write.key));
+            return Err(lost("the request was lost"));
         }
         let thinks = self.thinks(kind);
         self.send(kind, move |effects| {
@@ -188,7 +199,7 @@ impl Connection {
             && self.effects.role == Role::Frontend
             && !world.is_calm()
             && world.random.chance(world.profile.slow_decisions);
-        may.then(|| world.random.between(50 * MINUTE, world.profile.slow_decision_max()))
+        may.then(|| world.random.between(100 * MINUTE, world.profile.slow_decision_max()))
     }
 
     /// The answer of a store that decides about another write to the key.

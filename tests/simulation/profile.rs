@@ -164,7 +164,7 @@ impl Profile {
                 ..self
             },
             Focus::SlowDecisions => Self {
-                slow_decisions: 300,
+                slow_decisions: 500,
                 stalls: 0,
                 // The bound of a slow decision follows from these.
                 collectors: 1,

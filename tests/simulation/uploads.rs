@@ -232,7 +232,7 @@ impl Client {
         }
         session.offset = offset;
         if let Some(location) = reply.header("location") {
-            session.location = location.to_owned();
+            location.clone_into(&mut session.location);
         }
         true
     }

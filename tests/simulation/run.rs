@@ -1,6 +1,6 @@
 //! One run: frontends, collectors and clients over one store, for some days, and what is left.
 
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -21,8 +21,22 @@ const DAY: Duration = Duration::from_hours(24);
 /// After so long no late request is under way any more.
 const QUIET: Duration = Duration::from_hours(24 * 7);
 
+/// The first request of a process draws a random number for all of them (`request_id`): this is it,
+/// so that each run draws the same, whichever comes first.
+fn warm_up() {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_time().start_paused(true).build().expect("a runtime");
+    runtime.block_on(async {
+        let world = World::new(Profile::of(0), None);
+        world.calm_down();
+        Verifier::new(&world).get("/v2/").await;
+    });
+}
+
 /// Runs a profile from its seed.
 pub(crate) fn run(profile: Profile, bug: Option<Bug>) -> Outcome {
+    static WARM: Once = Once::new();
+    WARM.call_once(warm_up);
     let _seeded = entropy::seed_this_thread(profile.seed);
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     let runtime = runtime.enable_time().start_paused(true).build().expect("a runtime");

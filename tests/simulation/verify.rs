@@ -23,14 +23,14 @@ impl Verifier {
         Self { world: world.clone(), frontend: undisturbed(world) }
     }
 
-    async fn get(&self, path: &str) -> Reply {
+    pub(crate) async fn get(&self, path: &str) -> Reply {
         let request = Request::get(path).header("host", "registry").header("accept", "*/*");
         let request = request.body(Body::empty()).expect("a request");
         let minute = std::time::Duration::from_mins(1);
         self.frontend.call(request, minute).await.expect("an answer")
     }
 
-    /// Reads everything that has to be there. When the collectors have `finished` the deletions that
+    /// Reads everything that has to be there. When collectors have `finished` the deletions that
     /// were cut off, no tag dangles that was acknowledged.
     pub(crate) async fn everything(&self, finished: bool) {
         for repository in REPOSITORIES {

@@ -444,8 +444,14 @@ impl BlobStore for Connection {
     }
 }
 
+#[async_trait]
 impl ObjectStore for Connection {
     fn describe(&self) -> String {
         format!("the simulated bucket of {}", self.effects.process)
+    }
+
+    /// Only `longshore usage` lists all objects, and none runs here.
+    async fn list_objects(&self, _: Option<&str>, _: usize) -> Result<Listing, Error> {
+        Err(Error::Refused("a simulated process lists records and data only".to_owned()))
     }
 }

@@ -11,7 +11,8 @@
 //!   of the registry. Only data objects are deleted without a condition: their keys are used once.
 //! - Names move from the session to the pointer to the link, and are read in that order.
 //!
-//! A run goes through its [`Phase`]s in order. `docs/collection.md` says what it guarantees.
+//! A run goes through its phases in order (`state.rs`). `docs/collection.md` says what it
+//! guarantees.
 
 mod background;
 mod leaks;
@@ -186,7 +187,7 @@ impl Collector {
             let mut state = State::of_dry_run(&records);
             return self.run_phases(mode, paced, records, &mut state).await;
         }
-        let mut lease = Lease::take(&records, &self.holder).await?;
+        let mut lease = Lease::take(&records, &self.holder, self.settings.grace).await?;
         let mut state = State::load(&records).await?;
         let collected = tokio::select! {
             // In this order, so that a simulated run repeats from its seed.

@@ -16,9 +16,9 @@ use crate::registry::record::{Base, Current, Records, Written};
 use crate::registry::{self};
 use crate::store::{Day, RecordKey};
 
-/// How long the lease lasts without renewal, and how often it is renewed.
+/// How long the lease lasts without renewal, if the grace is longer, and how often it is renewed.
 const LEASE: Duration = Duration::from_mins(1);
-const RENEW_EVERY: Duration = Duration::from_secs(15);
+const RENEWALS_PER_LEASE: u32 = 4;
 /// How often a run notes which repository it has finished.
 const SAVE_EVERY: Duration = Duration::from_secs(10);
 
@@ -191,7 +191,11 @@ pub(super) struct Lease {
 
 impl Lease {
     /// Takes the lease, unless another collector holds it.
-    pub(super) async fn take(records: &Records, holder: &str) -> Result<Self, Error> {
+    pub(super) async fn take(
+        records: &Records,
+        holder: &str,
+        grace: Duration,
+    ) -> Result<Self, Error> {
         let key = RecordKey::Collector;
         let current = records.read(&key).await?;
         if let Current::Live(record) = &current {
@@ -200,7 +204,8 @@ impl Lease {
                 return Err(Error::Busy(held.holder));
             }
         }
-        let draft = records::Collector { holder: holder.to_owned(), valid_for: LEASE.as_secs() };
+        let valid_for = LEASE.min(grace).as_secs();
+        let draft = records::Collector { holder: holder.to_owned(), valid_for };
         let written = Draft::new(&draft, Bytes::new());
         match records.upsert(&key, &current, &written, None).await? {
             Written::Ours(base) => Ok(Self { draft, base }),
@@ -213,7 +218,7 @@ impl Lease {
     /// Renews the lease until another collector has taken it.
     pub(super) async fn keep(&mut self, records: &Records) {
         loop {
-            sleep(RENEW_EVERY).await;
+            sleep(Duration::from_secs(self.draft.valid_for) / RENEWALS_PER_LEASE).await;
             let draft = Draft::new(&self.draft, Bytes::new());
             match records.replace(&RecordKey::Collector, &self.base, &draft, None).await {
                 Ok(Written::Ours(base)) => self.base = base,

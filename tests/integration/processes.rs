@@ -2,6 +2,7 @@
 //!
 //! Over a folder always; over a bucket if `LONGSHORE_TEST_S3` names one.
 
+mod collected;
 mod command_line;
 mod forward_proxies;
 mod identity;

@@ -31,6 +31,8 @@ const FRONTENDS: usize = 3;
 const CLIENTS: u64 = 4;
 /// How long clients push and processes are killed.
 const BUSY_FOR: Duration = Duration::from_secs(25);
+/// Between the blobs of an image and its manifest.
+const PAUSE: Duration = Duration::from_secs(3);
 /// After so long without clients nothing is left to collect: some graces, and some runs.
 const IDLE_MAX: Duration = Duration::from_secs(60);
 
@@ -53,6 +55,10 @@ async fn push_and_delete(
         client.push_blob(&name, &config, Flow::Post).await;
         client.push_blob(&name, &layers[0], Flow::Put).await;
         client.push_blob(&name, &layers[1], Flow::Patch).await;
+        if round % 4 == 0 {
+            // Several collections run meanwhile, and the blobs are younger than the grace.
+            tokio::time::sleep(PAUSE).await;
+        }
         let manifest = image_manifest(&config, &layers);
         let path = format!("/v2/{name}/manifests/c{number}-{}", round % 10);
         client.push_manifest(&path, OCI_MANIFEST, &manifest).await;

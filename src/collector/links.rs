@@ -13,7 +13,7 @@ use super::{Class, Error, Fate, Run};
 use crate::layout::encoding::{Draft, decode};
 use crate::layout::records::Seen;
 use crate::oci::{Algorithm, Digest, RepositoryName};
-use crate::registry::record::Current;
+use crate::registry::record::{Current, Written};
 use crate::store::RecordKey;
 
 /// Bytes of a hash in the record.
@@ -120,7 +120,11 @@ impl Run {
         }
         let payload: Vec<u8> = now.into_iter().flatten().collect();
         let draft = Draft::new(&Seen { run: self.id.clone() }, Bytes::from(payload));
-        self.records.upsert(key, &current, &draft, None).await?;
+        let written = self.records.upsert(key, &current, &draft, None).await?;
+        // A record that an earlier run has deleted was not read before.
+        if let Written::Lost(tombstone @ Current::Tombstone(_)) = written {
+            self.records.upsert(key, &tombstone, &draft, None).await?;
+        }
         Ok(())
     }
 }

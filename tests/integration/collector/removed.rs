@@ -20,6 +20,23 @@ async fn push_image(scene: &Scene, name: &str, tag: &str, seed: u64) -> (Vec<u8>
     (manifest, layer)
 }
 
+/// The record of what was sighted is deleted when a repository has no candidate, and is written
+/// over its tombstone when there is one again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repository_is_collected_again_and_again() {
+    let scene = Scene::start(STORE).await;
+    for seed in 1..4 {
+        let content = scene.push_large("a", seed).await;
+        scene.advance(LONG);
+        scene.collect().await;
+        scene.advance(HOUR);
+        let report = scene.collect().await;
+        assert_eq!(report.of(Class::Link, Fate::Removed), 1, "{seed}: {report}");
+        assert_eq!(scene.pull("a", &content).await, 404);
+        assert!(scene.live("g/seen/").is_empty());
+    }
+}
+
 /// Each step of the way of a blob whose manifest was deleted, and how long it takes.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_deleted_image_is_freed_step_by_step() {

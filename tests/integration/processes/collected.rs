@@ -165,7 +165,8 @@ async fn nothing_acknowledged_is_collected_and_nothing_else_stays() {
         if garbage.iter().all(|class| objects(&usage, class) == 0) {
             break usage;
         }
-        assert!(began.elapsed() < IDLE_MAX, "garbage is left: {usage:#}");
+        let report = &ended.stdout;
+        assert!(began.elapsed() < IDLE_MAX, "garbage is left: {usage:#}\n{report}{}", ended.stderr);
     };
     let classes = usage["classes"].as_object().expect("classes");
     let sum: u64 = classes.values().filter_map(|class| class["bytes"].as_u64()).sum();

@@ -9,7 +9,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use futures_util::{Stream, StreamExt as _, stream};
-use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep_until};
 
 pub use self::repositories::{
@@ -22,16 +21,15 @@ use crate::store::{
     OpenMultipart, Record, RecordKey, RecordPages, Version,
 };
 
-/// Requests that are under way at once.
-const REQUESTS_MAX: usize = 64;
-/// Records of one list that are read at once.
-const READS_AT_ONCE: usize = 32;
+/// Records of one list that are read at once. No list waits for another one: what has been asked
+/// for ahead may stand still while the caller looks at one record and asks for more, so a common
+/// limit could be used up by requests that nobody continues.
+const READS_AT_ONCE: usize = 15;
 
 /// A reader of a whole bucket.
 #[derive(Debug)]
 pub struct Walk {
     store: Arc<dyn ObjectStore>,
-    permits: Semaphore,
     rate: Rate,
     requests: AtomicU64,
     /// What is being read, for the progress.
@@ -86,7 +84,6 @@ impl Walk {
     pub fn new(store: Arc<dyn ObjectStore>, requests_per_second: Option<u32>) -> Self {
         Self {
             store,
-            permits: Semaphore::new(REQUESTS_MAX),
             rate: Rate::new(requests_per_second.map(u64::from)),
             requests: AtomicU64::new(0),
             at: Mutex::default(),
@@ -98,8 +95,6 @@ impl Walk {
     where
         F: Future<Output = T>,
     {
-        // The semaphore is never closed.
-        let _permit = self.permits.acquire().await;
         self.rate.take(1).await;
         self.requests.fetch_add(1, Ordering::Relaxed);
         request(self.store.as_ref()).await

@@ -5,9 +5,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use longshore::audit::{Audit, AuditSettings, Finding};
+use longshore::audit::{Audit, AuditSettings, Class, Finding};
 use longshore::config::Settings;
 use longshore::registry::Sparse;
+use longshore::store::BlobStore as _;
 use longshore::store::memory::{Fault, FaultKind, Memory};
 use longshore::usage::{Explanation, Grouping};
 use longshore::walk::Walk;
@@ -80,4 +81,25 @@ async fn an_audit_beside_clients_finds_no_damage() {
         assert!(runs > 2, "{runs} audits");
     };
     tokio::join!(clients, audits);
+}
+
+/// What was asked for ahead in one repository holds nothing that the check of another one needs.
+#[tokio::test(flavor = "multi_thread")]
+async fn many_damaged_records_of_many_repositories_are_checked_at_once() {
+    let memory = Arc::new(Memory::new().with_part_bytes_min(64 * 1024));
+    let app = App::over_memory(memory.clone(), small_parts()).await;
+    for number in 0..160 {
+        push_large(&app, &format!("r{}", number % 8), &format!("v{number}"), number).await;
+    }
+    for (location, _) in memory.data_objects() {
+        memory.delete(&location.parse().expect("a location")).await.expect("deleted");
+    }
+    memory.inject(Fault::everywhere(FaultKind::Delay(Duration::from_millis(1))).always());
+    let settings = AuditSettings::new(&Settings::default().collection, Sparse::None);
+    let audit = Audit::new(Arc::new(Walk::new(memory, None)), settings, None);
+    let mut missing = 0;
+    let mut sink = |finding: Finding| missing += u32::from(finding.class == Class::MissingData);
+    let audited = tokio::time::timeout(Duration::from_secs(60), audit.run(&mut sink)).await;
+    audited.expect("it ends").expect("the store answers");
+    assert_eq!(missing, 160);
 }

@@ -31,6 +31,8 @@ const FRONTENDS: usize = 3;
 const CLIENTS: u64 = 4;
 /// How long clients push and processes are killed.
 const BUSY_FOR: Duration = Duration::from_secs(25);
+/// The least time for which a blob stays that a client has just pushed: the grace, to the second.
+const LEASED_FOR: Duration = Duration::from_secs(7);
 /// Between the blobs of an image and its manifest.
 const PAUSE: Duration = Duration::from_secs(3);
 /// After so long without clients nothing is left to collect: some graces, and some runs.
@@ -52,6 +54,7 @@ async fn push_and_delete(
     while !ends.load(Ordering::SeqCst) {
         round += 1;
         let (config, layers) = (bytes(1_000_000 * (number + 1) + round, 300), layers(round));
+        let began = Instant::now();
         client.push_blob(&name, &config, Flow::Post).await;
         client.push_blob(&name, &layers[0], Flow::Put).await;
         client.push_blob(&name, &layers[1], Flow::Patch).await;
@@ -61,7 +64,13 @@ async fn push_and_delete(
         }
         let manifest = image_manifest(&config, &layers);
         let path = format!("/v2/{name}/manifests/c{number}-{}", round % 10);
-        client.push_manifest(&path, OCI_MANIFEST, &manifest).await;
+        let kind = [("content-type", OCI_MANIFEST.to_owned())];
+        let pushed = client.ask("PUT", &path, &kind, &manifest).await;
+        if pushed.status == 400 && began.elapsed() >= LEASED_FOR {
+            // The machine was so slow that the blobs were collected rightly.
+            continue;
+        }
+        pushed.expect(201);
         alive.insert(path.clone());
         if round % 3 != 0 {
             // The manifest with its tag, then what it named.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 use super::stores::test_store;
-use super::{StartError, redis, registry, shared_cache};
+use super::{StartError, invalidating_registry};
 use crate::collector::{self, Background, Collector, Mode, Report};
 use crate::config::Settings;
 use crate::registry::{Collecting, Registry};
@@ -40,12 +40,8 @@ pub async fn collect(settings: &Settings, mode: Mode) -> Result<Report, CollectE
     }
     let metrics = Metrics::default();
     let (store, _) = test_store(settings, &metrics).await?;
-    let shared = match redis(settings, &metrics)? {
-        Some(redis) => Some(shared_cache(settings, redis, store.clone()).await?),
-        None => None,
-    };
     let tasks = Tasks::new();
-    let registry = registry(settings, store.clone(), shared, &metrics, &tasks)?;
+    let registry = invalidating_registry(settings, store.clone(), &metrics, &tasks).await?;
     let report = collector(settings, registry, store, &metrics)?.run(mode).await;
     tasks.wait().await;
     Ok(report?)

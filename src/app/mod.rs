@@ -88,6 +88,21 @@ pub fn registry(
     Ok(Arc::new(Registry::new(store, shared, of_registry, metrics, tasks)))
 }
 
+/// The registry of a command that writes beside other processes: its writes invalidate what Redis
+/// holds.
+async fn invalidating_registry(
+    settings: &Settings,
+    store: Arc<dyn ObjectStore>,
+    metrics: &Metrics,
+    tasks: &Tasks,
+) -> Result<Arc<Registry>, StartError> {
+    let shared = match redis(settings, metrics)? {
+        Some(redis) => Some(shared_cache(settings, redis, store.clone()).await?),
+        None => None,
+    };
+    registry(settings, store, shared, metrics, tasks)
+}
+
 /// What a registry needs of the settings. Parses the key of schema 1.
 fn registry_settings(settings: &Settings) -> Result<registry::Settings, StartError> {
     let mut caching = settings.cache.clone();

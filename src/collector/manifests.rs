@@ -131,8 +131,8 @@ impl Run {
 }
 
 impl Contents {
-    /// Adds what a manifest says. Returns whether it is being deleted, for so long that nobody does
-    /// it any more.
+    /// Adds what a manifest says. Returns whether a deletion marked it so long ago that the process
+    /// of that deletion has stopped.
     fn note(&mut self, row: &Row, read: Read, (run, scope): (&Run, &Scope)) -> bool {
         let RecordKey::Manifest(_, digest) = row.key else { return false };
         let manifest = match read {

@@ -43,7 +43,7 @@ impl Lists {
         let mut first: Option<RepositoryName> = None;
         for rows in self.all() {
             if let Some(name) = rows.repository(run).await?
-                && first.as_ref().is_none_or(|first| order(name) < order(first))
+                && first.as_ref().is_none_or(|first| Prefix::rank(name) < Prefix::rank(first))
             {
                 first = Some(name.clone());
             }
@@ -55,10 +55,6 @@ impl Lists {
     fn began(&mut self) -> Option<SystemTime> {
         self.all().iter().filter_map(|rows| rows.began()).min()
     }
-}
-
-fn order(name: &RepositoryName) -> String {
-    Prefix::Links(name.clone()).to_string()
 }
 
 impl Run {

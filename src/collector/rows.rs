@@ -20,7 +20,7 @@ pub(super) struct Row {
 #[derive(Debug)]
 pub(super) struct Rows {
     pages: RecordPages,
-    page: VecDeque<(RepositoryName, Row)>,
+    page: VecDeque<Row>,
 }
 
 impl Rows {
@@ -46,18 +46,12 @@ impl Rows {
             for listed in page.rows {
                 // A foreign key is none of ours.
                 let Ok(key) = listed.key.parse::<RecordKey>() else { continue };
-                let (RecordKey::Link(name, _)
-                | RecordKey::Manifest(name, _)
-                | RecordKey::Tag(name, _)
-                | RecordKey::TagIndex(name, ..)
-                | RecordKey::Referrer(name, ..)) = &key
-                else {
-                    continue;
-                };
-                self.page.push_back((name.clone(), Row { key, listed }));
+                if key.repository().is_some() {
+                    self.page.push_back(Row { key, listed });
+                }
             }
         }
-        Ok(self.page.front().map(|(name, _)| name))
+        Ok(self.page.front().and_then(|row| row.key.repository()))
     }
 
     /// The next live records of a repository, at most `limit` of them. Empty after the last one.
@@ -70,7 +64,7 @@ impl Rows {
     ) -> Result<Vec<Row>, Error> {
         let (mut batch, mut tombstones) = (Vec::new(), Vec::new());
         while batch.len() < limit && self.repository(run).await? == Some(name) {
-            let Some((_, row)) = self.page.pop_front() else { break };
+            let Some(row) = self.page.pop_front() else { break };
             if is_tombstone(row.listed.size) {
                 tombstones.push(row);
             } else {

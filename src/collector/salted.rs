@@ -1,7 +1,7 @@
 //! Sets of texts as hashes of eight bytes, each with a salt of its own.
 //!
 //! Two texts with one hash make the collector keep one of them too many. The next run has another
-//! salt, so nobody can choose content that stays.
+//! salt, so no client can choose content that stays.
 
 use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hasher as _};

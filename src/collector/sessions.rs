@@ -154,8 +154,8 @@ impl Run {
         Ok(all.map(|all| all.into_iter().flatten().collect()))
     }
 
-    /// Removes tombstones of sessions. Nobody makes such a session live again, so a store without
-    /// conditional deletion may do it, too.
+    /// Removes tombstones of sessions. No request makes such a session live again, so a store
+    /// without conditional deletion may do it, too.
     async fn discard_rows(&self, rows: Vec<Row>) -> Result<(), Error> {
         self.count_all(Class::Tombstone, Fate::Removed, rows.len());
         if !self.writes() {

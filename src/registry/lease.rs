@@ -54,8 +54,9 @@ settings! {
         /// The bytes of records that the collection reads in a second, at most.
         bytes_per_second: usize = 64 * MIB, bytes(64 * KIB..=100 * GIB);
         /// The age from which the collection deletes manifests without a tag, as a client would by
-        /// digest. It keeps those that another manifest of the repository names, and those whose
-        /// subject exists. Without this setting it deletes no manifest. It is at least `grace`.
+        /// digest. It keeps a manifest that another one of the repository names, and one with a
+        /// subject that exists. Without this setting it deletes no manifest. It is at least
+        /// `grace`.
         untagged_after: Option<Duration> = None, duration(GRACE_FLOOR..=3650 * DAY) => "90d";
         /// Accepts a `grace` below 2h and any `quarantine`, for tests: pushes that take longer than
         /// the grace lose content, and pulls of deleted content may break off.

@@ -19,7 +19,7 @@ use crate::oci::{Digest, RepositoryName};
 use crate::store::{
     Kind, Listed, Location, MultipartId, ObjectPages, Prefix, RecordKey, RecordPages,
 };
-use crate::walk::{Error, RepositoryLists, RepositoryRows, Walk, repository_of};
+use crate::walk::{Error, RepositoryLists, RepositoryRows, Walk};
 
 /// Data objects whose names are remembered, with 16 bytes each: 20 million take about 800 MB.
 pub const OBJECTS_MAX: usize = 20_000_000;
@@ -328,8 +328,7 @@ impl Explanation {
             let of = if fact.has(Fact::SEVERAL) { SEVERAL.to_owned() } else { of };
             (fact.class(self.is_young(now, row.written)), of)
         } else if let Ok(key) = row.key.parse::<RecordKey>() {
-            let of =
-                repository_of(&key).map_or_else(String::new, |name| group(self.grouping, name));
+            let of = key.repository().map_or_else(String::new, |name| group(self.grouping, name));
             (if is_tombstone(row.size) { Class::Tombstones } else { class_of(&key) }, of)
         } else {
             (Class::Foreign, String::new())

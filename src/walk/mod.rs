@@ -11,9 +11,7 @@ use std::time::{Duration, SystemTime};
 use futures_util::{Stream, StreamExt as _, stream};
 use tokio::time::{Instant, sleep_until};
 
-pub use self::repositories::{
-    REPOSITORY_RECORDS_MAX, RepositoryLists, RepositoryRows, repository_of,
-};
+pub use self::repositories::{REPOSITORY_RECORDS_MAX, RepositoryLists, RepositoryRows};
 
 use crate::layout::encoding::is_tombstone;
 use crate::store::{
@@ -23,7 +21,7 @@ use crate::store::{
 
 /// Records of one list that are read at once. No list waits for another one: what has been asked
 /// for ahead may stand still while the caller looks at one record and asks for more, so a common
-/// limit could be used up by requests that nobody continues.
+/// limit could be used up by requests that stand still.
 const READS_AT_ONCE: usize = 15;
 
 /// A reader of a whole bucket.

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use super::{Error, Row, Walk};
 use crate::layout::key::{Kind, Prefix};
 use crate::oci::RepositoryName;
-use crate::store::{self, RecordKey, RecordPages};
+use crate::store::{self, RecordPages};
 
 /// Records of one repository that are remembered: 5 million take about 1.2 GB.
 pub const REPOSITORY_RECORDS_MAX: usize = 5_000_000;
@@ -64,7 +64,7 @@ impl RepositoryLists {
         let mut first: Option<RepositoryName> = None;
         for (_, list) in &mut self.lists {
             if let Some(name) = list.repository(walk).await?
-                && first.as_ref().is_none_or(|first| rank(&name) < rank(first))
+                && first.as_ref().is_none_or(|first| Prefix::rank(&name) < Prefix::rank(first))
             {
                 first = Some(name);
             }
@@ -110,7 +110,7 @@ impl Rows {
             self.foreign.extend(page.foreign);
             self.next.extend(page.rows);
         }
-        Ok(self.next.front().and_then(|row| repository_of(&row.key)).cloned())
+        Ok(self.next.front().and_then(|row| row.key.repository()).cloned())
     }
 
     /// The next rows of a repository, at most a page, `None` after its last one.
@@ -123,29 +123,9 @@ impl Rows {
             return Ok(None);
         }
         let mut rows = Vec::new();
-        while self.next.front().is_some_and(|row| repository_of(&row.key) == Some(name)) {
+        while self.next.front().is_some_and(|row| row.key.repository() == Some(name)) {
             rows.extend(self.next.pop_front());
         }
         Ok(Some(rows))
     }
-}
-
-/// The repository of a record, if it belongs to one.
-pub fn repository_of(key: &RecordKey) -> Option<&RepositoryName> {
-    match key {
-        RecordKey::Link(name, _)
-        | RecordKey::Manifest(name, _)
-        | RecordKey::Tag(name, _)
-        | RecordKey::TagIndex(name, ..)
-        | RecordKey::Referrer(name, ..)
-        | RecordKey::TagHistory(name, ..)
-        | RecordKey::Repository(name)
-        | RecordKey::Seen(name) => Some(name),
-        _ => None,
-    }
-}
-
-/// What repositories sort by in the lists.
-fn rank(name: &RepositoryName) -> String {
-    format!("{name}/_/")
 }

@@ -28,7 +28,7 @@ pub(crate) struct State {
     pub(crate) now: Tick,
     pub(crate) store: Store,
     pub(crate) running: Vec<Running>,
-    /// Writes that nobody waits for, and how often each may still arrive.
+    /// Writes whose process does not wait for them, and how often each may still arrive.
     late: Vec<(Write, u8)>,
     losses: u8,
     busy: u8,

@@ -190,7 +190,7 @@ impl Bucket {
         let (entry, nonce) = Entry::read(&name, body, by);
         let mut faults = Vec::new();
         let is_new = self.nonces.insert((key.to_owned(), nonce));
-        // Nobody relies on the state of a collector, nor on a pointer that is a hint for mounts.
+        // No request relies on the state of a collector, nor on a pointer that is only a hint.
         let matters = match name {
             Name::Pointer(_) => entry.location().is_some(),
             Name::Other => false,

@@ -99,7 +99,7 @@ impl Frontend {
     /// Sends a request. Nothing if no whole answer arrives in time.
     pub(crate) async fn call(&self, request: Request<Body>, patience: Duration) -> Option<Reply> {
         let running = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        // Nobody listens: the connection is refused.
+        // No process listens: the connection is refused.
         let Running { handler, crash } = running?;
         tokio::select! {
             biased;
@@ -142,7 +142,7 @@ fn handler(
     let clock = Arc::new(StoreTime(store.clone()));
     let registry = app::registry(settings, store, shared, metrics, tasks).expect("good settings");
     let built = app::api(settings, registry, authorizer, &Readiness::default(), metrics, tasks);
-    let built = Arc::into_inner(built).expect("nobody has it yet");
+    let built = Arc::into_inner(built).expect("it has no other owner yet");
     let router = router(&Arc::new(Api { clock, ..built }));
     Arc::new(move |request| {
         let router = router.clone();

@@ -13,10 +13,10 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::stores::test_store;
-use super::{StartError, open_store, redis, registry, shared_cache};
+use super::{StartError, invalidating_registry, open_store};
 use crate::audit::{Audit, AuditSettings, Finding, Scrub, ScrubSettings};
 use crate::config::Settings;
-use crate::registry::{Leases, Registry, SharedSettings};
+use crate::registry::{Leases, SharedSettings};
 use crate::store::local::OpenError;
 use crate::store::{ObjectStore, StoreUrl};
 use crate::tasks::Tasks;
@@ -85,7 +85,7 @@ pub async fn audit(
     let store = open(settings, &metrics, repairs).await?;
     let audited = async {
         let registry = if repairs {
-            Some(registry_of(settings, store.clone(), &metrics, &tasks).await?)
+            Some(invalidating_registry(settings, store.clone(), &metrics, &tasks).await?)
         } else {
             None
         };
@@ -194,20 +194,6 @@ async fn open(
         StartError::Folder(error @ OpenError::InUse { .. }) => InspectionError::InUse(error),
         other => other.into(),
     })
-}
-
-/// The registry that repairs: its writes invalidate what the caches hold.
-async fn registry_of(
-    settings: &Settings,
-    store: Arc<dyn ObjectStore>,
-    metrics: &Metrics,
-    tasks: &Tasks,
-) -> Result<Arc<Registry>, StartError> {
-    let shared = match redis(settings, metrics)? {
-        Some(redis) => Some(shared_cache(settings, redis, store.clone()).await?),
-        None => None,
-    };
-    registry(settings, store, shared, metrics, tasks)
 }
 
 /// What never happens.

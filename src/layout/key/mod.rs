@@ -127,6 +127,23 @@ impl fmt::Display for RecordKey {
     }
 }
 
+impl RecordKey {
+    /// The repository of the record, if it belongs to one.
+    pub fn repository(&self) -> Option<&RepositoryName> {
+        match self {
+            Self::Link(name, _)
+            | Self::Manifest(name, _)
+            | Self::Tag(name, _)
+            | Self::TagIndex(name, ..)
+            | Self::Referrer(name, ..)
+            | Self::TagHistory(name, ..)
+            | Self::Repository(name)
+            | Self::Seen(name) => Some(name),
+            _ => None,
+        }
+    }
+}
+
 /// A digest as two segments of a key.
 struct Slashed<'a>(&'a Digest);
 
@@ -283,6 +300,12 @@ impl Prefix {
     /// The cursor that continues a listing after a repository.
     pub fn after_repository(name: &str) -> String {
         format!("{name}!")
+    }
+
+    /// The place of a repository in the listings of [`Prefix::All`]: these list repositories in the
+    /// order of this text.
+    pub fn rank(name: &RepositoryName) -> String {
+        format!("{name}/_/")
     }
 
     /// The cursor that continues a listing of one kind of record after all those of a repository.

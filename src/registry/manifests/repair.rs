@@ -10,7 +10,7 @@ use crate::registry::Error;
 use crate::store::RecordKey;
 
 impl Manifests {
-    /// Adds a tag to the tag index of a manifest. A row that nobody needs does no harm.
+    /// Adds a tag to the tag index of a manifest. A row that no tag needs does no harm.
     pub async fn restore_tag_index(
         &self,
         name: &RepositoryName,

@@ -1,4 +1,4 @@
-//! Requests of clients between two steps of a run: whoever comes in time keeps the content.
+//! Requests of clients between two steps of a run: a request that comes in time keeps the content.
 
 use longshore::store::memory::Operation;
 
@@ -8,7 +8,7 @@ use crate::support::collection::{HOUR, LONG, Scene, link, pointer};
 use crate::support::test_store::StoreKind;
 use crate::support::{Reply, bytes, sha256};
 
-/// A blob of `a` that the next run will remove, unless somebody uses it.
+/// A blob of `a` that the next run will remove, unless a request uses it.
 async fn candidate(scene: &Scene) -> Vec<u8> {
     let layer = scene.push_large("a", 1).await;
     scene.advance(LONG);

@@ -228,7 +228,7 @@ impl TestStore {
         }
     }
 
-    /// Whether the store removes records under a condition. Nobody has asked the scripted S3.
+    /// Whether the store removes records under a condition. No probe has asked the scripted S3.
     pub(crate) fn removes(&self) -> bool {
         matches!(self.server, Server::Memory(_))
     }

@@ -38,12 +38,12 @@ async fn gc_reports_and_says_how_it_ended() {
     assert!(ended.status.success() && ended.stdout.contains("dry run"), "{ended:?}");
     assert_eq!(s3.keys(""), keys);
 
-    let lease = Collector { holder: "somebody else".to_owned(), valid_for: 600 };
+    let lease = Collector { holder: "another process".to_owned(), valid_for: 600 };
     let body = Draft::new(&lease, bytes::Bytes::new()).encode(&Lineage::default());
     s3.put(&RecordKey::Collector.to_string(), body);
     let ended = gc(&[]);
     assert_eq!(ended.status.code(), Some(3), "{ended:?}");
-    assert!(ended.stderr.contains("somebody else"), "{ended:?}");
+    assert!(ended.stderr.contains("another process"), "{ended:?}");
     assert!(gc(&["--dry-run"]).status.success());
 
     assert_eq!(gc(&["--wet-run"]).status.code(), Some(2));

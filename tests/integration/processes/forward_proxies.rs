@@ -25,12 +25,7 @@ const LOGIN: &str = "Basic dXNlcjpodW50ZXIy";
 
 /// The variables of a bucket at this address, and more of them.
 fn variables<'a>(endpoint: &'a str, more: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
-    let all = [
-        ("LONGSHORE_STORE_S3_ATTEMPTS_MAX", "2"),
-        ("LONGSHORE_STORE_S3_PATH_STYLE", "true"),
-        // The suite also runs in single-writer mode.
-        ("LONGSHORE_STORE_WRITERS", "many"),
-    ];
+    let all = [("LONGSHORE_STORE_S3_ATTEMPTS_MAX", "2"), ("LONGSHORE_STORE_S3_PATH_STYLE", "true")];
     [&s3_variables(endpoint)[..], &all, more].concat()
 }
 

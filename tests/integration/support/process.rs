@@ -58,8 +58,10 @@ pub(crate) fn run(arguments: &[&str], variables: &[(&str, &str)]) -> Ended {
 }
 
 /// What a program needs to use a scripted S3 at this address.
-pub(crate) fn s3_variables(endpoint: &str) -> [(&str, &str); 4] {
+pub(crate) fn s3_variables(endpoint: &str) -> [(&str, &str); 5] {
     [
+        // The suite also runs in single-writer mode, which the scripted S3 does not need.
+        ("LONGSHORE_STORE_WRITERS", "many"),
         ("LONGSHORE_STORE_S3_ENDPOINT", endpoint),
         ("LONGSHORE_STORE_S3_REGION", "us-east-1"),
         ("LONGSHORE_STORE_S3_ACCESS_KEY_ID", "K1K1"),
@@ -127,9 +129,7 @@ impl Process {
     /// this blocks one of them until the registry listens.
     pub(crate) fn over_s3(s3: &ScriptedS3, variables: &[(&str, &str)]) -> Self {
         let url = s3.url();
-        // The suite also runs in single-writer mode.
-        let many = [("LONGSHORE_STORE_WRITERS", "many")];
-        let all = [&s3_variables(&url)[..], &many, variables].concat();
+        let all = [&s3_variables(&url)[..], variables].concat();
         Self::serve(BUCKET_URL, &all)
     }
 

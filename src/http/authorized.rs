@@ -7,11 +7,10 @@ use http::header::CONNECTION;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 
 use super::body::RequestBody;
-use super::endpoint::{Endpoint, Parsed, RouteError};
+use super::endpoint::{Endpoint, RouteError};
 use super::error::Error;
 use super::headers;
-use super::layers::access_log::LogFields;
-use super::layers::admission::Admission;
+use super::layers::RequestInfo;
 use super::layers::peer::Client;
 use super::response_budget::Reservation;
 use super::state::Api;
@@ -58,10 +57,14 @@ impl FromRequest<Arc<Api>> for Authorized {
             // What follows may be read as another request, or as a part of this one.
             return Err(error.header(CONNECTION, HeaderValue::from_static("close")));
         }
-        let reservation = Admission::take(&mut head.extensions)?;
-        let endpoint = Parsed::take(&mut head)?;
+        // The layers have put it there.
+        let Some(info) = head.extensions.remove::<RequestInfo>() else {
+            return Err(Error::unexpected("a request came past the layers".to_owned()));
+        };
+        let RequestInfo { client, endpoint, reservation, log_fields } = info;
+        let reservation = reservation.ok_or_else(Error::too_busy)?;
+        let endpoint = endpoint?;
         let body = RequestBody::new(body);
-        let client = head.extensions.get::<Client>().copied().unwrap_or_default();
         let (access, optional_scope) = (endpoint.access(), endpoint.optional_scope());
         let attempt = AuthRequest {
             headers: &head.headers,
@@ -84,9 +87,7 @@ impl FromRequest<Arc<Api>> for Authorized {
                 return Err(denied.into());
             }
         };
-        if let Some(fields) = head.extensions.get::<Arc<LogFields>>() {
-            fields.caller.get_or_init(|| caller.clone());
-        }
+        log_fields.caller.get_or_init(|| caller.clone());
         let context = Context {
             api: api.clone(),
             endpoint,

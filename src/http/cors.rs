@@ -93,13 +93,15 @@ impl Cors {
 
     /// The response to a preflight of a named origin. Browsers send it without credentials.
     pub(super) fn preflight(&self) -> Option<Response> {
+        if !self.preflight || self.origin.is_none() {
+            return None;
+        }
         let answer = [
             (ACCESS_CONTROL_ALLOW_METHODS, METHODS),
             (ACCESS_CONTROL_ALLOW_HEADERS, REQUEST_HEADERS),
             (ACCESS_CONTROL_MAX_AGE, MAX_AGE_SECONDS),
         ];
-        let allowed = self.preflight && self.origin.is_some();
-        allowed.then(|| (StatusCode::NO_CONTENT, answer).into_response())
+        Some((StatusCode::NO_CONTENT, answer).into_response())
     }
 
     /// Lets a page of the origin read a response, whatever it is.

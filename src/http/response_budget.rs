@@ -13,8 +13,10 @@ use std::time::Duration;
 use super::moment::Moment;
 use crate::client_network::ClientNetwork;
 
-/// Bytes that every request reserves: for its state and a short response.
-const REQUEST_BYTES: usize = 16 * 1024;
+/// Bytes that the state of a request may occupy.
+const STATE_BYTES: usize = 12 * 1024;
+/// Bytes that every request reserves: for its state and a short response, as most manifests are.
+const REQUEST_BYTES: usize = STATE_BYTES + 4 * 1024;
 /// Bytes that a blob reserves which is streamed from the store: a chunk of the store, and what the
 /// transport has not sent yet.
 pub const STREAM_BYTES: usize = 384 * 1024;
@@ -72,12 +74,12 @@ impl Reservation {
     /// Reserves memory for a response of so many bytes that lies in memory as a whole.
     pub(super) fn cover_whole(&self, bytes: u64) -> bool {
         let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
-        self.raise_to(bytes.saturating_add(REQUEST_BYTES))
+        self.raise_to(bytes.saturating_add(STATE_BYTES))
     }
 
     /// Reserves memory for a response of so many bytes that is streamed from the store.
     pub(super) fn cover_stream(&self, bytes: u64) -> bool {
-        self.cover_whole(bytes.min((STREAM_BYTES - REQUEST_BYTES) as u64))
+        self.cover_whole(bytes.min((STREAM_BYTES - STATE_BYTES) as u64))
     }
 
     /// No response needs more than a quarter of the budget, so that a small budget can serve a
@@ -145,7 +147,9 @@ mod tests {
     fn a_reservation_is_raised_and_never_beyond_a_quarter() {
         let budget = Arc::new(ResponseBudget::new(12 * REQUEST_BYTES));
         let one = budget.admit(None).expect("all is free");
-        assert!(one.cover_whole(REQUEST_BYTES as u64));
+        assert!(one.cover_whole((REQUEST_BYTES - STATE_BYTES) as u64));
+        assert_eq!(budget.held().all, REQUEST_BYTES, "a short response is covered");
+        assert!(one.cover_whole((2 * REQUEST_BYTES - STATE_BYTES) as u64));
         assert_eq!(budget.held().all, 2 * REQUEST_BYTES);
         assert!(one.cover_stream(u64::MAX) && one.cover_whole(u64::MAX));
         assert_eq!(budget.held().all, 3 * REQUEST_BYTES);

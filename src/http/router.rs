@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::Router;
 use axum::body::HttpBody;
@@ -16,13 +17,15 @@ use tracing::Instrument as _;
 
 use super::authorized::Authorized;
 use super::cors::Cors;
-use super::endpoint::{Effect, Parsed};
+use super::endpoint::{Effect, Endpoint};
 use super::error::Error;
+use super::layers::access_log::{AccessLog, LogFields};
+use super::layers::metrics::RequestMetrics;
 use super::layers::pieces::InPieces;
-use super::layers::{access_log, admission, metrics, observe, peer, request_id, trace};
-use super::metered_body;
+use super::layers::{RequestInfo, Watch, peer, request_id, trace, watch};
 use super::state::Api;
-use super::{handlers, headers};
+use super::transfer::Transfer;
+use super::{handlers, headers, metered_body};
 
 /// The registry as a service. The listener serves it, and has what needs a connection: the limits
 /// of connections and of request heads, the deadlines of connections and responses, and TLS.
@@ -40,30 +43,45 @@ pub fn router(
 + Send
 + Sync
 + use<> {
+    let watched = api.clone();
     ServiceBuilder::new()
-        // The client's address, which the log, the login limit and redirects depend on.
-        .map_request(peer::identify(&api.settings.listener.trusted_proxies))
-        // An id before anything can fail, so that every response has one.
-        .layer(observe(request_id::assign))
-        // The operation, parsed once: it names the request in everything below.
-        .map_request(Parsed::layer)
-        // A body that stops arriving fails; the count of its bytes is for the next two.
+        // A body that stops arriving fails. The count of its bytes is for the next layer.
         .map_request(metered_body::bound(api.settings.listener.body_idle_timeout))
-        // Memory for the response, before anything is done for it.
-        .layer(observe(admission::admit(api.responses.clone())))
-        // Around the log, so that nothing is logged that is not counted.
-        .layer(observe(metrics::count(api.metrics.clone())))
-        // One line for each request, with what the layers below learn of it.
-        .layer(observe(access_log::write(api.settings.access_log.level())))
-        // Below all others, so that the span covers the work and not the bookkeeping.
-        .layer(observe(trace::open))
-        // All of them count what the transport takes, piece by piece.
+        // Everything that is known of a request and recorded of it.
+        .layer(watch(move |request: &mut Request| begin(&watched, request)))
+        // The watch counts what the transport takes, piece by piece.
         .layer(InPieces)
         // Whatever went wrong, the response is one of a registry.
         .map_response(with_standard_headers)
         // No routes: axum matches from the left, and the names of repositories contain slashes.
         // `Endpoint::parse` reads the path from the right, and knows every 404 and 405.
         .service(Router::new().fallback_service(dispatch.with_state(api.clone())))
+}
+
+/// What happens to each request before anything is done for it.
+fn begin(api: &Api, request: &mut Request) -> Box<Watch> {
+    let settings = &api.settings;
+    // The client's address, which the log, the login limit and redirects depend on.
+    let client = peer::identify(request, &settings.listener.trusted_proxies);
+    // An id before anything can fail, so that every response has one.
+    let log_fields = Arc::new(LogFields::new(request_id::of(request.headers())));
+    // The operation, parsed once: it names the request in everything below.
+    let endpoint = Endpoint::parse(request.method(), request.uri());
+    // Memory for the response.
+    let reservation = api.responses.admit(client.address).map(Arc::new);
+    let info = RequestInfo { client, endpoint, reservation, log_fields };
+    let watch = Watch {
+        begun: Instant::now(),
+        received: request.extensions().get().cloned(),
+        transfer: Transfer::of(request.extensions()),
+        _reservation: info.reservation.clone(),
+        metrics: RequestMetrics::begin(&api.metrics, request.method(), &info),
+        log: AccessLog::begin(settings.access_log.level(), request, &info),
+        // Last, so that the span covers the work and not the bookkeeping.
+        span: trace::open(request, &info),
+    };
+    request.extensions_mut().insert(info);
+    Box::new(watch)
 }
 
 /// Answers what needs no caller, and all else once the caller is authorized.

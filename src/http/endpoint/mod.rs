@@ -8,8 +8,8 @@
 
 use std::borrow::Cow;
 
-use axum::extract::Request;
-use http::{Extensions, Method, Uri, request};
+use http::{Method, Uri};
+use memchr::memchr3;
 use percent_encoding::percent_decode_str;
 
 use super::query::Query;
@@ -241,41 +241,13 @@ impl Endpoint {
     }
 }
 
-/// The request line, parsed: an extension of the request.
-#[derive(Clone, Debug)]
-pub(super) struct Parsed(Result<Endpoint, RouteError>);
-
-impl Parsed {
-    /// Parses the request line for everything that follows.
-    pub(super) fn layer(mut request: Request) -> Request {
-        let parsed = Self(Endpoint::parse(request.method(), request.uri()));
-        request.extensions_mut().insert(parsed);
-        request
-    }
-
-    pub(super) fn endpoint(extensions: &Extensions) -> Option<&Endpoint> {
-        extensions.get::<Self>()?.0.as_ref().ok()
-    }
-
-    /// The name of the operation in metrics and logs.
-    pub(super) fn label(extensions: &Extensions) -> Label {
-        let endpoint = Self::endpoint(extensions);
-        endpoint.map_or(Label::Unmatched, |endpoint| endpoint.operation.row().label)
-    }
-
-    pub(super) fn take(head: &mut request::Parts) -> Result<Endpoint, RouteError> {
-        let parsed = head.extensions.remove::<Self>();
-        parsed.map_or_else(|| Endpoint::parse(&head.method, &head.uri), |Self(parsed)| parsed)
-    }
-}
-
 /// The path, percent-decoded once. A decoded slash would move the borders of the segments.
 fn decode(path: &str) -> Result<Cow<'_, str>, RouteError> {
     let segment = |segment| {
         let decoded = percent_decode_str(segment).decode_utf8().map_err(|_| RouteError::Path)?;
         if decoded.contains(['/', '\\', '\0']) { Err(RouteError::Path) } else { Ok(decoded) }
     };
-    if path.contains(['%', '\\', '\0']) {
+    if memchr3(b'%', b'\\', b'\0', path.as_bytes()).is_some() {
         let segments: Result<Vec<Cow<'_, str>>, RouteError> =
             path.split('/').map(segment).collect();
         return Ok(segments?.join("/").into());

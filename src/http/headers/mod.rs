@@ -163,9 +163,10 @@ pub(super) fn host<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Option<&'a str> 
     uri.authority().map(Authority::as_str).or_else(|| text(headers, &HOST))
 }
 
-/// What the client accepts.
+/// What the client accepts. An entry that is not ASCII is invalid, so the header need not be.
 pub(super) fn accept(headers: &HeaderMap) -> Accept {
-    Accept::parse(headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok()))
+    let values = headers.get_all(ACCEPT).iter();
+    Accept::parse(values.filter_map(|value| std::str::from_utf8(value.as_bytes()).ok()))
 }
 
 /// The declared type of the body.

@@ -1,10 +1,9 @@
 //! The access log: one line for each request, at its end.
 //!
-//! The line is written when the [`AccessLog`] is dropped: with the body of the response, or before
-//! there is one, because the client has gone. So no request is left out.
+//! The line is written when the [`Watch`](super::Watch) of the request is dropped: with the body of
+//! the response, or before there is one, because the client has gone. So no request is left out.
 
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
 
 use axum::extract::Request;
 use http::{HeaderValue, Method, StatusCode, response};
@@ -13,12 +12,11 @@ use tracing::field::display;
 use tracing::level_filters::LevelFilter;
 
 use super::peer::Client;
+use super::request_id::X_REQUEST_ID;
+use super::{Ended, RequestInfo};
 use crate::auth::Caller;
-use crate::http::endpoint::Parsed;
 use crate::http::error::Failure;
 use crate::http::headers::DOCKER_CONTENT_DIGEST;
-use crate::http::metered_body::{Observer, Received};
-use crate::http::transfer::Transfer;
 use crate::oci::{Digest, RepositoryName};
 use crate::telemetry::error_chain;
 use crate::telemetry::metrics::{BrokenBy, Label as _, Operation};
@@ -26,8 +24,8 @@ use crate::telemetry::metrics::{BrokenBy, Label as _, Operation};
 /// Bytes of a path that the log repeats. No path of this API is longer.
 const PATH_BYTES_MAX: usize = 1024;
 
-/// The fields of the line that other layers and the handlers know. They are in the extensions of
-/// the request, because there may never be a response to carry them.
+/// The fields of the line that other layers and the handlers know. They are shared with the
+/// request, because there may never be a response to carry them.
 #[derive(Debug)]
 pub(in crate::http) struct LogFields {
     pub(in crate::http) request_id: HeaderValue,
@@ -45,7 +43,6 @@ impl LogFields {
 #[derive(Debug)]
 pub(in crate::http) struct AccessLog {
     level: Option<Level>,
-    begun: Instant,
     operation: Operation,
     method: Method,
     path: Box<str>,
@@ -55,40 +52,11 @@ pub(in crate::http) struct AccessLog {
     asked: Option<Digest>,
     /// The digest of what was served or pushed.
     content: Option<HeaderValue>,
-    fields: Option<Arc<LogFields>>,
-    received: Option<Received>,
+    fields: Arc<LogFields>,
     status: Option<StatusCode>,
-    transfer: Transfer,
     failure: Option<Failure>,
     /// Why the body of the response broke off.
     broken: Option<String>,
-}
-
-/// Begins the line of a request. Without a level only failures are logged.
-pub(in crate::http) fn write(
-    level: Option<Level>,
-) -> impl Fn(&mut Request) -> Box<AccessLog> + Clone {
-    move |request: &mut Request| {
-        let extensions = request.extensions();
-        let endpoint = Parsed::endpoint(extensions);
-        Box::new(AccessLog {
-            level,
-            begun: Instant::now(),
-            operation: Parsed::label(extensions),
-            method: request.method().clone(),
-            path: shown(request.uri().path()),
-            client: extensions.get().copied().unwrap_or_default(),
-            repository: endpoint.and_then(|endpoint| endpoint.repository.clone()),
-            asked: endpoint.and_then(|endpoint| endpoint.operation.target().digest().copied()),
-            content: None,
-            fields: extensions.get().cloned(),
-            received: extensions.get().cloned(),
-            status: None,
-            transfer: Transfer::of(extensions),
-            failure: None,
-            broken: None,
-        })
-    }
 }
 
 /// A copy of a path: a part of the head would keep all of it in memory until the response has left.
@@ -99,7 +67,7 @@ fn shown(path: &str) -> Box<str> {
 }
 
 /// How a request ended that has a response.
-fn ended(broken: Option<BrokenBy>) -> &'static str {
+fn how(broken: Option<BrokenBy>) -> &'static str {
     match broken {
         None => "request completed",
         Some(BrokenBy::Client) => "client disconnected during the response",
@@ -109,50 +77,62 @@ fn ended(broken: Option<BrokenBy>) -> &'static str {
     }
 }
 
-impl Observer for Box<AccessLog> {
-    fn respond(&mut self, head: &mut response::Parts) {
+impl AccessLog {
+    /// Begins the line of a request. Without a level only failures are logged.
+    pub(in crate::http) fn begin(
+        level: Option<Level>,
+        request: &Request,
+        info: &RequestInfo,
+    ) -> Self {
+        let endpoint = info.endpoint();
+        Self {
+            level,
+            operation: info.operation(),
+            method: request.method().clone(),
+            path: shown(request.uri().path()),
+            client: info.client,
+            repository: endpoint.and_then(|endpoint| endpoint.repository.clone()),
+            asked: endpoint.and_then(|endpoint| endpoint.operation.target().digest().copied()),
+            content: None,
+            fields: info.log_fields.clone(),
+            status: None,
+            failure: None,
+            broken: None,
+        }
+    }
+
+    /// Learns what the response says, and names the request in it.
+    pub(super) fn respond(&mut self, head: &mut response::Parts) {
         self.status = Some(head.status);
         self.content = head.headers.get(DOCKER_CONTENT_DIGEST).cloned();
         self.failure = head.extensions.remove();
-        self.transfer.begin(head);
-    }
-
-    fn count(&mut self, bytes: u64) {
-        self.transfer.sent += bytes;
-    }
-
-    fn end(&mut self) {
-        self.transfer.end();
+        head.headers.insert(X_REQUEST_ID, self.fields.request_id.clone());
     }
 
     /// The head is gone, so the line is the only place that can tell of it.
-    fn fail(&mut self, error: &axum::Error) {
+    pub(super) fn fail(&mut self, error: &axum::Error) {
         self.broken = Some(error_chain(error));
-        self.transfer.fail();
     }
-}
 
-impl Drop for AccessLog {
-    /// The query is left out: clients put secrets there.
-    fn drop(&mut self) {
+    /// Writes the line. The query is left out: clients put secrets there.
+    pub(super) fn write(&self, ended: &Ended<'_>) {
         let failure = self.failure.as_ref();
         let cause = self.broken.as_deref().or(failure.and_then(|failure| failure.cause.as_deref()));
-        let broken = self.transfer.broken();
+        let broken = ended.transfer.broken();
         let (level, message) = match (cause, self.status, self.level) {
             (Some(_), ..) => (Level::ERROR, "request failed"),
             (None, None, Some(level)) => (level, "client disconnected before the response"),
-            (None, Some(_), Some(level)) => (level, ended(broken)),
+            (None, Some(_), Some(level)) => (level, how(broken)),
             (None, _, None) => return,
         };
         if level > LevelFilter::current() {
             return;
         }
         let Self { operation, method, path, repository, .. } = self;
-        let sent = self.transfer.sent;
-        let promised = broken.and(self.transfer.promised);
-        let fields = self.fields.as_deref();
-        let id = fields.and_then(|fields| fields.request_id.to_str().ok()).map(display);
-        let trace_id = fields.and_then(|fields| fields.trace_id.get()).map(display);
+        let sent = ended.transfer.sent;
+        let promised = broken.and(ended.transfer.promised);
+        let id = self.fields.request_id.to_str().ok().map(display);
+        let trace_id = self.fields.trace_id.get().map(display);
         let operation = operation.as_str();
         let repository = repository.as_ref().map(display);
         let served = self.content.as_ref().and_then(|digest| digest.to_str().ok());
@@ -160,10 +140,10 @@ impl Drop for AccessLog {
             served.map(str::to_owned).or_else(|| self.asked.map(|asked| asked.to_string()));
         let digest = digest.map(display);
         let status = self.status.map(|status| status.as_u16());
-        let received = self.received.as_ref().map_or(0, Received::bytes);
-        let duration_ms = (self.begun.elapsed().as_secs_f64() * 100_000.0).round() / 100.0;
+        let received = ended.received.unwrap_or_default();
+        let duration_ms = (ended.after.as_secs_f64() * 100_000.0).round() / 100.0;
         let client = self.client.address.map(display);
-        let subject = fields.and_then(|fields| fields.caller.get()).map(Caller::subject);
+        let subject = self.fields.caller.get().map(Caller::subject);
         let code = failure.map(|failure| display(failure.code));
         let auth = failure.and_then(|failure| failure.auth).map(|auth| display(auth.as_str()));
         let reason = failure.map(|failure| failure.reason.as_str());

@@ -1,7 +1,6 @@
 //! Where a request comes from: the address of the socket, or what trusted proxies say.
 
 use std::net::IpAddr;
-use std::sync::Arc;
 
 use axum::extract::Request;
 use http::{HeaderMap, HeaderName};
@@ -20,20 +19,11 @@ pub(in crate::http) struct Client {
     pub(in crate::http) secure: bool,
 }
 
-/// Puts the client in the place of the connection's peer, which the listener has noted.
-pub(in crate::http) fn identify(
-    trusted_proxies: &Networks,
-) -> impl Fn(Request) -> Request + Clone + use<> {
-    let trusted = Arc::new(trusted_proxies.clone());
-    move |mut request: Request| {
-        if let Some(peer) = request.extensions().get::<Client>().copied() {
-            let client = client(peer, request.headers(), &trusted);
-            if client != peer {
-                request.extensions_mut().insert(client);
-            }
-        }
-        request
-    }
+/// The client of a request: the connection's peer, which the listener has noted, or the client for
+/// which a trusted proxy speaks.
+pub(in crate::http) fn identify(request: &Request, trusted: &Networks) -> Client {
+    let peer = request.extensions().get::<Client>().copied().unwrap_or_default();
+    client(peer, request.headers(), trusted)
 }
 
 /// The client of a request that came over a connection from `peer`.

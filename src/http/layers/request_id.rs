@@ -1,38 +1,19 @@
 //! The id of a request, by which its client, the proxies before us and the log refer to it.
 
 use std::fmt::Write as _;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
 
-use axum::extract::Request;
-use http::{HeaderMap, HeaderName, HeaderValue, response};
+use http::{HeaderMap, HeaderName, HeaderValue};
 
-use super::access_log::LogFields;
 use crate::entropy;
-use crate::http::metered_body::Observer;
 
-const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Bytes of an id that is taken over from a request.
 const BYTES_MAX: usize = 128;
 
-/// Puts the id of a request into the header of its response.
-#[derive(Debug)]
-pub(in crate::http) struct RequestId(Arc<LogFields>);
-
-/// Takes over the id that the request brought, if it can stand in a log, and makes one otherwise.
-pub(in crate::http) fn assign(request: &mut Request) -> RequestId {
-    let fields = Arc::new(LogFields::new(of(request.headers())));
-    request.extensions_mut().insert(fields.clone());
-    RequestId(fields)
-}
-
-impl Observer for RequestId {
-    fn respond(&mut self, head: &mut response::Parts) {
-        head.headers.insert(X_REQUEST_ID, self.0.request_id.clone());
-    }
-}
-
-fn of(headers: &HeaderMap) -> HeaderValue {
+/// Takes over the id that a request brought, if it can stand in a log, and makes one otherwise.
+pub(in crate::http) fn of(headers: &HeaderMap) -> HeaderValue {
     match headers.get(X_REQUEST_ID) {
         // A copy: a part of the head would keep all of it in memory until the response has left.
         Some(brought) if is_plain(brought.as_bytes()) => {
@@ -52,12 +33,13 @@ fn is_plain(id: &[u8]) -> bool {
 /// An id that no other process and no other request has: a random number of this process, and a
 /// count.
 fn new() -> HeaderValue {
-    static PROCESS: OnceLock<u64> = OnceLock::new();
+    static PROCESS: OnceLock<String> = OnceLock::new();
     static COUNT: AtomicU64 = AtomicU64::new(0);
-    let process = PROCESS.get_or_init(|| u64::from_le_bytes(entropy::bytes()));
+    let process = PROCESS.get_or_init(|| format!("{:016x}-", u64::from_le_bytes(entropy::bytes())));
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
-    let mut id = String::with_capacity(32);
-    let written = write!(id, "{process:016x}-{count:x}");
+    let mut id = String::with_capacity(33);
+    id.push_str(process);
+    let written = write!(id, "{count:x}");
     debug_assert!(written.is_ok(), "a string takes all");
     HeaderValue::try_from(id).unwrap_or_else(|_| HeaderValue::from_static("-"))
 }

@@ -4,19 +4,15 @@
 //! It ends when the last byte of the response has left, or its client has gone. Without a trace
 //! exporter there is no span, and the functions here cost next to nothing.
 
-use std::sync::Arc;
-
 use axum::extract::Request;
 use http::{Method, response};
 use tracing::Span;
 use tracing::field::{Empty, display};
 
-use super::access_log::LogFields;
-use super::peer::Client;
-use crate::http::endpoint::{Endpoint, Parsed, Target};
+use super::RequestInfo;
+use crate::http::endpoint::{Endpoint, Target};
 use crate::http::error::Failure;
 use crate::http::headers::{self, DOCKER_CONTENT_DIGEST};
-use crate::http::metered_body::Observer;
 use crate::telemetry::traces;
 
 /// The span of a request that is being answered.
@@ -27,11 +23,9 @@ pub(in crate::http) struct RequestSpan {
 }
 
 /// Opens the span of a request. Its method and its route name it, where it has a route.
-pub(in crate::http) fn open(request: &mut Request) -> RequestSpan {
-    let (method, extensions) = (request.method(), request.extensions());
-    let endpoint = Parsed::endpoint(extensions);
+pub(in crate::http) fn open(request: &Request, info: &RequestInfo) -> RequestSpan {
+    let (method, client, endpoint) = (request.method(), info.client, info.endpoint());
     let row = endpoint.map(|endpoint| endpoint.operation.row());
-    let client = extensions.get::<Client>().copied().unwrap_or_default();
     let span = tracing::info_span!(
         target: "traces",
         parent: None,
@@ -58,9 +52,8 @@ pub(in crate::http) fn open(request: &mut Request) -> RequestSpan {
         names_digest = endpoint.is_some_and(|endpoint| describe(&span, endpoint));
     }
     // Last, for from here on the trace is decided.
-    if let (Some(id), Some(fields)) = (traces::trace_id(&span), extensions.get::<Arc<LogFields>>())
-    {
-        fields.trace_id.get_or_init(|| id);
+    if let Some(id) = traces::trace_id(&span) {
+        info.log_fields.trace_id.get_or_init(|| id);
     }
     RequestSpan { span, names_digest }
 }
@@ -99,8 +92,8 @@ fn describe(span: &Span, endpoint: &Endpoint) -> bool {
     target.digest().is_some()
 }
 
-impl Observer for RequestSpan {
-    fn respond(&mut self, head: &mut response::Parts) {
+impl RequestSpan {
+    pub(super) fn respond(&self, head: &response::Parts) {
         let span = &self.span;
         if span.is_disabled() {
             return;
@@ -117,12 +110,12 @@ impl Observer for RequestSpan {
         }
     }
 
-    fn fail(&mut self, error: &axum::Error) {
+    pub(super) fn fail(&self, error: &axum::Error) {
         failed(&self.span, "body", &error.to_string());
     }
 
-    fn span(&self) -> Option<&Span> {
-        Some(&self.span)
+    pub(super) fn span(&self) -> &Span {
+        &self.span
     }
 }
 

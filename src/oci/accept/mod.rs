@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod tests;
 
+use memchr::memchr;
+
 use super::media_type::MediaType;
 
 /// How many entries are read. Clients send about ten.
@@ -99,7 +101,7 @@ fn is_token(text: &str) -> bool {
 /// manifest runs through here: the separators are ASCII, and no byte of a longer character is.
 fn split_unquoted(text: &str, separator: u8) -> impl Iterator<Item = &str> {
     let mut rest = Some(text);
-    let has_quotes = text.contains('"');
+    let has_quotes = memchr(b'"', text.as_bytes()).is_some();
     std::iter::from_fn(move || {
         let text = rest?;
         let (mut quoted, mut escaped) = (false, false);
@@ -115,7 +117,7 @@ fn split_unquoted(text: &str, separator: u8) -> impl Iterator<Item = &str> {
                 byte == separator && !quoted
             })
         } else {
-            text.find(char::from(separator))
+            memchr(separator, text.as_bytes())
         };
         let (piece, after) = match end {
             Some(end) => (text.get(..end)?, text.get(end + 1..)),

@@ -34,7 +34,7 @@ impl MediaType {
     pub const ACCEPTED: [Self; 4] =
         [Self::OciManifest, Self::OciIndex, Self::DockerManifest, Self::DockerManifestList];
 
-    const NAMED: [Self; 6] = [
+    const NAMED: &[Self] = &[
         Self::OciManifest,
         Self::OciIndex,
         Self::DockerManifest,
@@ -60,7 +60,7 @@ impl MediaType {
 
     /// The type of a manifest that is spelled so, in any case.
     pub(super) fn named(essence: &str) -> Option<Self> {
-        Self::NAMED.into_iter().find(|t| t.as_str().eq_ignore_ascii_case(essence))
+        Self::NAMED.iter().find(|t| t.as_str().eq_ignore_ascii_case(essence)).cloned()
     }
 
     /// Whether it lists other manifests.

@@ -10,7 +10,7 @@ fn parsed(text: &str) -> MediaType {
 #[test]
 fn named_types_round_trip() {
     for media_type in MediaType::NAMED {
-        assert_eq!(parsed(media_type.as_str()), media_type);
+        assert_eq!(&parsed(media_type.as_str()), media_type);
     }
 }
 
@@ -32,7 +32,7 @@ fn a_type_is_an_image_an_index_or_schema1() {
     for media_type in MediaType::NAMED {
         let kinds = [media_type.is_image(), media_type.is_index(), media_type.is_schema1()];
         assert_eq!(kinds.into_iter().filter(|&kind| kind).count(), 1, "{media_type}");
-        assert_eq!(MediaType::ACCEPTED.contains(&media_type), !media_type.is_schema1());
+        assert_eq!(MediaType::ACCEPTED.contains(media_type), !media_type.is_schema1());
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 use super::stores::test_store;
-use super::{StartError, invalidating_registry};
+use super::{StartError, invalidating_registry, progress};
 use crate::collector::{self, Background, Collector, Mode, Report};
 use crate::config::Settings;
 use crate::registry::{Collecting, Registry};
@@ -42,7 +42,11 @@ pub async fn collect(settings: &Settings, mode: Mode) -> Result<Report, CollectE
     let (store, _) = test_store(settings, &metrics).await?;
     let tasks = Tasks::new();
     let registry = invalidating_registry(settings, store.clone(), &metrics, &tasks).await?;
-    let report = collector(settings, registry, store, &metrics)?.run(mode).await;
+    let collector = collector(settings, registry, store, &metrics)?;
+    let report = tokio::select! {
+        report = collector.run(mode) => report,
+        never = progress::show("gc", || collector.progress()) => match never {},
+    };
     tasks.wait().await;
     Ok(report?)
 }

@@ -4,6 +4,7 @@ mod auth;
 mod collect;
 mod descriptors;
 mod inspection;
+mod progress;
 mod report;
 mod shared_settings;
 mod start;

@@ -103,6 +103,8 @@ pub struct Collector {
     leases: Leases,
     holder: String,
     metrics: Metrics,
+    /// The run under way, or the last one.
+    current: Mutex<Option<Arc<Paced>>>,
 }
 
 /// One run, as its phases see it.
@@ -150,13 +152,24 @@ impl Collector {
     ) -> Result<Self, registry::lease::UnsafeLeases> {
         let (settings, leases, metrics) =
             (settings.clone(), Leases::new(settings)?, metrics.clone());
-        Ok(Self { registry, store, settings, leases, holder, metrics })
+        let current = Mutex::default();
+        Ok(Self { registry, store, settings, leases, holder, metrics, current })
+    }
+
+    fn current(&self) -> MutexGuard<'_, Option<Arc<Paced>>> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How far the run is, in a few words.
+    pub fn progress(&self) -> String {
+        self.current().as_ref().map(|paced| paced.progress()).unwrap_or_default()
     }
 
     /// Collects once, or continues a run that was cut off.
     pub async fn run(&self, mode: Mode) -> Result<Report, Error> {
         let began = Instant::now();
         let paced = Arc::new(Paced::new(self.registry.invalidating_records(), &self.settings));
+        *self.current() = Some(paced.clone());
         let collected = Box::pin(self.run_paced(mode, &paced)).await;
         if mode == Mode::Collect {
             self.metrics.collection_requests.add((), paced.requests());
@@ -219,6 +232,7 @@ impl Collector {
         };
         loop {
             tracing::info!(phase = state.phase().as_str(), ?mode, "garbage collection");
+            paced.begin(state.phase().as_str());
             match state.phase() {
                 Phase::Sessions => run.collect_sessions().await?,
                 Phase::Repositories => run.collect_repositories(state).await?,

@@ -23,6 +23,8 @@ pub(super) struct Paced {
     requests: Throttle,
     bytes: Throttle,
     counted: AtomicU64,
+    /// What is being read, for the progress.
+    at: Mutex<String>,
 }
 
 /// Lets so many units a second pass.
@@ -58,7 +60,18 @@ impl Paced {
     pub(super) fn new(records: Arc<dyn RecordStore>, settings: &LeaseSettings) -> Self {
         let requests = Throttle::new(u64::from(settings.requests_per_second));
         let bytes = Throttle::new(settings.bytes_per_second as u64);
-        Self { records, requests, bytes, counted: AtomicU64::new(0) }
+        Self { records, requests, bytes, counted: AtomicU64::new(0), at: Mutex::default() }
+    }
+
+    /// Says what is read from now on.
+    pub(super) fn begin(&self, what: impl Into<String>) {
+        *self.at.lock().unwrap_or_else(PoisonError::into_inner) = what.into();
+    }
+
+    /// How far the run is, in a few words.
+    pub(super) fn progress(&self) -> String {
+        let at = self.at.lock().unwrap_or_else(PoisonError::into_inner);
+        format!("{at}, {} requests so far", self.requests())
     }
 
     /// Waits for its turn to send so many requests, to data or by the registry.

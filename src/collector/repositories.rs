@@ -64,6 +64,7 @@ impl Run {
         let cutoff = self.cutoff(lists.began());
         let scope = Scope { cutoff, seen: self.repositories_seen(cutoff).await? };
         while let Some(name) = next {
+            self.paced.begin(format!("repository {name}"));
             self.collect_repository(&mut lists, &name, &scope).await?;
             next = lists.next_repository(self).await?;
             state.finished_repository(name).await?;

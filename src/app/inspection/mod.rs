@@ -3,17 +3,14 @@
 
 mod text;
 
-use std::io::{IsTerminal as _, Write as _, stderr};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde_json::json;
-use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::stores::test_store;
-use super::{StartError, invalidating_registry, open_store};
+use super::{StartError, invalidating_registry, open_store, progress};
 use crate::audit::{Audit, AuditSettings, Finding, Scrub, ScrubSettings};
 use crate::config::Settings;
 use crate::registry::{Leases, SharedSettings};
@@ -23,13 +20,6 @@ use crate::tasks::Tasks;
 use crate::telemetry::metrics::Metrics;
 use crate::usage::{Explanation, Grouping};
 use crate::walk::{self, Walk};
-
-/// Moves to the beginning of the line of a terminal, and empties it.
-const EMPTY_LINE: &str = "\r\x1b[K";
-/// How often the progress is shown on a terminal.
-const SHOWN_EVERY: Duration = Duration::from_secs(1);
-/// How often it is logged elsewhere.
-const LOGGED_EVERY: Duration = Duration::from_mins(1);
 
 /// Why such a command could not finish.
 #[derive(Debug, thiserror::Error)]
@@ -96,7 +86,7 @@ pub async fn audit(
         let summary = tokio::select! {
             summary = audit.run(&mut sink) => summary?,
             () = stop.cancelled() => return Err(InspectionError::Interrupted),
-            never = show_progress("audit", &walk) => match never {},
+            never = progress::show("audit", || walk.progress()) => match never {},
         };
         output(&text::summary(&summary, &json!({ "summary": summary }), reading.json));
         Ok(if summary.damaged() > 0 { Inspected::Damaged } else { Inspected::Clean })
@@ -122,7 +112,7 @@ pub async fn scrub(
     let mut sink = |finding: Finding| output(&text::finding(&finding, reading.json));
     let scrubbed = tokio::select! {
         scrubbed = scrub.run(stop, &mut sink) => scrubbed,
-        never = show_progress("scrub", &walk) => match never {},
+        never = progress::show("scrub", || walk.progress()) => match never {},
     };
     let scrubbed = scrubbed.map_err(|error| match scrub.cursor() {
         Some(cursor) => InspectionError::ScrubFailed(error, cursor),
@@ -158,7 +148,7 @@ pub async fn usage(
     let explained = tokio::select! {
         explained = explanation.run() => explained?,
         () = stop.cancelled() => return Err(InspectionError::Interrupted),
-        never = show_progress("usage", &walk) => match never {},
+        never = progress::show("usage", || walk.progress()) => match never {},
     };
     output(&text::usage(&explained, reading.json));
     Ok(Inspected::Clean)
@@ -194,31 +184,4 @@ async fn open(
         StartError::Folder(error @ OpenError::InUse { .. }) => InspectionError::InUse(error),
         other => other.into(),
     })
-}
-
-/// What never happens.
-enum Never {}
-
-/// A line of a terminal that is emptied at the end.
-struct ProgressLine;
-
-impl Drop for ProgressLine {
-    fn drop(&mut self) {
-        let _ = write!(stderr(), "{EMPTY_LINE}");
-    }
-}
-
-/// Shows how far the command is: in one line of a terminal, or in the log.
-async fn show_progress(command: &str, walk: &Walk) -> Never {
-    let terminal = stderr().is_terminal();
-    let _line = terminal.then_some(ProgressLine);
-    loop {
-        sleep(if terminal { SHOWN_EVERY } else { LOGGED_EVERY }).await;
-        let progress = walk.progress();
-        if terminal {
-            let _ = write!(stderr(), "{EMPTY_LINE}{command}: {progress}\r");
-        } else {
-            tracing::info!("{command}: {progress}");
-        }
-    }
 }

@@ -142,3 +142,31 @@ async fn a_scrub_ends_at_a_signal_with_its_cursor() {
     let rest = at("scrub", &store, &["--after", after.trim()]);
     assert_eq!(rest.status.code(), Some(0), "{rest:?}");
 }
+
+/// What a command of this program writes to a terminal, or to a file, within some seconds.
+fn written(arguments: &[&str], terminal: bool, seconds: &str) -> String {
+    let program = env!("CARGO_BIN_EXE_longshore");
+    let words = [&["timeout", "-s", "INT", seconds, program], arguments].concat().join(" ");
+    let mut command = Command::new(if terminal { "script" } else { "sh" });
+    // `script` (util-linux) runs a command on a terminal of its own.
+    let rest = if terminal { &["/dev/null"][..] } else { &[] };
+    let command = command.args([if terminal { "-qec" } else { "-c" }, &words]).args(rest);
+    command.env("LONGSHORE_COLLECTION_REQUESTS_PER_SECOND", "2").stdin(Stdio::null());
+    let output = command.output().expect("it runs");
+    String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn progress_is_one_line_of_a_terminal_and_nothing_elsewhere() {
+    let (_folder, store) = folder_with_image().await;
+    let store = store.to_str().expect("text");
+    for command in
+        [&["gc", "--dry-run", "--store", store][..], &["audit", "--requests-per-second", "1", "--store", store]]
+    {
+        let shown = tokio::task::block_in_place(|| written(command, true, "4"));
+        let progress = format!("\r\x1b[K{}: ", command[0]);
+        assert!(shown.contains(&progress) && shown.contains("requests so far"), "{shown:?}");
+        let shown = tokio::task::block_in_place(|| written(command, false, "4"));
+        assert!(!shown.contains('\x1b') && !shown.contains("so far"), "{shown:?}");
+    }
+}

@@ -5,6 +5,7 @@
 //! Covers distribution-spec "Pulling manifests" (end-3), "Pulling blobs" (end-2) and the deletions
 //! (end-9, end-10), with several replicas.
 
+mod commands;
 mod deletions;
 mod foreign_values;
 mod key;

@@ -238,6 +238,12 @@ pub struct ReadingArguments {
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
     pub requests_per_second: Option<u32>,
 
+    /// Also write the results of a complete run to this file, as metrics for Prometheus
+    ///
+    /// For the textfile collector of `node_exporter`: the name ends in `.prom`.
+    #[arg(long, value_name = "FILE")]
+    pub metrics_file: Option<PathBuf>,
+
     #[command(flatten)]
     pub settings: ServeArguments,
 }

@@ -128,8 +128,8 @@ fn usage(arguments: &UsageArguments) -> Result<ExitCode, String> {
 }
 
 fn how(arguments: &ReadingArguments) -> Reading {
-    let ReadingArguments { json, requests_per_second, .. } = *arguments;
-    Reading { json, requests_per_second }
+    let ReadingArguments { json, requests_per_second, metrics_file, .. } = arguments.clone();
+    Reading { json, requests_per_second, metrics_file }
 }
 
 fn inspected(ended: Result<Inspected, InspectionError>) -> Result<ExitCode, String> {

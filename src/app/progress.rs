@@ -25,7 +25,8 @@ impl Drop for ProgressLine {
 /// Shows the progress of a command until it is dropped: in one line of a terminal, or in the log.
 pub(super) async fn show(command: &str, progress: impl Fn() -> String) -> Infallible {
     let terminal = stderr().is_terminal();
-    let _line = terminal.then_some(ProgressLine);
+    // Not `then_some`: dropping the value would write to what is no terminal.
+    let _line = if terminal { Some(ProgressLine) } else { None };
     loop {
         sleep(if terminal { SHOWN_EVERY } else { LOGGED_EVERY }).await;
         let progress = progress();

@@ -1,8 +1,10 @@
 //! `longshore audit`, `scrub` and `usage`: commands that read the whole bucket, beside the
 //! processes that serve it.
 
+mod exposition;
 mod text;
 
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -39,6 +41,8 @@ pub enum InspectionError {
     /// A scrub prints where it continues.
     #[error("the command could not finish: {0}\ncontinue with --after {1}")]
     ScrubFailed(walk::Error, String),
+    #[error("the metrics cannot be written to {}: {error}", .path.display())]
+    Metrics { path: PathBuf, error: io::Error },
     #[error("the command was interrupted")]
     Interrupted,
 }
@@ -53,10 +57,20 @@ pub enum Inspected {
 }
 
 /// How the bucket is read, and the results are printed.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Reading {
     pub json: bool,
     pub requests_per_second: Option<u32>,
+    /// Where the results of a complete run are also written as metrics.
+    pub metrics_file: Option<PathBuf>,
+}
+
+impl Reading {
+    fn write_metrics(&self, text: impl FnOnce() -> String) -> Result<(), InspectionError> {
+        let Some(path) = self.metrics_file.as_deref() else { return Ok(()) };
+        let failed = |error| InspectionError::Metrics { path: path.to_owned(), error };
+        exposition::write(path, &text()).map_err(failed)
+    }
 }
 
 /// Takes what the command prints, in whole lines.
@@ -89,6 +103,7 @@ pub async fn audit(
             never = progress::show("audit", || walk.progress()) => match never {},
         };
         output(&text::summary(&summary, &json!({ "summary": summary }), reading.json));
+        reading.write_metrics(|| exposition::findings("audit", &summary, store.now()))?;
         Ok(if summary.damaged() > 0 { Inspected::Damaged } else { Inspected::Clean })
     };
     let audited = audited.await;
@@ -107,7 +122,7 @@ pub async fn scrub(
     stop: &CancellationToken,
 ) -> Result<Inspected, InspectionError> {
     let store = open(settings, &Metrics::default(), false).await?;
-    let walk = Arc::new(Walk::new(store, reading.requests_per_second));
+    let walk = Arc::new(Walk::new(store.clone(), reading.requests_per_second));
     let scrub = Scrub::new(walk.clone(), of_scrub);
     let mut sink = |finding: Finding| output(&text::finding(&finding, reading.json));
     let scrubbed = tokio::select! {
@@ -121,6 +136,10 @@ pub async fn scrub(
     output(&text::summary(&scrubbed.summary, &json!({ "summary": scrubbed }), reading.json));
     if !reading.json {
         output(&format!("hashed {} bytes\n", scrubbed.bytes));
+    }
+    if scrubbed.stopped_after.is_none() {
+        let metrics = || exposition::findings("scrub", &scrubbed.summary, store.now());
+        reading.write_metrics(metrics)?;
     }
     Ok(match scrubbed.stopped_after {
         Some(after) => {
@@ -143,7 +162,7 @@ pub async fn usage(
     stop: &CancellationToken,
 ) -> Result<Inspected, InspectionError> {
     let store = open(settings, &Metrics::default(), false).await?;
-    let walk = Arc::new(Walk::new(store, reading.requests_per_second));
+    let walk = Arc::new(Walk::new(store.clone(), reading.requests_per_second));
     let explanation = Explanation::new(walk.clone(), settings.collection.grace, grouping);
     let explained = tokio::select! {
         explained = explanation.run() => explained?,
@@ -151,6 +170,7 @@ pub async fn usage(
         never = progress::show("usage", || walk.progress()) => match never {},
     };
     output(&text::usage(&explained, reading.json));
+    reading.write_metrics(|| exposition::usage(&explained, store.now()))?;
     Ok(Inspected::Clean)
 }
 

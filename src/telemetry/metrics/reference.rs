@@ -52,9 +52,10 @@ Other registries have these; Longshore has nothing to count:
 
 | metric | reason |
 |---|---|
-| `*_gc_*` | There is no garbage collector yet. |
-| `*_scrub_*` | The registry hashes blobs when it receives them and manifests when it reads them. \
-Nothing verifies stored blobs again. |
+| `*_gc_*` | `longshore_collection_*` and `longshore_quarantine_*` say what garbage collection \
+does. |
+| `*_scrub_*`, `*_audit_*`, sizes | They are commands, see [audit.md](audit.md#for-a-cron-job): \
+`--metrics-file` writes their results for the textfile collector of node_exporter. |
 | `*_proxy_*` | There is no pull-through cache. |
 | `*_events_*`, `*_notifications_*` | There are no notifications. |
 | `*_token_issued_total` | An external server issues tokens. `longshore_auth_total` counts the \

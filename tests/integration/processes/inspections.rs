@@ -143,6 +143,30 @@ async fn a_scrub_ends_at_a_signal_with_its_cursor() {
     assert_eq!(rest.status.code(), Some(0), "{rest:?}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn results_are_written_as_metrics() {
+    let (_folder, store) = folder_with_image().await;
+    let file = store.with_file_name("results.prom");
+    let metrics = |command: &str| {
+        let ended = at(command, &store, &["--metrics-file", file.to_str().expect("text")]);
+        (ended.status.code(), std::fs::read_to_string(&file).expect("the metrics"))
+    };
+    let (code, text) = metrics("audit");
+    let line = "longshore_audit_findings{class=\"missing-data\",level=\"damage\"} ";
+    assert!(code == Some(0) && text.contains(&format!("{line}0\n")), "{text}");
+    let (code, text) = metrics("usage");
+    assert!(code == Some(0) && text.contains("longshore_usage_bytes{class=\"live\"} 1"), "{text}");
+    std::fs::remove_file(data_of(&store)).expect("removed");
+    let (code, text) = metrics("audit");
+    assert!(code == Some(3) && text.contains(&format!("{line}1\n")), "{text}");
+    assert!(text.contains("\nlongshore_audit_last_run_timestamp_seconds 1"), "{text}");
+    let (code, text) = metrics("scrub");
+    assert!(code == Some(3) && text.contains("longshore_scrub_findings"), "{text}");
+    // A command that cannot write them does not succeed in silence.
+    let ended = at("audit", &store, &["--metrics-file", "/nowhere/results.prom"]);
+    assert_eq!(ended.status.code(), Some(1), "{ended:?}");
+}
+
 /// What a command of this program writes to a terminal, or to a file, within some seconds.
 fn written(arguments: &[&str], terminal: bool, seconds: &str) -> String {
     let program = env!("CARGO_BIN_EXE_longshore");
@@ -160,9 +184,10 @@ fn written(arguments: &[&str], terminal: bool, seconds: &str) -> String {
 async fn progress_is_one_line_of_a_terminal_and_nothing_elsewhere() {
     let (_folder, store) = folder_with_image().await;
     let store = store.to_str().expect("text");
-    for command in
-        [&["gc", "--dry-run", "--store", store][..], &["audit", "--requests-per-second", "1", "--store", store]]
-    {
+    for command in [
+        &["gc", "--dry-run", "--store", store][..],
+        &["audit", "--requests-per-second", "1", "--store", store],
+    ] {
         let shown = tokio::task::block_in_place(|| written(command, true, "4"));
         let progress = format!("\r\x1b[K{}: ", command[0]);
         assert!(shown.contains(&progress) && shown.contains("requests so far"), "{shown:?}");

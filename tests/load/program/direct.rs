@@ -26,7 +26,7 @@ const DIRECT_PREFIX: &str = "direct";
 const ENTRIES_AT_ONCE: usize = 32;
 
 #[derive(Args)]
-struct Place {
+pub(crate) struct Place {
     #[arg(long)]
     endpoint: String,
     #[arg(long)]
@@ -85,7 +85,7 @@ pub(crate) struct EntriesArguments {
 }
 
 impl Place {
-    async fn open(&self, prefix: &str) -> Result<Arc<S3>, Failure> {
+    pub(crate) async fn open(&self, prefix: &str) -> Result<Arc<S3>, Failure> {
         let settings = Settings {
             endpoint: Some(self.endpoint.clone()),
             region: Some("us-east-1".to_owned()),

@@ -2,6 +2,7 @@
 //! that the registry is compared with. `tests/load/run` starts them and reads what they print: one
 //! line of JSON.
 
+mod bucket;
 mod connection;
 mod content;
 mod delay;
@@ -59,6 +60,8 @@ enum Command {
     Get(direct::GetArguments),
     /// Fills a repository with tags, or the catalog with repositories, directly in an S3 store.
     Entries(direct::EntriesArguments),
+    /// Writes a bucket with many repositories directly in an S3 store.
+    Bucket(bucket::Arguments),
     /// How fast one core hashes.
     Sha256,
 }
@@ -85,6 +88,7 @@ async fn run(command: Command) -> Result<String, Failure> {
         Command::Put(arguments) => direct::put(arguments).await,
         Command::Get(arguments) => direct::get(arguments).await,
         Command::Entries(arguments) => direct::entries(arguments).await,
+        Command::Bucket(arguments) => bucket::run(arguments).await,
         Command::Sha256 => Ok(content::hash_rate()),
     }
 }

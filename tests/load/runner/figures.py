@@ -10,6 +10,7 @@ import time
 from functools import partial
 
 import abuse
+import collection
 import far
 import page
 from processes import REGISTRY_CORE, Servers, images, load, measured
@@ -19,14 +20,16 @@ from tokens import Tokens
 SIZES = {
     # pairs, seconds of a reading run and of its warm-up, manifests that are asked for in no order,
     # MiB of a push, of how many at once and of which size, tags, repositories, starts, rounds of
-    # an image pushed and pulled far from the store, seconds of each attack
+    # an image pushed and pulled far from the store, seconds of each attack, images whose bucket is
+    # collected
     "quick": dict(
         pairs=3, seconds=1.5, warm=0.5, manifests=1000, mib=256, crowd=16, crowd_mib=64,
-        tags=5000, repositories=5000, starts=3, rounds=3, abuse=3,
+        tags=5000, repositories=5000, starts=3, rounds=3, abuse=3, collected=15_000,
     ),
     "full": dict(
         pairs=3, seconds=4, warm=1, manifests=10_000, mib=1024, crowd=64, crowd_mib=1024,
         tags=100_000, repositories=100_000, starts=10, rounds=5, abuse=10,
+        collected=65_000,
     ),
 }
 REDIRECT = {"BLOBS_DELIVERY": "redirect"}
@@ -199,6 +202,9 @@ class Bench:
 
     def abuse(self):
         abuse.measure(self)
+
+    def collection(self):
+        collection.measure(self, REDIRECT)
 
     def far(self):
         far.measure(self, REDIRECT, self.installed_peers())
@@ -410,7 +416,7 @@ class Bench:
         row.add(time.monotonic() - began)
 
 
-PARTS = ("starts", "reads", "pushes", "lists", "memory", "peers", "far", "abuse")
+PARTS = ("starts", "reads", "pushes", "lists", "memory", "peers", "far", "abuse", "collection")
 
 
 def run(mode, path, logs, only=None):

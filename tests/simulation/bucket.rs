@@ -233,6 +233,7 @@ impl Bucket {
                 listed.then(|| format!("I9: {key} was collected, and its manifest exists"))
             }
             (Name::Upload, _) => self.session_written(key, before.as_ref(), &entry, by),
+            (Name::Other, true) => self.quarantined(key, &entry),
             _ => None,
         };
         faults.extend(fault);
@@ -293,6 +294,17 @@ impl Bucket {
         let index = tag_index_key(repository, digest, tag);
         let missing = self.live(&index).is_none();
         missing.then(|| format!("{tag} of {repository} was set, and {index} is missing"))
+    }
+
+    /// Data whose content a collector does not know goes into quarantine only if nothing names it.
+    fn quarantined(&self, key: &str, entry: &Entry) -> Option<String> {
+        let (_, id) = key.strip_prefix("v1/g/quarantine/")?.rsplit_once('/')?;
+        if entry.header.as_ref().is_some_and(|header| header.get("digest").is_some()) {
+            return None;
+        }
+        let location = self.data.iter().find(|location| location.ends_with(id))?;
+        let name = self.names_of(location).next()?;
+        Some(format!("I2: {location} was taken for unnamed data, and {name} names it"))
     }
 
     fn session_written(
@@ -377,15 +389,16 @@ impl Bucket {
         self.timelines.entry(key.to_owned()).or_default()
     }
 
-    /// What no client can reach, after everything had time to be collected.
-    pub(crate) fn garbage(&self) -> Vec<String> {
+    /// What no client can reach, after everything had time to be collected. Tombstones that the
+    /// store cannot remove under a condition stay, but not those of uploads.
+    pub(crate) fn garbage(&self, conditional_removal: bool) -> Vec<String> {
         let mut garbage = Vec::new();
         for (key, entry) in &self.records {
             let needed = match Name::of(key) {
                 // Few, and each is written again.
                 Name::Other => !key.starts_with("v1/g/quarantine/"),
-                _ if entry.header.is_none() => false,
                 Name::Upload => false,
+                _ if entry.header.is_none() => !conditional_removal,
                 Name::Pointer(digest) => {
                     self.below("v1/l/").any(|(link, _)| link.ends_with(&digest[7..]))
                 }

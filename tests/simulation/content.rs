@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use bytes::Bytes;
 use serde_json::{Value, json};
-use sha2::{Digest as _, Sha256};
+use sha2::{Digest as _, Sha256, Sha512};
 
 use crate::random::Random;
 
@@ -45,6 +45,9 @@ pub(crate) struct Content {
 
 pub(crate) static CONTENT: LazyLock<Content> = LazyLock::new(Content::make);
 
+/// The blobs that have a digest by SHA-512.
+const LONG_DIGESTS: [usize; 2] = [4, 8];
+
 pub(crate) fn sha256(bytes: &[u8]) -> String {
     format!("sha256:{}", hex::encode(Sha256::digest(bytes)))
 }
@@ -59,7 +62,11 @@ impl Content {
             }
             Blob { digest: sha256(&bytes), bytes: bytes.into() }
         };
-        let blobs = LENGTHS.into_iter().map(blob).collect();
+        let mut blobs: Vec<Blob> = LENGTHS.into_iter().map(blob).collect();
+        for number in LONG_DIGESTS {
+            let Blob { digest, bytes } = &mut blobs[number];
+            *digest = format!("sha512:{}", hex::encode(Sha512::digest(&bytes[..])));
+        }
         let mut content = Self { blobs, documents: Vec::new() };
         for (config, layers) in [(0, [3, 8]), (1, [4, 7]), (0, [5, 9]), (2, [8, 6]), (1, [3, 9])] {
             content.add_image(config, &layers, &[]);

@@ -150,7 +150,8 @@ impl Effects {
         self.world.faults(faults);
         let unexplained = {
             let (ledger, mut bucket) = (self.world.ledger(), self.world.bucket());
-            ledger.explains(at, self.role, &key, &mut bucket)
+            let untagged_after = self.world.profile.untagged_after;
+            ledger.explains(at, self.role, &key, &mut bucket, untagged_after)
         };
         self.world.faults(unexplained.err());
         if self.world.bug == Some(Bug::EqualTombstones) {
@@ -172,6 +173,12 @@ impl Effects {
             self.world.faults(faults);
         }
         Ok(removal)
+    }
+
+    /// Removes a record whatever version it has.
+    pub(crate) async fn remove_any(&self, key: &RecordKey) -> Result<(), Error> {
+        let Some(record) = self.world.memory.record(key) else { return Ok(()) };
+        self.remove(key, &record.version).await.map(drop)
     }
 
     pub(crate) async fn list(

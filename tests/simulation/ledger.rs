@@ -4,8 +4,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::bucket::{Bucket, Name, Role};
-use crate::profile::GRACE;
+use crate::bucket::{Bucket, Name, Role, manifest_key};
+use crate::content::{CONTENT, TAGS};
+use crate::profile::{CLOCK_SKEW, GRACE};
+use crate::timeline::Span;
+
+/// How long a request goes on after its client has given it up, where nothing is late.
+const UNKNOWN_FOR: Duration = Duration::from_mins(1);
+/// A run of a collector whose requests stall takes no longer.
+const RUN_MAX: Duration = Duration::from_hours(10 * 24);
 
 /// What a request asks for. Repository first.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,6 +56,29 @@ impl Ledger {
 
     pub(crate) fn end(&mut self, number: usize, at: Duration, outcome: Outcome) {
         self.0[number].end = Some((at, outcome));
+    }
+
+    /// When the earliest request began that was not answered at this time and may change the
+    /// repository: until it is answered, caches may show what was there before.
+    pub(crate) fn unanswered_since(&self, at: Duration, repository: &str) -> Duration {
+        let concerns = |act: &Act| match act {
+            Act::PushBlob(name, _)
+            | Act::DeleteBlob(name, _)
+            | Act::DeleteTag(name, _)
+            | Act::DeleteManifest(name, _)
+            | Act::Push { repository: name, .. } => name == repository,
+        };
+        // A request that its client has given up goes on for a while.
+        let ended = |asked: &Asked| match asked.end {
+            Some((end, Outcome::Unknown)) => end + UNKNOWN_FOR < at,
+            Some((end, _)) => end < at,
+            None => false,
+        };
+        let open = self
+            .0
+            .iter()
+            .filter(|asked| asked.begin <= at && !ended(asked) && concerns(&asked.act));
+        open.map(|asked| asked.begin).min().unwrap_or(at)
     }
 
     /// The manifests whose last push was acknowledged: repository and digest.
@@ -106,6 +136,41 @@ impl Ledger {
         })
     }
 
+    /// Whether a collector may delete a manifest because it has no tag: nothing needs it, and no
+    /// push has named it for long. Its record may be older than such a push by half of the grace.
+    fn may_go(
+        &self,
+        at: Duration,
+        (repository, digest): (&str, &str),
+        bucket: &mut Bucket,
+        untagged_after: Duration,
+    ) -> bool {
+        let is_tagged = TAGS.iter().any(|tag| bucket.target(repository, tag) == Some(digest));
+        let number = CONTENT.documents.iter().position(|document| document.digest == digest);
+        let Some(number) = number else { return false };
+        let is_child = CONTENT.documents.iter().any(|document| {
+            document.children.contains(&number) && bucket.is_visible(repository, &document.digest)
+        });
+        // Whoever pushes a subject takes no lease on what belongs to it.
+        let subject = CONTENT.documents[number].subject.map(|of| &CONTENT.documents[of].digest);
+        let recently = Span { from: at.saturating_sub(RUN_MAX), to: at };
+        let belongs = subject.is_some_and(|subject| {
+            !bucket.timeline(&manifest_key(repository, subject)).had(None, recently)
+        });
+        let named = |pushed: &str| {
+            let children = CONTENT.document(pushed).map(|document| &document.children);
+            pushed == digest || children.is_some_and(|children| children.contains(&number))
+        };
+        let was_named = self.0.iter().any(|asked| {
+            let told = matches!(asked.end, Some((_, Outcome::Acknowledged)));
+            let young = asked.begin + untagged_after > at + GRACE / 2 + CLOCK_SKEW;
+            told && young
+                && matches!(&asked.act, Act::Push { repository: r, digest: pushed, .. }
+                    if r == repository && named(pushed))
+        });
+        !is_tagged && !is_child && !belongs && !was_named
+    }
+
     /// Whether requests that were under way explain the last write of a record.
     pub(crate) fn explains(
         &self,
@@ -113,6 +178,7 @@ impl Ledger {
         role: Role,
         key: &str,
         bucket: &mut Bucket,
+        untagged_after: Option<Duration>,
     ) -> Result<(), String> {
         let name = Name::of(key);
         if !matches!(name, Name::Tag(..) | Name::Manifest(..) | Name::Link(..)) {
@@ -140,7 +206,9 @@ impl Ledger {
             }),
             (Name::Manifest(repository, digest), None) => {
                 let act = Act::DeleteManifest(repository.clone(), digest.clone());
+                let untagged = |after| self.may_go(at, (repository, digest), bucket, after);
                 self.is_open(at, |open| *open == act)
+                    || (role == Role::Collector && untagged_after.is_some_and(untagged))
             }
             (Name::Tag(repository, tag), Some(digest)) => self.is_open(at, |open| {
                 matches!(open, Act::Push { repository: r, digest: d, tags }

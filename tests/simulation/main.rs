@@ -138,16 +138,6 @@ planted! {
     a_split_invalidation_is_found SplitInvalidation,
     an_untouched_commit_is_found UntouchedCommit,
     unlisted_foreign_layers_are_found UnlistedForeignLayers,
-}
-
-#[test]
-#[ignore = "no seed finds it within the bound yet: a collector has to list one day at one moment"]
-fn pointers_before_sessions_are_found() {
-    hunt(Bug::PointersBeforeSessions);
-}
-
-#[test]
-#[ignore = "no seed finds it within the bound yet: two conflicts and a deletion have to meet"]
-fn try_again_as_a_lost_race_is_found() {
-    hunt(Bug::TryAgainIsLost);
+    pointers_before_sessions_are_found PointersBeforeSessions,
+    try_again_as_a_lost_race_is_found TryAgainIsLost,
 }

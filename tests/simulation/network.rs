@@ -174,8 +174,8 @@ impl Connection {
             world.note(format_args!("{} writes {} in vain", self.effects.process, write.key));
             return Err(lost("the request was lost"));
         }
-        let thinks = self.thinks(kind);
-        self.send(kind, move |effects| {
+        let (thinks, written) = (self.thinks(kind), write.key.clone());
+        let answer = self.send(kind, move |effects| {
             let mut write = write.clone();
             async move {
                 if let Some(thinks) = thinks {
@@ -187,8 +187,20 @@ impl Connection {
                 }
                 effects.write(&write).await
             }
-        })
-        .await
+        });
+        self.believed(&written, answer.await)
+    }
+
+    /// What the process makes of an answer, where a bug makes "try again" a lost race.
+    fn believed(&self, key: &RecordKey, answer: Result<Version, Error>) -> Result<Version, Error> {
+        let lost = matches!(answer, Err(Error::TryAgain))
+            && self.world().bug == Some(Bug::TryAgainIsLost)
+            && self.effects.role == Role::Frontend;
+        if lost {
+            self.effects.lie_about(key, self.world().random.next());
+            return Err(Error::Conflict);
+        }
+        answer
     }
 
     /// For how long the store thinks about a write that it has accepted. The second sighting of a
@@ -206,11 +218,7 @@ impl Connection {
     async fn try_again(&self, write: &Write) -> Result<Version, Error> {
         sleep(self.latency()).await;
         self.world().note(format_args!("{} writes {} busy", self.effects.process, write.key));
-        if self.world().bug == Some(Bug::TryAgainIsLost) && self.effects.role == Role::Frontend {
-            self.effects.lie_about(&write.key, self.world().random.next());
-            return Err(Error::Conflict);
-        }
-        Err(Error::TryAgain)
+        self.believed(&write.key, Err(Error::TryAgain))
     }
 }
 
@@ -274,10 +282,25 @@ impl RecordStore for Connection {
     }
 
     async fn remove(&self, key: &RecordKey, expected: &Version) -> Result<Removal, Error> {
+        if !self.world().profile.conditional_removal {
+            return Ok(Removal::Unsupported);
+        }
         let (key, expected) = (key.clone(), expected.clone());
         self.send(Kind::Write, move |effects| {
             let (key, expected) = (key.clone(), expected.clone());
             async move { effects.remove(&key, &expected).await }
+        })
+        .await
+    }
+
+    async fn discard(&self, key: &RecordKey, expected: &Version) -> Result<(), Error> {
+        if self.world().profile.conditional_removal {
+            return self.remove(key, expected).await.map(drop);
+        }
+        let key = key.clone();
+        self.send(Kind::Write, move |effects| {
+            let key = key.clone();
+            async move { effects.remove_any(&key).await }
         })
         .await
     }

@@ -56,6 +56,10 @@ pub(crate) enum Focus {
     LongUploads,
 }
 
+fn hours(hours: u64) -> Duration {
+    Duration::from_hours(hours)
+}
+
 #[derive(Clone, Debug)]
 pub(crate) struct Profile {
     pub(crate) seed: u64,
@@ -90,6 +94,12 @@ pub(crate) struct Profile {
     pub(crate) names: (usize, usize, usize),
     /// Clients that upload one blob for a week.
     pub(crate) long_uploads: usize,
+    /// Whether the store removes records under a condition, as some do not.
+    pub(crate) conditional_removal: bool,
+    /// When collectors delete manifests without a tag.
+    pub(crate) untagged_after: Option<Duration>,
+    /// For how long a process keeps what it has read.
+    pub(crate) local_ttl: Duration,
 }
 
 impl Profile {
@@ -109,7 +119,7 @@ impl Profile {
     }
 
     pub(crate) fn with_focus(seed: u64, focus: Focus) -> Self {
-        let random = Random::of(seed, 2);
+        let (random, store) = (Random::of(seed, 2), Random::of(seed, 3));
         let caching = *random.pick(&[Caching::None, Caching::Perfect, Caching::Failing]);
         let profile = Self {
             seed,
@@ -132,9 +142,13 @@ impl Profile {
             pushes: 600,
             names: (3, 3, usize::MAX),
             long_uploads: 0,
+            conditional_removal: store.chance(600),
+            untagged_after: store.chance(300).then(|| *store.pick(&[3, 12, 48].map(hours))),
+            local_ttl: if store.chance(250) { MINUTE / 2 } else { Duration::ZERO },
         };
         let mut profile = profile.looking_at(focus);
         if profile.caching == Caching::Perfect {
+            profile.local_ttl = Duration::ZERO;
             // A late write makes a cached value outdated, and so does a crash between a write and
             // its invalidation: within the bound that is documented.
             (profile.faults, profile.crashes) = (0, 0);
@@ -240,6 +254,8 @@ impl Profile {
         settings.collection.write_deadline = WRITE_DEADLINE;
         settings.collection.clock_skew = CLOCK_SKEW;
         settings.collection.quarantine = QUARANTINE;
+        settings.collection.untagged_after = self.untagged_after;
+        settings.cache.local_ttl = self.local_ttl;
         settings.log.requests = RequestLog::Off;
         if self.seed.is_multiple_of(2) {
             settings.blobs.delivery = longshore::http::Delivery::Redirect;
@@ -251,7 +267,7 @@ impl Profile {
     pub(crate) fn lag(&self) -> Duration {
         let cache = self.settings().cache;
         match self.caching {
-            Caching::None | Caching::Perfect => Duration::ZERO,
+            Caching::None | Caching::Perfect => cache.local_ttl,
             Caching::Failing => cache.tag_ttl + cache.local_ttl + 2 * SECOND,
         }
     }

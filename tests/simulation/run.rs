@@ -78,7 +78,9 @@ async fn live(world: &Arc<World>) {
     finish(world, &cache).await;
     verifier.everything(true).await;
     verifier.referrers().await;
-    let (garbage, open) = (world.bucket().garbage(), world.memory.open_multiparts());
+    let conditional_removal = world.profile.conditional_removal;
+    let (garbage, open) =
+        (world.bucket().garbage(conditional_removal), world.memory.open_multiparts());
     for key in garbage {
         world.fault(format_args!("I4: {key} is garbage, and stays"));
     }

@@ -18,7 +18,7 @@ use super::Uploads;
 use super::hashes::Hashes;
 use super::parts;
 use super::request::Digests;
-use super::session::base_of;
+use super::session::{base_of, damaged};
 use super::writer::{Stop, Tail, UploadWriter};
 use crate::layout::records::Session;
 use crate::oci::Digest;
@@ -259,10 +259,17 @@ impl Uploads {
         StoredData { location, size, .. }: &StoredData,
         expected: &Digest,
     ) -> Result<(), Error> {
-        let mut hashes = Hashes::new(&[expected.algorithm()]);
+        let (mut hashes, mut left) = (Hashes::new(&[expected.algorithm()]), *size);
         let mut bytes = self.data.get(location, Some(0..*size)).await?;
         while let Some(chunk) = bytes.next().await {
-            hashes.update(&chunk?);
+            let chunk = chunk?;
+            left = left.saturating_sub(chunk.len() as u64);
+            hashes.update(&chunk);
+        }
+        if left > 0 {
+            // A body that ends early says nothing about the object, which a pointer may name by
+            // now: another request continues the same commit.
+            return Err(damaged(format!("{left} bytes of {size} are missing at {location}")));
         }
         match hashes.digest(expected.algorithm()) {
             Some(actual) if actual == *expected => Ok(()),

@@ -37,6 +37,15 @@ pub enum FaultKind {
     TryAgain,
     /// A body breaks off after so many bytes. Matches only `read` and `get`.
     TruncateBody(u64),
+    /// The body of a `get` ends after so many bytes, as if it were whole.
+    EndBody(u64),
+}
+
+/// How the body of an answer ends too early.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Truncation {
+    pub(super) after: u64,
+    pub(super) fails: bool,
 }
 
 /// The error that a lost response causes.
@@ -140,14 +149,15 @@ impl Faults {
             FaultKind::Late(after) => Some(CallFault::Late(after)),
             FaultKind::Again(after) => Some(CallFault::Again(after)),
             FaultKind::TryAgain => is_conditional(operation).then_some(CallFault::TryAgain),
-            FaultKind::TruncateBody(_) => None,
+            FaultKind::TruncateBody(_) | FaultKind::EndBody(_) => None,
         })
     }
 
-    /// After how many bytes the body of an answer breaks off.
-    pub(super) fn truncate(&mut self, operation: Operation, subject: &str) -> Option<u64> {
+    /// How the body of an answer ends too early.
+    pub(super) fn truncate(&mut self, operation: Operation, subject: &str) -> Option<Truncation> {
         self.find(operation, subject, |kind| match kind {
-            FaultKind::TruncateBody(bytes) => Some(bytes),
+            FaultKind::TruncateBody(after) => Some(Truncation { after, fails: true }),
+            FaultKind::EndBody(after) => Some(Truncation { after, fails: false }),
             FaultKind::FailBefore
             | FaultKind::FailAfter(_)
             | FaultKind::Refuse

@@ -17,7 +17,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::stream;
 
-use self::faults::{CallFault, Faults, is_conditional};
+use self::faults::{CallFault, Faults, Truncation, is_conditional};
 use self::in_flight::InFlight;
 use self::state::{Condition, State};
 use super::{
@@ -199,8 +199,8 @@ impl Memory {
         });
     }
 
-    /// After how many bytes the body of an answer breaks off, if it does.
-    fn truncation(&self, operation: Operation, subject: &str) -> Option<u64> {
+    /// How the body of an answer ends too early, if it does.
+    fn truncation(&self, operation: Operation, subject: &str) -> Option<Truncation> {
         locked(&self.faults).truncate(operation, subject)
     }
 }
@@ -213,7 +213,9 @@ impl RecordStore for Memory {
         let record = self.perform(Operation::Read, key.clone(), read).await?;
         match self.truncation(Operation::Read, &key) {
             // A record is returned whole or not at all.
-            Some(sent) if sent < record.body.len() as u64 => Err(unavailable("the body broke off")),
+            Some(sent) if sent.after < record.body.len() as u64 => {
+                Err(unavailable("the body broke off"))
+            }
             Some(_) | None => Ok(record),
         }
     }
@@ -418,8 +420,8 @@ impl ObjectStore for Memory {
 }
 
 /// Cuts the data into chunks, and breaks off where a fault says so.
-fn chunks(pieces: Vec<Bytes>, truncation: Option<u64>) -> Vec<Result<Bytes, Error>> {
-    let mut left = truncation.unwrap_or(u64::MAX);
+fn chunks(pieces: Vec<Bytes>, truncation: Option<Truncation>) -> Vec<Result<Bytes, Error>> {
+    let mut left = truncation.map_or(u64::MAX, |truncation| truncation.after);
     let mut chunks = Vec::new();
     for mut piece in pieces {
         while !piece.is_empty() {
@@ -430,7 +432,8 @@ fn chunks(pieces: Vec<Bytes>, truncation: Option<u64>) -> Vec<Result<Bytes, Erro
                 chunks.push(Ok(chunk));
             }
             if left == 0 {
-                chunks.push(Err(unavailable("the body broke off")));
+                let fails = truncation.is_some_and(|truncation| truncation.fails);
+                chunks.extend(fails.then(|| Err(unavailable("the body broke off"))));
                 return chunks;
             }
         }

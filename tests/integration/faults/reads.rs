@@ -4,11 +4,11 @@
 use std::sync::Arc;
 
 use longshore::config::Settings;
-use longshore::store::memory::{Fault, FaultKind, Memory, Operation};
+use longshore::store::memory::{Fault, FaultKind, Memory, Operation, Reported};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::support::{App, bytes};
+use crate::support::{App, bytes, sha512};
 
 /// How often the registry resumes a read (`registry::blobs`).
 const RESUMES_MAX: u32 = 4;
@@ -83,4 +83,27 @@ async fn a_read_that_cannot_be_opened_is_503() {
     let location = memory.data_objects()[0].0.parse().expect("a location");
     longshore::store::BlobStore::delete(memory.as_ref(), &location).await.expect("gone");
     app.get(&path).send().await.expect_error(503, "UNAVAILABLE");
+}
+
+/// An object that is hashed again before it is published is not taken for other content because
+/// the answer of the store ended early: an earlier attempt may have published it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_blob_that_is_read_back_incompletely_is_not_deleted() {
+    let memory = Arc::new(Memory::new());
+    let app = App::over_memory(memory.clone(), Settings::default()).await;
+    let content = bytes(2, 20 << 20);
+    let digest = sha512(&content);
+    let start = app.request("POST", "/v2/a/blobs/uploads/").send().await.location();
+    let at = app.request("PATCH", &start).body(content.clone()).send().await.location();
+    let put = format!("{at}?digest={digest}");
+    // The first attempt writes the pointer, and hears nothing.
+    let lost = FaultKind::FailAfter(Reported::Unavailable);
+    memory.inject(Fault::on(Operation::Create, lost).below("v1/p/").always());
+    app.request("PUT", &put).send().await.expect(503);
+    memory.heal();
+    memory.inject(Fault::on(Operation::Get, FaultKind::EndBody(1_000)));
+    app.request("PUT", &put).send().await.expect(503);
+    app.request("PUT", &put).send().await.expect(201);
+    let path = format!("/v2/a/blobs/{digest}");
+    assert!(app.get(&path).send().await.expect(200).body == content);
 }

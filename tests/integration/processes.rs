@@ -2,12 +2,12 @@
 //!
 //! Over a folder always; over a bucket if `LONGSHORE_TEST_S3` names one.
 
-mod collected;
 mod command_line;
 mod forward_proxies;
 mod identity;
 mod inspections;
 mod kills;
+mod proof;
 mod shared_settings;
 mod starts;
 mod stops;

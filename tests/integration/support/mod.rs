@@ -6,11 +6,13 @@ pub mod app;
 pub mod collection;
 pub mod content;
 pub mod exchange;
+pub mod fault_proxy;
 pub mod forward_proxy;
 pub mod http;
 pub mod metered;
 pub mod persistent;
 pub mod process;
+pub mod random;
 pub mod scripted_s3;
 pub mod test_store;
 

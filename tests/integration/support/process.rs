@@ -41,7 +41,8 @@ pub(crate) struct Ended {
     pub(crate) stderr: String,
 }
 
-fn command(arguments: &[&str], variables: &[(&str, &str)]) -> Command {
+/// The program with these arguments.
+pub(crate) fn command(arguments: &[&str], variables: &[(&str, &str)]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_longshore"));
     command.args(arguments).envs(variables.iter().copied());
     for name in ["LONGSHORE_TEST_STORE", "LONGSHORE_TEST_S3"] {
@@ -150,8 +151,22 @@ impl Process {
 
     /// SIGTERM.
     pub(crate) fn terminate(&self) {
+        self.signal("-TERM");
+    }
+
+    /// SIGSTOP: the process does nothing until [`resume`](Self::resume).
+    pub(crate) fn stop(&self) {
+        self.signal("-STOP");
+    }
+
+    /// SIGCONT.
+    pub(crate) fn resume(&self) {
+        self.signal("-CONT");
+    }
+
+    fn signal(&self, signal: &str) {
         let id = self.child.id().to_string();
-        let sent = Command::new("kill").args(["-TERM", &id]).status().expect("kill runs");
+        let sent = Command::new("kill").args([signal, &id]).status().expect("kill runs");
         assert!(sent.success());
     }
 

@@ -56,6 +56,10 @@ pub(crate) struct Bucket {
     /// Data that a pointer has named.
     published: BTreeSet<String>,
     timelines: BTreeMap<String, Timeline>,
+    /// Whether the store decides about manifests hours after it has accepted them. That is beyond
+    /// what the protocol allows: a row among the referrers may then go before its manifest comes,
+    /// and the next run of a collector writes it again.
+    decides_late: bool,
 }
 
 impl Name {
@@ -184,6 +188,10 @@ fn named_by(manifest: &[u8]) -> (Vec<String>, Vec<String>) {
 }
 
 impl Bucket {
+    pub(crate) fn new(decides_late: bool) -> Self {
+        Self { decides_late, ..Self::default() }
+    }
+
     /// A record was written. Returns what is wrong with that.
     pub(crate) fn wrote(&mut self, at: Duration, by: Role, key: &str, body: &Bytes) -> Vec<String> {
         let name = Name::of(key);
@@ -226,6 +234,7 @@ impl Bucket {
             (Name::Referrer(repository, subject, digest), false) => {
                 let listed = self.live(&manifest_key(repository, digest)).is_some_and(|manifest| {
                     by == Role::Collector
+                        && !self.decides_late
                         && manifest.is_visible()
                         && manifest.header.as_ref().and_then(|m| text(m, "subject"))
                             == Some(subject)

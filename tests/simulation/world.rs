@@ -69,6 +69,7 @@ impl World {
             memory: Memory::with_clock(clock)
                 .with_part_bytes_min(PART_BYTES as u64)
                 .with_presign("memory://bucket"),
+            bucket: Mutex::new(Bucket::new(profile.slow_decisions > 0)),
             profile,
             bug,
             metrics: Metrics::default(),
@@ -81,7 +82,6 @@ impl World {
                 hash: 0xcbf2_9ce4_8422_2325,
                 fault: None,
             }),
-            bucket: Mutex::default(),
             ledger: Mutex::default(),
             in_flight: Mutex::default(),
         })

@@ -175,6 +175,8 @@ fn written(arguments: &[&str], terminal: bool, seconds: &str) -> String {
     // `script` (util-linux) runs a command on a terminal of its own.
     let rest = if terminal { &["/dev/null"][..] } else { &[] };
     let command = command.args([if terminal { "-qec" } else { "-c" }, &words]).args(rest);
+    // The suite also runs in single-writer mode, in which `gc` does not collect.
+    command.env("LONGSHORE_STORE_WRITERS", "many");
     command.env("LONGSHORE_COLLECTION_REQUESTS_PER_SECOND", "2").stdin(Stdio::null());
     let output = command.output().expect("it runs");
     String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()

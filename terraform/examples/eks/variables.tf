@@ -1,3 +1,14 @@
+variable "name" {
+  description = "The name of the release and its ServiceAccount, and the beginning of the names of everything else. A second registry needs another one."
+  type        = string
+  default     = "longshore"
+
+  validation {
+    condition     = can(regex("^[a-z]([a-z0-9-]{0,28}[a-z0-9])?$", var.name)) && !strcontains(var.name, "--")
+    error_message = "The name has 1 to 30 lower case letters, digits and single hyphens, and begins with a letter."
+  }
+}
+
 variable "region" {
   description = "The region of the cluster and of the bucket."
   type        = string
@@ -8,30 +19,44 @@ variable "cluster_name" {
   type        = string
 }
 
-variable "bucket_name" {
-  description = "The name of the bucket to create."
-  type        = string
+variable "node_security_group_ids" {
+  description = "The security groups of nodes that have their own (self-managed nodes, Karpenter). [] if all nodes have the group of the cluster. Without its group a node does not reach Redis, and Longshore reports no error."
+  type        = list(string)
 }
 
 variable "namespace" {
   description = "The namespace. It must exist, with the Secret of users_secret in it."
   type        = string
-  default     = "longshore"
+  default     = "registry"
 }
 
-variable "subnet_ids" {
-  description = "Private subnets of the cluster, for Redis."
-  type        = list(string)
-}
-
-variable "vpc_cidr" {
-  description = "The network of the load balancer, as a CIDR block."
+variable "bucket_name" {
+  description = "The name of the bucket to create."
   type        = string
 }
 
-variable "image_registry" {
-  description = "The registry of the image: nodes pull image_registry/longshore:VERSION, so push it there first."
+variable "bucket_versioning" {
+  description = "Disabled, Enabled, or Suspended for a bucket that had versions once (modules/bucket)."
   type        = string
+  default     = "Disabled"
+}
+
+variable "redis" {
+  description = "Private subnets of the cluster for Redis, in at least two zones, and the number of replicas."
+  type = object({
+    subnet_ids = list(string)
+    replicas   = optional(number, 0)
+  })
+}
+
+variable "image" {
+  description = "The image that nodes pull: registry/repository:tag, or by digest. Without tag and digest: the version of the chart. Push it there first."
+  type = object({
+    registry   = string
+    repository = optional(string, "longshore")
+    tag        = optional(string, "")
+    digest     = optional(string, "")
+  })
 }
 
 variable "users_secret" {
@@ -48,6 +73,27 @@ variable "hostname" {
 variable "certificate_arn" {
   description = "The ARN of the ACM certificate for that host name."
   type        = string
+}
+
+variable "load_balancer" {
+  description = "The subnets of the load balancer, in at least two zones and without pods in them; internal, or internet-facing."
+  type = object({
+    subnet_ids = list(string)
+    scheme     = optional(string, "internal")
+  })
+
+  validation {
+    condition     = contains(["internal", "internet-facing"], var.load_balancer.scheme) && length(var.load_balancer.subnet_ids) >= 2
+    error_message = "The scheme is internal or internet-facing, and a load balancer has at least two subnets."
+  }
+}
+
+variable "monitoring" {
+  description = "The namespace of Prometheus and the labels by which it selects a ServiceMonitor and a PrometheusRule, such as { namespace = \"monitoring\", labels = { release = \"prometheus\" } }. Null: neither of them; required, so that a registry without alerts is a decision."
+  type = object({
+    namespace = string
+    labels    = optional(map(string), {})
+  })
 }
 
 variable "tags" {

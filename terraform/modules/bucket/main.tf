@@ -40,21 +40,23 @@ resource "aws_s3_bucket_server_side_encryption_configuration" "this" {
   }
 }
 
-# Versioning is off by default. Longshore writes blob data once, under keys that it never uses again, so old
+# A new bucket has no versions. Longshore writes blob data once, under keys that it never uses again, so old
 # versions of it help only against deletion; it overwrites records (tags, links, upload sessions) all the
 # time, and each old version would cost storage. Versioning lets you go back after someone has deleted
-# objects with another tool. Old versions expire after `noncurrent_days`.
+# objects with another tool.
 #
-# Without versioning the bucket is in the state Suspended: a deletion leaves a delete marker, and setting
-# `versioning` from true to false keeps the old versions for ever, because the rule below goes with it.
+# S3 never forgets that a bucket had versions: from Enabled the way leads to Suspended, not to Disabled. In a
+# suspended bucket each deletion leaves a delete marker, so the rule for old versions below is always there.
 resource "aws_s3_bucket_versioning" "this" {
   bucket = aws_s3_bucket.this.id
 
   versioning_configuration {
-    status = var.versioning ? "Enabled" : "Suspended"
+    status = var.versioning
   }
 }
 
+# No rule may expire or archive current objects: an old blob is as much in use as a new one, and an archived
+# one cannot be read (docs/collection.md, "What else touches the bucket").
 resource "aws_s3_bucket_lifecycle_configuration" "this" {
   bucket     = aws_s3_bucket.this.id
   depends_on = [aws_s3_bucket_versioning.this]
@@ -71,24 +73,21 @@ resource "aws_s3_bucket_lifecycle_configuration" "this" {
     }
   }
 
-  # No rule may expire current objects: an old blob is as valid as a new one.
-  dynamic "rule" {
-    for_each = var.versioning ? [1] : []
+  # Without it garbage collection frees nothing in a bucket that has or had versions. A bucket that never had
+  # any has nothing that this rule applies to.
+  rule {
+    id     = "old versions"
+    status = "Enabled"
 
-    content {
-      id     = "old versions"
-      status = "Enabled"
+    filter {}
 
-      filter {}
+    noncurrent_version_expiration {
+      noncurrent_days = var.noncurrent_days
+    }
 
-      noncurrent_version_expiration {
-        noncurrent_days = var.noncurrent_days
-      }
-
-      expiration {
-        # Only delete markers without an older version.
-        expired_object_delete_marker = true
-      }
+    expiration {
+      # Only delete markers without an older version.
+      expired_object_delete_marker = true
     }
   }
 }

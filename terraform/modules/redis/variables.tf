@@ -14,8 +14,13 @@ variable "subnet_ids" {
 }
 
 variable "client_security_group_ids" {
-  description = "The security groups of the nodes or pods that may connect."
+  description = "The security groups of the nodes or pods that may connect: that of the cluster, and those of nodes that have their own (self-managed nodes, Karpenter)."
   type        = list(string)
+
+  validation {
+    condition     = length(var.client_security_group_ids) > 0
+    error_message = "Without a security group nothing reaches Redis. Longshore then runs without it and reports no error."
+  }
 }
 
 variable "node_type" {
@@ -25,9 +30,14 @@ variable "node_type" {
 }
 
 variable "replicas" {
-  description = "Replicas beside the primary. 0 is enough, because Longshore works without Redis; with 1, a failure of the primary does not slow it down."
+  description = "Replicas beside the primary. 0 is enough, because Longshore works without Redis; with 1, ElastiCache replaces a primary that fails by the replica."
   type        = number
-  default     = 1
+  default     = 0
+
+  validation {
+    condition     = var.replicas >= 0 && var.replicas <= 5
+    error_message = "ElastiCache has 0 to 5 replicas."
+  }
 }
 
 variable "kms_key_arn" {

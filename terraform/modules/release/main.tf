@@ -4,7 +4,7 @@ resource "kubernetes_secret_v1" "redis" {
   count = var.redis_url == null ? 0 : 1
 
   metadata {
-    name      = "${var.name}-redis-password"
+    name      = local.redis_secret
     namespace = var.namespace
   }
 
@@ -14,32 +14,15 @@ resource "kubernetes_secret_v1" "redis" {
 }
 
 resource "helm_release" "this" {
+  # The pods wait for this Secret.
+  depends_on = [kubernetes_secret_v1.redis]
+
   name      = var.name
   namespace = var.namespace
   chart     = var.chart
   version   = var.chart_version
   wait      = true
-  # Roll back an upgrade that does not become ready. A first install that fails is removed, and its pods and
-  # their logs with it: set atomic to false to look at them.
-  atomic  = true
-  timeout = 600
-
-  values = concat([
-    yamlencode({
-      fullnameOverride = var.name
-      image            = { registry = var.image_registry }
-      store            = { url = var.store_url, s3 = { region = var.region } }
-      identity         = { provider = var.identity, roleArn = var.role_arn }
-      serviceAccount   = { name = var.name }
-      access = {
-        authenticated = "push"
-        htpasswd      = { existingSecret = var.users_secret }
-      }
-      redis = {
-        mode           = var.redis_url == null ? "none" : "external"
-        url            = var.redis_url == null ? "" : var.redis_url
-        existingSecret = var.redis_url == null ? "" : kubernetes_secret_v1.redis[0].metadata[0].name
-      }
-    })
-  ], var.values)
+  atomic    = var.atomic
+  timeout   = 600
+  values    = concat([yamlencode(local.values)], var.values)
 }

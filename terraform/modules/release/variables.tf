@@ -20,9 +20,20 @@ variable "chart_version" {
   default     = null
 }
 
-variable "image_registry" {
-  description = "The registry of the image: nodes pull image_registry/longshore:VERSION."
-  type        = string
+variable "image" {
+  description = "The image that nodes pull: registry/repository:tag, or by digest. Without tag and digest: the version of the chart. Push it there first."
+  type = object({
+    registry   = string
+    repository = optional(string, "longshore")
+    tag        = optional(string, "")
+    digest     = optional(string, "")
+  })
+}
+
+variable "atomic" {
+  description = "Whether a failed apply is undone. It removes a failed first installation, and with it the pods and events that tell the reason. Without it the pods of the former version go on serving after a failed upgrade, and the next apply tries again."
+  type        = bool
+  default     = false
 }
 
 variable "store_url" {
@@ -44,6 +55,11 @@ variable "identity" {
   description = "How the pods authenticate to the bucket: irsa (with role_arn) or pod-identity."
   type        = string
   default     = "pod-identity"
+
+  validation {
+    condition     = contains(["irsa", "pod-identity"], var.identity)
+    error_message = "The identity is irsa or pod-identity."
+  }
 }
 
 variable "role_arn" {

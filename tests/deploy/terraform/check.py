@@ -7,8 +7,10 @@ from pathlib import Path
 
 import hcl2
 
-ROOT = Path(__file__).resolve().parents[3]
-TERRAFORM = ROOT / "terraform"
+import evaluate
+import examples
+from examples import ROOT, TERRAFORM, load, named, text
+from report import asked, check, failures
 
 # What each operation of the SDK has to be allowed. A presigned request is the same operation.
 RIGHTS = {
@@ -25,24 +27,6 @@ RIGHTS = {
     "list_multipart_uploads": {"s3:ListBucketMultipartUploads"},
 }
 OF_THE_BUCKET = {"s3:ListBucket", "s3:ListBucketMultipartUploads"}
-asked, failures = [], []
-
-
-def check(what, problems):
-    problems = list(problems)
-    asked.append(what)
-    if problems:
-        failures.append(what)
-        print(f"FAILED terraform: {what}")
-        for problem in problems:
-            print(f"  {problem}")
-    else:
-        print(f"ok terraform: {what}")
-
-
-def text(value):
-    """python-hcl2 keeps the quotes of texts."""
-    return value.strip('"') if isinstance(value, str) else value
 
 
 def all_operations():
@@ -100,14 +84,8 @@ def folders():
 
 def judge_names(folder):
     """Every name that is used is declared, and every variable is described and used."""
-    blocks, source = {}, ""
-    for path in sorted(folder.glob("*.tf")):
-        with open(path) as file:
-            for kind, items in hcl2.load(file).items():
-                blocks.setdefault(kind, []).extend(items if isinstance(items, list) else [items])
-        source += re.sub(r"#.*", "", path.read_text())
-    variables = {text(name): body for block in blocks.get("variable", []) for name, body in block.items()}
-    outputs = {text(name): body for block in blocks.get("output", []) for name, body in block.items()}
+    blocks, source = load(folder)
+    variables, outputs = named(blocks, "variable"), named(blocks, "output")
     names = {
         "var": set(variables),
         "local": {name for block in blocks.get("locals", []) for name in block if not name.startswith("__")},
@@ -159,23 +137,12 @@ def judge_bucket():
               "restrict_public_buckets = true", "apply_server_side_encryption_by_default", "abort_incomplete_multipart_upload",
               "prevent_destroy = true", '"BucketOwnerEnforced"', '"aws:SecureTransport"']
     check("the bucket is closed, encrypted and kept", [f"{words} is missing" for words in wanted if words not in source])
-    check("nothing expires that is current", re.findall(r"^\s*days\s*=.*", source, re.M))
-
-
-def judge_values():
-    """The values that the module of the release gives are values of the chart."""
-    import json
-    schema = json.loads((ROOT / "helm/longshore/values.schema.json").read_text())
-    source = (TERRAFORM / "modules/release/main.tf").read_text()
-    body = source.split("yamlencode({")[1].split("})")[0]
-    names = re.findall(r"^ {6}([a-zA-Z]+)\s*=", body, re.M)
-    assert names
-    check("the release gives values that the chart has", [name for name in names if name not in schema["properties"]])
 
 
 judge_rights()
 judge_modules()
 judge_bucket()
-judge_values()
+examples.judge()
+evaluate.judge()
 print(f"terraform: {len(asked) - len(failures)} passed, {len(failures)} failed")
 sys.exit(1 if failures else 0)

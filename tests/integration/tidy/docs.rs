@@ -11,7 +11,7 @@ use super::{Source, root};
 /// Words of the README: a page for one minute.
 const README_WORDS_MAX: usize = 900;
 /// What operators make in their copy; the repository does not have it.
-const MADE_BY_OPERATORS: [&str; 2] = ["deploy/secrets", "terraform/examples/eks/terraform.tfvars"];
+const MADE_BY_OPERATORS: [&str; 1] = ["deploy/secrets"];
 
 /// Every page in Markdown that a person wrote or that a command made.
 fn pages() -> Vec<Source> {

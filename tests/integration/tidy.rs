@@ -1,11 +1,13 @@
 //! Properties of the code that no compiler checks: which module may use which, that no two files
 //! use each other, how long files and functions are, and that every endpoint of the
-//! distribution-spec ("Endpoints") is cited where it is answered and where it is tested.
+//! distribution-spec ("Endpoints") is cited where it is answered and where it is tested. Also that
+//! the supervisors of `deploy` allow a process what its default settings need.
 
 mod cycles;
 mod directions;
 mod docs;
 mod endpoints;
+mod supervisors;
 
 use std::fs;
 use std::path::{Path, PathBuf};

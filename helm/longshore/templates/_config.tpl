@@ -2,7 +2,7 @@
 {{- define "longshore.config" -}}
 {{- $v := .Values -}}
 {{- $server := dict "drain_delay" (printf "%ds" (int $v.drain.delaySeconds)) "drain_timeout" (printf "%ds" (int $v.drain.timeoutSeconds)) -}}
-{{- with $v.trustedProxies -}}{{- $_ := set $server "trusted_proxies" (join "," .) -}}{{- end -}}
+{{- with without $v.trustedProxies "none" -}}{{- $_ := set $server "trusted_proxies" . -}}{{- end -}}
 {{- $access := dict -}}
 {{- with $v.access.anonymous -}}{{- $_ := set $access "anonymous" . -}}{{- end -}}
 {{- with $v.access.authenticated -}}{{- $_ := set $access "authenticated" . -}}{{- end -}}
@@ -26,7 +26,7 @@
 {{- end -}}
 {{- end -}}
 {{- $blobs := dict "delivery" $v.delivery -}}
-{{- with $v.redirectNetworks -}}{{- $_ := set $blobs "redirect_networks" (join "," .) -}}{{- end -}}
+{{- with $v.redirectNetworks -}}{{- $_ := set $blobs "redirect_networks" . -}}{{- end -}}
 {{- $typed := dict "server" $server "blobs" $blobs "log" (dict "format" $v.log.format "level" $v.log.level) -}}
 {{- with $access -}}{{- $_ := set $typed "access" . -}}{{- end -}}
 {{- with $s3 -}}{{- $_ := set $typed "store" (dict "s3" .) -}}{{- end -}}
@@ -49,8 +49,16 @@ TOML strings. YAML numbers arrive as floats, and settings are integers. */}}
 {{- range $name, $value := .table -}}
 {{- $below := ternary $name (printf "%s.%s" $path $name) (empty $path) -}}
 {{- if kindIs "map" $value }}
+{{- /* A header that only has tables below it says nothing. */ -}}
+{{- $own := false -}}
+{{- range $value -}}
+{{- $tables := and (kindIs "slice" .) . (kindIs "map" (first .)) -}}
+{{- if not (or (kindIs "map" .) (kindIs "invalid" .) $tables) -}}{{- $own = true -}}{{- end -}}
+{{- end -}}
+{{- if $own }}
 
 [{{ $below }}]
+{{- end -}}
 {{- include "longshore.toml" (dict "table" $value "path" $below) -}}
 {{- else if and (kindIs "slice" $value) $value (kindIs "map" (first $value)) -}}
 {{- range $row := $value }}

@@ -126,4 +126,6 @@ ignored; or everybody who may read ConfigMaps could read them. */ -}}
 {{- fail (printf "config.store.s3.%s would be in a ConfigMap: use store.s3.existingSecret" $name) -}}
 {{- end -}}
 {{- end -}}
+{{- include "longshore.refuseReach" . -}}
+{{- include "longshore.refuseMemory" . -}}
 {{- end -}}

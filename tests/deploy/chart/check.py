@@ -10,101 +10,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import yaml
 
+import notes
+import refusals  # noqa: F401 (its cases register themselves)
+import resources  # noqa: F401
+import start
+from cases import ARN, BUCKET, LOGIN, OPEN, PROMETHEUS, PROXY, REFUSED, RENDERED, rendered
 from render import LONGSHORE, Refused, render
-
-BUCKET = "store: {url: 's3://bucket'}\n"
-OPEN = BUCKET + "access: {anonymous: pull}\n"
-LOGIN = BUCKET + "access: {authenticated: push, htpasswd: {existingSecret: users}}\n"
-ARN = "arn:aws:iam::123456789012:role/longshore"
-RENDERED, REFUSED = [], []
-
-
-def rendered(values, *arguments):
-    """A case: these values are rendered, and the function looks at the objects."""
-    def keep(function):
-        RENDERED.append((function.__name__, values, arguments, function))
-        return function
-    return keep
-
-
-def refused(name, values, message):
-    """A case: these values are refused with a message that has these words in it."""
-    REFUSED.append((name, values, message))
-
-
-# ---- What is refused. ----
-
-refused("nothing_chosen", "", "store.url is missing")
-refused("no_store", "access: {anonymous: push}", "store.url is missing")
-refused("no_login", BUCKET, "no login is configured, and access.anonymous is empty")
-refused("an_empty_token_is_no_login", BUCKET + "config: {access: {token: {}}}", "no login is configured, and access.anonymous is empty")
-refused("rules_without_a_login", BUCKET + "access: {rules: [{subject: authenticated, actions: pull, repositories: '**'}]}",
-        "no login is configured, and access.anonymous is empty")
-refused("rules_of_both_without_a_login", BUCKET + "access: {rules: [{subject: [anonymous, 'user:a'], actions: pull, repositories: '**'}]}",
-        "name users, but no login is configured")
-refused("users_who_may_do_nothing", BUCKET + "access: {htpasswd: {existingSecret: users}}", "no rule allows users anything")
-refused("authenticated_without_a_login", BUCKET + "access: {authenticated: push, anonymous: pull}", "name users, but no login is configured")
-refused("half_a_token_server", BUCKET + "access: {token: {realm: 'https://a/token', service: a}}",
-        "access.token.issuer, access.token.keys missing")
-refused("token_keys_twice", BUCKET + "access: {token: {realm: a, service: a, issuer: a, keys: {existingSecret: a, existingConfigMap: b}}}", "not both")
-refused("a_folder_for_two", "store: {url: /data, volume: {emptyDir: {}}}\naccess: {anonymous: pull}", "belongs to one pod")
-refused("memory_that_scales", "store: {url: memory}\nreplicas: 1\nautoscaling: {enabled: true}\naccess: {anonymous: pull}", "belongs to one pod")
-refused("a_single_writer_for_two", OPEN + "config: {store: {writers: single}}", "belongs to one pod")
-refused("a_folder_without_a_volume", "store: {url: /data}\nreplicas: 1\naccess: {anonymous: pull}", "ends with the pod")
-refused("a_volume_for_a_bucket", "store: {url: 's3://b', volume: {emptyDir: {}}}\naccess: {anonymous: pull}", "not a folder")
-refused("a_key_and_an_identity", "store: {url: 's3://b', s3: {existingSecret: a}}\naccess: {anonymous: pull}\n"
-        f"identity: {{provider: irsa, roleArn: '{ARN}'}}", "choose one")
-refused("an_id_without_its_secret", "store: {url: 's3://b', s3: {accessKeyId: a}}\naccess: {anonymous: pull}", "needs store.s3.existingSecret")
-refused("irsa_without_a_role", OPEN + "identity: {provider: irsa}", "needs identity.roleArn")
-refused("web_identity_without_a_role", OPEN + "identity: {provider: web-identity}", "needs identity.roleArn")
-refused("gke_without_an_account", OPEN + "identity: {provider: gke}", "needs identity.gcpServiceAccount")
-refused("azure_without_a_client", OPEN + "identity: {provider: azure}", "needs identity.azureClientId")
-refused("irsa_on_a_foreign_account", OPEN + f"identity: {{provider: irsa, roleArn: '{ARN}'}}\nserviceAccount: {{create: false, name: a}}",
-        "serviceAccount.create must be true")
-refused("both_budgets", OPEN + "podDisruptionBudget: {minAvailable: 1}", "exactly one")
-refused("no_budget", OPEN + "podDisruptionBudget: {maxUnavailable: null}", "exactly one")
-refused("fewer_at_most_than_at_least", OPEN + "autoscaling: {enabled: true, minReplicas: 5, maxReplicas: 2}", "greater than")
-refused("scaling_without_a_metric", OPEN + "autoscaling: {enabled: true, targetCPUUtilizationPercentage: null}", "needs a metric")
-refused("redis_without_an_address", OPEN + "redis: {mode: external}", "needs redis.url")
-refused("an_address_of_no_redis", OPEN + "redis: {url: 'redis://a:1'}", "set it to external")
-refused("sentinel_without_a_name", OPEN + "redis: {mode: external, url: 'redis://a:1', topology: sentinel}", "needs redis.primary")
-refused("a_password_in_the_address", OPEN + "redis: {mode: external, url: 'redis://u:p@a:1'}", "would be in a ConfigMap")
-refused("an_ingress_for_nobody", OPEN + "ingress: {enabled: true}", "ingress.hosts is empty")
-refused("a_route_from_nowhere", OPEN + "gateway: {enabled: true}", "gateway.parentRefs is empty")
-refused("traefik_over_tls", OPEN + "ingress: {enabled: true, hosts: [a.b], controller: traefik}\ntls: {existingSecret: t}", "serversscheme")
-for section, key, words in [
-    ("server", "listen", "the chart sets the ports"), ("server", "drain_delay", "drain.delaySeconds"),
-    ("server", "drain_timeout", "drain.timeoutSeconds"), ("admin", "listen", "the chart sets the ports"),
-    ("store", "url", "use store.url"), ("cache", "redis_password", "redis.existingSecret"),
-    ("manifests", "schema1_key", "schema1Key.existingSecret"),
-]:
-    refused(f"config_{section}_{key}", OPEN + f"config: {{{section}: {{{key}: a}}}}", words)
-for key in ("secret_access_key", "session_token"):
-    refused(f"config_{key}", OPEN + f"config: {{store: {{s3: {{{key}: a}}}}}}", "would be in a ConfigMap")
-
-# What the schema refuses, before any template.
-for name, values in {
-    "an_unknown_value": "replicaCount: 3",
-    "an_unknown_value_below": "store: {s3: {bucket: b}}",
-    "replicas_as_text": "replicas: three",
-    "fewer_than_none": "replicas: -1",
-    "anonymous_delete": "access: {anonymous: delete}",
-    "a_default_of_another_registry": "service: {type: NodePorts}",
-    "a_store_of_another_kind": "store: {url: 'gs://bucket'}",
-    "a_digest_that_is_none": "image: {digest: latest}",
-    "a_rule_without_actions": "access: {rules: [{subject: anonymous}]}",
-    "a_rule_with_more": "access: {rules: [{subject: anonymous, actions: pull, allow: true}]}",
-    "redis_of_another_kind": "redis: {mode: internal}",
-    "a_role_that_is_none": "identity: {provider: irsa, roleArn: longshore}",
-    "an_annotation_that_is_no_text": "podAnnotations: {a: true}",
-    "a_controller_that_is_not_known": "ingress: {controller: nginx}",
-    "a_variable_that_is_not_of_tracing": "tracing: {variables: {PATH: a}}",
-    "a_negative_delay": "drain: {delaySeconds: -1}",
-}.items():
-    # A key that is given twice would be another mistake.
-    base = BUCKET if values.startswith("access") else "" if values.startswith("store") else OPEN
-    refused(f"schema_{name}", base + values, "values don't meet the specifications of the schema")
-
 
 # ---- What is rendered. ----
 
@@ -208,6 +119,8 @@ def settings_of_every_type(objects):
     toml = objects.toml
     assert toml["manifests"] == {"tags_per_push_max": 100, "bytes_max": 8388608, "mode": "docker-legacy"}
     assert toml["lists"] == {"catalog": False} and toml["store"] == {"s3": {"attempts_max": 3}}
+    # No header of a table that has only tables.
+    assert "[store]" not in objects.find("ConfigMap")["data"]["longshore.toml"]
     assert toml["uploads"]["buffer_bytes"] == "1GiB" and toml["log"] == {"format": "json", "level": "info,longshore::store=debug"}
     assert toml["server"] == {"drain_delay": "10s", "drain_timeout": "120s", "connections_max": 1000000}
 
@@ -219,13 +132,13 @@ def texts_that_are_hard_to_write(objects):
 
 @rendered(OPEN + "delivery: auto\nredirectNetworks: ['10.0.0.0/8', 'fd00::/8']")
 def delivery_by_network(objects):
-    assert objects.toml["blobs"] == {"delivery": "auto", "redirect_networks": "10.0.0.0/8,fd00::/8"}
+    assert objects.toml["blobs"] == {"delivery": "auto", "redirect_networks": ["10.0.0.0/8", "fd00::/8"]}
 
 
 @rendered(OPEN + "delivery: redirect\nlog: {format: text, level: debug}\ntrustedProxies: ['10.0.0.0/8', 'fd00::/8']")
 def typed_settings(objects):
     assert objects.toml["blobs"] == {"delivery": "redirect"} and objects.toml["log"] == {"format": "text", "level": "debug"}
-    assert objects.toml["server"]["trusted_proxies"] == "10.0.0.0/8,fd00::/8"
+    assert objects.toml["server"]["trusted_proxies"] == ["10.0.0.0/8", "fd00::/8"]
 
 
 @rendered(OPEN + "drain: {delaySeconds: 0, timeoutSeconds: 600, preStopSeconds: 7, marginSeconds: 3}")
@@ -235,7 +148,7 @@ def draining(objects):
     assert objects.toml["server"] == {"drain_delay": "0s", "drain_timeout": "600s"}
 
 
-@rendered(LOGIN + "tls: {existingSecret: cert, existingSecretKeys: {certificate: c.pem, key: k.pem}}\ningress: {enabled: true, controller: ingress-nginx, className: nginx, hosts: [a.example.com, b.example.com], tls: [{secretName: t, hosts: [a.example.com]}]}")
+@rendered(LOGIN + "tls: {existingSecret: cert, existingSecretKeys: {certificate: c.pem, key: k.pem}}\ningress: {enabled: true, controller: ingress-nginx, className: nginx, hosts: [a.example.com, b.example.com], tls: [{secretName: t, hosts: [a.example.com]}]}\n" + PROXY)
 def tls_up_to_the_pod(objects):
     assert objects.env("LONGSHORE_SERVER_TLS_CERTIFICATE_FILE") == "/etc/longshore/tls/tls.crt"
     assert objects.volume("tls")["secret"]["items"] == [{"key": "c.pem", "path": "tls.crt"}, {"key": "k.pem", "path": "tls.key"}]
@@ -265,23 +178,23 @@ for controller, wanted in {
         assert wanted.items() <= annotations.items(), annotations
         assert bool(wanted) == bool(annotations)
     ingress_of_a_controller.__name__ = f"ingress_of_{controller}"
-    rendered(OPEN + f"ingress: {{enabled: true, controller: {controller}, hosts: [a.b]}}")(ingress_of_a_controller)
+    rendered(OPEN + PROXY + PROMETHEUS + f"ingress: {{enabled: true, controller: {controller}, hosts: [a.b]}}")(ingress_of_a_controller)
 
 
-@rendered(OPEN + "ingress: {enabled: true, controller: ingress-nginx, hosts: [a.b], annotations: {nginx.ingress.kubernetes.io/proxy-body-size: 5g}, labels: {x: z}}")
+@rendered(OPEN + PROXY + "ingress: {enabled: true, controller: ingress-nginx, hosts: [a.b], annotations: {nginx.ingress.kubernetes.io/proxy-body-size: 5g}, labels: {x: z}}")
 def annotations_go_before_those_of_the_controller(objects):
     metadata = objects.find("Ingress")["metadata"]
     assert metadata["annotations"]["nginx.ingress.kubernetes.io/proxy-body-size"] == "5g" and metadata["labels"]["x"] == "z"
 
 
-@rendered(OPEN + "gateway: {enabled: true, parentRefs: [{name: g, namespace: infra, sectionName: https}], hostnames: [r.example.com], filters: [{type: RequestHeaderModifier, requestHeaderModifier: {set: [{name: X-A, value: b}]}}]}")
+@rendered(OPEN + PROXY + "gateway: {enabled: true, parentRefs: [{name: g, namespace: infra, sectionName: https}], hostnames: [r.example.com], filters: [{type: RequestHeaderModifier, requestHeaderModifier: {set: [{name: X-A, value: b}]}}]}")
 def a_route_of_the_gateway(objects):
     spec = objects.find("HTTPRoute")["spec"]
     assert spec["rules"][0]["timeouts"] == {"request": "0s"} and spec["hostnames"] == ["r.example.com"]
     assert spec["rules"][0]["backendRefs"] == [{"name": "r-longshore", "port": 5000}]
 
 
-@rendered(OPEN + "gateway: {enabled: true, parentRefs: [{name: g}], requestTimeout: ''}")
+@rendered(OPEN + PROXY + "gateway: {enabled: true, parentRefs: [{name: g}], requestTimeout: ''}")
 def a_route_without_a_timeout_of_its_own(objects):
     assert "timeouts" not in objects.find("HTTPRoute")["spec"]["rules"][0]
 
@@ -310,27 +223,6 @@ def a_budget_that_is_asked_for(objects):
 @rendered(OPEN, "--set", "podDisruptionBudget.enabled=false")
 def a_budget_that_is_not_wanted(objects):
     assert not objects.has("PodDisruptionBudget")
-
-
-@rendered(OPEN + "networkPolicy: {registryFrom: [{namespaceSelector: {}}], adminFrom: [{podSelector: {matchLabels: {app: prometheus}}}],"
-          " extraIngress: [{ports: [{port: 1}]}], egress: {enabled: true, rules: [{ports: [{port: 443}]}]}}\nredis: {mode: development}")
-def who_reaches_whom(objects):
-    spec = objects.find("NetworkPolicy")["spec"]
-    assert spec["policyTypes"] == ["Ingress", "Egress"] and len(spec["ingress"]) == 3 and len(spec["egress"]) == 3
-    assert spec["ingress"][0]["from"] == [{"namespaceSelector": {}}]
-    redis = objects.find("NetworkPolicy", "-redis")["spec"]
-    assert redis["ingress"][0]["from"][0]["podSelector"]["matchLabels"]["app.kubernetes.io/component"] == "registry"
-
-
-@rendered(OPEN)
-def the_admin_port_is_closed(objects):
-    ingress = objects.find("NetworkPolicy")["spec"]["ingress"]
-    assert ingress == [{"ports": [{"port": "registry", "protocol": "TCP"}]}]
-
-
-@rendered(OPEN + "networkPolicy: {enabled: false}")
-def no_policy(objects):
-    assert not objects.has("NetworkPolicy")
 
 
 @rendered(OPEN + f"identity: {{provider: irsa, roleArn: '{ARN}'}}\nserviceAccount: {{annotations: {{a: b}}, labels: {{c: d}}, name: own}}")
@@ -409,7 +301,7 @@ def tracing(objects):
     assert objects.env("OTEL_RESOURCE_ATTRIBUTES") == "k8s.namespace.name=ns,k8s.pod.name=$(POD_NAME)"
 
 
-@rendered(OPEN + "serviceMonitor: {enabled: true, namespace: monitoring, labels: {release: prometheus}, interval: 15s, relabelings: [{action: labeldrop, regex: pod}], metricRelabelings: [{action: keep, sourceLabels: [__name__], regex: 'longshore_.*'}]}")
+@rendered(OPEN + PROMETHEUS + "serviceMonitor: {enabled: true, namespace: monitoring, labels: {release: prometheus}, interval: 15s, relabelings: [{action: labeldrop, regex: pod}], metricRelabelings: [{action: keep, sourceLabels: [__name__], regex: 'longshore_.*'}]}")
 def a_service_monitor(objects):
     monitor = objects.find("ServiceMonitor")
     assert monitor["metadata"]["namespace"] == "monitoring" and monitor["metadata"]["labels"]["release"] == "prometheus"
@@ -420,7 +312,7 @@ def a_service_monitor(objects):
     assert monitor["spec"]["namespaceSelector"] == {"matchNames": ["ns"]}
 
 
-@rendered(OPEN + "prometheusRule: {enabled: true, labels: {role: alerts}, disabled: [LongshoreDown], extraRules: [{alert: Mine, expr: vector(1)}]}")
+@rendered(OPEN + PROMETHEUS + "prometheusRule: {enabled: true, labels: {role: alerts}, disabled: [LongshoreDown], extraRules: [{alert: Mine, expr: vector(1)}]}")
 def alerts(objects):
     rules = objects.find("PrometheusRule")["spec"]["groups"][0]["rules"]
     names = [rule["alert"] for rule in rules]
@@ -557,6 +449,8 @@ def main():
     cases += [(name, lambda values=values, arguments=arguments, look=look: look(render(values, *arguments)))
               for name, values, arguments, look in RENDERED]
     cases.append(("checksum_follows_the_file", checksum_follows_the_file))
+    # The start first, because it takes half a minute.
+    cases = start.CASES + cases + notes.CASES
     assert len({name for name, _ in cases}) == len(cases), "two cases have one name"
     if sys.argv[1:]:
         cases = [case for case in cases if any(word in case[0] for word in sys.argv[1:])]
@@ -571,7 +465,7 @@ def main():
     if not shutil.which("promtool"):
         print("not run promtool on the alerts: it is not installed")
     if not LONGSHORE.exists():
-        print(f"not run whether Longshore takes the settings: there is no {LONGSHORE}")
+        print(f"not run whether Longshore takes the settings, and how it starts: there is no {LONGSHORE}")
     print(f"{time.monotonic() - started:.0f} s")
     print(f"chart: {len(cases) - failed} passed, {failed} failed")
     sys.exit(1 if failed else 0)

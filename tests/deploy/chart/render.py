@@ -198,35 +198,40 @@ def judge_secrets(objects):
         assert word not in text, f"{word} in a ConfigMap"
 
 
+def environment_of(objects, folder):
+    """The variables that the pod would have, and the files that they name, below a folder."""
+    config = folder / "longshore.toml"
+    config.write_text(objects.find("ConfigMap")["data"]["longshore.toml"])
+    environment = {"PATH": os.environ["PATH"], "AWS_EC2_METADATA_DISABLED": "true"}
+    for variable in objects.container["env"]:
+        key, value = variable["name"], variable.get("value", "from-a-secret")
+        # Those that name files are given below: only a pod has the files.
+        if key.startswith("LONGSHORE_") and not key.endswith("_FILE"):
+            environment[key] = value
+    environment["LONGSHORE_CONFIG"] = str(config)
+    files = {one["name"] for one in objects.container["env"]}
+    users = folder / "users"
+    users.write_text("u:$2y$05$abcdefghijklmnopqrstuuvQ5W5kT4h3S8D2Q0yV1o6Yw1aHkG5Wm\n")
+    if "LONGSHORE_ACCESS_HTPASSWD_FILE" in files:
+        environment["LONGSHORE_ACCESS_HTPASSWD_FILE"] = str(users)
+    if "LONGSHORE_STORE_S3_SECRET_ACCESS_KEY_FILE" in files:
+        environment["LONGSHORE_STORE_S3_SECRET_ACCESS_KEY"] = "from-a-secret"
+    if "LONGSHORE_CACHE_REDIS_PASSWORD_FILE" in files:
+        environment["LONGSHORE_CACHE_REDIS_PASSWORD"] = "from-a-secret"
+    if "LONGSHORE_ACCESS_TOKEN_KEYS_FILE" in files:
+        key = folder / "key.pem"
+        subprocess.run(["openssl", "ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", str(folder / "private")], check=True, capture_output=True)
+        subprocess.run(["openssl", "ec", "-in", str(folder / "private"), "-pubout", "-out", str(key)], check=True, capture_output=True)
+        environment["LONGSHORE_ACCESS_TOKEN_KEYS_FILE"] = str(key)
+    return environment
+
+
 def ask_longshore(objects):
     """Longshore reads the file and the variables that the pod would have, over a store in memory."""
     if not LONGSHORE.exists():
         return False
     with tempfile.TemporaryDirectory() as folder:
-        folder = Path(folder)
-        config = folder / "longshore.toml"
-        config.write_text(objects.find("ConfigMap")["data"]["longshore.toml"])
-        environment = {"PATH": os.environ["PATH"], "AWS_EC2_METADATA_DISABLED": "true"}
-        for variable in objects.container["env"]:
-            key, value = variable["name"], variable.get("value", "from-a-secret")
-            # Those that name files are given below: only a pod has the files.
-            if key.startswith("LONGSHORE_") and not key.endswith("_FILE"):
-                environment[key] = value
-        environment["LONGSHORE_CONFIG"] = str(config)
-        files = {one["name"] for one in objects.container["env"]}
-        users = folder / "users"
-        users.write_text("u:$2y$05$abcdefghijklmnopqrstuuvQ5W5kT4h3S8D2Q0yV1o6Yw1aHkG5Wm\n")
-        if "LONGSHORE_ACCESS_HTPASSWD_FILE" in files:
-            environment["LONGSHORE_ACCESS_HTPASSWD_FILE"] = str(users)
-        if "LONGSHORE_STORE_S3_SECRET_ACCESS_KEY_FILE" in files:
-            environment["LONGSHORE_STORE_S3_SECRET_ACCESS_KEY"] = "from-a-secret"
-        if "LONGSHORE_CACHE_REDIS_PASSWORD_FILE" in files:
-            environment["LONGSHORE_CACHE_REDIS_PASSWORD"] = "from-a-secret"
-        if "LONGSHORE_ACCESS_TOKEN_KEYS_FILE" in files:
-            key = folder / "key.pem"
-            subprocess.run(["openssl", "ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", str(folder / "private")], check=True, capture_output=True)
-            subprocess.run(["openssl", "ec", "-in", str(folder / "private"), "-pubout", "-out", str(key)], check=True, capture_output=True)
-            environment["LONGSHORE_ACCESS_TOKEN_KEYS_FILE"] = str(key)
+        environment = environment_of(objects, Path(folder))
         # `explain` reads every setting and touches neither the store nor Redis.
         done = subprocess.run(
             [str(LONGSHORE), "access", "explain", "--subject", "user:u", "--repository", "a", "--action", "pull"],

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import yaml
 
 import notes
+import pages
 import refusals  # noqa: F401 (its cases register themselves)
 import resources  # noqa: F401
 import start
@@ -450,7 +451,7 @@ def main():
               for name, values, arguments, look in RENDERED]
     cases.append(("checksum_follows_the_file", checksum_follows_the_file))
     # The start first, because it takes half a minute.
-    cases = start.CASES + cases + notes.CASES
+    cases = start.CASES + cases + notes.CASES + pages.CASES
     assert len({name for name, _ in cases}) == len(cases), "two cases have one name"
     if sys.argv[1:]:
         cases = [case for case in cases if any(word in case[0] for word in sys.argv[1:])]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import yaml
 
-from cases import BUCKET, LOGIN, OPEN, PROMETHEUS, PROXY
+from cases import BUCKET, LOGIN, OPEN, PROXY
 from render import CHART
 
 INGRESS = "ingress: {enabled: true, hosts: [a.example.com], tls: [{secretName: t, hosts: [a.example.com]}]}\n"
@@ -29,7 +29,6 @@ NOTES = [
      ["Clients reach it at:\n  g.example.com"], ["set up no TLS"]),
     ("little_memory", LOGIN + "resources: {requests: {memory: 256Mi}}\n", ["WARNING: resources.requests.memory=256Mi", "936Mi"], []),
     ("much_memory", LOGIN + "resources: {requests: {memory: 1Gi}, limits: {memory: 2Gi}}\n", [], ["resources.requests"]),
-    ("watched", LOGIN + PROMETHEUS + "serviceMonitor: {enabled: true}\n", [], ["prometheusRule.enabled", "WARNING: networkPolicy"]),
     ("lost", "store: {url: memory}\nreplicas: 1\naccess: {anonymous: push}\n", ["everything is lost when the pod ends", "push, delete and pull"], ["waits for it"]),
     ("a_bucket_that_is_away", BUCKET + "access: {anonymous: pull}\n", ["A pod that starts while the bucket is away waits for it for 30 seconds"], []),
     ("a_trial_redis", OPEN + "redis: {mode: development}\n", ["one Redis without persistence or TLS, for trials only"], []),

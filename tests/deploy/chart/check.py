@@ -7,6 +7,7 @@ import tempfile
 import time
 import traceback
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import yaml
 
@@ -328,6 +329,15 @@ def alerts(objects):
             file.flush()
             done = subprocess.run(["promtool", "check", "rules", file.name], capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
+
+
+@rendered(OPEN + "prometheusRule: {enabled: true, severities: {page: critical, ticket: warning}}")
+def alerts_for_the_routes_of_kube_prometheus(objects):
+    shipped = yaml.safe_load(Path("deploy/prometheus/alerts.yml").read_text())["groups"][0]["rules"]
+    rules = objects.find("PrometheusRule")["spec"]["groups"][0]["rules"]
+    mapped = {"page": "critical", "ticket": "warning"}
+    assert [(rule["alert"], mapped[rule["labels"]["severity"]], rule.get("for")) for rule in shipped] == [
+        (rule["alert"], rule["labels"]["severity"], rule.get("for")) for rule in rules]
 
 
 @rendered(OPEN + "image: {registry: reg.example.com, repository: a/longshore, tag: v9, digest: 'sha256:" + "a" * 64 + "', pullPolicy: Always}\nimagePullSecrets: [{name: p}]")

@@ -82,6 +82,8 @@ for name, values in {
     "redis_of_another_kind": "redis: {mode: internal}",
     "a_role_that_is_none": "identity: {provider: irsa, roleArn: longshore}",
     "an_annotation_that_is_no_text": "podAnnotations: {a: true}",
+    "a_severity_of_another_name": "prometheusRule: {severities: {critical: page}}",
+    "an_empty_severity": "prometheusRule: {severities: {page: ''}}",
     "a_controller_that_is_not_known": "ingress: {controller: nginx}",
     "a_variable_that_is_not_of_tracing": "tracing: {variables: {PATH: a}}",
     "a_negative_delay": "drain: {delaySeconds: -1}",

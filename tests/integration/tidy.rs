@@ -7,6 +7,7 @@ mod cycles;
 mod directions;
 mod docs;
 mod endpoints;
+mod runbooks;
 mod supervisors;
 
 use std::fs;

@@ -323,6 +323,8 @@ def alerts(objects):
         metrics = re.findall(r"\b(?:up|longshore_\w+)(.{0,45})", rule["expr"], re.DOTALL)
         assert metrics and all(rest.startswith('{namespace="ns",service="r-longshore-admin"') for rest in metrics), rule["expr"]
         assert rule["labels"]["severity"] in ("page", "ticket")
+        assert rule["annotations"]["runbook_url"] == f"docs/runbooks/{rule['alert']}.md"
+        assert {"summary", "description"} <= rule["annotations"].keys()
     if shutil.which("promtool"):
         with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
             yaml.safe_dump({"groups": objects.find("PrometheusRule")["spec"]["groups"]}, file)
@@ -331,13 +333,15 @@ def alerts(objects):
         assert done.returncode == 0, done.stdout + done.stderr
 
 
-@rendered(OPEN + "prometheusRule: {enabled: true, severities: {page: critical, ticket: warning}}")
+@rendered(OPEN + "prometheusRule: {enabled: true, severities: {page: critical, ticket: warning}, runbookBaseUrl: 'https://git.example.com/l/docs/runbooks/'}")
 def alerts_for_the_routes_of_kube_prometheus(objects):
     shipped = yaml.safe_load(Path("deploy/prometheus/alerts.yml").read_text())["groups"][0]["rules"]
     rules = objects.find("PrometheusRule")["spec"]["groups"][0]["rules"]
     mapped = {"page": "critical", "ticket": "warning"}
     assert [(rule["alert"], mapped[rule["labels"]["severity"]], rule.get("for")) for rule in shipped] == [
         (rule["alert"], rule["labels"]["severity"], rule.get("for")) for rule in rules]
+    for rule in rules:
+        assert rule["annotations"]["runbook_url"] == f"https://git.example.com/l/docs/runbooks/{rule['alert']}.md"
 
 
 @rendered(OPEN + "image: {registry: reg.example.com, repository: a/longshore, tag: v9, digest: 'sha256:" + "a" * 64 + "', pullPolicy: Always}\nimagePullSecrets: [{name: p}]")

@@ -84,6 +84,7 @@ for name, values in {
     "an_annotation_that_is_no_text": "podAnnotations: {a: true}",
     "a_severity_of_another_name": "prometheusRule: {severities: {critical: page}}",
     "an_empty_severity": "prometheusRule: {severities: {page: ''}}",
+    "runbooks_at_no_url": "prometheusRule: {runbookBaseUrl: docs/runbooks}",
     "a_controller_that_is_not_known": "ingress: {controller: nginx}",
     "a_variable_that_is_not_of_tracing": "tracing: {variables: {PATH: a}}",
     "a_negative_delay": "drain: {delaySeconds: -1}",

@@ -26,8 +26,8 @@ Each replica counts for itself: sum over all replicas.
 The numbers of the usage scan describe the bucket: take the maximum over the replicas that scan \
 ([operations.md](operations.md#the-usage-scan)).
 
-The alerts are in [deploy/prometheus/alerts.yml](../deploy/prometheus/alerts.yml), each with what \
-to do about it.
+The alerts are in [deploy/prometheus/alerts.yml](../deploy/prometheus/alerts.yml); each has a \
+[page](runbooks/README.md) that says what to do about it.
 
 ";
 

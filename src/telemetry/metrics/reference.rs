@@ -28,6 +28,7 @@ The numbers of the usage scan describe the bucket: take the maximum over the rep
 
 The alerts are in [deploy/prometheus/alerts.yml](../deploy/prometheus/alerts.yml); each has a \
 [page](runbooks/README.md) that says what to do about it.
+[dashboards.md](dashboards.md) shows the metrics in Grafana.
 
 ";
 

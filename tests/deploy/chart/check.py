@@ -17,7 +17,7 @@ import refusals  # noqa: F401 (its cases register themselves)
 import resources  # noqa: F401
 import start
 from cases import ARN, BUCKET, LOGIN, OPEN, PROMETHEUS, PROXY, REFUSED, RENDERED, rendered
-from render import LONGSHORE, Refused, render
+from render import LONGSHORE, ROOT, Refused, render
 
 # ---- What is rendered. ----
 
@@ -342,6 +342,22 @@ def alerts_for_the_routes_of_kube_prometheus(objects):
         (rule["alert"], rule["labels"]["severity"], rule.get("for")) for rule in rules]
     for rule in rules:
         assert rule["annotations"]["runbook_url"] == f"https://git.example.com/l/docs/runbooks/{rule['alert']}.md"
+
+
+@rendered(OPEN + "grafanaDashboards: {enabled: true, namespace: monitoring, labels: {team: a}, annotations: {grafana_folder: Longshore}}")
+def dashboards(objects):
+    rendered_map = objects.find("ConfigMap", "-dashboards")
+    metadata = rendered_map["metadata"]
+    assert metadata["namespace"] == "monitoring" and metadata["annotations"] == {"grafana_folder": "Longshore"}
+    assert metadata["labels"]["grafana_dashboard"] == "1" and metadata["labels"]["team"] == "a"
+    made = {path.name: path.read_text() for path in (ROOT / "deploy/grafana/dashboards").iterdir()}
+    assert len(made) == 5 and rendered_map["data"] == made, "the chart has other dashboards than deploy/grafana"
+
+
+@rendered(OPEN)
+def no_dashboards_by_default(objects):
+    names = [one["metadata"]["name"] for one in objects.all if one["kind"] == "ConfigMap"]
+    assert objects.name in names and not any(name.endswith("-dashboards") for name in names), names
 
 
 @rendered(OPEN + "image: {registry: reg.example.com, repository: a/longshore, tag: v9, digest: 'sha256:" + "a" * 64 + "', pullPolicy: Always}\nimagePullSecrets: [{name: p}]")

@@ -24,7 +24,7 @@
 {{- $reachable := include "longshore.adminReachable" . -}}
 {{- $escape := "or set networkPolicy.enabled=false where the network plugin enforces no policies" -}}
 {{- if and (or $v.serviceMonitor.enabled $v.prometheusRule.enabled) (not $reachable) -}}
-{{- fail (printf "networkPolicy.adminFrom is empty, so Prometheus could not scrape the admin port, and the alert LongshoreAbsent would fire although the registry works: name the pods of Prometheus, such as [{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: monitoring}}}], %s" $escape) -}}
+{{- fail (printf "networkPolicy.adminFrom is empty, so Prometheus could not scrape the admin port, and the alert LongshoreAllDown would fire although the registry works: name the pods of Prometheus, such as [{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: monitoring}}}], %s" $escape) -}}
 {{- end -}}
 {{- if and $v.ingress.enabled (eq $v.ingress.controller "alb") (not $reachable) -}}
 {{- fail (printf "networkPolicy.adminFrom is empty, so the load balancer could not ask the admin port whether a pod is ready, and would send it nothing: name the subnets of the load balancer, such as [{ipBlock: {cidr: 10.0.0.0/24}}], %s" $escape) -}}

@@ -333,7 +333,7 @@ def alerts(objects):
         assert done.returncode == 0, done.stdout + done.stderr
 
 
-@rendered(OPEN + "networkPolicy: {adminFrom: [{podSelector: {}}]}\nprometheusRule: {enabled: true, severities: {page: critical, ticket: warning}, runbookBaseUrl: 'https://git.example.com/l/docs/runbooks/'}")
+@rendered(OPEN + PROMETHEUS + "prometheusRule: {enabled: true, severities: {page: critical, ticket: warning}, runbookBaseUrl: 'https://git.example.com/l/docs/runbooks/'}")
 def alerts_for_the_routes_of_kube_prometheus(objects):
     shipped = yaml.safe_load(Path("deploy/prometheus/alerts.yml").read_text())["groups"][0]["rules"]
     rules = objects.find("PrometheusRule")["spec"]["groups"][0]["rules"]

@@ -40,7 +40,7 @@ refused("an_ingress_for_nobody", OPEN + "ingress: {enabled: true}", "ingress.hos
 refused("a_route_from_nowhere", OPEN + "gateway: {enabled: true}", "gateway.parentRefs is empty")
 refused("traefik_over_tls", OPEN + PROXY + "ingress: {enabled: true, hosts: [a.b], controller: traefik}\ntls: {existingSecret: t}", "serversscheme")
 refused("a_monitor_that_nothing_lets_in", OPEN + "serviceMonitor: {enabled: true}", "networkPolicy.adminFrom is empty, so Prometheus could not scrape")
-refused("alerts_on_what_nothing_scrapes", OPEN + "prometheusRule: {enabled: true}", "networkPolicy.adminFrom is empty, so Prometheus could not scrape")
+refused("alerts_on_what_nothing_scrapes", OPEN + "prometheusRule: {enabled: true}", "the alert LongshoreAllDown would fire")
 refused("a_monitor_and_a_rule_for_another_port", OPEN + "serviceMonitor: {enabled: true}\nnetworkPolicy: {extraIngress: [{ports: [{port: 5000}, {port: 5002, endPort: 6000}]}]}",
         "networkPolicy.adminFrom is empty, so Prometheus could not scrape")
 refused("a_balancer_that_may_not_probe", OPEN + PROXY + "ingress: {enabled: true, controller: alb, hosts: [a.b]}", "networkPolicy.adminFrom is empty, so the load balancer could not ask")

@@ -7,6 +7,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use super::app::variable;
 use super::http::Client;
 use super::scripted_s3::{BUCKET_URL, ScriptedS3};
 
@@ -41,11 +42,13 @@ pub(crate) struct Ended {
     pub(crate) stderr: String,
 }
 
-/// The program with these arguments.
+/// The program with these arguments: the one that cargo has built, or `LONGSHORE_TEST_PROGRAM`,
+/// such as one that was built with optimization.
 pub(crate) fn command(arguments: &[&str], variables: &[(&str, &str)]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_longshore"));
+    let built = env!("CARGO_BIN_EXE_longshore").to_owned();
+    let mut command = Command::new(variable("LONGSHORE_TEST_PROGRAM").unwrap_or(built));
     command.args(arguments).envs(variables.iter().copied());
-    for name in ["LONGSHORE_TEST_STORE", "LONGSHORE_TEST_S3"] {
+    for name in ["LONGSHORE_TEST_STORE", "LONGSHORE_TEST_S3", "LONGSHORE_TEST_PROGRAM"] {
         command.env_remove(name);
     }
     command

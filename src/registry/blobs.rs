@@ -177,8 +177,11 @@ impl Blobs {
     pub async fn delete(&self, name: &RepositoryName, digest: &Digest) -> Result<(), Error> {
         let key = RecordKey::Link(name.clone(), *digest);
         let current = self.records.read(&key).await?;
-        let deleted = self.records.delete(&key, current, |_| Ok(true)).await?;
-        if deleted { Ok(()) } else { Err(Error::BlobUnknown) }
+        if self.records.delete(&key, current, |_| Ok(true)).await? {
+            return Ok(());
+        }
+        self.read_cache.forget_deleted(key).await;
+        Err(Error::BlobUnknown)
     }
 
     /// Publishes a small blob as the payload of its link.

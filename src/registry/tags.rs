@@ -167,11 +167,12 @@ impl Tags {
         condition: &TagCondition,
     ) -> Result<(), Error> {
         let current = self.read(name, tag).await?;
+        let key = RecordKey::Tag(name.clone(), tag.clone());
         if !matches!(current, Current::Live(_)) {
+            self.read_cache.forget_deleted(key).await;
             let unmet = *condition != TagCondition::None && !condition.holds(None);
             return Err(if unmet { Error::PreconditionFailed } else { Error::ManifestUnknown });
         }
-        let key = RecordKey::Tag(name.clone(), tag.clone());
         let matches = |record: &Record| {
             let (tag, _) = decode::<records::Tag>(&record.body)?;
             if condition.holds(Some(&tag.digest)) {

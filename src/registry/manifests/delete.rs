@@ -19,8 +19,11 @@ impl Manifests {
     /// makes the manifest live again rewrites all of these, so the deletion then fails at one of
     /// its steps, has deleted nothing of that push, and begins again.
     pub async fn delete(&self, name: &RepositoryName, digest: &Digest) -> Result<(), Error> {
-        let deleted = self.delete_if(name, digest, |_| true).await?;
-        if deleted { Ok(()) } else { Err(Error::ManifestUnknown) }
+        if self.delete_if(name, digest, |_| true).await? {
+            return Ok(());
+        }
+        self.read_cache.forget_deleted(RecordKey::Manifest(name.clone(), *digest)).await;
+        Err(Error::ManifestUnknown)
     }
 
     /// Deletes one version of a manifest in the same way, or finishes a deletion that began.

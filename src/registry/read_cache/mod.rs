@@ -84,6 +84,12 @@ impl ReadCache {
         self.manifest(name, digest).await
     }
 
+    /// Removes a record from all caches that a deletion has found absent: the process that deleted
+    /// it may have stopped before it did this. What a client hears is deleted stays so.
+    pub(super) async fn forget_deleted(&self, key: RecordKey) {
+        self.invalidate(Key::Record(key)).await;
+    }
+
     async fn read(self: &Arc<Self>, key: RecordKey) -> Result<CachedRecord, Error> {
         if self.caching.strict_tags && matches!(key, RecordKey::Tag(..)) {
             return Ok(Box::pin(self.clone().read_record(key)).await?.value);

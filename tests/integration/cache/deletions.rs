@@ -139,3 +139,27 @@ async fn a_deletion_whose_client_went_away_leaves_nothing_in_a_cache() {
     scene.delete().await.expect_error(404, "MANIFEST_UNKNOWN");
     scene.is_deleted().await;
 }
+
+/// Another process deleted them and was stopped before it could invalidate the caches, so its
+/// clients heard nothing. They ask again, elsewhere, and hear 404.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repeated_deletion_that_finds_nothing_invalidates_the_caches() {
+    let scene = scene().await;
+    let content = crate::support::bytes(1, 300);
+    let blob = format!("/v2/a/blobs/{}", scene.app.push_blob("a", &content).await);
+    for app in [&scene.app, &scene.replica] {
+        app.request("HEAD", &blob).send().await.expect(200);
+    }
+    let store = Arc::new(scene.s3.store(&Metrics::default()).await);
+    let stopped = App::frontend(store, Settings::default()).await;
+    let manifest = format!("/v2/a/manifests/{}", scene.digest);
+    for path in ["/v2/a/manifests/one", &manifest, &blob] {
+        stopped.request("DELETE", path).send().await.expect(202);
+    }
+    for path in ["/v2/a/manifests/one", &manifest, &blob] {
+        scene.app.request("DELETE", path).send().await.expect(404);
+        for app in [&scene.app, &scene.replica] {
+            app.request("HEAD", path).send().await.expect(404);
+        }
+    }
+}

@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::auth::{Permission, Subject};
 use crate::config::{Errors, Flag, Sources};
+use crate::inspect::Target;
 use crate::layout::RecordKey;
 use crate::oci::RepositoryName;
 use crate::setting::{parse_bytes, parse_duration};
@@ -49,6 +50,9 @@ pub enum Command {
     /// Explain every byte of the bucket.
     #[command(long_about = USAGE_ABOUT)]
     Usage(UsageArguments),
+    /// Show what the store says of a tag, manifest, blob, repository or key.
+    #[command(long_about = INSPECT_ABOUT)]
+    Inspect(InspectArguments),
     /// Print every setting with its default and its meaning, as a configuration file.
     ConfigReference(ReferenceArguments),
     /// Print every metric with its labels and its meaning, in Markdown.
@@ -218,6 +222,21 @@ pub struct UsageArguments {
 
     #[command(flatten)]
     pub reading: ReadingArguments,
+}
+
+/// What `inspect` takes.
+#[derive(Debug, Clone, Args)]
+pub struct InspectArguments {
+    /// REPOSITORY, REPOSITORY:TAG, REPOSITORY@DIGEST, DIGEST, or a complete key: v1/…
+    #[arg(value_name = "TARGET")]
+    pub target: Target,
+
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+
+    #[command(flatten)]
+    pub settings: ServeArguments,
 }
 
 /// By what `usage` adds up.
@@ -424,6 +443,22 @@ It uses the configuration of `serve`, and runs beside it. It lists the whole buc
 links, pointers, manifests and upload sessions.
 
 Exit status: 0 done; 1 it could not finish; 2 wrong arguments.";
+
+const INSPECT_ABOUT: &str = "\
+Show what the store says of a tag, manifest, blob, repository or key.
+
+It uses the configuration of `serve`, asks the store past all caches, and writes nothing. Of a tag \
+it shows the record, the manifest, and the link, pointer and data object of each blob; of a \
+repository, how much it has. It shows what a pull hides: tombstones, deletions that have begun, \
+leases and quarantine. For example:
+
+    longshore inspect --config longshore.toml team/app:v1
+    longshore inspect --config longshore.toml --json team/app@sha256:…
+
+docs/finding-data.md explains the keys and the records.
+
+Exit status: 0 it is there; 1 the command could not finish; 2 wrong arguments; 3 it is not there, \
+or was deleted.";
 
 const CHECK_ABOUT: &str = "\
 Check the configuration, the store and Redis, then exit.

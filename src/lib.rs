@@ -41,6 +41,8 @@ pub mod usage;
 
 pub mod audit;
 
+pub mod inspect;
+
 pub mod http;
 
 pub mod config;

@@ -9,8 +9,8 @@ use clap::Parser;
 use longshore::app::{self, Inspected, InspectionError, Reading};
 use longshore::audit::ScrubSettings;
 use longshore::cli::{
-    AccessCommand, AuditArguments, Cli, Command, ExplainArguments, GcArguments, ReadingArguments,
-    ScrubArguments, ServeArguments, SettingsCommand, UsageArguments, UsageGroup,
+    AccessCommand, AuditArguments, Cli, Command, ExplainArguments, GcArguments, InspectArguments,
+    ReadingArguments, ScrubArguments, ServeArguments, SettingsCommand, UsageArguments, UsageGroup,
 };
 use longshore::collector::Mode;
 use longshore::config::{self, Settings};
@@ -23,6 +23,8 @@ use tokio_util::sync::CancellationToken;
 
 /// The exit status of a command that has found damage.
 const DAMAGED: u8 = 3;
+/// The exit status of `inspect` if its target is not there.
+const NOT_THERE: u8 = 3;
 /// The exit status of `gc` if another process collects.
 const BUSY: u8 = 3;
 
@@ -46,6 +48,7 @@ fn run(command: Command) -> Result<ExitCode, String> {
         Command::Audit(arguments) => return audit(&arguments),
         Command::Scrub(arguments) => return scrub(&arguments),
         Command::Usage(arguments) => return usage(&arguments),
+        Command::Inspect(arguments) => return inspect(&arguments),
         Command::Serve(arguments) => run_async(&arguments, serve),
         Command::Check(arguments) => run_async(&arguments, check),
         Command::Healthcheck(arguments) => healthcheck(&arguments),
@@ -124,6 +127,15 @@ fn usage(arguments: &UsageArguments) -> Result<ExitCode, String> {
     run_async(&reading.settings, async |settings| {
         let (stop, mut output) = (stopped_by_signal()?, print_lines());
         inspected(app::usage(&settings, grouping, how(reading), &mut output, &stop).await)
+    })
+}
+
+fn inspect(arguments: &InspectArguments) -> Result<ExitCode, String> {
+    let InspectArguments { target, json, settings } = arguments;
+    run_async(settings, async |settings| {
+        let inspected = app::inspect(&settings, target, *json, &mut print_lines()).await;
+        let found = inspected.map_err(|error| error.to_string())?;
+        Ok(if found { ExitCode::SUCCESS } else { ExitCode::from(NOT_THERE) })
     })
 }
 

@@ -38,7 +38,9 @@ use crate::usage::UsageScan;
 
 pub use self::auth::{authorizer, explain};
 pub use self::collect::{CollectError, collect, collector};
-pub use self::inspection::{Inspected, InspectionError, Output, Reading, audit, scrub, usage};
+pub use self::inspection::{
+    Inspected, InspectionError, Output, Reading, audit, inspect, scrub, usage,
+};
 pub use self::report::Report;
 pub use self::shared_settings::{set_shared_settings, show_shared_settings};
 use self::start::{Service, Start, build, or_end_writing, prepare};

@@ -1,8 +1,9 @@
-//! `longshore audit`, `scrub` and `usage` over a bucket that a registry has filled.
+//! `longshore audit`, `scrub`, `usage` and `inspect` over a bucket that a registry has filled.
 
 mod clean;
 mod concurrent;
 mod damage;
+mod inspected;
 mod scrubbed;
 mod usage;
 

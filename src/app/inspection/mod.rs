@@ -1,4 +1,4 @@
-//! `longshore audit`, `scrub` and `usage`: commands that read the whole bucket, beside the
+//! `longshore audit`, `scrub`, `usage` and `inspect`: commands that read the bucket, beside the
 //! processes that serve it.
 
 mod exposition;
@@ -15,9 +15,10 @@ use super::stores::test_store;
 use super::{StartError, invalidating_registry, open_store, progress};
 use crate::audit::{Audit, AuditSettings, Finding, Scrub, ScrubSettings};
 use crate::config::Settings;
+use crate::inspect::{Inspector, Target};
 use crate::registry::{Leases, SharedSettings};
 use crate::store::local::OpenError;
-use crate::store::{ObjectStore, StoreUrl};
+use crate::store::{self, ObjectStore, StoreUrl};
 use crate::tasks::Tasks;
 use crate::telemetry::metrics::Metrics;
 use crate::usage::{Explanation, Grouping};
@@ -38,6 +39,8 @@ pub enum InspectionError {
     NoRegistry(PathBuf),
     #[error("the command could not finish: {0}")]
     Walk(#[from] walk::Error),
+    #[error("the command could not finish: {0}")]
+    Store(#[from] store::Error),
     /// A scrub prints where it continues.
     #[error("the command could not finish: {0}\ncontinue with --after {1}")]
     ScrubFailed(walk::Error, String),
@@ -172,6 +175,23 @@ pub async fn usage(
     output(&text::usage(&explained, reading.json));
     reading.write_metrics(|| exposition::usage(&explained, store.now()))?;
     Ok(Inspected::Clean)
+}
+
+/// Shows what the store says of a target. Returns whether it is there.
+pub async fn inspect(
+    settings: &Settings,
+    target: &Target,
+    as_json: bool,
+    output: &mut Output<'_>,
+) -> Result<bool, InspectionError> {
+    let store = open(settings, &Metrics::default(), false).await?;
+    let report = Inspector::new(store, settings.collection.clone()).inspect(target).await?;
+    if as_json {
+        output(&format!("{}\n", report.to_json()));
+    } else {
+        output(&report.to_string());
+    }
+    Ok(report.found)
 }
 
 /// Opens the store, which another process may use, and compares the settings that all share.

@@ -1,4 +1,4 @@
-//! `longshore audit`, `scrub` and `usage` as processes: what they print, and how they exit.
+//! `longshore audit`, `scrub`, `usage` and `inspect` as processes: what they print, how they exit.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -7,7 +7,8 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::support::app::{OCI_MANIFEST, image_manifest};
-use crate::support::process::{Ended, Process, run};
+use crate::support::process::{Ended, Process, run, s3_variables};
+use crate::support::scripted_s3::{BUCKET_URL, Match, ScriptedS3};
 use crate::support::{bytes, sha256};
 
 /// A folder with one image of a large blob, which no process uses.
@@ -96,6 +97,60 @@ async fn usage_explains_the_folder() {
     assert_eq!(json["total"]["bytes"], sum);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn inspect_says_whether_its_target_is_there() {
+    let (_folder, store) = folder_with_image().await;
+    let shown = at("inspect", &store, &["a:v1"]);
+    assert_eq!(shown.status.code(), Some(0), "{shown:?}");
+    for line in ["tag v1/t/a/_/v1: live\n", "  at: 1", "manifest v1/m/a/_/sha256/", "tags: v1\n"] {
+        assert!(shown.stdout.contains(line), "{line}: {}", shown.stdout);
+    }
+    let layer = format!(
+        "  {}, 100000 bytes: link live, pointer live, data object live\n",
+        sha256(&bytes(1, 100_000))
+    );
+    assert!(shown.stdout.contains(&layer), "{}", shown.stdout);
+    let json = at("inspect", &store, &["a:v1", "--json"]).stdout;
+    let json: Value = serde_json::from_str(&json).expect("JSON");
+    assert_eq!((&json["found"], &json["objects"][0]["fields"]["seq"]), (&true.into(), &1.into()));
+    assert_eq!(json["references"][1]["objects"][2]["bytes"], 100_000);
+
+    let absent = at("inspect", &store, &["a:v2"]);
+    assert_eq!(absent.status.code(), Some(3), "{absent:?}");
+    assert!(absent.stdout.ends_with("a:v2 is not there\n"), "{}", absent.stdout);
+    let wrong = at("inspect", &store, &["localhost:5000/a:v1"]);
+    assert_eq!(wrong.status.code(), Some(2), "{wrong:?}");
+}
+
+/// On S3: reads only, and an outage is no absence.
+#[tokio::test(flavor = "multi_thread")]
+async fn inspect_reads_a_bucket_and_writes_nothing() {
+    let s3 = ScriptedS3::start().await;
+    let url = s3.url();
+    let mut process = Process::over_s3(&s3, &[]);
+    let client = process.client();
+    let content = bytes(1, 100_000);
+    let path = format!("/v2/a/blobs/uploads/?digest={}", sha256(&content));
+    client.request("POST", &path).body(content.clone()).send().await.expect(201);
+    process.terminate();
+    assert!(process.ended().await.success());
+    let writes = || s3.arrived(&Match::put("")) + s3.arrived(&Match::delete(""));
+    let (before, keys) = (writes(), s3.keys(""));
+    let target = format!("a@{}", sha256(&content));
+    let inspect = || {
+        let arguments = ["inspect", "--store", BUCKET_URL, &target];
+        tokio::task::block_in_place(|| run(&arguments, &s3_variables(&url)))
+    };
+    let shown = inspect();
+    assert_eq!(shown.status.code(), Some(0), "{shown:?}");
+    assert!(shown.stdout.contains("data object v1/d/"), "{}", shown.stdout);
+    assert_eq!((writes(), s3.keys("")), (before, keys));
+    s3.refuse(Match::get("v1/l/").always(), 403, "AccessDenied");
+    let refused = inspect();
+    assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+    assert!(refused.stdout.is_empty() && refused.stderr.contains("could not finish"));
+}
+
 #[test]
 fn what_cannot_be_read_is_no_clean_bucket() {
     let folder = tempfile::tempdir().expect("a temporary folder");
@@ -116,8 +171,8 @@ fn what_cannot_be_read_is_no_clean_bucket() {
 fn a_folder_in_use_is_explained() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let serving = Process::folder(folder.path(), &[]);
-    for command in ["audit", "scrub", "usage"] {
-        let ended = at(command, folder.path(), &[]);
+    for words in [&["audit"][..], &["scrub"], &["usage"], &["inspect", "a:v1"]] {
+        let ended = at(words[0], folder.path(), &words[1..]);
         assert_eq!(ended.status.code(), Some(1), "{ended:?}");
         assert!(ended.stderr.contains("Stop `longshore serve` first"), "{}", ended.stderr);
     }

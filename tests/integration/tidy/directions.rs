@@ -50,6 +50,7 @@ pub(super) const MODULES: &[(&str, &[&str])] = &[
     ("collector", &["setting", "entropy", "oci", "telemetry", "layout", "store", "registry"]),
     ("usage", &["entropy", "oci", "telemetry", "layout", "store", "walk"]),
     ("audit", &["oci", "docker_schema1", "layout", "store", "registry", "walk"]),
+    ("inspect", &["oci", "layout", "store", "registry", "walk"]),
     (
         "http",
         &[
@@ -68,7 +69,7 @@ pub(super) const MODULES: &[(&str, &[&str])] = &[
     ),
     // Composed of the settings of all modules; none of them may use it.
     ("config", &["setting", "telemetry", "store", "shared_cache", "auth", "registry", "http"]),
-    ("cli", &["setting", "oci", "layout", "auth", "config"]),
+    ("cli", &["setting", "oci", "layout", "auth", "inspect", "config"]),
     (
         "app",
         &[
@@ -86,6 +87,7 @@ pub(super) const MODULES: &[(&str, &[&str])] = &[
             "collector",
             "usage",
             "audit",
+            "inspect",
             "http",
             "config",
         ],

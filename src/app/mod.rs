@@ -3,6 +3,7 @@
 mod auth;
 mod collect;
 mod descriptors;
+mod fingerprint;
 mod inspection;
 mod progress;
 mod report;
@@ -38,6 +39,7 @@ use crate::usage::UsageScan;
 
 pub use self::auth::{authorizer, explain};
 pub use self::collect::{CollectError, collect, collector};
+pub use self::fingerprint::show_fingerprint;
 pub use self::inspection::{
     Inspected, InspectionError, Output, Reading, audit, inspect, scrub, usage,
 };
@@ -189,6 +191,7 @@ pub async fn serve(
     shutdown: impl Future<Output = &'static str> + Send,
 ) -> Result<(), StartError> {
     let (metrics, readiness) = (Metrics::default(), Readiness::default());
+    show_fingerprint(settings, &metrics);
     let (settings, prepared) = prepare(settings, &metrics)?;
     let settings = &settings;
     let stopped = CancellationToken::new();

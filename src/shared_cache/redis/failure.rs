@@ -70,6 +70,7 @@ fn reason(error: &RedisError) -> CacheFailure {
         Some("WRONGPASS" | "NOAUTH") => return CacheFailure::Login,
         Some("NOPERM") => return CacheFailure::Permission,
         Some("OOM") => return CacheFailure::Full,
+        Some("READONLY") => return CacheFailure::ReadOnly,
         Some(_) | None => {}
     }
     if tls_error(error).is_some() {

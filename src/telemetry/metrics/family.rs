@@ -14,8 +14,7 @@ use prometheus::{
 };
 
 use super::definition::Definition;
-use super::label::{self, Labels};
-use super::labels::Namespace;
+use super::label::{self, Labels, OpenLabel};
 
 /// A counter with up to this many combinations of labels exposes all of them from the start, as
 /// zero: the rate of a series that appears with its first event misses that event.
@@ -145,8 +144,8 @@ impl<L: Labels> Gauge<L> {
     }
 }
 
-impl Gauge<(Namespace,)> {
-    /// Replaces all series. This is the only way to create a series of a namespace.
+impl<L: OpenLabel> Gauge<(L,)> {
+    /// Replaces all series. This is the only way to create a series of an open label.
     pub fn replace(&self, values: impl IntoIterator<Item = (Box<str>, i64)>) {
         let values: HashMap<Box<str>, i64> = values.into_iter().collect();
         for family in self.vec.collect() {

@@ -23,6 +23,9 @@ pub trait Label: Copy + 'static {
     }
 }
 
+/// A label with open values. The caller bounds their number.
+pub trait OpenLabel: Label {}
+
 /// A label and all its values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LabelSet {

@@ -2,7 +2,7 @@
 //!
 //! The comments become the section "Label values" of `docs/metrics.md`.
 
-use super::label::{Label, LabelSet, label};
+use super::label::{Label, LabelSet, OpenLabel, label};
 
 label! {
     /// Operation, as in the access log, with its endpoint of the distribution-spec. `GET` and
@@ -277,6 +277,8 @@ label! {
         Permission => "permission",
         /// Redis is full and may not evict (`OOM`).
         Full => "full",
+        /// Redis is a replica and takes no writes (`READONLY`): the primary is another one.
+        ReadOnly => "read_only",
         /// Any other error.
         Other => "other",
     }
@@ -449,6 +451,22 @@ impl Label for Namespace {
         match self {}
     }
 }
+
+/// What tells settings apart: 16 hexadecimal digits. Its metric has one series.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fingerprint {}
+
+impl Label for Fingerprint {
+    const SET: LabelSet = LabelSet { name: "fingerprint", about: "", values: &[], meanings: &[] };
+
+    fn index(self) -> usize {
+        match self {}
+    }
+}
+
+impl OpenLabel for Fingerprint {}
+
+impl OpenLabel for Namespace {}
 
 /// The version of this program: one value for each build.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -18,6 +18,7 @@ It also serves the metrics of the process (`process_resident_memory_bytes`, `pro
 
 Every label has a closed set of values ([below](#label-values)): never a repository, tag, digest, \
 user or address, so clients cannot increase the number of series.
+`fingerprint` is a hash of the settings, one for each process. \
 The one exception is `namespace`, which needs `metrics.inventory`: it is the first component of a \
 repository name. The 20 namespaces with the most bytes have a series each; `_rest` is the sum of \
 the others.

@@ -12,8 +12,8 @@ use super::label::Labels;
 use super::labels::{
     AuthMethod, AuthReason, AuthResult, BrokenBy, CacheFailure, CacheLayer, CacheOperation,
     CacheRefusal, CacheResult, Cached, Collected, CollectionRun, Commit, ConditionalWrite, Fate,
-    Method, Namespace, Operation, PresignKey, ReloadedFileKind, S3Operation, S3Outcome, ServeMode,
-    ServeReason, Status, UsageScan, Version,
+    Fingerprint, Method, Namespace, Operation, PresignKey, ReloadedFileKind, S3Operation,
+    S3Outcome, ServeMode, ServeReason, Status, UsageScan, Version,
 };
 
 macro_rules! table {
@@ -174,6 +174,10 @@ table! {
     quarantined_bytes: Gauge<()> = "longshore_quarantine_bytes", Bytes, [];
     /// The version of the running program. Always 1.
     build_info: Gauge<(Version,)> = "longshore_build_info", Flag, ["LongshoreVersionsDiffer"];
+    /// A fingerprint of the settings of the process. Always 1. Processes that should treat requests
+    /// alike have the same; where it listens, its log and its metrics do not count, and neither do
+    /// secrets. `longshore doctor` compares it.
+    settings_info: Gauge<(Fingerprint,)> = "longshore_settings_info", Flag, [];
     /// Time of the last successful reload of a file.
     config_reloaded: Gauge<(ReloadedFileKind,)> = "longshore_config_last_reload_timestamp_seconds",
         UnixSeconds, [];

@@ -225,6 +225,7 @@ async fn every_metric_changes_under_load() {
     settings.server.tls.certificate_file = Some(certificate);
     settings.server.tls.key_file = Some(key);
     app::tls(&settings, &metrics).expect("a good pair");
+    app::show_fingerprint(&settings, &metrics);
 
     app.settled().await;
     let end = samples(&metrics);

@@ -8,8 +8,9 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use self::about::{
-    AUDIT_ABOUT, CHECK_ABOUT, EXPLAIN_ABOUT, GC_ABOUT, HEALTHCHECK_ABOUT, INSPECT_ABOUT,
-    SCRUB_ABOUT, SERVE_ABOUT, SERVE_EXAMPLES, SETTINGS_SET_ABOUT, SETTINGS_SHOW_ABOUT, USAGE_ABOUT,
+    AUDIT_ABOUT, CHECK_ABOUT, DOCTOR_ABOUT, EXPLAIN_ABOUT, GC_ABOUT, HEALTHCHECK_ABOUT,
+    INSPECT_ABOUT, SCRUB_ABOUT, SERVE_ABOUT, SERVE_EXAMPLES, SETTINGS_SET_ABOUT,
+    SETTINGS_SHOW_ABOUT, USAGE_ABOUT,
 };
 
 use crate::auth::{Permission, Subject};
@@ -60,6 +61,9 @@ pub enum Command {
     /// Show what the store says of a tag, manifest, blob, repository or key.
     #[command(long_about = INSPECT_ABOUT)]
     Inspect(InspectArguments),
+    /// Examine a running deployment from outside: proxy, login, clocks, Redis, store.
+    #[command(long_about = DOCTOR_ABOUT)]
+    Doctor(DoctorArguments),
     /// Print every setting with its default and its meaning, as a configuration file.
     ConfigReference(ReferenceArguments),
     /// Print every metric with its labels and its meaning, in Markdown.
@@ -244,6 +248,40 @@ pub struct InspectArguments {
 
     #[command(flatten)]
     pub settings: ServeArguments,
+}
+
+/// What `doctor` takes.
+///
+/// Addresses are text here: a message of clap would repeat one that has a password in it.
+#[derive(Debug, Clone, Args)]
+pub struct DoctorArguments {
+    /// Where clients reach the registry: <https://registry.example.com>
+    #[arg(value_name = "URL")]
+    pub registry: String,
+
+    /// The admin port of a process: <http://10.0.0.7:5001>. Repeat it for each process
+    #[arg(long, value_name = "URL")]
+    pub admin: Vec<String>,
+
+    /// Log in as this user
+    #[arg(long, value_name = "NAME", requires = "password_file")]
+    pub user: Option<String>,
+
+    /// The file with the password of the user
+    #[arg(long, value_name = "FILE", requires = "user")]
+    pub password_file: Option<PathBuf>,
+
+    /// The repository to read, and with --write to push to
+    #[arg(long, value_name = "NAME", default_value = "doctor/check")]
+    pub repository: RepositoryName,
+
+    /// Push a blob and an upload, pull the blob, and delete both
+    #[arg(long)]
+    pub write: bool,
+
+    /// Print JSON: a line for each finding, and one for the summary
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// By what `usage` adds up.

@@ -43,6 +43,8 @@ pub mod audit;
 
 pub mod inspect;
 
+pub mod doctor;
+
 pub mod http;
 
 pub mod config;

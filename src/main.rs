@@ -9,11 +9,13 @@ use clap::Parser;
 use longshore::app::{self, Inspected, InspectionError, Reading};
 use longshore::audit::ScrubSettings;
 use longshore::cli::{
-    AccessCommand, AuditArguments, Cli, Command, ExplainArguments, GcArguments, InspectArguments,
-    ReadingArguments, ScrubArguments, ServeArguments, SettingsCommand, UsageArguments, UsageGroup,
+    AccessCommand, AuditArguments, Cli, Command, DoctorArguments, ExplainArguments, GcArguments,
+    InspectArguments, ReadingArguments, ScrubArguments, ServeArguments, SettingsCommand,
+    UsageArguments, UsageGroup,
 };
 use longshore::collector::Mode;
 use longshore::config::{self, Settings};
+use longshore::doctor::{AddressError, Login, Plan};
 use longshore::http::admin;
 use longshore::tasks::Tasks;
 use longshore::telemetry::{self, metrics, traces::TraceConfig};
@@ -25,6 +27,12 @@ use tokio_util::sync::CancellationToken;
 const DAMAGED: u8 = 3;
 /// The exit status of `inspect` if its target is not there.
 const NOT_THERE: u8 = 3;
+/// The exit status of a command line that cannot be used, as clap has it.
+const WRONG_ARGUMENTS: u8 = 2;
+/// The exit status of `doctor` if it has found something.
+const FINDINGS: u8 = 1;
+/// The exit status of `doctor` if the registry gives no answer.
+const UNREACHABLE: u8 = 3;
 /// The exit status of `gc` if another process collects.
 const BUSY: u8 = 3;
 
@@ -49,6 +57,7 @@ fn run(command: Command) -> Result<ExitCode, String> {
         Command::Scrub(arguments) => return scrub(&arguments),
         Command::Usage(arguments) => return usage(&arguments),
         Command::Inspect(arguments) => return inspect(&arguments),
+        Command::Doctor(arguments) => return doctor(arguments),
         Command::Serve(arguments) => run_async(&arguments, serve),
         Command::Check(arguments) => run_async(&arguments, check),
         Command::Healthcheck(arguments) => healthcheck(&arguments),
@@ -139,6 +148,40 @@ fn inspect(arguments: &InspectArguments) -> Result<ExitCode, String> {
     })
 }
 
+fn doctor(arguments: DoctorArguments) -> Result<ExitCode, String> {
+    let json = arguments.json;
+    let plan = match plan(arguments) {
+        Ok(plan) => plan,
+        Err(message) => {
+            complain(&message);
+            return Ok(ExitCode::from(WRONG_ARGUMENTS));
+        }
+    };
+    let examined = runtime()?.block_on(app::doctor(plan, json, &mut print_lines()));
+    Ok(match examined {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(FINDINGS),
+        Err(unreachable) => {
+            complain(&unreachable.to_string());
+            ExitCode::from(UNREACHABLE)
+        }
+    })
+}
+
+fn plan(arguments: DoctorArguments) -> Result<Plan, String> {
+    let DoctorArguments { registry, admin, user, password_file, repository, write, .. } = arguments;
+    let address =
+        |text: &String| text.parse().map_err(|error: AddressError| format!("the URL {error}"));
+    let login = user.zip(password_file).map(|(user, file)| Login::of_file(user, &file));
+    Ok(Plan {
+        registry: address(&registry)?,
+        admins: admin.iter().map(address).collect::<Result<_, _>>()?,
+        login: login.transpose()?,
+        repository,
+        writes: write,
+    })
+}
+
 fn how(arguments: &ReadingArguments) -> Reading {
     let ReadingArguments { json, requests_per_second, metrics_file, .. } = arguments.clone();
     Reading { json, requests_per_second, metrics_file }
@@ -208,11 +251,7 @@ fn run_async<T>(
     command: impl AsyncFnOnce(Settings) -> Result<T, String>,
 ) -> Result<T, String> {
     let settings = settings(arguments)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| error.to_string())?;
-    runtime.block_on(async {
+    runtime()?.block_on(async {
         let traces = telemetry::start(&settings.log, TraceConfig::from_environment());
         let result = command(settings).await;
         if let Some(traces) = traces {
@@ -220,6 +259,11 @@ fn run_async<T>(
         }
         result
     })
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, String> {
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    runtime.enable_all().build().map_err(|error| error.to_string())
 }
 
 /// Prints to standard output. A reader that has closed the pipe is no error.

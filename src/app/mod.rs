@@ -3,6 +3,7 @@
 mod auth;
 mod collect;
 mod descriptors;
+mod examination;
 mod fingerprint;
 mod inspection;
 mod progress;
@@ -39,6 +40,7 @@ use crate::usage::UsageScan;
 
 pub use self::auth::{authorizer, explain};
 pub use self::collect::{CollectError, collect, collector};
+pub use self::examination::doctor;
 pub use self::fingerprint::show_fingerprint;
 pub use self::inspection::{
     Inspected, InspectionError, Output, Reading, audit, inspect, scrub, usage,

@@ -163,6 +163,24 @@ docs/finding-data.md explains the keys and the records.
 Exit status: 0 it is there; 1 the command could not finish; 2 wrong arguments; 3 it is not there, \
 or was deleted.";
 
+pub(super) const DOCTOR_ABOUT: &str = "\
+Examine a running deployment from outside, and print what is wrong with it: a line for each \
+finding, with what is wrong, how it was seen, and what to do.
+
+It asks the registry as a client does, and with --admin its processes as monitoring does. It needs \
+no configuration. Without --write it sends nothing that could change anything; with --write it \
+uploads 20 MiB and cancels the upload, and pushes a blob of 256 KiB, pulls and deletes it. For \
+example:
+
+    longshore doctor https://registry.example.com --user ops --password-file password --write \\
+      --admin http://10.0.0.7:5001 --admin http://10.0.0.8:5001
+
+docs/doctor.md explains each finding. The file in SSL_CERT_FILE holds the certificate authorities \
+to trust; without it those of the machine count.
+
+Exit status: 0 nothing was found; 1 something was; 2 wrong arguments; 3 the registry cannot be \
+reached.";
+
 pub(super) const CHECK_ABOUT: &str = "\
 Check the configuration, the store and Redis, then exit.
 

@@ -15,7 +15,7 @@ mod model;
 mod outages;
 mod own_writes;
 mod redis_deployments;
-mod redis_server;
+pub(crate) mod redis_server;
 mod shared;
 pub(crate) mod stalling;
 

@@ -101,10 +101,12 @@ mod store_suite;
 
 // Operations: what the operator sees.
 
-/// `longshore audit`, `scrub` and `usage`.
+/// `longshore audit`, `scrub`, `usage` and `inspect`.
 mod audit;
 /// Passwords, tokens, rules, TLS.
 mod auth;
+/// `longshore doctor`: faults of proxies, logins, clocks, Redis and the store.
+mod doctor;
 /// The program: start, SIGTERM, kill -9, command line, traces.
 mod processes;
 /// What the tests are written with.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 /// A running Redis. It is killed when this value is dropped.
-pub(super) struct RedisServer {
+pub(crate) struct RedisServer {
     child: Option<Child>,
     port: u16,
     folder: TempDir,
@@ -15,7 +15,7 @@ pub(super) struct RedisServer {
 }
 
 /// Starts Redis, or explains why the test cannot run.
-pub(super) async fn start(arguments: &[&str]) -> Option<RedisServer> {
+pub(crate) async fn start(arguments: &[&str]) -> Option<RedisServer> {
     let known = Command::new("redis-server").arg("--version").stdout(Stdio::null()).status();
     if known.is_err() {
         println!(
@@ -34,23 +34,23 @@ pub(super) async fn start(arguments: &[&str]) -> Option<RedisServer> {
 }
 
 /// An unused port.
-pub(super) fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     listener.local_addr().expect("an address").port()
 }
 
 impl RedisServer {
-    pub(super) fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
-    pub(super) fn port(&self) -> String {
+    pub(crate) fn port(&self) -> String {
         self.port.to_string()
     }
 
     /// Restarts it after it was killed, on the same port and empty. With a certificate it accepts
     /// only TLS.
-    pub(super) async fn run(&mut self) {
+    pub(crate) async fn run(&mut self) {
         let secure = self.arguments.iter().any(|argument| argument == "--tls-cert-file");
         let port = self.port();
         let ports = if secure { vec!["--port", "0", "--tls-port"] } else { vec!["--port"] };
@@ -73,7 +73,7 @@ impl RedisServer {
         panic!("redis-server does not answer");
     }
 
-    pub(super) fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
             let _ = child.kill();
             let _ = child.wait();
@@ -81,14 +81,14 @@ impl RedisServer {
     }
 
     /// Sends a signal, by name.
-    pub(super) fn signal(&self, name: &str) {
+    pub(crate) fn signal(&self, name: &str) {
         let id = self.child.as_ref().expect("a running server").id().to_string();
         let sent = Command::new("kill").arg(format!("-{name}")).arg(id).status();
         assert!(sent.expect("kill runs").success());
     }
 
     /// Runs a Redis command.
-    pub(super) fn command(&self, words: &[&str]) -> String {
+    pub(crate) fn command(&self, words: &[&str]) -> String {
         let output = Command::new("redis-cli")
             .args(["-p", &self.port.to_string()])
             .args(words)

@@ -51,6 +51,8 @@ pub(super) const MODULES: &[(&str, &[&str])] = &[
     ("usage", &["entropy", "oci", "telemetry", "layout", "store", "walk"]),
     ("audit", &["oci", "docker_schema1", "layout", "store", "registry", "walk"]),
     ("inspect", &["oci", "layout", "store", "registry", "walk"]),
+    // It knows the registry as its clients do.
+    ("doctor", &["setting", "tasks", "oci", "clock"]),
     (
         "http",
         &[
@@ -88,6 +90,7 @@ pub(super) const MODULES: &[(&str, &[&str])] = &[
             "usage",
             "audit",
             "inspect",
+            "doctor",
             "http",
             "config",
         ],
@@ -119,7 +122,16 @@ const CRATES: &[(&str, &[&str])] = &[
     ("prometheus", &["src/telemetry/metrics/"]),
     ("deadpool_redis", &["src/shared_cache/redis"]),
     ("axum", &["src/http/"]),
-    ("hyper", &["src/http/", "src/http_proxy.rs", "src/store/s3/http_client.rs", "src/telemetry/"]),
+    (
+        "hyper",
+        &[
+            "src/http/",
+            "src/http_proxy.rs",
+            "src/store/s3/http_client.rs",
+            "src/telemetry/",
+            "src/doctor/client.rs",
+        ],
+    ),
     ("opentelemetry", &["src/telemetry/traces/"]),
     ("tracing_opentelemetry", &["src/telemetry/traces/"]),
 ];

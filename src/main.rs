@@ -30,9 +30,9 @@ const NOT_THERE: u8 = 3;
 /// The exit status of a command line that cannot be used, as clap has it.
 const WRONG_ARGUMENTS: u8 = 2;
 /// The exit status of `doctor` if it has found something.
-const FINDINGS: u8 = 1;
+const FINDINGS: u8 = 3;
 /// The exit status of `doctor` if the registry gives no answer.
-const UNREACHABLE: u8 = 3;
+const UNREACHABLE: u8 = 1;
 /// The exit status of `gc` if another process collects.
 const BUSY: u8 = 3;
 

@@ -178,8 +178,8 @@ example:
 docs/doctor.md explains each finding. The file in SSL_CERT_FILE holds the certificate authorities \
 to trust; without it those of the machine count.
 
-Exit status: 0 nothing was found; 1 something was; 2 wrong arguments; 3 the registry cannot be \
-reached.";
+Exit status: 0 nothing was found; 1 the registry cannot be reached; 2 wrong arguments; 3 something \
+was found.";
 
 pub(super) const CHECK_ABOUT: &str = "\
 Check the configuration, the store and Redis, then exit.

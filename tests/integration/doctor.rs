@@ -36,7 +36,7 @@ impl Examined {
     #[track_caller]
     fn only(&self, class: &str) -> String {
         assert_eq!(self.classes(), [class], "{:?}", self.ended);
-        assert_eq!(self.code, Some(1), "{:?}", self.ended);
+        assert_eq!(self.code, Some(3), "{:?}", self.ended);
         let finding = &self.findings[0];
         let advice = finding["advice"].as_str().expect("an advice");
         assert!(!advice.is_empty());

@@ -34,7 +34,10 @@ ZERO = {
     "collector/Failed runs of the last day": "every run here succeeds",
 }
 # The metrics that no dashboard shows, and why.
-UNUSED = {"longshore_namespace_tags": "the bytes of a namespace say more"}
+UNUSED = {
+    "longshore_namespace_tags": "the bytes of a namespace say more",
+    "longshore_settings_info": "longshore doctor compares it",
+}
 # Beside the chosen processes these queries have a part that does not depend on them.
 CONSTANT = {"uploads/Upload memory by process"}
 

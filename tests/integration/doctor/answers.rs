@@ -14,7 +14,7 @@ const PUSH: (&str, &str) = ("LONGSHORE_ACCESS_ANONYMOUS", "push");
 async fn no_answer_is_a_status_of_its_own() {
     let url = format!("http://127.0.0.1:{}", free_port());
     let examined = examine(&[&url], &[]);
-    assert_eq!(examined.code, Some(3), "{:?}", examined.ended);
+    assert_eq!(examined.code, Some(1), "{:?}", examined.ended);
     assert!(
         examined.ended.stderr.contains("cannot be reached from here: "),
         "{:?}",
@@ -22,7 +22,7 @@ async fn no_answer_is_a_status_of_its_own() {
     );
     assert!(examined.ended.stderr.to_lowercase().contains("refused"), "{:?}", examined.ended);
     let examined = examine(&["http://registry.invalid"], &[]);
-    assert_eq!(examined.code, Some(3), "{:?}", examined.ended);
+    assert_eq!(examined.code, Some(1), "{:?}", examined.ended);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -101,7 +101,7 @@ async fn a_limit_of_bodies_is_found() {
     assert_eq!(classes, ["body-limit", "body-limit"], "{:?}", examined.ended);
     let what = examined.findings[0]["what"].as_str().expect("text");
     assert!(what.contains("nginx") && what.contains("refuses bodies of 2 MiB and more"), "{what}");
-    assert_eq!(examined.code, Some(1));
+    assert_eq!(examined.code, Some(3));
 
     let large = with("client_max_body_size 0;", "client_max_body_size 200m;");
     let examined = behind(&large, &[]).await.expect("nginx is there");
@@ -168,7 +168,7 @@ async fn a_certificate_that_is_not_trusted_is_no_answer() {
     let process = Process::serve("memory", &[TRUSTED, PUSH]);
     let Some(nginx) = Nginx::start(process.address, RIGHT).await else { return };
     let examined = examine(&[&nginx.url()], &[]);
-    assert_eq!(examined.code, Some(3), "{:?}", examined.ended);
+    assert_eq!(examined.code, Some(1), "{:?}", examined.ended);
     let said = &examined.ended.stderr;
     assert!(said.contains("cannot be reached from here: TLS: "), "{said}");
 }

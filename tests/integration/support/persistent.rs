@@ -12,7 +12,7 @@ use super::http::Client;
 use super::{Reply, sha256};
 
 /// How often a request is tried before the test fails.
-const TRIES_MAX: usize = 600;
+const TRIES_MAX: usize = 6_000;
 
 /// The flow of a push.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -157,6 +157,7 @@ pub fn api(
         blobs: settings.blobs.clone(),
         manifests: settings.manifests.clone(),
         lists: settings.lists.clone(),
+        pages: settings.ui.clone(),
         access_log: settings.log.requests,
     };
     Arc::new(Api {

@@ -5,6 +5,8 @@ use crate::oci::RepositoryName;
 /// What a request does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Action {
+    /// Load what is no content and the same for everyone, such as a style sheet.
+    Open,
     /// Check that this is a registry (`GET /v2/`).
     Enter,
     /// Read content and lists of a repository.

@@ -67,6 +67,20 @@ pub trait Authorizer: Send + Sync + fmt::Debug {
     /// Whether an authorized caller has another access as well: to the source of a mount, to a
     /// repository in the catalog, or to an existing tag.
     fn may(&self, caller: &Caller, access: &Access) -> bool;
+
+    /// How a person with a browser can log in.
+    fn browser_login(&self) -> BrowserLogin;
+}
+
+/// How a person with a browser can log in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BrowserLogin {
+    /// There is no login.
+    None,
+    /// With a name and a password, for which the browser asks (RFC 7617).
+    Password,
+    /// Not at all: logins go through a token server, which a browser cannot use.
+    Token,
 }
 
 /// Allows everything to everyone, without a login.
@@ -81,5 +95,9 @@ impl Authorizer for AllowAll {
 
     fn may(&self, _: &Caller, _: &Access) -> bool {
         true
+    }
+
+    fn browser_login(&self) -> BrowserLogin {
+        BrowserLogin::None
     }
 }

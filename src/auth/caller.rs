@@ -120,6 +120,6 @@ fn token_actions(action: Action) -> &'static [&'static str] {
         Action::Create => &["push", "create"],
         Action::Push => &["push"],
         Action::Delete => &["delete"],
-        Action::Enter | Action::Catalog | Action::See => &[],
+        Action::Open | Action::Enter | Action::Catalog | Action::See => &[],
     }
 }

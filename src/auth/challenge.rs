@@ -37,7 +37,7 @@ pub(super) fn bearer(
 /// The scope that a token needs for this access.
 pub(super) fn scope(access: &Access) -> Option<String> {
     let actions = match access.action {
-        Action::Enter | Action::See => return None,
+        Action::Open | Action::Enter | Action::See => return None,
         Action::Catalog => "*",
         Action::Pull => "pull",
         // A client checks which blobs exist before it pushes.

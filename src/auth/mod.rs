@@ -20,7 +20,7 @@ mod settings;
 mod token;
 
 pub use access::{Access, Action, Resource};
-pub use authorizer::{AllowAll, AuthRequest, Authorizer, Denied};
+pub use authorizer::{AllowAll, AuthRequest, Authorizer, BrowserLogin, Denied};
 pub use caller::Caller;
 pub use challenge::absolute_url;
 pub use htpasswd::Htpasswd;

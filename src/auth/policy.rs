@@ -8,7 +8,7 @@
 use async_trait::async_trait;
 
 use super::access::{Access, Action};
-use super::authorizer::{AuthRequest, Authorizer, Denied};
+use super::authorizer::{AuthRequest, Authorizer, BrowserLogin, Denied};
 use super::caller::Caller;
 use super::challenge::{self, TokenError};
 use super::credentials::Credentials;
@@ -39,6 +39,9 @@ impl PolicyAuthorizer {
     }
 
     fn decide(&self, caller: &Caller, access: &Access) -> Decision {
+        if access.action == Action::Open {
+            return Decision::Allowed;
+        }
         if access.action == Action::Enter {
             // Only this response tells Docker, podman and crane that there is a login.
             let allowed = caller.has_credentials() || !self.can_log_in();
@@ -149,5 +152,13 @@ impl Authorizer for PolicyAuthorizer {
 
     fn may(&self, caller: &Caller, access: &Access) -> bool {
         self.decide(caller, access) == Decision::Allowed
+    }
+
+    fn browser_login(&self) -> BrowserLogin {
+        match (&self.tokens, &self.passwords) {
+            (Some(_), _) => BrowserLogin::Token,
+            (None, Some(_)) => BrowserLogin::Password,
+            (None, None) => BrowserLogin::None,
+        }
     }
 }

@@ -42,6 +42,7 @@ settings! {
         blobs: http::BlobSettings;
         manifests: registry::ManifestSettings;
         lists: http::ListSettings;
+        ui: http::PageSettings;
         cache: shared_cache::CacheSettings;
         collection: registry::LeaseSettings;
         log: telemetry::LogSettings;

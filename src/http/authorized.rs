@@ -132,6 +132,11 @@ impl Context {
         self.caller.subject()
     }
 
+    /// The name of the user who has logged in.
+    pub(super) fn user(&self) -> Option<String> {
+        self.caller.name().map(str::to_owned)
+    }
+
     /// Whose share of the upload memory the body takes.
     pub(super) fn claimant(&self) -> Claimant {
         match self.caller.name() {

@@ -87,6 +87,15 @@ impl Error {
         Self::new(StatusCode::FORBIDDEN, ErrorCode::Denied, message)
     }
 
+    pub(super) fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// What the client reads, without the customary text of the code.
+    pub(super) fn reason(&self) -> String {
+        self.errors.first().map(|(_, reason, _)| reason.clone()).unwrap_or_default()
+    }
+
     /// 405, which has to say what is allowed instead (RFC 9110, 15.5.6).
     pub(super) fn not_allowed(allowed: &str, message: impl Into<String>) -> Self {
         Self::unsupported(StatusCode::METHOD_NOT_ALLOWED, message).header(ALLOW, value(allowed))

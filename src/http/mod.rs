@@ -18,6 +18,7 @@ mod layers;
 pub mod listener;
 mod metered_body;
 mod moment;
+mod pages;
 mod query;
 mod response_budget;
 mod router;
@@ -26,11 +27,12 @@ mod state;
 mod tls;
 mod transfer;
 
-pub use endpoint::{Effect, Endpoint, Operation, RouteError, Row, Target};
+pub use endpoint::{Effect, Endpoint, File, Operation, Page, RouteError, Row, Target};
 pub use error::Error;
 pub use response_budget::{ResponseBudget, STREAM_BYTES};
 pub use router::router;
 pub use settings::{
-    AdminSettings, BlobSettings, Delivery, ListSettings, ListenerSettings, TlsSettings,
+    AdminSettings, BlobSettings, Delivery, ListSettings, ListenerSettings, PageSettings,
+    TlsSettings,
 };
 pub use state::{Api, Settings};

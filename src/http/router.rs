@@ -11,13 +11,13 @@ use axum::handler::Handler as _;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, X_CONTENT_TYPE_OPTIONS};
-use http::{HeaderValue, Method, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use tower::{Service, ServiceBuilder};
 use tracing::Instrument as _;
 
 use super::authorized::Authorized;
 use super::cors::Cors;
-use super::endpoint::{Effect, Endpoint};
+use super::endpoint::{Effect, Endpoint, RouteError};
 use super::error::Error;
 use super::layers::access_log::{AccessLog, LogFields};
 use super::layers::metrics::RequestMetrics;
@@ -25,7 +25,7 @@ use super::layers::pieces::InPieces;
 use super::layers::{RequestInfo, Watch, peer, request_id, trace, watch};
 use super::state::Api;
 use super::transfer::Transfer;
-use super::{handlers, headers, metered_body};
+use super::{handlers, headers, metered_body, pages};
 
 /// The registry as a service. The listener serves it, and has what needs a connection: the limits
 /// of connections and of request heads, the deadlines of connections and responses, and TLS.
@@ -87,11 +87,13 @@ fn begin(api: &Api, request: &mut Request) -> Box<Watch> {
 /// Answers what needs no caller, and all else once the caller is authorized.
 async fn dispatch(State(api): State<Arc<Api>>, request: Request) -> Response {
     let cors = Cors::of(&api.settings.listener.cors_origins, &request);
+    let path = request.uri().path();
     let mut response = if let Some(preflight) = cors.preflight() {
         preflight
-    } else if request.uri().path() == "/" && [Method::GET, Method::HEAD].contains(request.method())
-    {
-        root(&api)
+    } else if path == "/" && [Method::GET, Method::HEAD].contains(request.method()) {
+        root(&api, request.headers())
+    } else if pages::is_page(path) {
+        page(&api, request).await
     } else {
         authorized(&api, request).await.unwrap_or_else(IntoResponse::into_response)
     };
@@ -99,10 +101,22 @@ async fn dispatch(State(api): State<Arc<Api>>, request: Request) -> Response {
     response
 }
 
+/// A page for people, whose errors are pages, too.
+async fn page(api: &Arc<Api>, request: Request) -> Response {
+    if !api.settings.pages.enabled {
+        return Error::from(RouteError::Unknown).into_response();
+    }
+    let head = (request.uri().clone(), request.headers().clone());
+    authorized(api, request).await.unwrap_or_else(|error| pages::error(api, &head, error))
+}
+
 /// For load balancers that probe the port of the traffic and want a 200: it says no more than that
-/// the process listens and is not being shut down.
-fn root(api: &Api) -> Response {
+/// the process listens and is not being shut down. A browser is led to the pages.
+fn root(api: &Api, headers: &HeaderMap) -> Response {
     let draining = api.readiness.is_draining();
+    if !draining && api.settings.pages.enabled && pages::is_browser(headers) {
+        return pages::lead_to_root();
+    }
     let status = if draining { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
     (status, [(CACHE_CONTROL, "no-store")]).into_response()
 }

@@ -126,6 +126,15 @@ settings! {
     }
 }
 
+settings! {
+    /// The pages for people with a browser, below `/ui/`.
+    pub struct PageSettings {
+        /// Whether the registry serves the pages, and leads a browser that asks for `/` to them.
+        /// They show what the caller may pull, and change nothing.
+        enabled: bool = true, choice_of();
+    }
+}
+
 choice! {
     /// How a blob reaches the client.
     pub enum Delivery {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::admin::Readiness;
 use super::response_budget::ResponseBudget;
-use super::settings::{BlobSettings, ListSettings, ListenerSettings};
+use super::settings::{BlobSettings, ListSettings, ListenerSettings, PageSettings};
 use crate::auth::Authorizer;
 use crate::clock::Clock;
 use crate::registry::{ManifestSettings, Registry};
@@ -19,6 +19,7 @@ pub struct Settings {
     pub blobs: BlobSettings,
     pub manifests: ManifestSettings,
     pub lists: ListSettings,
+    pub pages: PageSettings,
     pub access_log: RequestLog,
 }
 

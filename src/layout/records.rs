@@ -29,7 +29,8 @@ use serde::{Deserialize, Serialize};
 use super::encoding::{self, DecodeError};
 use super::key::Location;
 use crate::entropy;
-use crate::oci::{Algorithm, Digest, RepositoryName};
+use crate::oci::truncate::truncate_to;
+use crate::oci::{self, Algorithm, Digest, RepositoryName};
 
 /// `p/`: one per distinct content.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -114,6 +115,23 @@ pub struct Tag {
     /// What the tag pointed at before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub previous: Option<TagTarget>,
+    /// What the manifest is.
+    #[serde(default, skip_serializing_if = "Summary::is_empty")]
+    pub summary: Summary,
+}
+
+/// What a manifest is, so that a list of tags need not read the manifests. Informational.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Summary {
+    /// The type of the artifact, or of the config of an image.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub artifact_type: Option<String>,
+    /// The platforms of an index, such as `linux/amd64`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub platforms: Vec<String>,
+    /// Bytes of the config and the layers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content_size: Option<u64>,
 }
 
 /// What a tag pointed at.
@@ -317,6 +335,31 @@ pub struct Quarantined {
 /// A moment as records hold it: seconds since 1970.
 pub fn seconds(time: SystemTime) -> u64 {
     time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+}
+
+/// Platforms in a [`Summary`], and the characters of each text there: a client chooses them.
+const PLATFORMS_MAX: usize = 16;
+const SUMMARY_CHARS_MAX: usize = 128;
+
+impl Summary {
+    pub fn of(manifest: &oci::Manifest) -> Self {
+        let text = |text: &str| truncate_to(text, SUMMARY_CHARS_MAX);
+        let platforms = manifest.children().iter().filter_map(|child| child.platform.as_ref());
+        // BuildKit says so of the attestations in an index.
+        let platforms = platforms.filter(|platform| platform.os != "unknown");
+        let layers = manifest.blobs().iter().chain(manifest.external_layers());
+        let content_size = layers.fold(0, |sum: u64, blob| sum.saturating_add(blob.size));
+        let is_index = manifest.media_type().is_index();
+        Self {
+            artifact_type: manifest.artifact_type().map(text),
+            platforms: platforms.take(PLATFORMS_MAX).map(|one| text(&one.to_string())).collect(),
+            content_size: (!is_index).then_some(content_size),
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 impl Tag {

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use bytes::Bytes;
 
 use crate::layout::encoding::is_tombstone;
-use crate::store::{self, LIST_ROWS_MAX, Prefix, RecordStore};
+use crate::store::{self, LIST_ROWS_MAX, Listed, Prefix, RecordStore};
 
 /// Listings of the store that one page of up to 1,000 rows may cost; each further 1,000 rows may
 /// cost one more. Beyond that the page is short: rows that were deleted, or that the caller may not
@@ -26,6 +26,24 @@ pub struct Page<T> {
 
 /// Parses a row from the rest of its key below the prefix of the list.
 pub(super) type Row<T> = fn(&str) -> Option<T>;
+
+/// The part of a list that one page shows.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Window<'a> {
+    /// The rest of a key, or any other text: only what follows it is shown.
+    pub(super) after: &'a str,
+    /// Rows.
+    pub(super) count: usize,
+    /// Listings of the store that the page may cost.
+    pub(super) listings_max: usize,
+}
+
+impl<'a> Window<'a> {
+    pub(super) fn new(after: &'a str, count: usize) -> Self {
+        let listings_max = LISTINGS_MAX + count.saturating_sub(1) / LIST_ROWS_MAX;
+        Self { after, count, listings_max }
+    }
+}
 
 /// A page that can be cached.
 pub(super) trait CachedPage: Sized {
@@ -97,6 +115,20 @@ fn listable(cursor: &str) -> String {
     format!("{beginning}{below}{}", "z".repeat(LAST_CHARACTERS))
 }
 
+/// A text after which the rows follow that begin with `prefix`, and none is left out: no key lies
+/// between the two.
+pub(super) fn before(prefix: &str) -> String {
+    // The characters of keys, in the order of their bytes.
+    const ALPHABET: &str = "!-./0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz";
+    let Some(last) = prefix.chars().next_back() else { return String::new() };
+    let beginning = prefix.strip_suffix(last).unwrap_or_default();
+    match ALPHABET.split_once(last).map(|(below, _)| below.chars().next_back()) {
+        Some(Some(below)) => format!("{beginning}{below}{}", "z".repeat(LAST_CHARACTERS)),
+        // No key has such a character, so none begins with the prefix; or none is below it.
+        Some(None) | None => beginning.to_owned(),
+    }
+}
+
 /// Reads a page from the store, without tombstones. Costs one request, unless there are so many
 /// tombstones that one listing does not fill the page, and at most [`LISTINGS_MAX`].
 pub(super) async fn read_page<T: Clone>(
@@ -106,18 +138,26 @@ pub(super) async fn read_page<T: Clone>(
     count: usize,
     row: Row<T>,
 ) -> Result<Page<T>, store::Error> {
-    read_shown(store, list, last, count, row, &|_| true).await
+    read_shown(store, list, Window::new(last, count), |found| row(found.rest), &|_| true).await
 }
 
-/// The same without the rows that are not `shown`, which count like tombstones.
+/// A row as the store listed it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Found<'a> {
+    /// The rest of its key below the prefix of the list.
+    pub(super) rest: &'a str,
+    pub(super) listed: &'a Listed,
+}
+
+/// Reads a page without the rows that are not `shown`, which count like tombstones.
 pub(super) async fn read_shown<T: Clone>(
     store: &dyn RecordStore,
     list: &Prefix,
-    last: &str,
-    count: usize,
-    row: Row<T>,
+    window: Window<'_>,
+    row: impl Fn(Found<'_>) -> Option<T>,
     shown: &(dyn Fn(&T) -> bool + Send + Sync),
 ) -> Result<Page<T>, store::Error> {
+    let Window { after: last, count, listings_max } = window;
     let below = list.to_string();
     let mut page = Page { rows: Vec::new(), next: None };
     let mut after = Some(listable(last)).filter(|text| !text.is_empty());
@@ -125,7 +165,6 @@ pub(super) async fn read_shown<T: Clone>(
         return Ok(page);
     }
     let mut limit = count.saturating_add(1).min(LIST_ROWS_MAX);
-    let listings_max = LISTINGS_MAX + (count - 1) / LIST_ROWS_MAX;
     // The last row after the last one of the page that is left out.
     let mut skipped: Option<T> = None;
     for listings in 1_usize.. {
@@ -138,7 +177,7 @@ pub(super) async fn read_shown<T: Clone>(
                 continue;
             }
             // A foreign key in the bucket must not hide the rows after it.
-            let Some(parsed) = row(rest) else { continue };
+            let Some(parsed) = row(Found { rest, listed: found }) else { continue };
             if is_tombstone(found.size) || !shown(&parsed) {
                 skipped = Some(parsed);
                 continue;

@@ -10,6 +10,7 @@ pub mod uploads;
 
 mod admission;
 mod blobs;
+mod browse;
 mod cache_key;
 mod concurrently;
 mod content;
@@ -29,6 +30,10 @@ mod tags;
 use std::sync::{Arc, Mutex};
 
 pub use blobs::{Blobs, MountSource};
+pub use browse::{
+    Browse, ManifestRow, ManifestRows, Nature, SORTED_TAGS_MAX, TagNext, TagOrder, TagRow, TagRows,
+    TagSearch,
+};
 pub use cache_key::{read_cache_key, read_or_create_cache_key};
 pub use content::{Blob, Content, StoredManifest};
 pub use error::Error;
@@ -60,6 +65,7 @@ pub struct Registry {
     pub tags: Tags,
     pub referrers: Referrers,
     pub repositories: Arc<Repositories>,
+    pub browse: Browse,
     read_cache: Arc<ReadCache>,
 }
 
@@ -118,8 +124,9 @@ impl Registry {
             conversions: Conversions::new(wait_max),
             metrics: metrics.clone(),
         };
-        let referrers = Referrers { records, read_cache: read_cache.clone() };
-        Self { blobs, uploads, manifests, tags, referrers, repositories, read_cache }
+        let referrers = Referrers { records: records.clone(), read_cache: read_cache.clone() };
+        let browse = Browse::new(records, read_cache.clone(), repositories.clone(), wait_max);
+        Self { blobs, uploads, manifests, tags, referrers, repositories, browse, read_cache }
     }
 
     /// The records of the store. Writing one invalidates it in the caches of this registry.

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 
 use super::Error;
-use super::lists::Page;
+use super::lists::{Page, Window, before};
 use super::read_cache::ReadCache;
 use super::record::{CreatedOrLeased, Current, Records};
 use super::sealed_cursor::{CursorKey, is_sealed};
@@ -53,6 +53,39 @@ impl Repositories {
         count: usize,
         may_see: &(dyn Fn(&RepositoryName) -> bool + Send + Sync),
     ) -> Result<CatalogPage, Error> {
+        self.search("", last, count, may_see).await
+    }
+
+    /// The same of those whose names begin with `prefix`, which may be any text.
+    pub async fn search(
+        &self,
+        prefix: &str,
+        last: Option<&str>,
+        count: usize,
+        may_see: &(dyn Fn(&RepositoryName) -> bool + Send + Sync),
+    ) -> Result<CatalogPage, Error> {
+        let ends =
+            |name: &RepositoryName| !name.as_str().starts_with(prefix) && name.as_str() > prefix;
+        // The first row after those that are searched ends the page.
+        let shown = |name: &RepositoryName| {
+            ends(name) || name.as_str().starts_with(prefix) && may_see(name)
+        };
+        let mut page = self.page(&before(prefix), last, count, &shown).await?;
+        if let Some(end) = page.rows.iter().position(ends) {
+            page.rows.truncate(end);
+            page.next = None;
+        }
+        Ok(page)
+    }
+
+    /// The repositories after `last`, or after the text `from` without it.
+    async fn page(
+        &self,
+        from: &str,
+        last: Option<&str>,
+        count: usize,
+        may_see: &(dyn Fn(&RepositoryName) -> bool + Send + Sync),
+    ) -> Result<CatalogPage, Error> {
         let list = Prefix::Repositories;
         let row = |rest: &str| rest.strip_suffix('!')?.parse().ok();
         let (last, mut key) = (last.unwrap_or_default(), None);
@@ -62,7 +95,7 @@ impl Repositories {
         } else {
             last.to_owned()
         };
-        let after = if last.is_empty() { last } else { Prefix::after_repository(&last) };
+        let after = if last.is_empty() { from.to_owned() } else { Prefix::after_repository(&last) };
         let mut shared = None;
         if after.is_empty() {
             let first = self.read_cache.rows(list.clone(), "", count, row).await?;
@@ -74,7 +107,10 @@ impl Repositories {
                 page.rows.retain(may_see);
                 page
             }
-            None => self.read_cache.shown_rows(&list, &after, count, row, may_see).await?,
+            None => {
+                let window = Window::new(&after, count);
+                self.read_cache.shown_rows(&list, window, row, may_see).await?
+            }
         };
         // A cursor never names what the caller may not see.
         let next = match (next, rows.last()) {

@@ -10,7 +10,7 @@ use super::read_cache::ReadCache;
 use super::record::{self, Current, Records, Written};
 use super::repositories::Repositories;
 use crate::layout::encoding::{Draft, decode};
-use crate::layout::records::{self, TagTarget};
+use crate::layout::records::{self, Summary, TagTarget};
 use crate::oci::{Digest, RepositoryName, Tag};
 use crate::store::{Deadline, Prefix, Record, RecordKey};
 
@@ -61,6 +61,7 @@ impl TagCondition {
 #[derive(Clone, Debug)]
 pub(super) struct TagChange {
     pub(super) target: TagTarget,
+    pub(super) summary: Summary,
     /// Whether the push has no precondition.
     pub(super) unconditional: bool,
     /// The subject of the caller.
@@ -80,7 +81,18 @@ impl TagChange {
             Some(before) => (before.seq.saturating_add(1), Some(before.target())),
         };
         let (unconditional, by, at) = (self.unconditional, self.by.clone(), self.at);
-        let tag = records::Tag { digest, media_type, size, unconditional, seq, by, at, previous };
+        let summary = self.summary.clone();
+        let tag = records::Tag {
+            digest,
+            media_type,
+            size,
+            unconditional,
+            seq,
+            by,
+            at,
+            previous,
+            summary,
+        };
         Draft::new(&tag, Bytes::new())
     }
 }

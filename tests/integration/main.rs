@@ -53,6 +53,8 @@ mod mount;
 mod names;
 /// Which manifest a client gets.
 mod negotiation;
+/// The pages for people with a browser.
+mod pages;
 /// GET and HEAD of a blob.
 mod pull;
 /// Pushes of a blob in chunks: sessions, order, races, resumption.

@@ -6,6 +6,7 @@
 //! improvement that belongs in this file and in docs/request-costs.md.
 
 mod manifests;
+mod pages;
 mod pulls;
 mod pushes;
 mod round_trips;

@@ -6,11 +6,15 @@
 
 #![deny(clippy::wildcard_enum_match_arm)]
 
+mod page;
+
 use std::borrow::Cow;
 
 use http::{Method, Uri};
 use memchr::memchr3;
 use percent_encoding::percent_decode_str;
+
+pub use page::{File, Page};
 
 use super::query::Query;
 use crate::auth::{Access, Action, Resource};
@@ -50,6 +54,8 @@ pub enum Operation {
     FinishUpload(UploadSegment),
     UploadStatus(UploadSegment),
     CancelUpload(UploadSegment),
+    /// A page for people with a browser.
+    Page(Page),
 }
 
 /// A row of the table of operations.
@@ -81,7 +87,7 @@ const UPLOAD: &str = "/v2/{name}/blobs/uploads/{id}";
 impl Operation {
     /// The table: everything that is decided for each operation, in one place.
     pub fn row(&self) -> Row {
-        use Action::{Catalog, Create, Delete, Enter, Pull};
+        use Action::{Catalog, Create, Delete, Enter, Open, Pull};
         use Effect::{Mutates, Reads};
         let row =
             |spec_id, route, action, effect, label| Row { spec_id, route, action, effect, label };
@@ -116,6 +122,23 @@ impl Operation {
                 let route = "/v2/{name}/_oci/ext/discover";
                 row("extensions", route, Pull, Reads, Label::ListExtensions)
             }
+            Self::Page(Page::Repositories) => {
+                row("page", "/ui/", Catalog, Reads, Label::PageRepositories)
+            }
+            Self::Page(Page::Repository) => {
+                row("page", "/ui/repository/{name}", Pull, Reads, Label::PageRepository)
+            }
+            Self::Page(Page::Untagged) => {
+                row("page", "/ui/untagged/{name}", Pull, Reads, Label::PageUntagged)
+            }
+            Self::Page(Page::Manifest(_)) => {
+                row("page", "/ui/manifest/{name}/{reference}", Pull, Reads, Label::PageManifest)
+            }
+            Self::Page(Page::Login) => row("page", "/ui/login", Enter, Reads, Label::PageLogin),
+            Self::Page(Page::Go) => row("page", "/ui/go", Open, Reads, Label::PageGo),
+            Self::Page(Page::File(_)) => {
+                row("page", "/ui/static/{file}", Open, Reads, Label::PageFile)
+            }
         }
     }
 
@@ -129,7 +152,8 @@ impl Operation {
             Self::GetManifest(reference)
             | Self::HeadManifest(reference)
             | Self::PutManifest(reference)
-            | Self::DeleteManifest(reference) => Target::Reference(reference),
+            | Self::DeleteManifest(reference)
+            | Self::Page(Page::Manifest(reference)) => Target::Reference(reference),
             Self::UploadChunk(upload)
             | Self::FinishUpload(upload)
             | Self::UploadStatus(upload)
@@ -139,7 +163,8 @@ impl Operation {
             | Self::ListExtensions
             | Self::ListRepositoryExtensions
             | Self::ListTags
-            | Self::StartUpload { .. } => Target::None,
+            | Self::StartUpload { .. }
+            | Self::Page(_) => Target::None,
         }
     }
 }
@@ -197,7 +222,9 @@ impl Endpoint {
     /// from the right, because the name of a repository has any number of segments and may contain
     /// the words of the API.
     pub fn parse(method: &Method, uri: &Uri) -> Result<Self, RouteError> {
-        let path = uri.path().strip_prefix("/v2").ok_or(RouteError::Unknown)?;
+        let Some(path) = uri.path().strip_prefix("/v2") else {
+            return page::parse(method, uri.path());
+        };
         if path.is_empty() || path == "/" {
             return Ok(Self { repository: None, operation: get(method, Operation::ApiVersion)? });
         }

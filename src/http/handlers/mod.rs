@@ -16,6 +16,7 @@ use axum::response::Response;
 use super::authorized::Authorized;
 use super::endpoint::Operation;
 use super::error::Error;
+use super::pages;
 
 /// Calls the handler of the operation. All but the hottest are boxed: the future of each request is
 /// allocated and moved, and is as large as the largest that is not.
@@ -42,6 +43,7 @@ pub(super) async fn handle(request: Authorized) -> Result<Response, Error> {
         Operation::FinishUpload(id) => Box::pin(uploads::finish(&cx, *id, body)).await,
         Operation::UploadStatus(id) => Box::pin(uploads::status(&cx, *id)).await,
         Operation::CancelUpload(id) => Box::pin(uploads::cancel(&cx, *id)).await,
+        Operation::Page(page) => Box::pin(pages::show(&cx, page)).await,
     };
     if response.as_ref().is_err_and(|error| error.drains_body) {
         // What the handler left of it.

@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use super::{Manifests, Push, Pushed};
 use crate::docker_schema1::identity;
 use crate::layout::encoding::{Draft, Nonce, decode};
-use crate::layout::records::{self, Referrer, TagIndex, TagTarget};
+use crate::layout::records::{self, Referrer, Summary, TagIndex, TagTarget};
 use crate::oci::{Descriptor, Digest, Manifest, RepositoryName, Tag};
 use crate::registry::Error;
 use crate::registry::concurrently::concurrently;
@@ -122,6 +122,7 @@ impl Manifests {
                 media_type: push.manifest.media_type().to_string(),
                 size: written.bytes.len() as u64,
             },
+            summary: Summary::of(push.manifest),
             unconditional: *push.condition == TagCondition::None,
             by: push.by.to_owned(),
             at: records::seconds(self.records.now()),

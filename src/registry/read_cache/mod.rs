@@ -24,7 +24,7 @@ use self::invalidation::InvalidatingStore;
 use self::value::{CachedRecord, Loaded};
 use super::Error;
 use super::content::{Blob, StoredManifest};
-use super::lists::{CachedPage, Page, Row, read_page, read_shown};
+use super::lists::{CachedPage, Found, Page, Row, Window, read_page, read_shown};
 use crate::layout::encoding::Nonce;
 use crate::oci::{Digest, RepositoryName, Tag};
 use crate::shared_cache::Key;
@@ -120,12 +120,12 @@ impl ReadCache {
     pub(super) async fn shown_rows<T: Clone>(
         &self,
         list: &Prefix,
-        last: &str,
-        count: usize,
+        window: Window<'_>,
         row: Row<T>,
         shown: &(dyn Fn(&T) -> bool + Send + Sync),
     ) -> Result<Page<T>, Error> {
-        Ok(read_shown(self.store.as_ref(), list, last, count, row, shown).await?)
+        let row = |found: Found<'_>| row(found.rest);
+        Ok(read_shown(self.store.as_ref(), list, window, row, shown).await?)
     }
 
     /// The page of a list with `count` rows after `after`, which `load` reads from the store. Only

@@ -38,6 +38,20 @@ label! {
         ListCatalog => "list_catalog",
         /// `GET /v2/_oci/ext/discover` and `GET /v2/<name>/_oci/ext/discover`.
         ListExtensions => "list_extensions",
+        /// `GET /ui/`: the page of the repositories.
+        PageRepositories => "page_repositories",
+        /// `GET /ui/repository/<name>`: the page of the tags.
+        PageRepository => "page_repository",
+        /// `GET /ui/untagged/<name>`: the page of the manifests without a tag.
+        PageUntagged => "page_untagged",
+        /// `GET /ui/manifest/<name>/<reference>`: the page of a manifest.
+        PageManifest => "page_manifest",
+        /// `GET /ui/login`.
+        PageLogin => "page_login",
+        /// `GET /ui/go`: leads to the page of a repository.
+        PageGo => "page_go",
+        /// `GET /ui/static/<file>`: what the pages load.
+        PageFile => "page_file",
         /// Not an endpoint of this registry.
         Unmatched => "unmatched",
     }

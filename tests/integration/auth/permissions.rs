@@ -1,7 +1,7 @@
 //! Every endpoint with every permission: one table, tested as a whole.
 
 use jsonwebtoken::Algorithm;
-use longshore::http::{Endpoint, Operation};
+use longshore::http::{Endpoint, Operation, Page};
 
 use super::issuer::{Signer, jwks, with_tokens};
 use super::{As as _, Guarded, challenge, manifest, push, with_passwords};
@@ -52,6 +52,12 @@ fn table() -> Vec<(&'static str, String, Need, u16)> {
         ("PATCH", upload.clone(), Need::Create, 404),
         ("PUT", format!("{upload}?digest={absent}"), Need::Create, 404),
         ("DELETE", upload, Need::Create, 404),
+        ("GET", "/ui/".to_owned(), Need::Catalog, 200),
+        ("GET", format!("/ui/repository/{REPOSITORY}"), Need::Pull, 200),
+        ("GET", format!("/ui/untagged/{REPOSITORY}"), Need::Pull, 200),
+        ("GET", format!("/ui/manifest/{REPOSITORY}/v1"), Need::Pull, 200),
+        ("GET", format!("/ui/manifest/{REPOSITORY}/absent"), Need::Pull, 404),
+        ("GET", "/ui/login".to_owned(), Need::Enter, 303),
     ]
 }
 
@@ -78,6 +84,13 @@ fn number(operation: &Operation) -> usize {
         Operation::ListCatalog => 16,
         Operation::ListExtensions => 17,
         Operation::ListRepositoryExtensions => 18,
+        Operation::Page(Page::Repositories) => 19,
+        Operation::Page(Page::Repository) => 20,
+        Operation::Page(Page::Untagged) => 21,
+        Operation::Page(Page::Manifest(_)) => 22,
+        Operation::Page(Page::Login) => 23,
+        // They need no permission.
+        Operation::Page(Page::Go | Page::File(_)) => 24,
     }
 }
 
@@ -92,7 +105,7 @@ fn the_permission_table_covers_every_endpoint() {
         .collect();
     numbers.sort_unstable();
     numbers.dedup();
-    assert_eq!(numbers, (0..=18).collect::<Vec<_>>());
+    assert_eq!(numbers, (0..=23).collect::<Vec<_>>());
 }
 
 /// The callers, and their permissions in the repository of the table.

@@ -164,3 +164,20 @@ async fn pulling() {
     far.send("HEAD", &blob, b"").await.expect(200, 1);
     far.send("GET", &blob, b"").await.expect(200, 2);
 }
+
+#[tokio::test(start_paused = true)]
+async fn pages_for_people() {
+    let far = Far::new();
+    far.push_blob(b"{}").await;
+    let manifest = image_manifest(b"{}", &[b"{}"]);
+    for tag in 0..60 {
+        let path = format!("/v2/a/manifests/v{tag}");
+        assert_eq!(far.send("PUT", &path, &manifest).await.status, 201);
+    }
+    far.send("GET", "/ui/", b"").await.expect(200, 1);
+    // The listings; the records of all rows at the same time.
+    far.send("GET", "/ui/repository/a", b"").await.expect(200, 2);
+    far.send("GET", "/ui/repository/a", b"").await.expect(200, 0);
+    // The tag; the manifest; its config, beside a listing of the referrers and one of the tags.
+    far.send("GET", "/ui/manifest/a/v1", b"").await.expect(200, 3);
+}

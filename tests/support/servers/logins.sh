@@ -35,6 +35,9 @@ start_bearer_registry() {
     LONGSHORE_ACCESS_TOKEN_SERVICE=registry.test LONGSHORE_ACCESS_TOKEN_ISSUER=tokens.test \
     LONGSHORE_ACCESS_TOKEN_KEYS_FILE="$folder/public.pem" "$@"
   registry=$address
+  # Without the proxy.
+  # shellcheck disable=SC2034
+  bearer_registry=$registry
   choose_address
   start_nginx front < <(
     echo '  access_log off;'

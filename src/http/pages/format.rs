@@ -1,0 +1,110 @@
+//! Sizes, times and digests as people read them.
+
+use std::fmt;
+use std::time::{Duration, SystemTime};
+
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+/// Bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Size(pub(super) u64);
+
+impl Size {
+    pub(super) fn exact(self) -> String {
+        format!("{} bytes", self.0)
+    }
+}
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const UNITS: [&str; 6] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
+        let (mut tenths, mut unit) = (u128::from(self.0) * 10, 0);
+        // What would be shown as 1024.0 is one of the next unit.
+        while tenths >= 10_235 && unit + 1 < UNITS.len() {
+            tenths = (tenths + 512) / 1024;
+            unit += 1;
+        }
+        let name = UNITS.get(unit).copied().unwrap_or_default();
+        match (unit, tenths) {
+            (0, _) => write!(f, "{} {name}", self.0),
+            (_, 1000..) => write!(f, "{} {name}", (tenths + 5) / 10),
+            _ => write!(f, "{}.{} {name}", tenths / 10, tenths % 10),
+        }
+    }
+}
+
+/// A moment, shown as how long ago it was.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct When {
+    pub(super) at: SystemTime,
+    pub(super) now: SystemTime,
+}
+
+impl When {
+    pub(super) fn exact(self) -> String {
+        let at = OffsetDateTime::from(self.at);
+        at.replace_nanosecond(0).unwrap_or(at).format(&Rfc3339).unwrap_or_default()
+    }
+}
+
+impl fmt::Display for When {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const MINUTE: u64 = 60;
+        const HOUR: u64 = 60 * MINUTE;
+        const DAY: u64 = 24 * HOUR;
+        let seconds = self.now.duration_since(self.at).unwrap_or(Duration::ZERO).as_secs();
+        let (count, unit) = match seconds {
+            0..MINUTE => return f.write_str("just now"),
+            MINUTE..HOUR => (seconds / MINUTE, "minute"),
+            HOUR..DAY => (seconds / HOUR, "hour"),
+            DAY.. => (seconds / DAY, "day"),
+        };
+        write!(f, "{count} {unit}{} ago", if count == 1 { "" } else { "s" })
+    }
+}
+
+/// The beginning of a digest, which is enough to tell two apart.
+pub(super) fn short(digest: &str) -> String {
+    match digest.split_once(':') {
+        Some((algorithm, hex)) => format!("{algorithm}:{}", hex.get(..12).unwrap_or(hex)),
+        None => digest.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_have_three_digits_and_a_unit() {
+        for (bytes, text) in [
+            (0, "0 B"),
+            (1023, "1023 B"),
+            (1024, "1.0 KiB"),
+            (1536, "1.5 KiB"),
+            (102_400, "100 KiB"),
+            (1_048_575, "1.0 MiB"),
+            (5 << 30, "5.0 GiB"),
+            (u64::MAX, "16384 PiB"),
+        ] {
+            assert_eq!(Size(bytes).to_string(), text, "{bytes}");
+        }
+    }
+
+    #[test]
+    fn a_moment_is_shown_as_how_long_ago_it_was() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_hours(100_000);
+        for (seconds, text) in
+            [(0, "just now"), (60, "1 minute ago"), (7_199, "1 hour ago"), (200_000, "2 days ago")]
+        {
+            let when = When { at: now - Duration::from_secs(seconds), now };
+            assert_eq!(when.to_string(), text);
+        }
+        let when = When { at: now + Duration::from_secs(9), now };
+        assert_eq!(
+            (when.to_string().as_str(), when.exact().as_str()),
+            ("just now", "1981-05-29T16:00:09Z")
+        );
+    }
+}

@@ -102,15 +102,12 @@ impl Repositories {
             let suits = first.next.is_none() || first.rows.iter().chain(&first.next).all(may_see);
             shared = suits.then_some(first);
         }
-        let Page { rows, next } = match shared {
-            Some(mut page) => {
-                page.rows.retain(may_see);
-                page
-            }
-            None => {
-                let window = Window::new(&after, count);
-                self.read_cache.shown_rows(&list, window, row, may_see).await?
-            }
+        let Page { rows, next } = if let Some(mut page) = shared {
+            page.rows.retain(may_see);
+            page
+        } else {
+            let window = Window::new(&after, count);
+            self.read_cache.shown_rows(&list, window, row, may_see).await?
         };
         // A cursor never names what the caller may not see.
         let next = match (next, rows.last()) {

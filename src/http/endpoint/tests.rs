@@ -55,6 +55,28 @@ fn check(table: Vec<(&str, Endpoint)>) {
 }
 
 #[test]
+fn every_page() {
+    let page = |page| registry(Operation::Page(page));
+    let of_name = |page| of("a/manifests/b", Operation::Page(page));
+    check(vec![
+        ("GET /ui", page(Page::Repositories)),
+        ("HEAD /ui/?q=a", page(Page::Repositories)),
+        ("GET /ui/login", page(Page::Login)),
+        ("GET /ui/go?name=a", page(Page::Go)),
+        ("GET /ui/static/style.css", page(Page::File(File::Style))),
+        ("GET /ui/repository/a/manifests/b", of_name(Page::Repository)),
+        ("GET /ui/untagged/a/manifests/b", of_name(Page::Untagged)),
+        ("GET /ui/manifest/a/manifests/b/v1", of_name(Page::Manifest(tag("v1")))),
+        ("GET /ui/manifest/a/manifests/b/$D", of_name(Page::Manifest(Reference::Digest(sha256())))),
+    ]);
+    for path in ["/ui/x", "/ui/static/x", "/ui/login/x", "/ui/manifest/v1", "/uix"] {
+        assert_eq!(parse("GET", path), Err(RouteError::Unknown), "{path}");
+    }
+    assert!(matches!(parse("GET", "/ui/repository/A"), Err(RouteError::Name(_))));
+    assert_eq!(parse("POST", "/ui/"), Err(RouteError::Method { allowed: "GET, HEAD" }));
+}
+
+#[test]
 fn every_endpoint() {
     use Operation as O;
     check(vec![
@@ -349,7 +371,7 @@ fn what_each_needs_is_called_and_does() {
     ];
     for (endpoint, (id, action, changes)) in one_of_each().into_iter().zip(expected) {
         let resource = match action {
-            Action::Enter | Action::Catalog | Action::See => Resource::Registry,
+            Action::Open | Action::Enter | Action::Catalog | Action::See => Resource::Registry,
             Action::Pull | Action::Create | Action::Push | Action::Delete => {
                 Resource::Repository(name("a"))
             }

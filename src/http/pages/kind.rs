@@ -28,10 +28,11 @@ impl Kind {
     pub(super) fn of(nature: &Nature, tag: &str) -> Self {
         let media_type: MediaType =
             nature.media_type.parse().unwrap_or_else(|error| match error {});
+        let cosign = tag.strip_prefix("sha256-").and_then(|rest| Some(rest.rsplit_once('.')?.1));
         match nature.artifact_type.as_deref().map(Self::of_type) {
-            _ if tag.starts_with("sha256-") && tag.ends_with(".sig") => Self::Signature,
-            _ if tag.starts_with("sha256-") && tag.ends_with(".att") => Self::Attestation,
-            _ if tag.starts_with("sha256-") && tag.ends_with(".sbom") => Self::Sbom,
+            _ if cosign == Some("sig") => Self::Signature,
+            _ if cosign == Some("att") => Self::Attestation,
+            _ if cosign == Some("sbom") => Self::Sbom,
             Some(kind) if kind != Self::Image => kind,
             _ if media_type.is_index() => Self::Index,
             _ => Self::Image,

@@ -35,7 +35,7 @@ struct Order {
 }
 
 struct Tag {
-    tag: String,
+    name: String,
     kind: Kind,
     kind_detail: String,
     platforms: String,
@@ -104,13 +104,13 @@ pub(super) async fn tags(cx: &Context) -> Result<Response, Error> {
         fell_back: page.order != asked,
         sorted_max: SORTED_TAGS_MAX,
         caption,
-        rows: page.rows.into_iter().map(|row| Tag::of(row, now)).collect(),
+        rows: page.rows.iter().map(|row| Tag::of(row, now)).collect(),
         next,
     })
 }
 
 impl Tag {
-    fn of(row: TagRow, now: SystemTime) -> Self {
+    fn of(row: &TagRow, now: SystemTime) -> Self {
         let digest = row.digest.to_string();
         Self {
             kind: Kind::of(&row.nature, row.tag.as_str()),
@@ -122,7 +122,7 @@ impl Tag {
             changes: row.changes,
             previous: row.previous.map(|digest| digest.to_string()),
             referrers: row.referrers.map_or_else(|| "?".to_owned(), |count| count.to_string()),
-            tag: row.tag.to_string(),
+            name: row.tag.to_string(),
             short_digest: short(&digest),
             digest,
         }

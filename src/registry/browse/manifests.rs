@@ -101,15 +101,14 @@ impl Browse {
         digest: Digest,
         written: SystemTime,
     ) -> Result<Option<ManifestRow>, Error> {
-        let nature = match self.cache.manifest(&digest) {
-            Some(nature) => nature,
-            None => {
-                let found = self.read_cache.manifest(name, &digest).await?;
-                let Some((stored, _)) = found else { return Ok(None) };
-                let nature = Arc::new(Nature::of(&stored.bytes, &stored.media_type));
-                self.cache.keep_manifest(digest, nature.clone());
-                nature
-            }
+        let nature = if let Some(nature) = self.cache.manifest(&digest) {
+            nature
+        } else {
+            let found = self.read_cache.manifest(name, &digest).await?;
+            let Some((stored, _)) = found else { return Ok(None) };
+            let nature = Arc::new(Nature::of(&stored.bytes, &stored.media_type));
+            self.cache.keep_manifest(digest, nature.clone());
+            nature
         };
         let subject = nature.subject;
         Ok(Some(ManifestRow { digest, nature: (*nature).clone(), written, subject }))

@@ -208,16 +208,15 @@ impl Browse {
         name: &RepositoryName,
         seen: &SeenTag,
     ) -> Result<Option<TagRow>, Error> {
-        let record = match self.cache.tag(name, seen) {
-            Some(record) => record,
-            None => {
-                let key = RecordKey::Tag(name.clone(), seen.tag.clone());
-                let read = self.records.load::<records::Tag>(&key).await?;
-                let Some(read) = read else { return Ok(None) };
-                let record = Arc::new(read.header);
-                self.cache.keep_tag(name, &seen.tag, (read.record.version, record.clone()));
-                record
-            }
+        let record = if let Some(record) = self.cache.tag(name, seen) {
+            record
+        } else {
+            let key = RecordKey::Tag(name.clone(), seen.tag.clone());
+            let read = self.records.load::<records::Tag>(&key).await?;
+            let Some(read) = read else { return Ok(None) };
+            let record = Arc::new(read.header);
+            self.cache.keep_tag(name, &seen.tag, (read.record.version, record.clone()));
+            record
         };
         let summary = record.summary.clone();
         Ok(Some(TagRow {

@@ -11,7 +11,7 @@ use clap::Args;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use longshore::layout::encoding::{Draft, Lineage, Nonce, tombstone};
 use longshore::layout::records::{
-    Link, Manifest, Pointer, Reference, Repository, Tag, TagIndex, seconds,
+    Link, Manifest, Pointer, Reference, Repository, Summary, Tag, TagIndex, seconds,
 };
 use longshore::oci::{Algorithm, Digest, RepositoryName};
 use longshore::store::s3::S3;
@@ -186,6 +186,7 @@ fn add_image(
         by: "load".to_owned(),
         at,
         previous: None,
+        summary: Summary::default(),
     };
     objects.push(record(manifest_key, &manifest, payload));
     objects.push(record(tag_key, &target, Bytes::new()));

@@ -1,6 +1,7 @@
 //! The scripted S3 itself, and the registry over it: requests that are lost, late or repeated
 //! between the SDK and the store.
 
+mod completions;
 mod deletions;
 mod equal_parts;
 mod late_writes;

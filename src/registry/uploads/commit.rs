@@ -238,9 +238,12 @@ impl Uploads {
             let (number, size) = (writer.next_part_number()?, tail.len() as u64);
             let sent = parts::send(&*self.data, &self.metrics, (location, id), number, tail).await;
             parts.push(match sent {
-                // A request that did not finish has completed the upload. Completing it again
-                // succeeds with any tag that has the right shape.
+                // A request that did not finish has completed the upload.
                 Err(store::Error::NotFound) => {
+                    if let Some(data) = self.completed_before(location, writer).await? {
+                        return Ok(data);
+                    }
+                    // Completing it again succeeds with any tag that has the right shape.
                     let tag = parts.last().map(|part| part.tag.clone()).unwrap_or_default();
                     Part { number, tag, size }
                 }
@@ -250,6 +253,22 @@ impl Uploads {
         let Version(etag) = self.data.complete(location, id, &parts).await?;
         let (location, size) = (location.clone(), writer.session.offset);
         Ok(StoredData { location, size, etag: Some(etag) })
+    }
+
+    /// The object that an earlier completion of the upload has made, if it is there. Some stores
+    /// answer a repeated completion with the `ETag` of the parts that it names, which would be
+    /// another one.
+    async fn completed_before(
+        &self,
+        location: &Location,
+        writer: &UploadWriter<'_>,
+    ) -> Result<Option<StoredData>, Error> {
+        let (found, size) = (self.data.head(location).await?, writer.session.offset);
+        let found = found.filter(|found| found.size == size);
+        Ok(found.map(|found| {
+            let etag = Some(found.version.0);
+            StoredData { location: location.clone(), size, etag }
+        }))
     }
 
     /// Reads back an object that no record names yet, for a digest whose algorithm was not

@@ -49,6 +49,7 @@ pub(super) struct Bucket {
     pub(super) last_multipart: u64,
     pub(super) part_bytes_min: usize,
     pub(super) conditions: Conditions,
+    pub(super) answers_repeated_completions: bool,
     /// The sizes of the parts of each completed upload, in their order.
     pub(super) completed: Vec<Vec<usize>>,
 }
@@ -61,6 +62,7 @@ impl Default for Bucket {
             last_multipart: 0,
             part_bytes_min: PART_BYTES_MIN,
             conditions: Conditions::default(),
+            answers_repeated_completions: false,
             completed: Vec::new(),
         }
     }

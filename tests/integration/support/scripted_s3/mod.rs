@@ -247,6 +247,12 @@ impl ScriptedS3 {
         self.bucket().part_bytes_min = part_bytes_min;
     }
 
+    /// Whether the server answers a repeated completion of a multipart upload with success and the
+    /// `ETag` of the parts that it names, as versitygw does, and not with 404.
+    pub(crate) fn answer_repeated_completions(&self, answered: bool) {
+        self.bucket().answers_repeated_completions = answered;
+    }
+
     /// Sets what the server does with conditions.
     pub(crate) fn set_conditions(&self, conditions: Conditions) {
         self.bucket().conditions = conditions;

@@ -18,7 +18,7 @@ use super::label::{self, Labels, OpenLabel};
 
 /// A counter with up to this many combinations of labels exposes all of them from the start, as
 /// zero: the rate of a series that appears with its first event misses that event.
-const INITIAL_SERIES_MAX: usize = 40;
+const INITIAL_SERIES_MAX: usize = 48;
 
 /// A type of metric of the crate `prometheus`, with all its series.
 pub trait MetricVec: Collector + Clone + Sized + 'static {

@@ -110,6 +110,24 @@ fn files_are_called_by_what_they_are_about() {
     }
 }
 
+/// The image is built from these files and nothing else.
+#[test]
+fn the_image_is_built_from_all_that_the_program_needs() {
+    let read = |name: &str| fs::read_to_string(name).expect("it is there");
+    let (dockerfile, context) = (read("deploy/Dockerfile"), read(".dockerignore"));
+    let copied: Vec<&str> = dockerfile
+        .lines()
+        .filter(|line| line.starts_with("COPY ") && !line.contains("--from"))
+        .flat_map(str::split_whitespace)
+        .collect();
+    for name in ["Cargo.toml", "Cargo.lock", "askama.toml", "src"] {
+        assert!(Path::new(name).exists(), "{name}");
+        assert!(copied.contains(&name), "deploy/Dockerfile does not copy {name}");
+        let sent = format!("!{name}");
+        assert!(context.lines().any(|line| line == sent), ".dockerignore keeps {name} back");
+    }
+}
+
 #[test]
 fn the_reference_of_settings_is_fresh() {
     let page = fs::read_to_string(root().join("docs/configuration.md")).expect("the page");

@@ -327,7 +327,8 @@ pub trait BlobStore: Send + Sync + fmt::Debug {
     ) -> Result<Part, Error>;
 
     /// Makes the parts visible as one object without copying them. Repeating a call that succeeded
-    /// succeeds again with the same version, whatever the tags are then.
+    /// succeeds again with the same version. It also succeeds with other tags, but then some stores
+    /// answer with another version.
     async fn complete(
         &self,
         location: &Location,

@@ -235,40 +235,32 @@ impl Uploads {
             .collect();
         if !tail.is_empty() {
             // A request that repeats this sends the same bytes under the same number.
-            let (number, size) = (writer.next_part_number()?, tail.len() as u64);
+            let number = writer.next_part_number()?;
             let sent = parts::send(&*self.data, &self.metrics, (location, id), number, tail).await;
-            parts.push(match sent {
+            match sent {
                 // A request that did not finish has completed the upload.
                 Err(store::Error::NotFound) => {
-                    if let Some(data) = self.completed_before(location, writer).await? {
-                        return Ok(data);
-                    }
-                    // Completing it again succeeds with any tag that has the right shape.
-                    let tag = parts.last().map(|part| part.tag.clone()).unwrap_or_default();
-                    Part { number, tag, size }
+                    return self.completed_before(location, writer.session.offset).await;
                 }
-                sent => sent?,
-            });
+                sent => parts.push(sent?),
+            }
         }
         let Version(etag) = self.data.complete(location, id, &parts).await?;
         let (location, size) = (location.clone(), writer.session.offset);
         Ok(StoredData { location, size, etag: Some(etag) })
     }
 
-    /// The object that an earlier completion of the upload has made, if it is there. Some stores
-    /// answer a repeated completion with the `ETag` of the parts that it names, which would be
-    /// another one.
-    async fn completed_before(
-        &self,
-        location: &Location,
-        writer: &UploadWriter<'_>,
-    ) -> Result<Option<StoredData>, Error> {
-        let (found, size) = (self.data.head(location).await?, writer.session.offset);
-        let found = found.filter(|found| found.size == size);
-        Ok(found.map(|found| {
-            let etag = Some(found.version.0);
-            StoredData { location: location.clone(), size, etag }
-        }))
+    /// The object that an earlier completion of the upload has made. The tail cannot be sent again,
+    /// and some stores answer a repeated completion with the `ETag` of the parts that it names, so
+    /// the object itself is asked. `NotFound` if it is not there any more.
+    async fn completed_before(&self, location: &Location, size: u64) -> Result<StoredData, Error> {
+        match self.data.head(location).await? {
+            Some(found) if found.size == size => {
+                let etag = Some(found.version.0);
+                Ok(StoredData { location: location.clone(), size, etag })
+            }
+            Some(_) | None => Err(store::Error::NotFound.into()),
+        }
     }
 
     /// Reads back an object that no record names yet, for a digest whose algorithm was not

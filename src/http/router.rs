@@ -106,8 +106,8 @@ async fn page(api: &Arc<Api>, request: Request) -> Response {
     if !api.settings.pages.enabled {
         return Error::from(RouteError::Unknown).into_response();
     }
-    let head = (request.uri().clone(), request.headers().clone());
-    authorized(api, request).await.unwrap_or_else(|error| pages::error(api, &head, error))
+    let host = headers::host(request.uri(), request.headers()).unwrap_or_default().to_owned();
+    authorized(api, request).await.unwrap_or_else(|error| pages::error(api, host, error))
 }
 
 /// For load balancers that probe the port of the traffic and want a 200: it says no more than that

@@ -115,9 +115,30 @@ fn listable(cursor: &str) -> String {
     format!("{beginning}{below}{}", "z".repeat(LAST_CHARACTERS))
 }
 
-/// A text after which the rows follow that begin with `prefix`, and none is left out: no key lies
-/// between the two.
-pub(super) fn before(prefix: &str) -> String {
+/// The rows of a list whose names begin with this text.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Beginning<'a>(pub(super) &'a str);
+
+impl Beginning<'_> {
+    /// A text after which these rows follow, and none is left out: no key lies between the two.
+    pub(super) fn before(self) -> String {
+        before(self.0)
+    }
+
+    /// Whether a page reads this row: it is one of them, or follows them and ends the page.
+    pub(super) fn reads(self, name: &str) -> bool {
+        name.starts_with(self.0) || name > self.0
+    }
+
+    /// Ends a page before the first row that does not begin so. True if there was one.
+    pub(super) fn cut<T>(self, rows: &mut Vec<T>, name: impl Fn(&T) -> &str) -> bool {
+        let end = rows.iter().position(|row| !name(row).starts_with(self.0));
+        rows.truncate(end.unwrap_or(rows.len()));
+        end.is_some()
+    }
+}
+
+fn before(prefix: &str) -> String {
     // The characters of keys, in the order of their bytes.
     const ALPHABET: &str = "!-./0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz";
     let Some(last) = prefix.chars().next_back() else { return String::new() };

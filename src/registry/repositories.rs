@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 
 use super::Error;
-use super::lists::{Page, Window, before};
+use super::lists::{Beginning, Page, Window};
 use super::read_cache::ReadCache;
 use super::record::{CreatedOrLeased, Current, Records};
 use super::sealed_cursor::{CursorKey, is_sealed};
@@ -56,7 +56,8 @@ impl Repositories {
         self.search("", last, count, may_see).await
     }
 
-    /// The same of those whose names begin with `prefix`, which may be any text.
+    /// The repositories after `last` that the caller may see and whose names begin with `prefix`,
+    /// at most `count` of them. `prefix` may be any text.
     pub async fn search(
         &self,
         prefix: &str,
@@ -64,15 +65,12 @@ impl Repositories {
         count: usize,
         may_see: &(dyn Fn(&RepositoryName) -> bool + Send + Sync),
     ) -> Result<CatalogPage, Error> {
-        let ends =
-            |name: &RepositoryName| !name.as_str().starts_with(prefix) && name.as_str() > prefix;
-        // The first row after those that are searched ends the page.
+        let beginning = Beginning(prefix);
         let shown = |name: &RepositoryName| {
-            ends(name) || name.as_str().starts_with(prefix) && may_see(name)
+            beginning.reads(name.as_str()) && (!name.as_str().starts_with(prefix) || may_see(name))
         };
-        let mut page = self.page(&before(prefix), last, count, &shown).await?;
-        if let Some(end) = page.rows.iter().position(ends) {
-            page.rows.truncate(end);
+        let mut page = self.page(&beginning.before(), last, count, &shown).await?;
+        if beginning.cut(&mut page.rows, RepositoryName::as_str) {
             page.next = None;
         }
         Ok(page)

@@ -94,9 +94,9 @@ struct ManifestPage<'a> {
 pub(super) async fn show(cx: &Context, reference: &Reference) -> Result<Response, Error> {
     let name = cx.repository()?;
     let stored = read(cx, name, reference).await?;
-    let nature = Nature::of(&stored.bytes, &stored.media_type);
     // Schema 1 is shown as JSON only.
     let manifest = Manifest::parse(stored.bytes.clone(), Some(&stored.media_type)).ok();
+    let nature = manifest.as_ref().map_or_else(|| Nature::of_stored(&stored), Nature::of);
     let blobs = manifest.as_ref().map(Manifest::blobs).unwrap_or_default();
     let listed = manifest.as_ref().map(Manifest::children).unwrap_or_default();
     let config = blobs.first().filter(|_| stored.media_type.is_image());
@@ -202,7 +202,7 @@ async fn child(cx: &Context, name: &RepositoryName, listed: &Descriptor) -> Resu
         },
         None => None,
     };
-    let nature = stored.as_ref().map(|stored| Nature::of(&stored.bytes, &stored.media_type));
+    let nature = stored.as_deref().map(Nature::of_stored);
     let attests = listed.annotations.as_ref().is_some_and(|annotations| {
         annotations.get("vnd.docker.reference.type").is_some_and(|kind| kind.contains("attest"))
     });

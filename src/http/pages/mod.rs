@@ -9,12 +9,11 @@ mod repositories;
 mod repository;
 
 use askama::Template;
-use axum::body::Body;
 use axum::response::{IntoResponse as _, Response};
 use http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, LOCATION, REFERRER_POLICY,
 };
-use http::{HeaderMap, HeaderValue, StatusCode, Uri};
+use http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::authorized::Context;
 use super::endpoint::{File, Page, RouteError};
@@ -60,7 +59,11 @@ struct Frame {
 impl Frame {
     fn of(cx: &Context) -> Self {
         let host = headers::host(&cx.uri, &cx.headers).unwrap_or_default().to_owned();
-        let (user, login) = (cx.user(), cx.api.authorizer.browser_login());
+        Self::new(&cx.api, host, cx.user())
+    }
+
+    fn new(api: &Api, host: String, user: Option<String>) -> Self {
+        let login = api.authorizer.browser_login();
         Self { host, user, login, version: env!("CARGO_PKG_VERSION") }
     }
 }
@@ -73,7 +76,7 @@ pub(super) async fn show(cx: &Context, page: &Page) -> Result<Response, Error> {
         Page::Untagged => repository::untagged(cx).await,
         Page::Manifest(reference) => manifest::show(cx, reference).await,
         // Who comes here has logged in, or need not.
-        Page::Login => Ok(lead_to(ROOT)),
+        Page::Login => Ok(lead_to_root()),
         Page::Go => {
             let query = Query::of(&cx.uri);
             let name = query.one("name").unwrap_or_default().trim();
@@ -103,10 +106,13 @@ fn lead_to(path: &str) -> Response {
 /// The response of a page.
 fn html(page: &impl Template) -> Result<Response, Error> {
     let text = page.render().map_err(|error| Error::unexpected(error.to_string()))?;
-    Ok(protected(text.into()))
+    let mut response = Response::new(text.into());
+    protect(&mut response);
+    Ok(response)
 }
 
-fn protected(body: Body) -> Response {
+/// The headers of a page.
+fn protect(response: &mut Response) {
     let headers = [
         (CONTENT_TYPE, "text/html; charset=utf-8"),
         // Another caller may see other things at the same address.
@@ -114,7 +120,9 @@ fn protected(body: Body) -> Response {
         (CONTENT_SECURITY_POLICY, POLICY),
         (REFERRER_POLICY, "no-referrer"),
     ];
-    (headers, body).into_response()
+    for (name, text) in headers {
+        response.headers_mut().insert(name, HeaderValue::from_static(text));
+    }
 }
 
 #[derive(Template)]
@@ -128,12 +136,10 @@ struct ErrorPage {
 
 /// The error of a request for a page, as a page: with the status and the headers that a client of
 /// the API would get.
-pub(super) fn error(api: &Api, (uri, headers): &(Uri, HeaderMap), error: Error) -> Response {
-    let login = api.authorizer.browser_login();
-    let host = headers::host(uri, headers).unwrap_or_default().to_owned();
-    let frame = Frame { host, user: None, login, version: env!("CARGO_PKG_VERSION") };
+pub(super) fn error(api: &Api, host: String, error: Error) -> Response {
+    let frame = Frame::new(api, host, None);
     let status = error.status();
-    let (title, text) = match (status, login) {
+    let (title, text) = match (status, frame.login) {
         (StatusCode::UNAUTHORIZED, BrowserLogin::Token) => (
             "This needs a login",
             "Logins of this registry go through a token server, which a browser cannot use. \
@@ -160,14 +166,9 @@ pub(super) fn error(api: &Api, (uri, headers): &(Uri, HeaderMap), error: Error) 
         _ => ("This request cannot be answered", error.reason()),
     };
     let page = ErrorPage { frame, status: status.as_u16(), title, text };
-    let body = page.render().unwrap_or_default();
     let mut response = error.into_response();
-    let page = protected(body.into());
-    response.headers_mut().extend(page.headers().clone());
-    *response.body_mut() = page.into_body();
-    response
-        .headers_mut()
-        .insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
+    *response.body_mut() = page.render().unwrap_or_default().into();
+    protect(&mut response);
     response
 }
 

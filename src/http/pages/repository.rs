@@ -152,7 +152,7 @@ struct Manifest {
 impl Manifest {
     fn of(row: &ManifestRow, now: SystemTime) -> Self {
         let digest = row.digest.to_string();
-        let subject = row.subject.map(|subject| subject.to_string());
+        let subject = row.nature.subject.map(|subject| subject.to_string());
         Self {
             short_digest: short(&digest),
             digest,

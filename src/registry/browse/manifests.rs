@@ -4,13 +4,9 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use futures_util::{StreamExt, TryStreamExt, stream};
-
-use super::tags::READS_AT_ONCE;
-use super::{Browse, Nature};
+use super::{Browse, Nature, read_rows};
 use crate::layout::encoding::is_tombstone;
-use crate::layout::records::Summary;
-use crate::oci::{Digest, Manifest, MediaType, RepositoryName};
+use crate::oci::{Digest, RepositoryName};
 use crate::registry::Error;
 use crate::store::{Kind, LIST_ROWS_MAX, Listing, Prefix, RecordKey};
 
@@ -21,8 +17,6 @@ pub struct ManifestRow {
     pub nature: Nature,
     /// When its record was last written, by the store's clock: pushes and leases write it.
     pub written: SystemTime,
-    /// What it refers to.
-    pub subject: Option<Digest>,
 }
 
 /// A page of manifests, in the order of their digests.
@@ -60,7 +54,7 @@ impl Browse {
             store.list(&manifests, rest.as_deref(), LIST_ROWS_MAX),
             store.list(&index, Some(&tags_after), LIST_ROWS_MAX),
         )?;
-        if manifests.rows.is_empty() && after.is_none() && !self.exists(name).await? {
+        if manifests.rows.is_empty() && after.is_none() && !self.repositories.exists(name).await? {
             return Err(Error::NameUnknown);
         }
         let (tagged, known_to) = tagged(name, &tags);
@@ -88,10 +82,8 @@ impl Browse {
             page.next = None;
         }
         let read = untagged.into_iter();
-        let read: Vec<_> =
-            read.map(|(digest, written)| self.manifest(name, digest, written)).collect();
-        let read = stream::iter(read).buffered(READS_AT_ONCE);
-        page.rows = read.try_filter_map(|row| async move { Ok(row) }).try_collect().await?;
+        let read = read.map(|(digest, written)| self.manifest(name, digest, written));
+        page.rows = read_rows(read.collect()).await?;
         Ok(self.cache.untagged.insert(key, page))
     }
 
@@ -106,12 +98,11 @@ impl Browse {
         } else {
             let found = self.read_cache.manifest(name, &digest).await?;
             let Some((stored, _)) = found else { return Ok(None) };
-            let nature = Arc::new(Nature::of(&stored.bytes, &stored.media_type));
+            let nature = Arc::new(Nature::of_stored(&stored));
             self.cache.keep_manifest(digest, nature.clone());
             nature
         };
-        let subject = nature.subject;
-        Ok(Some(ManifestRow { digest, nature: (*nature).clone(), written, subject }))
+        Ok(Some(ManifestRow { digest, nature: (*nature).clone(), written }))
     }
 }
 
@@ -131,16 +122,4 @@ fn tagged(name: &RepositoryName, index: &Listing) -> (HashSet<Digest>, Option<Di
         }
     }
     (tagged, last.filter(|_| more))
-}
-
-impl Nature {
-    /// What a stored manifest is.
-    pub fn of(bytes: &bytes::Bytes, media_type: &MediaType) -> Self {
-        let Ok(manifest) = Manifest::parse(bytes.clone(), Some(media_type)) else {
-            return Self { media_type: media_type.to_string(), ..Self::default() };
-        };
-        let Summary { artifact_type, platforms, content_size } = Summary::of(&manifest);
-        let subject = manifest.subject().and_then(|subject| subject.digest.known());
-        Self { media_type: media_type.to_string(), artifact_type, platforms, content_size, subject }
-    }
 }

@@ -13,6 +13,8 @@ mod tags;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::{StreamExt, TryStreamExt, stream};
+
 pub use manifests::{ManifestRow, ManifestRows};
 pub use order::TagOrder;
 pub use tags::{TagNext, TagRow, TagRows, TagSearch};
@@ -20,13 +22,18 @@ pub use tags::{TagNext, TagRow, TagRows, TagSearch};
 use self::cache::BrowseCache;
 use super::Error;
 use super::admission::Admission;
+use super::content::StoredManifest;
 use super::read_cache::ReadCache;
 use super::record::Records;
 use super::repositories::Repositories;
-use crate::oci::{Digest, RepositoryName};
+use crate::layout::records::Summary;
+use crate::oci::{Digest, Manifest};
 
 /// Tags that are sorted by anything but their names, at most: all of them have to be listed.
 pub const SORTED_TAGS_MAX: usize = 10_000;
+
+/// Records that one page reads at the same time: all of its rows.
+const READS_AT_ONCE: usize = 50;
 
 /// How many orders of tags are made at once. One takes at most eleven listings and, by size, a read
 /// for each tag that is new.
@@ -66,8 +73,33 @@ impl Browse {
         let orders = Admission::new(ORDERS_AT_ONCE, wait_max);
         Self { records, read_cache, repositories, cache: BrowseCache::default(), orders }
     }
+}
 
-    async fn exists(&self, name: &RepositoryName) -> Result<bool, Error> {
-        self.repositories.exists(name).await
+impl Nature {
+    fn new(media_type: String, summary: Summary, subject: Option<Digest>) -> Self {
+        let Summary { artifact_type, platforms, content_size } = summary;
+        Self { media_type, artifact_type, platforms, content_size, subject }
     }
+
+    /// What a manifest is.
+    pub fn of(manifest: &Manifest) -> Self {
+        let subject = manifest.subject().and_then(|subject| subject.digest.known());
+        Self::new(manifest.media_type().to_string(), Summary::of(manifest), subject)
+    }
+
+    /// What a stored manifest is. Of schema 1 only the type is known.
+    pub fn of_stored(stored: &StoredManifest) -> Self {
+        match Manifest::parse(stored.bytes.clone(), Some(&stored.media_type)) {
+            Ok(manifest) => Self::of(&manifest),
+            Err(_) => Self { media_type: stored.media_type.to_string(), ..Self::default() },
+        }
+    }
+}
+
+/// Reads all rows of a page at the same time, without those that are gone.
+async fn read_rows<T>(
+    rows: Vec<impl Future<Output = Result<Option<T>, Error>>>,
+) -> Result<Vec<T>, Error> {
+    let rows = stream::iter(rows).buffered(READS_AT_ONCE);
+    rows.try_filter_map(|row| async move { Ok(row) }).try_collect().await
 }

@@ -5,19 +5,14 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use futures_util::{StreamExt, TryStreamExt, stream};
-
 use super::order::natural;
-use super::{Browse, Nature, SORTED_TAGS_MAX, TagOrder};
+use super::{Browse, Nature, SORTED_TAGS_MAX, TagOrder, read_rows};
 use crate::layout::encoding::is_tombstone;
 use crate::layout::records;
 use crate::oci::{Digest, RepositoryName, Tag};
 use crate::registry::Error;
-use crate::registry::lists::{Found, Page, Window, before, read_shown};
+use crate::registry::lists::{Beginning, Found, Page, Window, read_shown};
 use crate::store::{Kind, LIST_ROWS_MAX, Prefix, RecordKey, Version};
-
-/// Records that one page reads at the same time: all of its rows.
-pub(super) const READS_AT_ONCE: usize = 50;
 
 /// Which tags are shown.
 #[derive(Clone, Debug, Default)]
@@ -107,7 +102,7 @@ impl Browse {
         if page.rows.is_empty()
             && page.next.is_none()
             && search.prefix.is_empty()
-            && !self.exists(name).await?
+            && !self.repositories.exists(name).await?
         {
             return Err(Error::NameUnknown);
         }
@@ -173,20 +168,17 @@ impl Browse {
         if let Some(page) = self.cache.tag_lists.get(&key) {
             return Ok(page);
         }
-        let begins = |seen: &SeenTag| seen.tag.as_str().starts_with(prefix);
-        // The first row after those that are searched ends the page.
-        let ends = |seen: &SeenTag| !begins(seen) && seen.tag.as_str() > prefix;
-        let shown = |seen: &SeenTag| begins(seen) || ends(seen);
+        let beginning = Beginning(prefix);
+        let shown = |seen: &SeenTag| beginning.reads(seen.tag.as_str());
         let row = |found: Found<'_>| {
             let (version, written) = (found.listed.version.clone(), found.listed.written);
             Some(SeenTag { tag: found.rest.parse().ok()?, version, written })
         };
-        let from = if after.is_empty() { before(prefix) } else { after.to_owned() };
+        let from = if after.is_empty() { beginning.before() } else { after.to_owned() };
         let window = Window::new(&from, count);
         let list = Prefix::Tags(name.clone());
         let mut page = read_shown(self.records.store(), &list, window, row, &shown).await?;
-        if let Some(end) = page.rows.iter().position(ends) {
-            page.rows.truncate(end);
+        if beginning.cut(&mut page.rows, |seen| seen.tag.as_str()) {
             page.next = None;
         }
         Ok(self.cache.tag_lists.insert(key, page))
@@ -198,9 +190,7 @@ impl Browse {
         name: &RepositoryName,
         seen: &[SeenTag],
     ) -> Result<Vec<TagRow>, Error> {
-        let rows: Vec<_> = seen.iter().map(|seen| self.describe_one(name, seen)).collect();
-        let rows = stream::iter(rows).buffered(READS_AT_ONCE);
-        rows.try_filter_map(|row| async move { Ok(row) }).try_collect().await
+        read_rows(seen.iter().map(|seen| self.describe_one(name, seen)).collect()).await
     }
 
     async fn describe_one(
@@ -218,17 +208,10 @@ impl Browse {
             self.cache.keep_tag(name, &seen.tag, (read.record.version, record.clone()));
             record
         };
-        let summary = record.summary.clone();
         Ok(Some(TagRow {
             tag: seen.tag.clone(),
             digest: record.digest,
-            nature: Nature {
-                media_type: record.media_type.clone(),
-                artifact_type: summary.artifact_type,
-                platforms: summary.platforms,
-                content_size: summary.content_size,
-                subject: None,
-            },
+            nature: Nature::new(record.media_type.clone(), record.summary.clone(), None),
             pushed: UNIX_EPOCH + Duration::from_secs(record.at),
             by: record.by.clone(),
             changes: record.seq,

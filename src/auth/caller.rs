@@ -6,18 +6,48 @@ use serde_json::{Map, Value};
 
 use super::access::{Access, Action, Resource};
 
-/// The caller of an authorized request: anonymous, a user with a password, or the subject of a
-/// token.
+/// The caller of an authorized request: how it has logged in, and what its token allows, if it has
+/// one.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Caller(Arc<Identity>);
 
-#[derive(Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 struct Identity {
-    user: Option<String>,
+    login: Login,
     groups: Vec<String>,
     claims: Map<String, Value>,
-    /// The access that the token grants, if there is a token.
-    grants: Option<Vec<Grant>>,
+    grants: Option<Grants>,
+}
+
+/// How a caller has proved who it is. The names of one variant say nothing about those of another:
+/// the user `ci` with a password is not the subject `ci` of an issuer.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Login {
+    #[default]
+    Anonymous,
+    /// The user of a password that was verified.
+    Password(String),
+    /// The user in a token of the external token server, which may name none.
+    TokenServer(Option<String>),
+    /// The subject of an identity token of one of `access.issuers`.
+    Issuer { issuer: String, subject: String },
+    /// The name in a client certificate.
+    Certificate(String),
+}
+
+/// What a token allows.
+#[derive(Clone, Debug, PartialEq)]
+struct Grants {
+    list: Vec<Grant>,
+    /// Who signed the token. What an external token server grants is decided there; what our own
+    /// token service grants, the rules decide at each request.
+    signer: Signer,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Signer {
+    TokenServer,
+    Ourselves,
 }
 
 /// One entry of the access list of a token.
@@ -34,42 +64,89 @@ impl Caller {
         Self(Arc::default())
     }
 
-    /// A user whose password was verified.
-    pub(super) fn user(name: &str) -> Self {
-        Self(Arc::new(Identity { user: Some(name.to_owned()), ..Identity::default() }))
+    /// A caller that has logged in without a token of the token server: what it may do is decided
+    /// by the rules alone.
+    pub(super) fn logged_in(login: Login, groups: Vec<String>, claims: Map<String, Value>) -> Self {
+        Self(Arc::new(Identity { login, groups, claims, grants: None }))
     }
 
-    /// The bearer of a token. A token may have no user.
+    /// A user whose password was verified.
+    pub(super) fn user(name: &str) -> Self {
+        Self::logged_in(Login::Password(name.to_owned()), Vec::new(), Map::new())
+    }
+
+    /// The bearer of a token of an external token server. A token may have no user.
     pub(super) fn token(
         user: Option<String>,
         groups: Vec<String>,
         claims: Map<String, Value>,
-        grants: Vec<Grant>,
+        list: Vec<Grant>,
     ) -> Self {
-        Self(Arc::new(Identity { user, groups, claims, grants: Some(grants) }))
+        let grants = Some(Grants { list, signer: Signer::TokenServer });
+        Self(Arc::new(Identity { login: Login::TokenServer(user), groups, claims, grants }))
     }
 
-    /// The identity for logs and for the owner of an upload: `anonymous` or `user:NAME`. The prefix
-    /// keeps a user called `anonymous` apart.
+    /// This caller with a token of our own token service, which allows no more than these grants.
+    #[expect(dead_code, reason = "only the token service issues such tokens")]
+    pub(super) fn with_own_token(&self, list: Vec<Grant>) -> Self {
+        let grants = Some(Grants { list, signer: Signer::Ourselves });
+        Self(Arc::new(Identity { grants, ..Identity::clone(&self.0) }))
+    }
+
+    pub fn login(&self) -> &Login {
+        &self.0.login
+    }
+
+    /// The identity for logs and for the owner of an upload. The prefix keeps a user called
+    /// `anonymous` apart, and the logins of one kind from those of another.
     pub fn subject(&self) -> String {
-        match &self.0.user {
-            Some(user) => format!("user:{user}"),
-            None => "anonymous".to_owned(),
+        match &self.0.login {
+            Login::Anonymous | Login::TokenServer(None) => "anonymous".to_owned(),
+            Login::Password(user) | Login::TokenServer(Some(user)) => format!("user:{user}"),
+            Login::Issuer { issuer, subject } => format!("issuer:{issuer}:{subject}"),
+            Login::Certificate(name) => format!("certificate:{name}"),
         }
     }
 
-    /// Whether the caller has a password or a token, even one without a user.
+    /// Whether the caller has logged in, or has a token, even one without a user.
     pub(super) fn has_credentials(&self) -> bool {
-        self.0.user.is_some() || self.0.grants.is_some()
+        self.is_authenticated() || self.0.grants.is_some()
     }
 
     pub(super) fn has_token(&self) -> bool {
         self.0.grants.is_some()
     }
 
-    /// The name of the user, if there is one.
+    /// Whether the token is one of our own, which never grants more than the rules.
+    pub(super) fn has_own_token(&self) -> bool {
+        self.0.grants.as_ref().is_some_and(|grants| grants.signer == Signer::Ourselves)
+    }
+
+    /// Whether it is known who the caller is.
+    pub fn is_authenticated(&self) -> bool {
+        self.name().is_some()
+    }
+
+    /// The name of the caller, if it is known: of a user, the subject of an issuer, or a name in a
+    /// certificate.
     pub fn name(&self) -> Option<&str> {
-        self.0.user.as_deref()
+        match &self.0.login {
+            Login::Anonymous | Login::TokenServer(None) => None,
+            Login::Password(name)
+            | Login::TokenServer(Some(name))
+            | Login::Issuer { subject: name, .. }
+            | Login::Certificate(name) => Some(name),
+        }
+    }
+
+    /// Who has changed a tag, as its record says it: the name of a user, and the whole subject of
+    /// every other login.
+    pub fn written_name(&self) -> Option<String> {
+        match &self.0.login {
+            Login::Anonymous | Login::TokenServer(None) => None,
+            Login::Password(user) | Login::TokenServer(Some(user)) => Some(user.clone()),
+            Login::Issuer { .. } | Login::Certificate(_) => Some(self.subject()),
+        }
     }
 
     pub(super) fn groups(&self) -> &[String] {
@@ -80,11 +157,14 @@ impl Caller {
         self.0.claims.get(name)
     }
 
+    fn grants(&self) -> &[Grant] {
+        self.0.grants.as_ref().map(|grants| grants.list.as_slice()).unwrap_or_default()
+    }
+
     /// Whether the token has an entry for the resource, whatever it grants.
     pub(super) fn token_mentions(&self, resource: &Resource) -> bool {
         let (kind, name) = entry(resource);
-        let grants = self.0.grants.as_deref().unwrap_or_default();
-        grants.iter().any(|grant| grant.kind == kind && grant.name == name)
+        self.grants().iter().any(|grant| grant.kind == kind && grant.name == name)
     }
 
     /// Whether the token grants this access. Without a token, nothing is granted.
@@ -96,8 +176,7 @@ impl Caller {
             return self.is_granted(&pull) || self.is_granted(&catalog);
         }
         let (kind, name) = entry(&access.resource);
-        let grants = self.0.grants.as_deref().unwrap_or_default();
-        grants
+        self.grants()
             .iter()
             .filter(|grant| grant.kind == kind && grant.name == name)
             .flat_map(|grant| &grant.actions)

@@ -21,10 +21,10 @@ mod token;
 
 pub use access::{Access, Action, Resource};
 pub use authorizer::{AllowAll, AuthRequest, Authorizer, BrowserLogin, Denied};
-pub use caller::Caller;
+pub use caller::{Caller, Login};
 pub use challenge::absolute_url;
 pub use htpasswd::Htpasswd;
-pub use pattern::{Pattern, PatternError};
+pub use pattern::{Pattern, PatternError, TextPattern, TextPatternError};
 pub use policy::PolicyAuthorizer;
 pub use rules::{Permission, Rule, RuleError, Rules, Subject};
 pub use settings::{AccessSettings, GeneralAccess, TokenSettings};

@@ -1,13 +1,19 @@
-//! Patterns for repository names.
+//! Patterns for repository names and for the text of claims.
 
 use std::fmt;
 use std::str::FromStr;
 
 use crate::oci::RepositoryName;
 
-/// `*` matches any characters within one component of a name, `**` also across components.
+/// A pattern for repository names: `*` matches any characters within one component of a name, `**`
+/// also across components.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Pattern {
+pub struct Pattern(TextPattern);
+
+/// A pattern for the text of a claim or of a certificate: `*` matches any characters but a slash,
+/// `**` any characters.
+#[derive(Clone, PartialEq, Eq)]
+pub struct TextPattern {
     text: String,
     pieces: Vec<Piece>,
 }
@@ -19,6 +25,9 @@ enum Piece {
     Anything,
 }
 
+/// A longer text is no pattern, and no text that is longer than this matches one.
+const TEXT_BYTES_MAX: usize = 1024;
+
 /// Why a text is not a pattern.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
@@ -27,14 +36,31 @@ enum Piece {
 )]
 pub struct PatternError(String);
 
+/// Why a text is not a pattern.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{0:?} is not a pattern: write printable text in which * matches anything but a slash and ** \
+     matches anything"
+)]
+pub struct TextPatternError(String);
+
 impl Pattern {
     pub fn everything() -> Self {
-        Self { text: "**".to_owned(), pieces: vec![Piece::Anything] }
+        Self(TextPattern { text: "**".to_owned(), pieces: vec![Piece::Anything] })
     }
 
-    /// Whether a name matches. Takes time proportional to the product of the lengths at most,
-    /// whatever the pattern.
     pub fn matches(&self, name: &RepositoryName) -> bool {
+        self.0.matches(name.as_str())
+    }
+}
+
+impl TextPattern {
+    /// Whether a text matches. Takes time proportional to the product of the lengths at most,
+    /// whatever the pattern.
+    pub fn matches(&self, text: &str) -> bool {
+        if text.len() > TEXT_BYTES_MAX {
+            return false;
+        }
         if self.pieces == [Piece::Anything] {
             return true;
         }
@@ -42,7 +68,7 @@ impl Pattern {
         let mut reached = vec![false; self.pieces.len() + 1];
         reached[0] = true;
         self.skip_stars(&mut reached);
-        for byte in name.as_str().bytes() {
+        for byte in text.bytes() {
             let mut next = vec![false; reached.len()];
             for (index, piece) in self.pieces.iter().enumerate().filter(|(i, _)| reached[*i]) {
                 match piece {
@@ -84,6 +110,28 @@ impl FromStr for Pattern {
         if !possible {
             return Err(PatternError(text.chars().take(80).collect()));
         }
+        Ok(Self(TextPattern::of(text)))
+    }
+}
+
+impl FromStr for TextPattern {
+    type Err = TextPatternError;
+
+    fn from_str(text: &str) -> Result<Self, TextPatternError> {
+        let possible = !text.is_empty()
+            && text.len() <= TEXT_BYTES_MAX
+            && !text.chars().any(char::is_control)
+            && !text.contains("***");
+        if possible {
+            Ok(Self::of(text))
+        } else {
+            Err(TextPatternError(text.chars().take(80).collect()))
+        }
+    }
+}
+
+impl TextPattern {
+    fn of(text: &str) -> Self {
         let mut pieces = Vec::new();
         let mut rest = text.as_bytes();
         while let [first, tail @ ..] = rest {
@@ -93,7 +141,7 @@ impl FromStr for Pattern {
                 (byte, tail) => (with(pieces, Piece::Byte(*byte)), tail),
             };
         }
-        Ok(Self { text: text.to_owned(), pieces })
+        Self { text: text.to_owned(), pieces }
     }
 }
 
@@ -102,15 +150,27 @@ fn with(mut pieces: Vec<Piece>, piece: Piece) -> Vec<Piece> {
     pieces
 }
 
-impl fmt::Display for Pattern {
+impl fmt::Display for TextPattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
     }
 }
 
-impl fmt::Debug for Pattern {
+impl fmt::Debug for TextPattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
+    }
+}
+
+impl fmt::Display for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Debug for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
     }
 }
 

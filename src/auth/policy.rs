@@ -54,7 +54,7 @@ impl PolicyAuthorizer {
             if !caller.is_granted(access) {
                 return Decision::NotInToken;
             }
-            if !self.rules.restrict_authenticated() {
+            if !caller.has_own_token() && !self.rules.restrict_authenticated() {
                 return Decision::Allowed;
             }
         }

@@ -6,8 +6,8 @@ use std::str::FromStr;
 use serde_json::Value;
 
 use super::access::{Access, Action, Resource};
-use super::caller::Caller;
-use super::pattern::Pattern;
+use super::caller::{Caller, Login};
+use super::pattern::{Pattern, TextPattern};
 
 /// A set of callers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,11 +16,17 @@ pub enum Subject {
     Anonymous,
     /// Every caller who has logged in.
     Authenticated,
+    /// The user with this name, who has a password or a token of the external token server.
     User(String),
     /// Callers whose token lists this group.
     Group(String),
-    /// Callers whose token has a claim with this value, or with a list that contains it.
+    /// Callers with a token of the external token server that has a claim with this value, or with
+    /// a list that contains it.
     Claim(String, String),
+    /// Callers with an identity token of this issuer, in which each of these claims matches.
+    Issuer(String, Vec<(String, TextPattern)>),
+    /// Callers whose client certificate has a name that matches.
+    Certificate(TextPattern),
 }
 
 /// What a rule allows.
@@ -52,8 +58,8 @@ pub struct Rule {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RuleError {
     #[error(
-        "{0:?} is not a subject: write user:NAME, group:NAME, claim:NAME=VALUE, authenticated or \
-         anonymous"
+        "{0:?} is not a subject: write user:NAME, group:NAME, claim:NAME=VALUE, \
+         issuer:NAME CLAIM=PATTERN..., certificate:PATTERN, authenticated or anonymous"
     )]
     Subject(String),
     #[error("{0:?} is not an action: actions are pull, push, create, delete and catalog")]
@@ -78,6 +84,18 @@ impl FromStr for Subject {
                 let (name, value) = claim.split_once('=').ok_or_else(bad)?;
                 Ok(Self::Claim(named(name)?, named(value)?))
             }
+            Some(("issuer", issuer)) => {
+                let mut words = issuer.split_ascii_whitespace();
+                let name = named(words.next().unwrap_or_default())?;
+                let claims = words.map(|claim| {
+                    let (name, pattern) = claim.split_once('=').ok_or_else(bad)?;
+                    Ok((named(name)?, pattern.parse().map_err(|_| bad())?))
+                });
+                Ok(Self::Issuer(name, claims.collect::<Result<_, RuleError>>()?))
+            }
+            Some(("certificate", pattern)) => {
+                Ok(Self::Certificate(pattern.parse().map_err(|_| bad())?))
+            }
             Some(_) | None => Err(bad()),
         }
     }
@@ -91,6 +109,11 @@ impl fmt::Display for Subject {
             Self::User(name) => write!(f, "user:{name}"),
             Self::Group(name) => write!(f, "group:{name}"),
             Self::Claim(name, value) => write!(f, "claim:{name}={value}"),
+            Self::Issuer(name, claims) => {
+                write!(f, "issuer:{name}")?;
+                claims.iter().try_for_each(|(name, pattern)| write!(f, " {name}={pattern}"))
+            }
+            Self::Certificate(pattern) => write!(f, "certificate:{pattern}"),
         }
     }
 }
@@ -166,21 +189,42 @@ impl Subject {
     fn includes(&self, caller: &Caller) -> bool {
         match self {
             Self::Anonymous => true,
-            Self::Authenticated => caller.name().is_some(),
-            Self::User(name) => caller.name() == Some(name.as_str()),
+            Self::Authenticated => caller.is_authenticated(),
+            Self::User(name) => match caller.login() {
+                Login::Password(user) | Login::TokenServer(Some(user)) => user == name,
+                Login::Anonymous
+                | Login::TokenServer(None)
+                | Login::Issuer { .. }
+                | Login::Certificate(_) => false,
+            },
             Self::Group(name) => caller.groups().contains(name),
-            Self::Claim(name, value) => caller.claim(name).is_some_and(|claim| has(claim, value)),
+            // The operator of an issuer can put any claim into its tokens, so the claims of one
+            // issuer are never taken for those of another.
+            Self::Claim(name, value) => {
+                matches!(caller.login(), Login::TokenServer(_))
+                    && caller.claim(name).is_some_and(|claim| has(claim, |text| text == value))
+            }
+            Self::Issuer(name, claims) => {
+                let matches = |(name, pattern): &(String, TextPattern)| {
+                    caller.claim(name).is_some_and(|claim| has(claim, |text| pattern.matches(text)))
+                };
+                matches!(caller.login(), Login::Issuer { issuer, .. } if issuer == name)
+                    && claims.iter().all(matches)
+            }
+            Self::Certificate(pattern) => {
+                matches!(caller.login(), Login::Certificate(name) if pattern.matches(name))
+            }
         }
     }
 }
 
-/// Whether a claim equals the value, or is a list that contains it.
-fn has(claim: &Value, value: &str) -> bool {
+/// Whether the text of a claim, or of an element of its list, is right.
+fn has(claim: &Value, right: impl Fn(&str) -> bool) -> bool {
     match claim {
-        Value::String(text) => text == value,
-        Value::Array(values) => values.iter().any(|one| one.as_str() == Some(value)),
-        Value::Bool(flag) => value == if *flag { "true" } else { "false" },
-        Value::Number(number) => number.to_string() == value,
+        Value::String(text) => right(text),
+        Value::Array(values) => values.iter().filter_map(Value::as_str).any(right),
+        Value::Bool(flag) => right(if *flag { "true" } else { "false" }),
+        Value::Number(number) => right(&number.to_string()),
         Value::Null | Value::Object(_) => false,
     }
 }
@@ -226,7 +270,11 @@ impl Rules {
         self.first(access, |subject| match subject {
             Subject::Anonymous => true,
             Subject::Authenticated => known,
-            Subject::User(_) | Subject::Group(_) | Subject::Claim(..) => subjects.contains(subject),
+            Subject::User(_)
+            | Subject::Group(_)
+            | Subject::Claim(..)
+            | Subject::Issuer(..)
+            | Subject::Certificate(_) => subjects.contains(subject),
         })
     }
 
@@ -238,5 +286,75 @@ impl Rules {
     pub fn restrict_authenticated(&self) -> bool {
         let authenticated = |subject: &Subject| *subject != Subject::Anonymous;
         self.0.iter().any(|rule| rule.subjects.iter().any(authenticated))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Map, json};
+
+    use super::*;
+
+    fn issuer(issuer: &str, claims: &Value) -> Caller {
+        let login = Login::Issuer { issuer: issuer.to_owned(), subject: "ci".to_owned() };
+        let claims = claims.as_object().expect("claims are an object").clone();
+        Caller::logged_in(login, Vec::new(), claims)
+    }
+
+    fn includes(subject: &str, caller: &Caller) -> bool {
+        subject.parse::<Subject>().expect("a subject").includes(caller)
+    }
+
+    #[test]
+    fn an_issuer_is_matched_with_all_of_the_claims() {
+        let caller = issuer("github", &json!({"repository": "acme/app", "run": 7, "aud": ["a"]}));
+        for (subject, expected) in [
+            ("issuer:github", true),
+            ("issuer:gitlab", false),
+            ("issuer:github repository=acme/*", true),
+            ("issuer:github repository=acme", false),
+            ("issuer:github repository=acme/* run=7 aud=a", true),
+            ("issuer:github repository=acme/* run=8", false),
+            ("issuer:github missing=**", false),
+            ("authenticated", true),
+            ("anonymous", true),
+        ] {
+            assert_eq!(includes(subject, &caller), expected, "{subject}");
+        }
+    }
+
+    #[test]
+    fn logins_of_one_kind_are_not_taken_for_those_of_another() {
+        let by_issuer = issuer("github", &json!({"team": "ops"}));
+        let by_server = Caller::token(
+            Some("ci".to_owned()),
+            Vec::new(),
+            json!({"team": "ops"}).as_object().expect("an object").clone(),
+            Vec::new(),
+        );
+        let by_certificate =
+            Caller::logged_in(Login::Certificate("ci".to_owned()), Vec::new(), Map::new());
+        for (subject, expected) in [
+            // By issuer, by token server, by password, by certificate.
+            ("user:ci", [false, true, true, false]),
+            ("claim:team=ops", [false, true, false, false]),
+            ("issuer:github team=ops", [true, false, false, false]),
+            ("certificate:c*", [false, false, false, true]),
+            ("authenticated", [true; 4]),
+        ] {
+            let callers = [&by_issuer, &by_server, &Caller::user("ci"), &by_certificate];
+            assert_eq!(callers.map(|caller| includes(subject, caller)), expected, "{subject}");
+        }
+        let subjects = [&by_issuer, &by_server, &by_certificate].map(Caller::subject);
+        assert_eq!(subjects, ["issuer:github:ci", "user:ci", "certificate:ci"]);
+    }
+
+    #[test]
+    fn what_is_no_subject_is_refused() {
+        for text in ["", "issuer:", "issuer:a b", "issuer:a =x", "issuer:a b=", "certificate:"] {
+            assert!(text.parse::<Subject>().is_err(), "{text}");
+        }
+        let text = "issuer:github repository=acme/* ref=refs/heads/**";
+        assert_eq!(text.parse::<Subject>().expect("a subject").to_string(), text);
     }
 }

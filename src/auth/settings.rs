@@ -34,8 +34,9 @@ settings! {
         /// ```
         ///
         /// Subjects: `user:NAME`; `group:NAME` and `claim:NAME=VALUE`, which the token of a caller
-        /// has to contain; `authenticated`, every caller with a valid login; `anonymous`, every
-        /// caller.
+        /// has to contain; `issuer:NAME CLAIM=PATTERN...`, a token of one of `access.issuers` in
+        /// which each claim matches; `certificate:PATTERN`, a client certificate with a matching
+        /// name; `authenticated`, every caller with a valid login; `anonymous`, every caller.
         ///
         /// Repositories: `*` stands for a part of one component, `**` for anything.
         ///

@@ -132,16 +132,17 @@ impl Context {
         self.caller.subject()
     }
 
-    /// The name of the user who has logged in.
+    /// Who has logged in, as the record of a tag says it.
     pub(super) fn user(&self) -> Option<String> {
-        self.caller.name().map(str::to_owned)
+        self.caller.written_name()
     }
 
     /// Whose share of the upload memory the body takes.
     pub(super) fn claimant(&self) -> Claimant {
-        match self.caller.name() {
-            Some(user) => Claimant::User(user.into()),
-            None => Claimant::of_address(self.client.address),
+        if self.caller.is_authenticated() {
+            Claimant::User(self.caller.subject().into())
+        } else {
+            Claimant::of_address(self.client.address)
         }
     }
 

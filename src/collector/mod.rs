@@ -50,8 +50,8 @@ use crate::registry::{self, LeaseSettings, Leases, Registry, SharedSettings, Sha
 use crate::store::{self, Listed, ObjectStore};
 use crate::telemetry::metrics::{CollectionRun as RunResult, Metrics};
 
-/// Records that the collector reads at once. Each may be a whole manifest.
-const READS_AT_ONCE: usize = 32;
+/// Records that the collector reads or removes at once. Each may be a whole manifest.
+const REQUESTS_AT_ONCE: usize = 32;
 /// Rows of a listing that are judged together.
 const BATCH_ROWS: usize = 256;
 

@@ -1,8 +1,7 @@
 //! A moment that several tasks share.
 
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// A moment, or none.
 #[derive(Debug, Default)]
@@ -30,9 +29,21 @@ impl Moment {
     }
 }
 
-/// Milliseconds since the first call, and one more: zero is no moment.
+/// Milliseconds of a clock that never goes back, and one more: zero is no moment.
+///
+/// The clock is the coarse one, which the kernel sets at each tick, a few milliseconds apart: each
+/// request asks several times, and a limit of seconds needs no more.
+#[cfg(target_os = "linux")]
 fn now() -> u64 {
-    static START: OnceLock<Instant> = OnceLock::new();
-    let elapsed = START.get_or_init(Instant::now).elapsed().as_millis();
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::MonotonicCoarse);
+    let since = Duration::try_from(now).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX).saturating_add(1)
+}
+
+/// Milliseconds since the first call, and one more: zero is no moment.
+#[cfg(not(target_os = "linux"))]
+fn now() -> u64 {
+    static START: std::sync::OnceLock<std::time::Instant> = std::sync::OnceLock::new();
+    let elapsed = START.get_or_init(std::time::Instant::now).elapsed().as_millis();
     u64::try_from(elapsed).unwrap_or(u64::MAX).saturating_add(1)
 }

@@ -35,7 +35,8 @@ pub struct ResponseBudget {
 #[derive(Debug, Default)]
 struct Held {
     all: usize,
-    by_client: HashMap<ClientNetwork, usize>,
+    /// Each request looks up its client twice, so the hash is a quick one. Its keys are random.
+    by_client: HashMap<ClientNetwork, usize, ahash::RandomState>,
 }
 
 /// What the response to one request may occupy. Dropping it gives the bytes back.

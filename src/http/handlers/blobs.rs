@@ -91,7 +91,7 @@ async fn stream(cx: &Context, blob: &Blob, range: Option<Range<u64>>) -> Result<
 
 /// 206 with a body of this length.
 fn partial(cx: &Context, blob: &Blob, body: Body, length: u64) -> Response {
-    let mut response = Response::new(body);
+    let mut response = headers::content_response(body);
     describe(cx, &mut response, blob);
     *response.status_mut() = StatusCode::PARTIAL_CONTENT;
     response.headers_mut().insert(CONTENT_LENGTH, length.into());
@@ -105,7 +105,7 @@ pub(super) async fn head(cx: &Context, digest: &Digest) -> Result<Response, Erro
     if let Some(answer) = conditional(cx, &blob)? {
         return Ok(answer);
     }
-    let mut response = Response::new(Body::empty());
+    let mut response = headers::content_response(Body::empty());
     describe(cx, &mut response, &blob);
     response.headers_mut().insert(CONTENT_LENGTH, blob.size.into());
     Ok(response)
@@ -140,7 +140,7 @@ fn conditional(cx: &Context, blob: &Blob) -> Result<Option<Response>, Error> {
     match headers::precondition(&cx.headers, &blob.digest) {
         Precondition::Holds => Ok(None),
         Precondition::NotModified => {
-            let mut response = Response::new(Body::empty());
+            let mut response = headers::content_response(Body::empty());
             describe(cx, &mut response, blob);
             response.headers_mut().remove(CONTENT_TYPE);
             *response.status_mut() = StatusCode::NOT_MODIFIED;
@@ -170,7 +170,7 @@ async fn signed_url(cx: &Context, blob: &Blob) -> Result<Option<String>, Error> 
 }
 
 fn redirect(blob: &Blob, url: String) -> Response {
-    let mut response = Response::new(Body::empty());
+    let mut response = headers::content_response(Body::empty());
     *response.status_mut() = StatusCode::TEMPORARY_REDIRECT;
     let headers = response.headers_mut();
     headers.insert(LOCATION, shared_value(url.into()));

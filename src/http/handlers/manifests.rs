@@ -28,7 +28,7 @@ pub(super) async fn get(cx: &Context, reference: &Reference) -> Result<Response,
     match headers::precondition(&cx.headers, &manifest.digest) {
         Precondition::Holds => {}
         Precondition::NotModified => {
-            let mut response = Response::new(Body::empty());
+            let mut response = headers::content_response(Body::empty());
             describe(cx, &mut response, &manifest);
             *response.status_mut() = StatusCode::NOT_MODIFIED;
             return Ok(response);
@@ -42,7 +42,7 @@ pub(super) async fn get(cx: &Context, reference: &Reference) -> Result<Response,
     let length = manifest.bytes.len();
     let body =
         if cx.method == Method::HEAD { Body::empty() } else { Body::from(manifest.bytes.clone()) };
-    let mut response = Response::new(body);
+    let mut response = headers::content_response(body);
     describe(cx, &mut response, &manifest);
     response.headers_mut().insert(CONTENT_LENGTH, length.into());
     Ok(response)

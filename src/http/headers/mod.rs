@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use axum::body::Body;
+use axum::response::Response;
 use bytes::Bytes;
 use http::header::{
     ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HOST, IF_MATCH, IF_NONE_MATCH, IF_RANGE, RANGE,
@@ -31,6 +33,9 @@ pub(super) const OCI_FILTERS_APPLIED: HeaderName = HeaderName::from_static("oci-
 /// Ranges that one request may ask for; clients that pull parts of layers ask for as many. Each may
 /// cost a request to the store.
 const RANGES_MAX: usize = 1024;
+
+/// Headers of a response with content: its own, and those of the layers and of hyper.
+const CONTENT_HEADERS_EXPECTED: usize = 12;
 
 /// The length of the body that a head announces, in bytes.
 pub(super) fn content_length(headers: &HeaderMap) -> Option<u64> {
@@ -224,6 +229,14 @@ pub(super) fn tag_condition(headers: &HeaderMap) -> TagCondition {
         (None, Some(value)) => TagCondition::PointsElsewhere(digests(value)),
         (None, None) => TagCondition::None,
     }
+}
+
+/// A response with room for the headers of content and for those that the layers add, so that the
+/// map does not grow several times.
+pub(super) fn content_response(body: Body) -> Response {
+    let mut response = Response::new(body);
+    *response.headers_mut() = HeaderMap::with_capacity(CONTENT_HEADERS_EXPECTED);
+    response
 }
 
 /// Sets the two headers that name the content of a response, from its digest in quotation marks.

@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock};
 
 use axum::extract::Request;
 use http::{HeaderValue, Method, StatusCode, response};
+use memchr::memchr;
 use tracing::Level;
 use tracing::field::display;
 use tracing::level_filters::LevelFilter;
@@ -62,7 +63,7 @@ pub(in crate::http) struct AccessLog {
 /// A copy of a path: a part of the head would keep all of it in memory until the response has left.
 /// What follows `&` is a query that a client has joined to the path, and may be a secret.
 fn shown(path: &str) -> Box<str> {
-    let path = path.split('&').next().unwrap_or_default();
+    let path = memchr(b'&', path.as_bytes()).map_or(path, |end| &path[..end]);
     path[..path.floor_char_boundary(PATH_BYTES_MAX)].into()
 }
 

@@ -33,6 +33,8 @@ pub mod shared_cache;
 
 pub mod auth;
 
+pub mod audit_log;
+
 pub mod registry;
 
 pub mod collector;

@@ -1,6 +1,7 @@
 //! What tells processes with different settings apart, without telling the settings.
 
 use super::Settings;
+use crate::audit_log::AuditLogSettings;
 use crate::http::AdminSettings;
 use crate::oci::{Algorithm, Digest};
 use crate::telemetry::metrics::Metrics;
@@ -15,7 +16,7 @@ pub fn show_fingerprint(settings: &Settings, metrics: &Metrics) {
 }
 
 /// The same for all processes that treat requests alike. What belongs to one process is left out:
-/// where it listens, its log, its metrics. Secrets are no part of it: the admin port
+/// where it listens, its logs, its metrics. Secrets are no part of it: the admin port
 /// has no login, and a secret could be guessed by its hash.
 fn fingerprint(settings: &Settings) -> String {
     let mut common = settings.clone();
@@ -23,6 +24,7 @@ fn fingerprint(settings: &Settings) -> String {
     common.admin = AdminSettings::default();
     common.metrics = MetricsSettings::default();
     common.log = LogSettings::default();
+    common.audit_log = AuditLogSettings::default();
     // `Debug` writes secrets as `***`, and URLs of Redis without their logins.
     let mut hex = Digest::of(Algorithm::Sha256, format!("{common:?}").as_bytes()).hex();
     hex.truncate(DIGITS);

@@ -23,6 +23,7 @@ use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
+use crate::audit_log::AuditLog;
 use crate::auth::Authorizer;
 use crate::clock::SystemClock;
 use crate::config::Settings;
@@ -147,6 +148,7 @@ pub fn api(
     settings: &Settings,
     registry: Arc<Registry>,
     authorizer: Arc<dyn Authorizer>,
+    audit_log: AuditLog,
     readiness: &Readiness,
     metrics: &Metrics,
     tasks: &Tasks,
@@ -163,6 +165,7 @@ pub fn api(
     Arc::new(Api {
         registry,
         authorizer,
+        audit_log,
         clock: Arc::new(SystemClock),
         readiness: readiness.clone(),
         settings,

@@ -10,6 +10,7 @@ use super::collect::collector;
 use super::report::Report;
 use super::stores::{RedisState, sealed, shared_cache, test_store};
 use super::{StartError, api, authorizer, descriptors, redis, registry_settings, tls};
+use crate::audit_log::AuditLog;
 use crate::auth::Authorizer;
 use crate::collector::Collector;
 use crate::config::Settings;
@@ -82,6 +83,11 @@ pub(super) async fn build(
     start: Start,
 ) -> Result<Service, StartError> {
     let Prepared { authorizer, tls, redis, registry: of_registry, lowered } = prepared;
+    let audit_log = match start {
+        Start::Serve => AuditLog::open(&settings.audit_log, metrics),
+        Start::Check => AuditLog::check(&settings.audit_log).map(|()| AuditLog::default()),
+    };
+    let audit_log = audit_log.map_err(StartError::File)?;
     let opened = async {
         match start {
             Start::Serve => patiently(async || open(settings, metrics, start).await).await,
@@ -107,7 +113,7 @@ pub(super) async fn build(
     let registry = Registry::new(store.clone(), shared, of_registry, metrics, &tasks);
     let registry = Arc::new(registry);
     let collector = collector(settings, registry.clone(), store.clone(), metrics)?;
-    let api = api(settings, registry, authorizer, readiness, metrics, &tasks);
+    let api = api(settings, registry, authorizer, audit_log, readiness, metrics, &tasks);
     let report = Report::new(settings, probe, redis_state, found, lowered);
     Ok(Service { store, api, collector, tls, tasks, report })
 }

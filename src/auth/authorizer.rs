@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::OnceLock;
 
 use async_trait::async_trait;
 use http::HeaderMap;
@@ -28,6 +29,9 @@ pub struct AuthRequest<'a> {
     pub host: Option<&'a str>,
     /// Whether the client used TLS.
     pub secure: bool,
+    /// Learns who the caller is as soon as that is proved, for the logs: the request may be refused
+    /// all the same.
+    pub proved: &'a OnceLock<Caller>,
 }
 
 /// Why a request is refused. Clients never see the reason.
@@ -68,6 +72,9 @@ pub trait Authorizer: Send + Sync + fmt::Debug {
     /// repository in the catalog, or to an existing tag.
     fn may(&self, caller: &Caller, access: &Access) -> bool;
 
+    /// What allows this to the caller, for the audit log: the rule as the configuration has it.
+    fn rule(&self, caller: &Caller, access: &Access) -> Option<String>;
+
     /// How a person with a browser can log in.
     fn browser_login(&self) -> BrowserLogin;
 }
@@ -95,6 +102,10 @@ impl Authorizer for AllowAll {
 
     fn may(&self, _: &Caller, _: &Access) -> bool {
         true
+    }
+
+    fn rule(&self, _: &Caller, _: &Access) -> Option<String> {
+        Some("there is no login and no rule".to_owned())
     }
 
     fn browser_login(&self) -> BrowserLogin {

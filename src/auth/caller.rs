@@ -110,6 +110,17 @@ impl Caller {
         }
     }
 
+    /// By what the caller has proved who it is.
+    pub fn credential(&self) -> String {
+        match &self.0.login {
+            Login::Anonymous => "anonymous".to_owned(),
+            Login::Password(_) => "password".to_owned(),
+            Login::TokenServer(_) => "token".to_owned(),
+            Login::Issuer { issuer, .. } => format!("issuer {issuer}"),
+            Login::Certificate(_) => "certificate".to_owned(),
+        }
+    }
+
     /// Whether the caller has logged in, or has a token, even one without a user.
     pub(super) fn has_credentials(&self) -> bool {
         self.is_authenticated() || self.0.grants.is_some()

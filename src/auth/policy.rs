@@ -147,11 +147,21 @@ impl Authorizer for PolicyAuthorizer {
     async fn authorize(&self, request: AuthRequest<'_>) -> (AuthMethod, Result<Caller, Denied>) {
         let (method, credentials) = Credentials::of(request.headers);
         let caller = self.caller(&request, credentials).await;
+        if let Some(caller) = caller.as_ref().ok().filter(|caller| caller.has_credentials()) {
+            request.proved.get_or_init(|| caller.clone());
+        }
         (method, caller.and_then(|caller| self.allowed(&request, caller)))
     }
 
     fn may(&self, caller: &Caller, access: &Access) -> bool {
         self.decide(caller, access) == Decision::Allowed
+    }
+
+    fn rule(&self, caller: &Caller, access: &Access) -> Option<String> {
+        let public = self.rules.allowing_anonymous(access);
+        let rule = public.or_else(|| self.rules.allowing(caller, access));
+        let by_token = caller.has_token() && !self.rules.restrict_authenticated();
+        rule.map(ToString::to_string).or_else(|| by_token.then(|| "the token".to_owned()))
     }
 
     fn browser_login(&self) -> BrowserLogin {

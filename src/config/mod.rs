@@ -28,7 +28,7 @@ use self::raw::RawValue;
 use crate::registry::DataReaders;
 use crate::setting::{read_secret, settings};
 use crate::store::StoreUrl;
-use crate::{auth, http, registry, shared_cache, store, telemetry};
+use crate::{audit_log, auth, http, registry, shared_cache, store, telemetry};
 
 settings! {
     /// Everything an operator can choose.
@@ -46,6 +46,7 @@ settings! {
         cache: shared_cache::CacheSettings;
         collection: registry::LeaseSettings;
         log: telemetry::LogSettings;
+        audit_log: audit_log::AuditLogSettings;
     }
 }
 

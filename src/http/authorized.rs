@@ -73,6 +73,7 @@ impl FromRequest<Arc<Api>> for Authorized {
             client: client.address,
             host: headers::host(&head.uri, &head.headers),
             secure: client.secure,
+            proved: &log_fields.caller,
         };
         let (method, decision) = api.authorizer.authorize(attempt).await;
         let (result, reason) = match &decision {

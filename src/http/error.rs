@@ -101,6 +101,12 @@ impl Error {
         Self::unsupported(StatusCode::METHOD_NOT_ALLOWED, message).header(ALLOW, value(allowed))
     }
 
+    /// No change may begin without its line in the audit log.
+    pub(super) fn unaudited() -> Self {
+        let cause = "the audit log cannot be written (audit_log.on_failure)";
+        Self::unavailable("changes cannot be recorded, try again later", cause.to_owned())
+    }
+
     /// The memory for responses is reserved by others.
     pub(super) fn too_busy() -> Self {
         let cause = "no memory is left for the response (server.response_bytes)";
@@ -115,7 +121,7 @@ impl Error {
     }
 
     /// The first error stands for all: there are several only where many things are missing.
-    fn failure(&mut self) -> Option<Failure> {
+    pub(super) fn failure(&self) -> Option<Failure> {
         let (code, message, detail) = self.errors.first()?;
         let mut reason = message.clone();
         if let Some(digest) = detail.as_ref().and_then(|detail| detail.get("digest")?.as_str()) {
@@ -124,7 +130,7 @@ impl Error {
         if self.errors.len() > 1 {
             reason = format!("{reason} and {} more", self.errors.len() - 1);
         }
-        Some(Failure { code: *code, reason, auth: self.auth, cause: self.cause.take() })
+        Some(Failure { code: *code, reason, auth: self.auth, cause: self.cause.clone() })
     }
 
     /// A failure of ours that no part of the program has a name for.
@@ -140,7 +146,7 @@ impl Error {
 }
 
 impl IntoResponse for Error {
-    fn into_response(mut self) -> Response {
+    fn into_response(self) -> Response {
         let failure = self.failure();
         let errors: Vec<Value> = self
             .errors

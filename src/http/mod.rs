@@ -5,6 +5,7 @@
 //! goes wrong becomes a response in `error.rs`.
 
 pub mod admin;
+mod audited;
 mod authorized;
 mod body;
 mod connection;

@@ -15,6 +15,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use tower::{Service, ServiceBuilder};
 use tracing::Instrument as _;
 
+use super::audited::Audited;
 use super::authorized::Authorized;
 use super::cors::Cors;
 use super::endpoint::{Effect, Endpoint, RouteError};
@@ -124,21 +125,28 @@ fn root(api: &Api, headers: &HeaderMap) -> Response {
 /// Authorizes a request and handles it. What may change something is a task of its own, which goes
 /// on when the client leaves; a read ends with its client.
 async fn authorized(api: &Arc<Api>, request: Request) -> Result<Response, Error> {
-    let request = Authorized::from_request(request, api).await?;
+    let audited = Audited::begin(api, &request);
+    let request = audited.admit(Authorized::from_request(request, api).await).await?;
     let effect = request.context.endpoint.operation.row().effect;
     let reservation = request.context.reservation.clone();
     // In a box, because axum copies the future of a handler several times.
     let handled = Box::pin(handlers::handle(request));
     match effect {
         Effect::Reads => {
-            let response = handled.await?;
-            let whole = response.body().size_hint().exact().unwrap_or_default();
-            if reservation.cover_whole(whole) { Ok(response) } else { Err(Error::too_busy()) }
+            let covered = |response: Response| {
+                let whole = response.body().size_hint().exact().unwrap_or_default();
+                if reservation.cover_whole(whole) { Ok(response) } else { Err(Error::too_busy()) }
+            };
+            audited.ended(handled.await.and_then(covered)).await
         }
-        Effect::Mutates => match api.tasks.spawn(handled.in_current_span()).await {
-            Ok(response) => response,
-            Err(error) => Err(Error::unexpected(error.to_string())),
-        },
+        Effect::Mutates => {
+            let recorded = audited.clone();
+            let work = async move { recorded.ended(handled.await).await };
+            match api.tasks.spawn(work.in_current_span()).await {
+                Ok(response) => response,
+                Err(error) => audited.ended(Err(Error::unexpected(error.to_string()))).await,
+            }
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::admin::Readiness;
 use super::response_budget::ResponseBudget;
 use super::settings::{BlobSettings, ListSettings, ListenerSettings, PageSettings};
+use crate::audit_log::AuditLog;
 use crate::auth::Authorizer;
 use crate::clock::Clock;
 use crate::registry::{ManifestSettings, Registry};
@@ -29,6 +30,7 @@ pub struct Settings {
 pub struct Api {
     pub registry: Arc<Registry>,
     pub authorizer: Arc<dyn Authorizer>,
+    pub audit_log: AuditLog,
     pub clock: Arc<dyn Clock>,
     pub readiness: Readiness,
     pub settings: Settings,

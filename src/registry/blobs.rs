@@ -52,6 +52,13 @@ pub enum MountSource {
     Any,
 }
 
+/// A blob that was mounted.
+#[derive(Clone, Debug)]
+pub struct Mounted {
+    pub blob: Blob,
+    pub from: RepositoryName,
+}
+
 /// The blobs of all repositories.
 #[derive(Clone, Debug)]
 pub struct Blobs {
@@ -134,17 +141,17 @@ impl Blobs {
         source: &MountSource,
         digest: &Digest,
         may_read: &(dyn Fn(&RepositoryName) -> bool + Send + Sync),
-    ) -> Result<Option<Blob>, Error> {
+    ) -> Result<Option<Mounted>, Error> {
         let leased_at = self.records.now();
         let pointer_key = RecordKey::Pointer(*digest);
-        let (link, pointer) = match source {
+        let (link, pointer, from) = match source {
             MountSource::Named(name) => {
                 let key = RecordKey::Link(name.clone(), *digest);
                 let (link, pointer) = tokio::join!(
                     self.records.load::<Link>(&key),
                     self.records.load::<Pointer>(&pointer_key)
                 );
-                (link?, pointer?)
+                (link?, pointer?, name.clone())
             }
             MountSource::Any => {
                 let pointer = self.records.load::<Pointer>(&pointer_key).await?;
@@ -152,22 +159,26 @@ impl Blobs {
                 if !may_read(&found.header.repository) {
                     return Ok(None);
                 }
-                let key = RecordKey::Link(found.header.repository.clone(), *digest);
-                (self.records.load::<Link>(&key).await?, pointer)
+                let from = found.header.repository.clone();
+                let key = RecordKey::Link(from.clone(), *digest);
+                (self.records.load::<Link>(&key).await?, pointer, from)
             }
         };
         let Some(link) = link else { return Ok(None) };
         let deadline = self.records.deadline(leased_at);
         if link.header.location.is_none() {
             let (blob, _) = self.link_inline(target, digest, &link.payload, leased_at).await?;
-            return Ok(Some(blob));
+            return Ok(Some(Mounted { blob, from }));
         }
         // The pointer keeps the data from being collected: the link of the source may be deleted
         // at any time.
         let Some(pointer) = pointer else { return Ok(None) };
         let Some(data) = StoredData::of_pointer(pointer.header) else { return Ok(None) };
         match self.lease_pointer(&pointer_key, pointer.record, &data).await? {
-            Leased::There => Ok(Some(self.link_stored(target, digest, data, deadline).await?)),
+            Leased::There => {
+                let blob = self.link_stored(target, digest, data, deadline).await?;
+                Ok(Some(Mounted { blob, from }))
+            }
             // The upload of the client repairs a pointer to missing data.
             Leased::Missing(_) | Leased::Moved(_) | Leased::Deleted => Ok(None),
         }

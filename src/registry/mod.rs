@@ -29,7 +29,7 @@ mod tags;
 
 use std::sync::{Arc, Mutex};
 
-pub use blobs::{Blobs, MountSource};
+pub use blobs::{Blobs, MountSource, Mounted};
 pub use browse::{
     Browse, ManifestRow, ManifestRows, Nature, SORTED_TAGS_MAX, TagNext, TagOrder, TagRow, TagRows,
     TagSearch,

@@ -135,6 +135,8 @@ impl Tags {
     /// response, so the client cannot tell this from ours being overwritten at once. A deletion or
     /// a write with a condition depended on the old value, and would have had another outcome after
     /// our write. If we lose against one of these, we try again.
+    ///
+    /// Returns what the tag pointed at before.
     pub(super) async fn set(
         &self,
         name: &RepositoryName,
@@ -143,25 +145,26 @@ impl Tags {
         condition: &TagCondition,
         current: Option<Current>,
         deadline: Deadline,
-    ) -> Result<(), Error> {
+    ) -> Result<Option<Digest>, Error> {
         let key = RecordKey::Tag(name.clone(), tag.clone());
         let mut was_read = current.is_some();
         let mut current = current.unwrap_or(Current::Absent);
         for _ in 0..record::ATTEMPTS_MAX {
             let before = current.header::<records::Tag>()?;
-            if !condition.holds(before.as_ref().map(|tag| &tag.digest)) {
+            let pointed_at = before.as_ref().map(|tag| tag.digest);
+            if !condition.holds(pointed_at.as_ref()) {
                 return Err(Error::PreconditionFailed);
             }
             let draft = change.draft(before);
             match self.records.upsert(&key, &current, &draft, Some(deadline)).await? {
-                Written::Ours(_) | Written::Replaced(_) => return Ok(()),
+                Written::Ours(_) | Written::Replaced(_) => return Ok(pointed_at),
                 Written::Lost(now) => {
                     let winner = now.header::<records::Tag>()?;
                     if was_read
                         && change.unconditional
                         && winner.is_some_and(|tag| tag.unconditional)
                     {
-                        return Ok(());
+                        return Ok(pointed_at);
                     }
                     current = now;
                 }
@@ -171,13 +174,13 @@ impl Tags {
         Err(record::contended())
     }
 
-    /// Deletes a tag. The manifest stays.
+    /// Deletes a tag, and returns what it pointed at. The manifest stays.
     pub async fn delete(
         &self,
         name: &RepositoryName,
         tag: &Tag,
         condition: &TagCondition,
-    ) -> Result<(), Error> {
+    ) -> Result<Digest, Error> {
         let current = self.read(name, tag).await?;
         let key = RecordKey::Tag(name.clone(), tag.clone());
         if !matches!(current, Current::Live(_)) {
@@ -185,15 +188,17 @@ impl Tags {
             let unmet = *condition != TagCondition::None && !condition.holds(None);
             return Err(if unmet { Error::PreconditionFailed } else { Error::ManifestUnknown });
         }
+        let mut pointed_at = None;
         let matches = |record: &Record| {
             let (tag, _) = decode::<records::Tag>(&record.body)?;
             if condition.holds(Some(&tag.digest)) {
+                pointed_at = Some(tag.digest);
                 Ok(true)
             } else {
                 Err(Error::PreconditionFailed)
             }
         };
         let deleted = self.records.delete(&key, current, matches).await?;
-        if deleted { Ok(()) } else { Err(Error::ManifestUnknown) }
+        pointed_at.filter(|_| deleted).ok_or(Error::ManifestUnknown)
     }
 }

@@ -33,9 +33,9 @@ use crate::support::http::{Reply, Request};
 const COST: u32 = 4;
 
 /// A registry, and the folder with its files.
-struct Guarded {
-    app: App,
-    folder: TempDir,
+pub(crate) struct Guarded {
+    pub(crate) app: App,
+    pub(crate) folder: TempDir,
 }
 
 impl std::ops::Deref for Guarded {
@@ -59,7 +59,11 @@ async fn with_passwords(users: &[&str], text: &str) -> Guarded {
     with_passwords_over(Arc::new(Memory::new()), users, text).await
 }
 
-async fn with_passwords_over(memory: Arc<Memory>, users: &[&str], text: &str) -> Guarded {
+pub(crate) async fn with_passwords_over(
+    memory: Arc<Memory>,
+    users: &[&str],
+    text: &str,
+) -> Guarded {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let users: Vec<(&str, String)> = users.iter().map(|user| (*user, password(user))).collect();
     write_users(&folder.path().join("users"), &users);
@@ -96,7 +100,7 @@ fn basic_header(user: &str, password: &str) -> String {
 }
 
 /// Adds credentials to a request.
-trait As: Sized {
+pub(crate) trait As: Sized {
     fn basic(self, user: &str, password: &str) -> Self;
     fn user(self, user: &str) -> Self;
     fn bearer(self, token: &str) -> Self;
@@ -129,7 +133,7 @@ fn challenge(reply: &Reply) -> String {
 }
 
 /// The smallest manifest without references.
-fn manifest(seed: &str) -> Vec<u8> {
+pub(crate) fn manifest(seed: &str) -> Vec<u8> {
     let index = serde_json::json!({
         "schemaVersion": 2,
         "mediaType": crate::support::app::OCI_INDEX,

@@ -105,6 +105,8 @@ mod store_suite;
 
 /// `longshore audit`, `scrub`, `usage` and `inspect`.
 mod audit;
+/// The audit log: its lines, a full disk, rotation.
+mod audit_log;
 /// Passwords, tokens, rules, TLS.
 mod auth;
 /// `longshore doctor`: faults of proxies, logins, clocks, Redis and the store.

@@ -10,6 +10,7 @@ use futures_util::future::BoxFuture;
 use http::{HeaderMap, Request};
 use http_body_util::BodyExt as _;
 use longshore::app;
+use longshore::audit_log::AuditLog;
 use longshore::clock::Clock;
 use longshore::config::Settings;
 use longshore::http::admin::Readiness;
@@ -141,7 +142,9 @@ fn handler(
     let authorizer = app::authorizer(&settings.access, metrics).expect("good settings");
     let clock = Arc::new(StoreTime(store.clone()));
     let registry = app::registry(settings, store, shared, metrics, tasks).expect("good settings");
-    let built = app::api(settings, registry, authorizer, &Readiness::default(), metrics, tasks);
+    let ready = Readiness::default();
+    let audit_log = AuditLog::default();
+    let built = app::api(settings, registry, authorizer, audit_log, &ready, metrics, tasks);
     let built = Arc::into_inner(built).expect("it has no other owner yet");
     let router = router(&Arc::new(Api { clock, ..built }));
     Arc::new(move |request| {

@@ -46,7 +46,8 @@ fn everything_wrong_with_rules_is_said_at_once_with_its_place() {
 file longshore.toml, line 1, server.listen: \"x\" is not an address and a port, such as \
          127.0.0.1:5000 or [::]:5000
 file longshore.toml, line 3, access.rules.subject: \"alice\" is not a subject: write user:NAME, \
-         group:NAME, claim:NAME=VALUE, authenticated or anonymous
+         group:NAME, claim:NAME=VALUE, issuer:NAME CLAIM=PATTERN..., certificate:PATTERN, \
+         authenticated or anonymous
 file longshore.toml, line 4, access.rules.repositories: \"B\" is not a pattern of repositories: \
          write a name in which * matches a part of one component and ** matches anything, \
          such as team/* or **

@@ -6,6 +6,7 @@ use proptest::prelude::*;
 
 use super::keys::variable;
 use super::*;
+use crate::audit_log::AuditLogSettings;
 use crate::auth::{AccessSettings, GeneralAccess};
 use crate::http::{AdminSettings, BlobSettings, Delivery, ListenerSettings};
 use crate::registry::{LeaseSettings, ManifestSettings};
@@ -375,6 +376,7 @@ fn the_reference_is_a_configuration_that_changes_nothing() {
             ..all.manifests.clone()
         },
         collection: LeaseSettings { untagged_after: None, ..all.collection.clone() },
+        audit_log: AuditLogSettings::default(),
         ..all.clone()
     };
     assert_eq!(nothing_else, Settings::default());

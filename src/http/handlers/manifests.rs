@@ -8,7 +8,9 @@ use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, LOCATION, VARY};
 use http::{HeaderValue, Method, StatusCode};
 
 use super::blobs::accepted;
+use crate::audit_log::TagChange;
 use crate::auth::Action;
+use crate::http::audited::Changed;
 use crate::http::authorized::Context;
 use crate::http::body::RequestBody;
 use crate::http::error::Error;
@@ -102,6 +104,10 @@ pub(super) async fn put(
             headers.append(OCI_TAG, value(tag.as_str()));
         }
     }
+    let set = |(tag, before)| TagChange { tag, before, after: Some(digest) };
+    let tags = tags.into_iter().zip(pushed.pointed_at).map(set).collect();
+    let size = Some(manifest.raw().len() as u64);
+    response.extensions_mut().insert(Changed { size, tags, mounted_from: None });
     Ok(response)
 }
 
@@ -174,16 +180,23 @@ pub(super) async fn delete(cx: &Context, reference: &Reference) -> Result<Respon
         return Err(Error::not_allowed("GET, HEAD, PUT", message));
     }
     let condition = tag_condition(&cx.headers);
-    match reference {
-        Reference::Tag(tag) => cx.api.registry.tags.delete(name, tag, &condition).await?,
+    let deleted = |tag, before| TagChange { tag, before: Some(before), after: None };
+    let tags = match reference {
+        Reference::Tag(tag) => {
+            let before = cx.api.registry.tags.delete(name, tag, &condition).await?;
+            vec![deleted(tag.clone(), before)]
+        }
         Reference::Digest(digest) => {
             if !matches!(condition, TagCondition::None | TagCondition::Present)
                 && condition != TagCondition::PointsAt(vec![*digest])
             {
                 return Err(registry::Error::PreconditionFailed.into());
             }
-            cx.api.registry.manifests.delete(name, digest).await?;
+            let tags = cx.api.registry.manifests.delete(name, digest).await?;
+            tags.into_iter().map(|tag| deleted(tag, *digest)).collect()
         }
-    }
-    Ok(accepted())
+    };
+    let mut response = accepted();
+    response.extensions_mut().insert(Changed { tags, ..Changed::default() });
+    Ok(response)
 }

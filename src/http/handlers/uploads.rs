@@ -6,6 +6,7 @@ use http::{HeaderMap, StatusCode};
 
 use super::blobs::accepted;
 use crate::auth::Action;
+use crate::http::audited::Changed;
 use crate::http::authorized::Context;
 use crate::http::body::RequestBody;
 use crate::http::error::Error;
@@ -17,7 +18,7 @@ use crate::oci::{
     Algorithm, Digest, ErrorCode, NewSession, RepositoryName, UploadId, UploadSegment,
 };
 use crate::registry::uploads::{Chunk, UploadAddress};
-use crate::registry::{self, Blob, MountSource};
+use crate::registry::{self, Blob, MountSource, Mounted};
 use crate::telemetry::metrics::Commit;
 
 /// The query key by which a client announces the algorithm of the digest (end-4c).
@@ -31,15 +32,15 @@ pub(super) async fn start(
 ) -> Result<Response, Error> {
     let name = cx.repository()?;
     let query = Query::of(&cx.uri);
-    if let Some(blob) = mount(cx, name, from, &query).await? {
+    if let Some(Mounted { blob, from }) = mount(cx, name, from, &query).await? {
         cx.api.metrics.upload_commits.inc((Commit::Mounted,));
-        return Ok(created(cx, name, &blob));
+        return Ok(created(cx, name, &blob, Some(from)));
     }
     let digests = digests(&query)?;
     if !digests.is_empty() {
         let blob =
             cx.api.registry.uploads.put_blob(name, &digests, content(cx, None, body)).await?;
-        return Ok(created(cx, name, &blob));
+        return Ok(created(cx, name, &blob, None));
     }
     let algorithm = query.one(DIGEST_ALGORITHM).map(str::parse::<Algorithm>).transpose();
     let algorithm = algorithm.map_err(|error| Error::digest(&error))?;
@@ -57,7 +58,7 @@ async fn mount(
     name: &RepositoryName,
     from: Option<&RepositoryName>,
     query: &Query<'_>,
-) -> Result<Option<Blob>, Error> {
+) -> Result<Option<Mounted>, Error> {
     let Some(digest) = query.one("mount").and_then(|digest| digest.parse::<Digest>().ok()) else {
         return Ok(None);
     };
@@ -82,6 +83,7 @@ pub(super) async fn chunk(
     let offset = appended.map_err(|error| in_session(cx, error, &upload))?;
     let mut response = accepted();
     position(cx, response.headers_mut(), &upload, offset);
+    response.extensions_mut().insert(Changed { size: Some(offset), ..Changed::default() });
     Ok(response)
 }
 
@@ -103,7 +105,7 @@ pub(super) async fn finish(
     let blob = finished.map_err(|error| in_session(cx, error, &upload))?;
     // What an earlier request has finished was not read again.
     body.drain().await;
-    Ok(created(cx, &upload.repository, &blob))
+    Ok(created(cx, &upload.repository, &blob, None))
 }
 
 /// Resuming an upload — end-13, `GET <location>`.
@@ -200,9 +202,17 @@ fn position(cx: &Context, headers: &mut HeaderMap, upload: &UploadAddress, offse
 }
 
 /// 201 for a blob that is there now.
-fn created(cx: &Context, name: &RepositoryName, blob: &Blob) -> Response {
+fn created(
+    cx: &Context,
+    name: &RepositoryName,
+    blob: &Blob,
+    mounted_from: Option<RepositoryName>,
+) -> Response {
     let location = cx.location(&format!("/v2/{name}/blobs/{}", blob.digest));
     let digest = value(&blob.digest.to_string());
     let headers = [(LOCATION, location), (DOCKER_CONTENT_DIGEST, digest)];
-    (StatusCode::CREATED, headers, [(CONTENT_LENGTH, "0")]).into_response()
+    let changed = Changed { size: Some(blob.size), mounted_from, ..Changed::default() };
+    let mut response = (StatusCode::CREATED, headers, [(CONTENT_LENGTH, "0")]).into_response();
+    response.extensions_mut().insert(changed);
+    response
 }

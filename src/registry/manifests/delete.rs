@@ -11,16 +11,17 @@ use crate::registry::record::{self, Base, Current, Ended, Written};
 use crate::store::{LIST_ROWS_MAX, Prefix, Record, RecordKey, Version};
 
 impl Manifests {
-    /// Deletes a manifest, every tag that points at it, and its record among the referrers.
+    /// Deletes a manifest, every tag that points at it, and its record among the referrers. Returns
+    /// the tags.
     ///
     /// First the manifest is marked as doomed, from when on it is absent for readers. Then the tags
     /// and the referrer are read, and deleted in the versions that were read; the manifest itself
     /// is last. A deletion that is cut off in the middle is finished by the next one. A push that
     /// makes the manifest live again rewrites all of these, so the deletion then fails at one of
     /// its steps, has deleted nothing of that push, and begins again.
-    pub async fn delete(&self, name: &RepositoryName, digest: &Digest) -> Result<(), Error> {
-        if self.delete_if(name, digest, |_| true).await? {
-            return Ok(());
+    pub async fn delete(&self, name: &RepositoryName, digest: &Digest) -> Result<Vec<Tag>, Error> {
+        if let Some(tags) = self.delete_if(name, digest, |_| true).await? {
+            return Ok(tags);
         }
         self.read_cache.forget_deleted(RecordKey::Manifest(name.clone(), *digest)).await;
         Err(Error::ManifestUnknown)
@@ -34,29 +35,30 @@ impl Manifests {
         digest: &Digest,
         version: &Version,
     ) -> Result<bool, Error> {
-        self.delete_if(name, digest, |found| found.version == *version).await
+        let deleted = self.delete_if(name, digest, |found| found.version == *version).await?;
+        Ok(deleted.is_some())
     }
 
-    /// Deletes a manifest while each version that is live `matches`. Returns whether it is gone
-    /// because of this call, at least partly.
+    /// Deletes a manifest while each version that is live `matches`. Returns the tags that it has
+    /// deleted if the manifest is gone because of this call, at least partly.
     async fn delete_if(
         &self,
         name: &RepositoryName,
         digest: &Digest,
         matches: impl Fn(&Record) -> bool + Send + Sync,
-    ) -> Result<bool, Error> {
+    ) -> Result<Option<Vec<Tag>>, Error> {
         let key = RecordKey::Manifest(name.clone(), *digest);
-        let mut begun = false;
+        let (mut begun, mut tags) = (false, Vec::new());
         for _ in 0..record::ATTEMPTS_MAX {
             let Some(manifest) = self.records.load::<records::Manifest>(&key).await? else {
                 // Another deletion has finished what this one began.
-                return Ok(begun);
+                return Ok(begun.then_some(tags));
             };
             let subject = manifest.header.subject;
             let base = if manifest.header.doomed {
                 Base::of(&manifest.record, Known::All)?
             } else if !matches(&manifest.record) {
-                return Ok(false);
+                return Ok(None);
             } else {
                 let doomed = records::Manifest { doomed: true, ..manifest.header };
                 let draft = Draft::new(&doomed, manifest.payload);
@@ -83,14 +85,15 @@ impl Manifests {
             }
             let bury = |(key, record): (RecordKey, Record)| async move {
                 let base = Base::of(&record, Known::All)?;
-                self.records.delete_version(&key, &base).await
+                Ok::<_, Error>((self.records.delete_version(&key, &base).await?, key))
             };
             let ended = concurrently(named_by.into_iter().map(bury).collect()).await?;
-            if ended.contains(&Ended::Not) {
+            tags.extend(ended.iter().filter_map(deleted_tag));
+            if ended.iter().any(|(ended, _)| *ended == Ended::Not) {
                 continue;
             }
             match self.records.bury(&key, Some(&base)).await? {
-                Written::Ours(_) | Written::Replaced(_) => return Ok(true),
+                Written::Ours(_) | Written::Replaced(_) => return Ok(Some(tags)),
                 Written::Lost(_) => {}
             }
         }
@@ -134,5 +137,13 @@ impl Manifests {
                 None => return Ok(tags),
             }
         }
+    }
+}
+
+/// The tag that a deletion has deleted itself.
+fn deleted_tag((ended, key): &(Ended, RecordKey)) -> Option<Tag> {
+    match (ended, key) {
+        (Ended::Here, RecordKey::Tag(_, tag)) => Some(tag.clone()),
+        _ => None,
     }
 }

@@ -47,6 +47,8 @@ pub struct Push<'a> {
 pub struct Pushed {
     /// The subject whose referrers include the manifest now.
     pub subject: Option<Digest>,
+    /// What each of the tags pointed at before, in their order.
+    pub pointed_at: Vec<Option<Digest>>,
 }
 
 /// The manifests of all repositories.

@@ -60,6 +60,7 @@ impl Manifests {
         let subject = known_subject(push.manifest);
         let deadline = self.records.deadline(leased_at);
         let mut attempt = Attempt::First;
+        let mut pointed_at = None;
         for _ in 0..record::ATTEMPTS_MAX {
             // Taken before the manifest is written: the tags rely on the manifest being young.
             let written_at = self.records.now();
@@ -85,7 +86,8 @@ impl Manifests {
                         if all_point_at(&tags, &push.digest)?
                             && self.is_unchanged(push, &current).await?
                         {
-                            return Ok(Pushed { subject });
+                            let pointed_at = vec![Some(push.digest); push.tags.len()];
+                            return Ok(Pushed { subject, pointed_at });
                         }
                     }
                     let written = self.write_manifest(push, current, deadline).await?;
@@ -96,10 +98,11 @@ impl Manifests {
             };
             let tags_deadline = self.records.deadline(written_at);
             let read = std::mem::take(&mut tags);
-            self.set_tags(push, &written, read, attempt, tags_deadline).await?;
+            let set = self.set_tags(push, &written, read, attempt, tags_deadline).await?;
+            let pointed_at = pointed_at.get_or_insert(set);
             let named = subject.is_some() || !push.tags.is_empty();
             if !named || self.still_current(push, written).await? || !self.dangles(push).await? {
-                return Ok(Pushed { subject });
+                return Ok(Pushed { subject, pointed_at: std::mem::take(pointed_at) });
             }
             attempt = Attempt::Repeated;
         }
@@ -107,7 +110,8 @@ impl Manifests {
     }
 
     /// Points the tags at the manifest. When a push is repeated, every tag that exists was written
-    /// after our first attempt, so only a missing tag is set again.
+    /// after our first attempt, so only a missing tag is set again. Returns what each tag pointed
+    /// at before.
     async fn set_tags(
         &self,
         push: &Push<'_>,
@@ -115,7 +119,7 @@ impl Manifests {
         current: Vec<Current>,
         attempt: Attempt,
         deadline: Deadline,
-    ) -> Result<(), Error> {
+    ) -> Result<Vec<Option<Digest>>, Error> {
         let change = TagChange {
             target: TagTarget {
                 digest: push.digest,
@@ -137,13 +141,12 @@ impl Manifests {
             let set = self.tags.set(push.name, tag, &change, condition, current, deadline);
             async move {
                 match set.await {
-                    Err(Error::PreconditionFailed) if attempt == Attempt::Repeated => Ok(()),
+                    Err(Error::PreconditionFailed) if attempt == Attempt::Repeated => Ok(None),
                     outcome => outcome,
                 }
             }
         };
-        concurrently(push.tags.iter().map(set).collect()).await?;
-        Ok(())
+        concurrently(push.tags.iter().map(set).collect()).await
     }
 
     /// Reads the tags that will be set, and refuses early what cannot succeed. Without a condition

@@ -411,7 +411,7 @@ impl Records {
         &self,
         key: &RecordKey,
         mut current: Current,
-        matches: impl Fn(&Record) -> Result<bool, Error>,
+        mut matches: impl FnMut(&Record) -> Result<bool, Error>,
     ) -> Result<bool, Error> {
         for _ in 0..ATTEMPTS_MAX {
             let Current::Live(record) = current else { return Ok(false) };

@@ -131,6 +131,13 @@ table! {
     /// Authorization decisions.
     auth: Counter<(AuthMethod, AuthResult, AuthReason)> = "longshore_auth_total", Count,
         ["LongshoreWrongPasswords"];
+    /// Lines of the audit log that were written.
+    audit_lines: Counter<()> = "longshore_audit_log_lines_total", Count, [];
+    /// Lines of the audit log that were not written, or not within ten seconds. The log has each
+    /// of them, at level `error`. Unless `audit_log.on_failure` is `continue`, changes are refused
+    /// with 503 until a line can be written again.
+    audit_lines_missing: Counter<()> = "longshore_audit_log_missing_lines_total", Count,
+        ["LongshoreAuditLogFails"];
     /// Usage scans of the bucket (`metrics.inventory`).
     usage_scans: Counter<(UsageScan,)> = "longshore_inventory_runs_total", Count, [];
     /// Time of the last complete usage scan. The numbers below are from that scan.

@@ -127,6 +127,16 @@ def settings_of_every_type(objects):
     assert toml["server"] == {"drain_delay": "10s", "drain_timeout": "120s", "connections_max": 1000000}
 
 
+@rendered(LOGIN + """
+config: {audit_log: {destination: /audit/audit.log, pulls: true}}
+extraVolumes: [{name: audit, emptyDir: {}}]
+extraVolumeMounts: [{name: audit, mountPath: /audit}]
+""")
+def an_audit_log_on_a_volume(objects):
+    assert objects.toml["audit_log"] == {"destination": "/audit/audit.log", "pulls": True}
+    assert objects.volume("audit") == {"name": "audit", "emptyDir": {}}
+
+
 @rendered(LOGIN + """config: {server: {tls: {key_file: k, certificate_file: "a\\"b\\\\c<&>\\u00fc\\t{{ .Release.Name }}"}}}""")
 def texts_that_are_hard_to_write(objects):
     assert objects.toml["server"]["tls"]["certificate_file"] == "a\"b\\c<&>ü\t{{ .Release.Name }}"

@@ -11,6 +11,7 @@ use axum::body::Body;
 use axum::extract::Request;
 use http::HeaderMap;
 use longshore::app;
+use longshore::audit_log::AuditLog;
 use longshore::config::Settings;
 use longshore::http::admin::Readiness;
 use longshore::http::{Api, router};
@@ -65,8 +66,9 @@ impl Far {
         let authorizer = app::authorizer(&settings.access, &metrics).expect("good settings");
         let registry = app::registry(&settings, memory.clone(), None, &metrics, &tasks);
         let registry = registry.expect("good settings");
+        let audit_log = AuditLog::open(&settings.audit_log, &metrics).expect("good settings");
         let ready = Readiness::default();
-        let api = app::api(&settings, registry, authorizer, &ready, &metrics, &tasks);
+        let api = app::api(&settings, registry, authorizer, audit_log, &ready, &metrics, &tasks);
         Self { memory, api, tasks }
     }
 

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use longshore::app;
+use longshore::audit_log::AuditLog;
 use longshore::config::{self, Flag, Settings, Sources};
 use longshore::http::admin::Readiness;
 use longshore::http::{self, listener};
@@ -174,8 +175,9 @@ impl App {
         let authorizer = app::authorizer(&settings.access, &metrics).expect("good settings");
         let registry = app::registry(&settings, store.clone(), shared, &metrics, &tasks);
         let registry = registry.expect("good settings");
+        let audit_log = AuditLog::open(&settings.audit_log, &metrics).expect("good settings");
         let ready = Readiness::default();
-        let api = app::api(&settings, registry, authorizer, &ready, &metrics, &tasks);
+        let api = app::api(&settings, registry, authorizer, audit_log, &ready, &metrics, &tasks);
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let (stop, stopped) = oneshot::channel::<()>();

@@ -76,12 +76,17 @@ pub(crate) fn s3_variables(endpoint: &str) -> [(&str, &str); 5] {
 impl Process {
     /// Serves a store on an unused port, and returns when it listens.
     pub(crate) fn serve(store: &str, variables: &[(&str, &str)]) -> Self {
-        Self::begin(store, variables, LISTENING)
+        Self::begin(store, variables, LISTENING, Stdio::inherit())
+    }
+
+    /// The same, with another standard output.
+    pub(crate) fn printing(store: &str, variables: &[(&str, &str)], stdout: Stdio) -> Self {
+        Self::begin(store, variables, LISTENING, stdout)
     }
 
     /// The same, but returns as soon as the admin port listens. The registry may not listen yet.
     pub(crate) fn starting(store: &str, variables: &[(&str, &str)]) -> Self {
-        Self::begin(store, variables, ADMIN)
+        Self::begin(store, variables, ADMIN, Stdio::inherit())
     }
 
     /// A client of the admin port.
@@ -93,10 +98,16 @@ impl Process {
         self.admin.lock().expect("no panic").expect("an admin port")
     }
 
-    fn begin(store: &str, variables: &[(&str, &str)], awaited: &'static str) -> Self {
+    fn begin(
+        store: &str,
+        variables: &[(&str, &str)],
+        awaited: &'static str,
+        stdout: Stdio,
+    ) -> Self {
         let arguments = ["serve", "--listen", "127.0.0.1:0", "--store", store];
         let mut command = command(&arguments, variables);
-        let mut child = command.stderr(Stdio::piped()).spawn().expect("the program starts");
+        command.stdout(stdout).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("the program starts");
         let stderr = BufReader::new(child.stderr.take().expect("it is piped"));
         let log = Arc::new(Mutex::new(String::new()));
         let (listening, listens) = std::sync::mpsc::sync_channel(1);

@@ -157,6 +157,16 @@ async fn foreign_redis(metrics: &Metrics) {
     app.get("/v2/a/manifests/v1").send().await.expect(404);
 }
 
+/// A line of the audit log that is written, and one that is not.
+async fn audit(metrics: &Metrics) {
+    for path in ["/dev/null", "/dev/full"] {
+        let mut settings = Settings::default();
+        settings.audit_log.destination = path.parse().ok();
+        let app = App::counting(Arc::new(Memory::new()), settings, metrics.clone()).await;
+        app.request("POST", "/v2/a/blobs/uploads/").send().await.expect(202);
+    }
+}
+
 /// A usage scan of a bucket with an abandoned upload.
 async fn usage_scan(app: &App) {
     let start = app.request("POST", "/v2/a/blobs/uploads/").send().await.expect(202).location();
@@ -214,6 +224,7 @@ async fn every_metric_changes_under_load() {
     repaired_pointer(&app).await;
     ask_s3(&metrics).await;
     usage_scan(&app).await;
+    audit(&metrics).await;
     collect(&metrics).await;
 
     let folder = tempfile::tempdir().expect("a temporary folder");

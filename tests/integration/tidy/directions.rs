@@ -32,6 +32,8 @@ pub(super) const MODULES: &[(&str, &[&str])] = &[
         "auth",
         &["setting", "entropy", "oci", "clock", "client_network", "telemetry", "reloaded_file"],
     ),
+    // The `http` layer tells it what to write.
+    ("audit_log", &["setting", "oci", "telemetry"]),
     (
         "registry",
         &[
@@ -66,11 +68,15 @@ pub(super) const MODULES: &[(&str, &[&str])] = &[
             "telemetry",
             "reloaded_file",
             "auth",
+            "audit_log",
             "registry",
         ],
     ),
     // Composed of the settings of all modules; none of them may use it.
-    ("config", &["setting", "telemetry", "store", "shared_cache", "auth", "registry", "http"]),
+    (
+        "config",
+        &["setting", "telemetry", "store", "shared_cache", "auth", "audit_log", "registry", "http"],
+    ),
     ("cli", &["setting", "oci", "layout", "auth", "inspect", "config"]),
     (
         "app",
@@ -85,6 +91,7 @@ pub(super) const MODULES: &[(&str, &[&str])] = &[
             "walk",
             "shared_cache",
             "auth",
+            "audit_log",
             "registry",
             "collector",
             "usage",

@@ -29,7 +29,7 @@ use crate::clock::SystemClock;
 use crate::config::Settings;
 use crate::docker_schema1::{KeyError, Schema1, SigningKey};
 use crate::http::admin::{Admin, Readiness};
-use crate::http::{self, Api, ResponseBudget, listener};
+use crate::http::{self, Api, Limits, ResponseBudget, listener};
 use crate::oci::Negotiation;
 use crate::registry::{self, Leases, Registry, SharedSettingsError};
 use crate::shared_cache::Cache;
@@ -154,6 +154,7 @@ pub fn api(
     tasks: &Tasks,
 ) -> Arc<Api> {
     let responses = Arc::new(ResponseBudget::new(settings.server.response_bytes));
+    let limits = Arc::new(Limits::new(&settings.limits, metrics));
     let settings = http::Settings {
         listener: settings.server.clone(),
         blobs: settings.blobs.clone(),
@@ -170,6 +171,7 @@ pub fn api(
         readiness: readiness.clone(),
         settings,
         responses,
+        limits,
         metrics: metrics.clone(),
         tasks: tasks.clone(),
     })

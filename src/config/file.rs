@@ -92,7 +92,10 @@ fn joined(name: &str, values: &DeArray<'_>) -> Option<String> {
 
 /// The names of tables, `store` and `store.s3` among them.
 fn sections() -> impl Iterator<Item = String> {
-    keys::names().filter_map(|key| Some(key.rsplit_once('.')?.0.to_owned()))
+    let above = |key: String| -> Vec<String> {
+        key.match_indices('.').map(|(end, _)| key[..end].to_owned()).collect()
+    };
+    keys::names().flat_map(above)
 }
 
 fn is_section(name: &str) -> bool {

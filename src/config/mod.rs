@@ -37,6 +37,7 @@ settings! {
         admin: http::AdminSettings;
         metrics: telemetry::MetricsSettings;
         access: auth::AccessSettings;
+        limits: http::LimitSettings;
         store: store::Settings;
         uploads: registry::UploadSettings;
         blobs: http::BlobSettings;

@@ -61,10 +61,10 @@ impl FromRequest<Arc<Api>> for Authorized {
         let Some(info) = head.extensions.remove::<RequestInfo>() else {
             return Err(Error::unexpected("a request came past the layers".to_owned()));
         };
-        let RequestInfo { client, endpoint, reservation, log_fields } = info;
+        let RequestInfo { client, endpoint, reservation, account, log_fields } = info;
         let reservation = reservation.ok_or_else(Error::too_busy)?;
+        let body = account.admit_address(api, &endpoint, RequestBody::new(body))?;
         let endpoint = endpoint?;
-        let body = RequestBody::new(body);
         let (access, optional_scope) = (endpoint.access(), endpoint.optional_scope());
         let attempt = AuthRequest {
             headers: &head.headers,
@@ -89,6 +89,8 @@ impl FromRequest<Arc<Api>> for Authorized {
             }
         };
         log_fields.caller.get_or_init(|| caller.clone());
+        let effect = endpoint.operation.row().effect;
+        let body = account.admit_caller(api, &caller, effect, body)?;
         let context = Context {
             api: api.clone(),
             endpoint,

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use super::endpoint::RouteError;
 use super::headers::value;
+use super::limits::Limited;
 use crate::auth::Denied;
 use crate::oci::{Digest, DigestError, ErrorCode, ManifestError, ReferenceError};
 use crate::registry;
@@ -256,6 +257,15 @@ impl From<RouteError> for Error {
             }
             RouteError::Upload => Self::not_found(ErrorCode::BlobUploadUnknown, message),
         }
+    }
+}
+
+impl From<Limited> for Error {
+    fn from(limited: Limited) -> Self {
+        // Rounded up: the client that waits so long is not refused again.
+        let seconds = limited.after.as_secs() + u64::from(limited.after.subsec_nanos() > 0);
+        let (status, code) = (StatusCode::TOO_MANY_REQUESTS, ErrorCode::TooManyRequests);
+        Self::new(status, code, limited.to_string()).header(RETRY_AFTER, seconds.max(1).into())
     }
 }
 

@@ -1,8 +1,8 @@
 //! The one wrapper around bodies, of requests and of responses.
 
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -13,6 +13,8 @@ use http::response;
 use http_body::{Frame, SizeHint};
 use tokio::time::{Instant, Sleep};
 use tracing::Span;
+
+use super::limits::{Account, Direction};
 
 /// What watches a request. It is dropped when the last byte of the response has left, or when the
 /// client has gone, with or without a response.
@@ -148,16 +150,30 @@ pub(super) fn bound(idle: Duration) -> impl Fn(Request) -> Request + Clone {
 
 /// How many bytes of the body of a request have arrived. Absent for a request without a body.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Received(Arc<AtomicU64>);
+pub(super) struct Received(Arc<Arrived>);
+
+#[derive(Debug, Default)]
+struct Arrived {
+    bytes: AtomicU64,
+    account: OnceLock<Account>,
+}
 
 impl Received {
     pub(super) fn bytes(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+        self.0.bytes.load(Ordering::Relaxed)
+    }
+
+    /// What arrives from now on is charged to this.
+    pub(super) fn charge_to(&self, account: Account) {
+        self.0.account.get_or_init(|| account);
     }
 }
 
 impl Observer for Received {
     fn count(&mut self, bytes: u64) {
-        self.0.fetch_add(bytes, Ordering::Relaxed);
+        self.0.bytes.fetch_add(bytes, Ordering::Relaxed);
+        if let Some(account) = self.0.account.get() {
+            account.count(Direction::Upload, bytes);
+        }
     }
 }

@@ -16,6 +16,7 @@ mod exchange;
 mod handlers;
 pub mod headers;
 mod layers;
+mod limits;
 pub mod listener;
 mod metered_body;
 mod moment;
@@ -30,10 +31,11 @@ mod transfer;
 
 pub use endpoint::{Effect, Endpoint, File, Operation, Page, RouteError, Row, Target};
 pub use error::Error;
+pub use limits::{KEYS_MAX, Limits};
 pub use response_budget::{ResponseBudget, STREAM_BYTES};
 pub use router::router;
 pub use settings::{
-    AdminSettings, BlobSettings, Delivery, ListSettings, ListenerSettings, PageSettings,
-    TlsSettings,
+    AdminSettings, BlobSettings, CallerLimitSettings, Delivery, LimitSettings, ListSettings,
+    ListenerSettings, PageSettings, TlsSettings,
 };
 pub use state::{Api, Settings};

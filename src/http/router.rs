@@ -24,6 +24,7 @@ use super::layers::access_log::{AccessLog, LogFields};
 use super::layers::metrics::RequestMetrics;
 use super::layers::pieces::InPieces;
 use super::layers::{RequestInfo, Watch, peer, request_id, trace, watch};
+use super::metered_body::Received;
 use super::state::Api;
 use super::transfer::Transfer;
 use super::{handlers, headers, metered_body, pages};
@@ -70,10 +71,17 @@ fn begin(api: &Api, request: &mut Request) -> Box<Watch> {
     let endpoint = Endpoint::parse(request.method(), request.uri());
     // Memory for the response.
     let reservation = api.responses.admit(client.address).map(Arc::new);
-    let info = RequestInfo { client, endpoint, reservation, log_fields };
+    // What the caller has used of its limits.
+    let account = api.limits.account(client.address);
+    let received: Option<Received> = request.extensions().get().cloned();
+    if let Some(received) = &received {
+        received.charge_to(account.clone());
+    }
+    let info = RequestInfo { client, endpoint, reservation, account, log_fields };
     let watch = Watch {
         begun: Instant::now(),
-        received: request.extensions().get().cloned(),
+        received,
+        account: info.account.clone(),
         transfer: Transfer::of(request.extensions()),
         _reservation: info.reservation.clone(),
         metrics: RequestMetrics::begin(&api.metrics, request.method(), &info),

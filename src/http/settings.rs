@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use super::cors::{Origins, origins};
 use crate::setting::{
-    DAY, HOUR, MIB, MILLISECOND, MINUTE, Networks, SECOND, TIB, address, bytes, choice, choice_of,
-    count, duration, networks, path, settings,
+    DAY, GIB, HOUR, KIB, MIB, MILLISECOND, MINUTE, Networks, SECOND, TIB, address, bytes, choice,
+    choice_of, count, duration, networks, path, settings,
 };
 use crate::telemetry::metrics::ServeReason;
 
@@ -64,6 +64,39 @@ settings! {
         certificate_file: Option<PathBuf> = None, path() => "/etc/longshore/tls.crt";
         /// The private key of the certificate, in PEM.
         key_file: Option<PathBuf> = None, path() => "/etc/longshore/tls.key";
+    }
+}
+
+settings! {
+    /// How much a caller may use. Beyond a limit the registry answers 429 with `Retry-After`, and
+    /// the caller waits. Each process counts for itself, so several processes allow several times
+    /// as much. The admin port has no such limits.
+    pub struct LimitSettings {
+        subject: CallerLimitSettings;
+        address: CallerLimitSettings;
+    }
+}
+
+settings! {
+    /// `limits.subject` holds for each caller that has logged in. `limits.address` holds for each
+    /// client address, which is an IPv4 address or an IPv6 network of 64 bits, with and without a
+    /// login; behind `server.trusted_proxies` it is the address that they report.
+    pub struct CallerLimitSettings {
+        /// Requests in a second, over a longer time. Without this setting there is no limit.
+        requests_per_second: Option<u32> = None, count(1..=1_000_000) => "50";
+        /// Requests that may come at once after a pause. Pulling or pushing an image takes up to
+        /// four for each layer.
+        requests_burst: u32 = 200, count(1..=1_000_000);
+        /// Bytes of request bodies in a second, over a longer time. A body that has begun is
+        /// neither slowed nor cut; what it uses beyond the limit, later pushes wait for.
+        upload_bytes_per_second: Option<usize> = None, bytes(KIB..=10 * GIB) => "50MiB";
+        /// Bytes of request bodies that may come at once after a pause.
+        upload_burst_bytes: usize = 4 * GIB, bytes(KIB..=512 * GIB);
+        /// The same for the bodies of responses. What a client fetches from the bucket
+        /// (`blobs.delivery`) does not count.
+        download_bytes_per_second: Option<usize> = None, bytes(KIB..=10 * GIB) => "50MiB";
+        /// Bytes of responses that may go out at once after a pause.
+        download_burst_bytes: usize = 4 * GIB, bytes(KIB..=512 * GIB);
     }
 }
 

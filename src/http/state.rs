@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::admin::Readiness;
+use super::limits::Limits;
 use super::response_budget::ResponseBudget;
 use super::settings::{BlobSettings, ListSettings, ListenerSettings, PageSettings};
 use crate::audit_log::AuditLog;
@@ -36,6 +37,8 @@ pub struct Api {
     pub settings: Settings,
     /// The memory for responses in flight.
     pub responses: Arc<ResponseBudget>,
+    /// What each caller may use.
+    pub limits: Arc<Limits>,
     pub metrics: Metrics,
     pub tasks: Tasks,
 }

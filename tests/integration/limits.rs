@@ -1,6 +1,7 @@
 //! Slow, stalled and too many clients, too large headers, and a store that is slower than the
 //! clients.
 
+mod rates;
 mod shares;
 
 use std::sync::Arc;

@@ -61,7 +61,7 @@ fn definition(name: &str) -> Option<&'static Definition> {
 
 /// The sum of the series with these labels, zero if there are none.
 #[expect(clippy::cast_sign_loss, reason = "counts are whole, and not below zero")]
-fn value(metrics: &Metrics, name: &str, labels: &[(&str, &str)]) -> u64 {
+pub(crate) fn value(metrics: &Metrics, name: &str, labels: &[(&str, &str)]) -> u64 {
     let has = |sample: &Sample| {
         labels.iter().all(|(name, value)| {
             sample.labels.iter().any(|(known, word)| known == name && word == value)

@@ -8,7 +8,7 @@ use super::keys::variable;
 use super::*;
 use crate::audit_log::AuditLogSettings;
 use crate::auth::{AccessSettings, GeneralAccess};
-use crate::http::{AdminSettings, BlobSettings, Delivery, ListenerSettings};
+use crate::http::{AdminSettings, BlobSettings, Delivery, LimitSettings, ListenerSettings};
 use crate::registry::{LeaseSettings, ManifestSettings};
 use crate::setting::{
     MIB, Networks, Secret, format_bytes, format_duration, parse_bytes, parse_duration,
@@ -364,6 +364,7 @@ fn the_reference_is_a_configuration_that_changes_nothing() {
     let all = load(&file(&all.join("\n"))).unwrap();
     let nothing_else = Settings {
         access: AccessSettings::default(),
+        limits: LimitSettings::default(),
         admin: AdminSettings::default(),
         metrics: MetricsSettings::default(),
         server: ListenerSettings::default(),

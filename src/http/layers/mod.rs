@@ -23,6 +23,7 @@ use self::metrics::RequestMetrics;
 use self::peer::Client;
 use self::trace::RequestSpan;
 use super::endpoint::{Endpoint, RouteError};
+use super::limits::{Account, Direction};
 use super::metered_body::{MeteredBody, Observer, Received};
 use super::response_budget::Reservation;
 use super::transfer::Transfer;
@@ -35,6 +36,8 @@ pub(super) struct RequestInfo {
     pub(super) endpoint: Result<Endpoint, RouteError>,
     /// The memory that the response may occupy. Nothing if the request is refused for want of it.
     pub(super) reservation: Option<Arc<Reservation>>,
+    /// What the request is charged to.
+    pub(super) account: Account,
     pub(super) log_fields: Arc<LogFields>,
 }
 
@@ -55,6 +58,7 @@ impl RequestInfo {
 pub(super) struct Watch {
     pub(super) begun: Instant,
     pub(super) received: Option<Received>,
+    pub(super) account: Account,
     pub(super) transfer: Transfer,
     /// Held as long, and not read.
     pub(super) _reservation: Option<Arc<Reservation>>,
@@ -82,6 +86,7 @@ impl Observer for Box<Watch> {
 
     fn count(&mut self, bytes: u64) {
         self.transfer.sent += bytes;
+        self.account.count(Direction::Download, bytes);
     }
 
     fn end(&mut self) {

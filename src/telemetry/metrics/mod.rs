@@ -9,6 +9,7 @@ mod definition;
 mod family;
 mod label;
 mod labels;
+mod limit_labels;
 mod reference;
 mod table;
 
@@ -28,6 +29,7 @@ pub use self::labels::{
     Method, Namespace, Operation, PresignKey, ReloadedFileKind, S3Operation, S3Outcome, ServeMode,
     ServeReason, Status, UsageScan, Version,
 };
+pub use self::limit_labels::{Limit, LimitBy};
 pub use self::reference::reference_markdown;
 pub use self::table::{Handles, TABLE};
 

@@ -16,6 +16,8 @@ use super::labels::{
     S3Outcome, ServeMode, ServeReason, Status, UsageScan, Version,
 };
 
+use super::limit_labels::{Limit, LimitBy};
+
 macro_rules! table {
     ($($(#[doc = $comment:literal])+
        $field:ident: $family:ident<$labels:ty> = $name:literal, $unit:ident,
@@ -138,6 +140,8 @@ table! {
     /// with 503 until a line can be written again.
     audit_lines_missing: Counter<()> = "longshore_audit_log_missing_lines_total", Count,
         ["LongshoreAuditLogFails"];
+    /// Requests that were answered 429 because their caller has used up a limit (`[limits]`).
+    limited: Counter<(Limit, LimitBy)> = "longshore_limited_total", Count, [];
     /// Usage scans of the bucket (`metrics.inventory`).
     usage_scans: Counter<(UsageScan,)> = "longshore_inventory_runs_total", Count, [];
     /// Time of the last complete usage scan. The numbers below are from that scan.

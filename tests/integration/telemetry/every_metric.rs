@@ -110,6 +110,19 @@ async fn broken_download(app: &App) {
     }
 }
 
+/// A request that is refused because its client has used up a limit.
+async fn refused_by_a_limit(metrics: &Metrics) {
+    let mut settings = Settings::default();
+    settings.limits.address.requests_per_second = Some(1);
+    settings.limits.address.requests_burst = 1;
+    let app = App::counting(Arc::new(Memory::new()), settings, metrics.clone()).await;
+    let mut statuses = Vec::new();
+    for _ in 0..10 {
+        statuses.push(app.get("/v2/").send().await.status);
+    }
+    assert!(statuses.iter().any(|status| *status == 429), "{statuses:?}");
+}
+
 /// A pull of a tag whose manifest does not exist.
 async fn dangling_tag(app: &App) {
     let store = app.store.clone().expect("it runs here");
@@ -225,6 +238,7 @@ async fn every_metric_changes_under_load() {
     ask_s3(&metrics).await;
     usage_scan(&app).await;
     audit(&metrics).await;
+    refused_by_a_limit(&metrics).await;
     collect(&metrics).await;
 
     let folder = tempfile::tempdir().expect("a temporary folder");

@@ -122,6 +122,7 @@ const CRATES: &[(&str, &[&str])] = &[
         ],
     ),
     ("redb", &["src/store/local/"]),
+    ("governor", &["src/http/limits/"]),
     // Everything else takes its random bytes from there, and only tests seed them.
     ("getrandom", &["src/entropy.rs"]),
     ("seed_this_thread", &["src/entropy.rs"]),

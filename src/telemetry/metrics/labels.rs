@@ -1,4 +1,5 @@
-//! Every label of every metric, with all its values. No value comes from a request.
+//! The labels of the metrics, with all their values, except those of authentication
+//! (`auth_labels.rs`). No value comes from a request.
 //!
 //! The comments become the section "Label values" of `docs/metrics.md`.
 
@@ -307,67 +308,6 @@ label! {
         /// Its time to live had ended: another program put it back, or the clocks of the processes
         /// differ.
         Expired => "expired",
-    }
-}
-
-label! {
-    /// The kind of credentials.
-    pub AuthMethod as "method" {
-        /// No credentials.
-        None => "none",
-        /// User name and password.
-        Basic => "basic",
-        /// A token.
-        Bearer => "bearer",
-        /// Any other scheme.
-        Other => "other",
-    }
-}
-
-label! {
-    /// The decision. `challenged` without credentials is the first request of every client that
-    /// logs in; with a password or a token it means wrong, expired or not sufficient.
-    pub AuthResult as "result" {
-        Allowed => "allowed",
-        /// 401: credentials are missing, wrong or not sufficient.
-        Challenged => "challenged",
-        /// 403: the caller is known and not allowed.
-        Forbidden => "forbidden",
-        /// 429: too many logins of this client are waiting.
-        TooManyAttempts => "too_many_attempts",
-    }
-}
-
-label! {
-    /// The reason for the decision. Clients only learn that a token is invalid, not why.
-    pub AuthReason as "reason" {
-        /// Allowed.
-        None => "none",
-        /// No credentials, and anonymous callers are not allowed to do this.
-        NoCredentials => "no_credentials",
-        /// The `Authorization` header is malformed, repeated, too long or of another scheme.
-        Malformed => "malformed",
-        /// A password without a password file, or a token without a token server.
-        NotConfigured => "not_configured",
-        /// The password is wrong, or the user does not exist.
-        WrongPassword => "wrong_password",
-        /// Too many logins of this client are waiting.
-        TooManyAttempts => "too_many_attempts",
-        /// Not a token of three parts, another algorithm, or no expiry.
-        TokenMalformed => "token_malformed",
-        /// No key of the token server verifies the signature.
-        TokenSignature => "token_signature",
-        /// Another issuer.
-        TokenIssuer => "token_issuer",
-        /// Another audience.
-        TokenAudience => "token_audience",
-        TokenExpired => "token_expired",
-        /// Not valid yet: the clocks differ.
-        TokenNotYetValid => "token_not_yet_valid",
-        /// The token is valid and does not grant this.
-        TokenScope => "token_scope",
-        /// No rule allows this.
-        NoRule => "no_rule",
     }
 }
 

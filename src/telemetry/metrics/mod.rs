@@ -5,6 +5,7 @@
 //! a series by its text. Only this module uses the crate `prometheus`.
 
 mod alias;
+mod auth_labels;
 mod definition;
 mod family;
 mod label;
@@ -20,14 +21,15 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use prometheus::proto::MetricFamily;
 use prometheus::{Encoder as _, Registry, TextEncoder};
 
+pub use self::auth_labels::{AuthMethod, AuthReason, AuthResult};
 pub use self::definition::{Definition, Unit};
 pub use self::family::{Counter, Family, Gauge, Histogram, SecondsCounter};
 pub use self::label::{Label, LabelSet, Labels};
 pub use self::labels::{
-    AuthMethod, AuthReason, AuthResult, BrokenBy, CacheFailure, CacheLayer, CacheOperation,
-    CacheRefusal, CacheResult, Cached, Collected, CollectionRun, Commit, ConditionalWrite, Fate,
-    Method, Namespace, Operation, PresignKey, ReloadedFileKind, S3Operation, S3Outcome, ServeMode,
-    ServeReason, Status, UsageScan, Version,
+    BrokenBy, CacheFailure, CacheLayer, CacheOperation, CacheRefusal, CacheResult, Cached,
+    Collected, CollectionRun, Commit, ConditionalWrite, Fate, Method, Namespace, Operation,
+    PresignKey, ReloadedFileKind, S3Operation, S3Outcome, ServeMode, ServeReason, Status,
+    UsageScan, Version,
 };
 pub use self::limit_labels::{Limit, LimitBy};
 pub use self::reference::reference_markdown;

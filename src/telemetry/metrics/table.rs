@@ -6,14 +6,15 @@
 
 use prometheus::Registry;
 
+use super::auth_labels::{AuthMethod, AuthReason, AuthResult};
 use super::definition::{Definition, Unit};
 use super::family::{Counter, Gauge, Histogram, SecondsCounter};
 use super::label::Labels;
 use super::labels::{
-    AuthMethod, AuthReason, AuthResult, BrokenBy, CacheFailure, CacheLayer, CacheOperation,
-    CacheRefusal, CacheResult, Cached, Collected, CollectionRun, Commit, ConditionalWrite, Fate,
-    Fingerprint, Method, Namespace, Operation, PresignKey, ReloadedFileKind, S3Operation,
-    S3Outcome, ServeMode, ServeReason, Status, UsageScan, Version,
+    BrokenBy, CacheFailure, CacheLayer, CacheOperation, CacheRefusal, CacheResult, Cached,
+    Collected, CollectionRun, Commit, ConditionalWrite, Fate, Fingerprint, Method, Namespace,
+    Operation, PresignKey, ReloadedFileKind, S3Operation, S3Outcome, ServeMode, ServeReason,
+    Status, UsageScan, Version,
 };
 
 use super::limit_labels::{Limit, LimitBy};

@@ -4,6 +4,7 @@
 //! parameter contains the name of a scheme, because some clients search the whole line for it.
 
 use super::access::{Access, Action, Resource};
+use super::authorizer::AuthRequest;
 
 /// RFC 7617.
 pub(super) const BASIC: &str = "Basic realm=\"Longshore\"";
@@ -19,10 +20,16 @@ pub(super) enum TokenError {
 pub(super) fn bearer(
     realm: &str,
     service: &str,
-    scopes: &[String],
+    request: &AuthRequest<'_>,
     error: Option<TokenError>,
 ) -> String {
-    let scopes = match scopes {
+    let optional_scope = request
+        .optional_scope
+        .filter(|optional_scope| optional_scope.resource != request.access.resource);
+    let scopes: Vec<String> =
+        [Some(request.access), optional_scope].into_iter().flatten().filter_map(scope).collect();
+    let realm = absolute_url(realm, request.host, request.secure);
+    let scopes = match scopes.as_slice() {
         [] => String::new(),
         scopes => format!(",scope=\"{}\"", scopes.join(" ")),
     };
@@ -35,7 +42,7 @@ pub(super) fn bearer(
 }
 
 /// The scope that a token needs for this access.
-pub(super) fn scope(access: &Access) -> Option<String> {
+fn scope(access: &Access) -> Option<String> {
     let actions = match access.action {
         Action::Open | Action::Enter | Action::See => return None,
         Action::Catalog => "*",

@@ -17,6 +17,7 @@ mod pattern;
 mod policy;
 mod rules;
 mod settings;
+mod signed_token;
 mod token;
 
 pub use access::{Access, Action, Resource};

@@ -9,8 +9,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use self::about::{
     AUDIT_ABOUT, CHECK_ABOUT, DOCTOR_ABOUT, EXPLAIN_ABOUT, GC_ABOUT, HEALTHCHECK_ABOUT,
-    INSPECT_ABOUT, SCRUB_ABOUT, SERVE_ABOUT, SERVE_EXAMPLES, SETTINGS_SET_ABOUT,
-    SETTINGS_SHOW_ABOUT, USAGE_ABOUT,
+    INSPECT_ABOUT, KEYS_LIST_ABOUT, KEYS_ROTATE_ABOUT, SCRUB_ABOUT, SERVE_ABOUT, SERVE_EXAMPLES,
+    SETTINGS_SET_ABOUT, SETTINGS_SHOW_ABOUT, USAGE_ABOUT,
 };
 
 use crate::auth::{Permission, Subject};
@@ -49,6 +49,9 @@ pub enum Command {
     /// Show or change the settings that all processes on one bucket share.
     #[command(subcommand)]
     Settings(SettingsCommand),
+    /// Show or change the keys that sign the tokens of the registry's own token service.
+    #[command(subcommand)]
+    Keys(KeysCommand),
     /// Check that everything the bucket says is true, without reading blobs.
     #[command(long_about = AUDIT_ABOUT)]
     Audit(AuditArguments),
@@ -85,6 +88,27 @@ pub enum SettingsCommand {
     /// Change what the bucket holds.
     #[command(long_about = SETTINGS_SET_ABOUT)]
     Set(SetArguments),
+}
+
+#[derive(Debug, Subcommand)]
+pub enum KeysCommand {
+    /// Print the keys that the bucket holds, without what is secret.
+    #[command(long_about = KEYS_LIST_ABOUT)]
+    List(ServeArguments),
+    /// Make a new key, which takes over from the one that signs.
+    #[command(long_about = KEYS_ROTATE_ABOUT)]
+    Rotate(RotateArguments),
+}
+
+/// What `keys rotate` takes.
+#[derive(Debug, Clone, Args)]
+pub struct RotateArguments {
+    /// Remove all other keys: every token that was issued before ends within a minute
+    #[arg(long)]
+    pub revoke: bool,
+
+    #[command(flatten)]
+    pub settings: ServeArguments,
 }
 
 /// What `gc` takes.

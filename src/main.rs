@@ -10,8 +10,8 @@ use longshore::app::{self, Inspected, InspectionError, Reading};
 use longshore::audit::ScrubSettings;
 use longshore::cli::{
     AccessCommand, AuditArguments, Cli, Command, DoctorArguments, ExplainArguments, GcArguments,
-    InspectArguments, ReadingArguments, ScrubArguments, ServeArguments, SettingsCommand,
-    UsageArguments, UsageGroup,
+    InspectArguments, KeysCommand, ReadingArguments, ScrubArguments, ServeArguments,
+    SettingsCommand, UsageArguments, UsageGroup,
 };
 use longshore::collector::Mode;
 use longshore::config::{self, Settings};
@@ -69,6 +69,15 @@ fn run(command: Command) -> Result<ExitCode, String> {
         Command::Settings(SettingsCommand::Set(arguments)) => {
             run_async(&arguments.settings, async |settings| {
                 let shown = app::set_shared_settings(&settings, &arguments.changes).await;
+                print(&shown.map_err(|error| error.to_string())?)
+            })
+        }
+        Command::Keys(KeysCommand::List(arguments)) => run_async(&arguments, async |settings| {
+            print(&app::list_keys(&settings).await.map_err(|error| error.to_string())?)
+        }),
+        Command::Keys(KeysCommand::Rotate(arguments)) => {
+            run_async(&arguments.settings, async |settings| {
+                let shown = app::rotate_keys(&settings, arguments.revoke).await;
                 print(&shown.map_err(|error| error.to_string())?)
             })
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::StartError;
 use crate::auth::{
     Access, AccessSettings, AllowAll, Authorizer, GeneralAccess, Htpasswd, Permission,
-    PolicyAuthorizer, Resource, Rule, Rules, Subject, Tokens,
+    PolicyAuthorizer, Resource, Rule, Rules, Subject, TokenService, Tokens,
 };
 use crate::clock::SystemClock;
 use crate::oci::RepositoryName;
@@ -41,6 +41,10 @@ pub fn authorizer(
     Ok(Arc::new(PolicyAuthorizer {
         passwords: passwords.transpose().map_err(StartError::File)?,
         tokens: tokens.map_err(StartError::File)?,
+        service: access
+            .has_token_service()
+            .then(|| TokenService::new(Arc::new(SystemClock), metrics)),
+        challenge: access.challenge,
         rules: rules(access),
     }))
 }

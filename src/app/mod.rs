@@ -11,6 +11,7 @@ mod report;
 mod shared_settings;
 mod start;
 mod stores;
+mod token_keys;
 
 use std::future::Future;
 use std::io;
@@ -50,6 +51,8 @@ pub use self::report::Report;
 pub use self::shared_settings::{set_shared_settings, show_shared_settings};
 use self::start::{Service, Start, build, or_end_writing, prepare};
 pub use self::stores::{open_store, redis, shared_cache};
+use self::token_keys::StoredKeys;
+pub use self::token_keys::{list_keys, rotate_keys};
 
 /// An upload session that no client has continued for so long counts as abandoned.
 const ABANDONED_AFTER: Duration = Duration::from_hours(24);
@@ -75,6 +78,9 @@ pub enum StartError {
     /// Other processes on the store have other settings.
     #[error(transparent)]
     SharedSettings(#[from] SharedSettingsError),
+    /// The keys of tokens cannot be changed now.
+    #[error("{0}")]
+    Keys(String),
     /// The users, the keys or the certificate cannot be read.
     #[error("{0}")]
     File(String),
@@ -153,6 +159,7 @@ pub fn api(
     metrics: &Metrics,
     tasks: &Tasks,
 ) -> Arc<Api> {
+    authorizer.connect(Arc::new(StoredKeys(registry.token_keys.clone())), tasks);
     let responses = Arc::new(ResponseBudget::new(settings.server.response_bytes));
     let limits = Arc::new(Limits::new(&settings.limits, metrics));
     let settings = http::Settings {

@@ -114,6 +114,9 @@ pub(super) async fn build(
     let registry = Arc::new(registry);
     let collector = collector(settings, registry.clone(), store.clone(), metrics)?;
     let api = api(settings, registry, authorizer, audit_log, readiness, metrics, &tasks);
+    if let Start::Serve = start {
+        api.authorizer.prepare().await;
+    }
     let report = Report::new(settings, probe, redis_state, found, lowered);
     Ok(Service { store, api, collector, tls, tasks, report })
 }

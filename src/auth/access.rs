@@ -7,6 +7,8 @@ use crate::oci::RepositoryName;
 pub enum Action {
     /// Load what is no content and the same for everyone, such as a style sheet.
     Open,
+    /// Fetch a token of our own token service, or find out that the credentials are wrong.
+    Token,
     /// Check that this is a registry (`GET /v2/`).
     Enter,
     /// Read content and lists of a repository.

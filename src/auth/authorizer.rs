@@ -2,7 +2,8 @@
 
 use std::fmt;
 use std::net::IpAddr;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use http::HeaderMap;
@@ -10,6 +11,8 @@ use http::HeaderMap;
 use super::access::Access;
 use super::caller::Caller;
 use super::credentials;
+use super::key_source::KeySource;
+use crate::tasks::Tasks;
 use crate::telemetry::metrics::{AuthMethod, AuthReason, AuthResult};
 
 /// The parts of a request that authorization needs.
@@ -32,6 +35,8 @@ pub struct AuthRequest<'a> {
     /// Learns who the caller is as soon as that is proved, for the logs: the request may be refused
     /// all the same.
     pub proved: &'a OnceLock<Caller>,
+    /// Whether it is for a page, where a browser asks for the login: it knows passwords only.
+    pub page: bool,
 }
 
 /// Why a request is refused. Clients never see the reason.
@@ -50,6 +55,9 @@ pub enum Denied {
     /// 429: too many logins of this client are waiting.
     #[error("too many logins at once, try again later")]
     TooManyAttempts,
+    /// 503: the keys of our tokens could not be read yet.
+    #[error("tokens cannot be used now, try again later")]
+    Unavailable,
 }
 
 impl Denied {
@@ -58,6 +66,7 @@ impl Denied {
             Self::Unauthenticated { reason, .. } => (AuthResult::Challenged, *reason),
             Self::Forbidden { reason } => (AuthResult::Forbidden, *reason),
             Self::TooManyAttempts => (AuthResult::TooManyAttempts, AuthReason::TooManyAttempts),
+            Self::Unavailable => (AuthResult::Unavailable, AuthReason::NoKeys),
         }
     }
 }
@@ -77,6 +86,61 @@ pub trait Authorizer: Send + Sync + fmt::Debug {
 
     /// How a person with a browser can log in.
     fn browser_login(&self) -> BrowserLogin;
+
+    /// Whether the registry is its own token server.
+    fn has_token_service(&self) -> bool {
+        false
+    }
+
+    /// Gives our own token service its keys. Until then there are no tokens.
+    fn connect(&self, _: Arc<dyn KeySource>, _: &Tasks) {}
+
+    /// Reads those keys before the first request needs them.
+    async fn prepare(&self) {}
+
+    /// Issues a token to an authorized caller, or to the one with these credentials.
+    async fn issue(&self, request: IssueRequest<'_>) -> Result<Issued, Denied>;
+}
+
+/// What a client asks the token service for.
+#[derive(Clone, Copy, Debug)]
+pub struct IssueRequest<'a> {
+    /// The caller that the request itself has shown.
+    pub caller: &'a Caller,
+    /// Credentials in the form, which count instead.
+    pub credentials: Option<FormCredentials<'a>>,
+    /// The scopes, as the client has written them.
+    pub scopes: &'a [&'a str],
+    /// Whether the client asks for a refresh token as well.
+    pub offline: bool,
+    pub client: Option<IpAddr>,
+}
+
+/// Credentials in a form.
+#[derive(Clone, Copy)]
+pub enum FormCredentials<'a> {
+    Password { user: &'a str, password: &'a str },
+    RefreshToken(&'a str),
+}
+
+/// Shows no credentials.
+impl fmt::Debug for FormCredentials<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Password { .. } => "Password(***)",
+            Self::RefreshToken(_) => "RefreshToken(***)",
+        })
+    }
+}
+
+/// What the token service has issued.
+pub struct Issued {
+    pub token: String,
+    /// What the token allows, as scopes separated by spaces.
+    pub scope: String,
+    pub issued_at: SystemTime,
+    pub expires_in: Duration,
+    pub refresh_token: Option<String>,
 }
 
 /// How a person with a browser can log in.
@@ -88,6 +152,13 @@ pub enum BrowserLogin {
     Password,
     /// Not at all: logins go through a token server, which a browser cannot use.
     Token,
+}
+
+/// Shows no token.
+impl fmt::Debug for Issued {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Issued").field("scope", &self.scope).finish_non_exhaustive()
+    }
 }
 
 /// Allows everything to everyone, without a login.
@@ -110,5 +181,9 @@ impl Authorizer for AllowAll {
 
     fn browser_login(&self) -> BrowserLogin {
         BrowserLogin::None
+    }
+
+    async fn issue(&self, _: IssueRequest<'_>) -> Result<Issued, Denied> {
+        Err(Denied::Unavailable)
     }
 }

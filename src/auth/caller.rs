@@ -17,6 +17,8 @@ struct Identity {
     groups: Vec<String>,
     claims: Map<String, Value>,
     grants: Option<Grants>,
+    /// When the identity token expires that proved all this, in seconds since 1970.
+    expires: Option<f64>,
 }
 
 /// How a caller has proved who it is. The names of one variant say nothing about those of another:
@@ -69,7 +71,7 @@ impl Caller {
     /// A caller that has logged in without a token of the token server: what it may do is decided
     /// by the rules alone.
     pub(super) fn logged_in(login: Login, groups: Vec<String>, claims: Map<String, Value>) -> Self {
-        Self(Arc::new(Identity { login, groups, claims, grants: None }))
+        Self(Arc::new(Identity { login, groups, claims, grants: None, expires: None }))
     }
 
     /// A user whose password was verified.
@@ -85,14 +87,25 @@ impl Caller {
         list: Vec<Grant>,
     ) -> Self {
         let grants = Some(Grants { list, signer: Signer::TokenServer });
-        Self(Arc::new(Identity { login: Login::TokenServer(user), groups, claims, grants }))
+        let login = Login::TokenServer(user);
+        Self(Arc::new(Identity { login, groups, claims, grants, expires: None }))
     }
 
     /// This caller with a token of our own token service, which allows no more than these grants.
-    #[expect(dead_code, reason = "only the token service issues such tokens")]
     pub(super) fn with_own_token(&self, list: Vec<Grant>) -> Self {
         let grants = Some(Grants { list, signer: Signer::Ourselves });
         Self(Arc::new(Identity { grants, ..Identity::clone(&self.0) }))
+    }
+
+    /// This caller, whose login is over at this time, in seconds since 1970.
+    #[expect(dead_code, reason = "only identity tokens end")]
+    pub(super) fn until(&self, expires: f64) -> Self {
+        Self(Arc::new(Identity { expires: Some(expires), ..Identity::clone(&self.0) }))
+    }
+
+    /// When the login is over, in seconds since 1970, if it ends by itself.
+    pub(super) fn expires(&self) -> Option<f64> {
+        self.0.expires
     }
 
     pub fn login(&self) -> &Login {
@@ -166,6 +179,10 @@ impl Caller {
         &self.0.groups
     }
 
+    pub(super) fn claims(&self) -> &Map<String, Value> {
+        &self.0.claims
+    }
+
     pub(super) fn claim(&self, name: &str) -> Option<&Value> {
         self.0.claims.get(name)
     }
@@ -212,6 +229,6 @@ fn token_actions(action: Action) -> &'static [&'static str] {
         Action::Create => &["push", "create"],
         Action::Push => &["push"],
         Action::Delete => &["delete"],
-        Action::Open | Action::Enter | Action::Catalog | Action::See => &[],
+        Action::Open | Action::Token | Action::Enter | Action::Catalog | Action::See => &[],
     }
 }

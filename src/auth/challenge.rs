@@ -44,7 +44,7 @@ pub(super) fn bearer(
 /// The scope that a token needs for this access.
 fn scope(access: &Access) -> Option<String> {
     let actions = match access.action {
-        Action::Open | Action::Enter | Action::See => return None,
+        Action::Open | Action::Token | Action::Enter | Action::See => return None,
         Action::Catalog => "*",
         Action::Pull => "pull",
         // A client checks which blobs exist before it pushes.

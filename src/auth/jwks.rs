@@ -37,6 +37,11 @@ impl Keys {
         }
     }
 
+    /// These keys.
+    pub(super) fn of(keys: Vec<Key>) -> Self {
+        Self(keys)
+    }
+
     /// The keys that may have signed a token with this header. A `kid` in the token selects among
     /// the keys that have one.
     pub(super) fn candidates(

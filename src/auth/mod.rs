@@ -13,20 +13,26 @@ mod challenge;
 mod credentials;
 mod htpasswd;
 mod jwks;
+mod key_source;
 mod pattern;
 mod policy;
 mod rules;
 mod settings;
 mod signed_token;
 mod token;
+mod token_service;
 
 pub use access::{Access, Action, Resource};
-pub use authorizer::{AllowAll, AuthRequest, Authorizer, BrowserLogin, Denied};
+pub use authorizer::{
+    AllowAll, AuthRequest, Authorizer, BrowserLogin, Denied, FormCredentials, IssueRequest, Issued,
+};
 pub use caller::{Caller, Login};
 pub use challenge::absolute_url;
 pub use htpasswd::Htpasswd;
+pub use key_source::{KeySource, SigningKey};
 pub use pattern::{Pattern, PatternError, TextPattern, TextPatternError};
 pub use policy::PolicyAuthorizer;
 pub use rules::{Permission, Rule, RuleError, Rules, Subject};
-pub use settings::{AccessSettings, GeneralAccess, TokenSettings};
+pub use settings::{AccessSettings, Challenge, GeneralAccess, TokenSettings};
 pub use token::Tokens;
+pub use token_service::{KEYS_OVERLAP, OLD_KEYS_KEPT, TOKEN_PATH, TokenService};

@@ -5,16 +5,26 @@
 //! that the rules allow to anonymous callers is allowed to everyone. Wrong credentials are always
 //! refused, even for access that needs none.
 
+use std::net::IpAddr;
+use std::sync::Arc;
+
 use async_trait::async_trait;
 
 use super::access::{Access, Action};
-use super::authorizer::{AuthRequest, Authorizer, BrowserLogin, Denied};
-use super::caller::Caller;
+use super::authorizer::{
+    AuthRequest, Authorizer, BrowserLogin, Denied, FormCredentials, IssueRequest, Issued,
+};
+use super::caller::{Caller, Login};
 use super::challenge::{self, TokenError};
 use super::credentials::Credentials;
 use super::htpasswd::{Htpasswd, TooManyAttempts};
+use super::key_source::KeySource;
 use super::rules::Rules;
+use super::settings::Challenge;
+use super::signed_token::Refused;
 use super::token::Tokens;
+use super::token_service::{Failure, RefreshLogin, TokenService, granted};
+use crate::tasks::Tasks;
 use crate::telemetry::metrics::{AuthMethod, AuthReason};
 
 /// Decides by passwords, tokens and rules, as far as they are configured.
@@ -22,6 +32,9 @@ use crate::telemetry::metrics::{AuthMethod, AuthReason};
 pub struct PolicyAuthorizer {
     pub passwords: Option<Htpasswd>,
     pub tokens: Option<Tokens>,
+    /// Our own token service. There is none beside another token server.
+    pub service: Option<TokenService>,
+    pub challenge: Challenge,
     pub rules: Rules,
 }
 
@@ -35,11 +48,11 @@ enum Decision {
 
 impl PolicyAuthorizer {
     fn can_log_in(&self) -> bool {
-        self.passwords.is_some() || self.tokens.is_some()
+        self.passwords.is_some() || self.tokens.is_some() || self.service.is_some()
     }
 
     fn decide(&self, caller: &Caller, access: &Access) -> Decision {
-        if access.action == Action::Open {
+        if matches!(access.action, Action::Open | Action::Token) {
             return Decision::Allowed;
         }
         if access.action == Action::Enter {
@@ -52,7 +65,11 @@ impl PolicyAuthorizer {
         }
         if caller.has_token() {
             if !caller.is_granted(access) {
-                return Decision::NotInToken;
+                // No other token of ours could grant it to the same caller.
+                let never = caller.has_own_token()
+                    && caller.is_authenticated()
+                    && self.rules.allowing(caller, access).is_none();
+                return if never { Decision::Denied } else { Decision::NotInToken };
             }
             if !caller.has_own_token() && !self.rules.restrict_authenticated() {
                 return Decision::Allowed;
@@ -79,32 +96,80 @@ impl PolicyAuthorizer {
         request: &AuthRequest<'_>,
         credentials: Credentials<'_>,
     ) -> Result<Caller, Denied> {
-        match (credentials, &self.passwords, &self.tokens) {
-            (Credentials::None, _, _) => Ok(Caller::anonymous()),
-            (Credentials::Basic { user, password }, Some(passwords), _) => {
-                match passwords.check(&user, &password, request.client).await {
-                    Ok(true) => Ok(Caller::user(&user)),
-                    Ok(false) => Err(basic(AuthReason::WrongPassword)),
-                    Err(TooManyAttempts) => Err(Denied::TooManyAttempts),
-                }
+        match credentials {
+            Credentials::None => Ok(Caller::anonymous()),
+            Credentials::Basic { user, password } if self.passwords.is_some() => {
+                self.by_password(&user, &password, request.client).await
             }
-            (Credentials::Bearer(token), _, Some(tokens)) => match tokens.verify(token) {
-                Ok(caller) => Ok(caller),
-                Err(refused) => {
-                    tracing::debug!(reason = %refused, "token refused");
-                    Err(self.challenge(request, refused.metric_label(), Some(TokenError::Invalid)))
-                }
-            },
-            (Credentials::Basic { .. } | Credentials::Bearer(_), _, _) => {
+            Credentials::Bearer(token) => self.by_token(request, token).await,
+            Credentials::Basic { .. } => {
                 Err(self.challenge(request, AuthReason::NotConfigured, None))
             }
-            (Credentials::Malformed, _, _) => {
-                Err(self.challenge(request, AuthReason::Malformed, None))
-            }
+            Credentials::Malformed => Err(self.challenge(request, AuthReason::Malformed, None)),
         }
     }
 
+    async fn by_password(
+        &self,
+        user: &str,
+        password: &str,
+        client: Option<IpAddr>,
+    ) -> Result<Caller, Denied> {
+        let Some(passwords) = &self.passwords else { return Err(basic(AuthReason::NotConfigured)) };
+        match passwords.check(user, password, client).await {
+            Ok(true) => Ok(Caller::user(user)),
+            Ok(false) => Err(basic(AuthReason::WrongPassword)),
+            Err(TooManyAttempts) => Err(Denied::TooManyAttempts),
+        }
+    }
+
+    async fn by_token(&self, request: &AuthRequest<'_>, token: &str) -> Result<Caller, Denied> {
+        let verified = match (&self.tokens, &self.service) {
+            (Some(tokens), _) => tokens.verify(token).map_err(Failure::Refused),
+            (None, Some(service)) => service.verify(token).await,
+            (None, None) => {
+                return Err(self.challenge(request, AuthReason::NotConfigured, None));
+            }
+        };
+        verified.map_err(|failure| match failure {
+            Failure::NoKeys => Denied::Unavailable,
+            Failure::Refused(refused) => {
+                tracing::debug!(reason = %refused, "token refused");
+                self.challenge(request, refused.metric_label(), Some(TokenError::Invalid))
+            }
+        })
+    }
+
+    /// The user of a refresh token, if the password is still the same.
+    async fn by_refresh_token(
+        &self,
+        service: &TokenService,
+        token: &str,
+    ) -> Result<Caller, Denied> {
+        let RefreshLogin { user, version } =
+            service.verify_refresh(token).await.map_err(|failure| match failure {
+                Failure::NoKeys => Denied::Unavailable,
+                Failure::Refused(Refused::Audience) => basic(AuthReason::NotExchangeable),
+                Failure::Refused(refused) => basic(refused.metric_label()),
+            })?;
+        let passwords = self.passwords.as_ref();
+        if passwords.and_then(|passwords| passwords.version_of(&user)) != Some(version) {
+            return Err(basic(AuthReason::NotExchangeable));
+        }
+        Ok(Caller::user(&user))
+    }
+
+    /// What a refresh token for this caller is bound to. Only passwords have any.
+    fn refresh_login(&self, caller: &Caller) -> Option<RefreshLogin> {
+        let Login::Password(user) = caller.login() else { return None };
+        let version = self.passwords.as_ref()?.version_of(user)?;
+        Some(RefreshLogin { user: user.clone(), version })
+    }
+
     fn allowed(&self, request: &AuthRequest<'_>, caller: Caller) -> Result<Caller, Denied> {
+        if request.access.action == Action::Token && caller.has_token() {
+            return Err(basic(AuthReason::NotExchangeable));
+        }
         let more = Some(TokenError::InsufficientScope);
         match self.decide(&caller, request.access) {
             Decision::Allowed if self.lacks_optional_scope(&caller, request.optional_scope) => {
@@ -127,14 +192,22 @@ impl PolicyAuthorizer {
         reason: AuthReason,
         error: Option<TokenError>,
     ) -> Denied {
-        match &self.tokens {
-            Some(tokens) => {
-                Denied::Unauthenticated { challenge: tokens.challenge(request, error), reason }
-            }
-            None if self.passwords.is_some() => basic(reason),
-            // There is no login that a challenge could ask for.
-            None => Denied::Forbidden { reason },
+        if self.passwords.is_some() && self.asks_for_password(request) {
+            return basic(reason);
         }
+        let challenge = match (&self.tokens, &self.service) {
+            (Some(tokens), _) => tokens.challenge(request, error),
+            (None, Some(service)) => service.challenge(request, error),
+            // There is no login that a challenge could ask for.
+            (None, None) => return Denied::Forbidden { reason },
+        };
+        Denied::Unauthenticated { challenge, reason }
+    }
+
+    /// Whether a challenge asks for a password although there are tokens.
+    fn asks_for_password(&self, request: &AuthRequest<'_>) -> bool {
+        let of_service = request.page || request.access.action == Action::Token;
+        self.challenge == Challenge::Basic || (self.tokens.is_none() && of_service)
     }
 }
 
@@ -170,5 +243,47 @@ impl Authorizer for PolicyAuthorizer {
             (None, Some(_)) => BrowserLogin::Password,
             (None, None) => BrowserLogin::None,
         }
+    }
+
+    fn has_token_service(&self) -> bool {
+        self.service.is_some()
+    }
+
+    fn connect(&self, source: Arc<dyn KeySource>, tasks: &Tasks) {
+        if let Some(service) = &self.service {
+            service.connect(source, tasks);
+        }
+    }
+
+    async fn prepare(&self) {
+        if let Some(service) = &self.service {
+            service.prepare().await;
+        }
+    }
+
+    async fn issue(&self, request: IssueRequest<'_>) -> Result<Issued, Denied> {
+        let Some(service) = &self.service else { return Err(Denied::Unavailable) };
+        let caller = match request.credentials {
+            None => request.caller.clone(),
+            Some(FormCredentials::Password { user: "", password: "" }) => Caller::anonymous(),
+            Some(FormCredentials::Password { user, password }) => {
+                self.by_password(user, password, request.client).await?
+            }
+            Some(FormCredentials::RefreshToken(token)) => {
+                self.by_refresh_token(service, token).await?
+            }
+        };
+        let may = |access: &Access| self.rules.allowing(&caller, access).is_some();
+        let grants = granted(request.scopes, may);
+        let refresh = if request.offline { self.refresh_login(&caller) } else { None };
+        let issued = service.issue(&caller, &grants, refresh, &self.rules).await;
+        let mut issued = issued.ok_or(Denied::Unavailable)?;
+        if let (true, Some(FormCredentials::RefreshToken(token))) =
+            (request.offline, request.credentials)
+        {
+            // It stays the same, so that it ends.
+            issued.refresh_token = Some(token.to_owned());
+        }
+        Ok(issued)
     }
 }

@@ -1,5 +1,6 @@
 //! Access rules: which subjects may do what in which repositories. Access without a rule is denied.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::str::FromStr;
 
@@ -280,6 +281,24 @@ impl Rules {
 
     fn first(&self, access: &Access, is: impl Fn(&Subject) -> bool) -> Option<&Rule> {
         self.0.iter().find(|rule| rule.subjects.iter().any(&is) && rule.allows(access))
+    }
+
+    /// The groups and the claims that rules name: all that a token of ours has to say of those of
+    /// its bearer.
+    pub(super) fn named(&self) -> (HashSet<&str>, HashSet<&str>) {
+        let (mut groups, mut claims) = (HashSet::new(), HashSet::new());
+        for subject in self.0.iter().flat_map(|rule| &rule.subjects) {
+            match subject {
+                Subject::Group(group) => drop(groups.insert(group.as_str())),
+                Subject::Claim(claim, _) => drop(claims.insert(claim.as_str())),
+                Subject::Issuer(_, named) => claims.extend(named.iter().map(|(name, _)| &**name)),
+                Subject::Anonymous
+                | Subject::Authenticated
+                | Subject::User(_)
+                | Subject::Certificate(_) => {}
+            }
+        }
+        (groups, claims)
     }
 
     /// Whether any rule is about authenticated callers. Only then do rules restrict tokens.

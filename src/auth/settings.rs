@@ -22,6 +22,12 @@ settings! {
         /// Users and the bcrypt hashes of their passwords, as `htpasswd -B` writes them.
         /// The registry reloads the file when it changes.
         htpasswd_file: Option<PathBuf> = None, path() => "/etc/longshore/htpasswd";
+        /// What a 401 asks clients for. `bearer` sends them to a token server: to that of
+        /// `access.token`, or to the one that the registry itself is, where clients can log in
+        /// without another one. `basic` asks for a name and a password. `auto` is `bearer`; Docker
+        /// needs it to pull without a login from a registry that has logins. A password that a
+        /// client sends without being asked is accepted in any case.
+        challenge: Challenge = Challenge::Auto, choice_of::<Challenge>();
         token: TokenSettings;
         /// Rules. Each rule allows all of its subjects all of its actions in all of its
         /// repositories:
@@ -54,6 +60,11 @@ impl AccessSettings {
     pub fn has_login(&self) -> bool {
         self.htpasswd_file.is_some() || self.token.realm.is_some()
     }
+
+    /// Whether the registry is its own token server.
+    pub fn has_token_service(&self) -> bool {
+        self.has_login() && self.token.realm.is_none()
+    }
 }
 
 settings! {
@@ -76,6 +87,18 @@ settings! {
         keys_file: Option<PathBuf> = None, path() => "/etc/longshore/jwks.json";
         /// The claim with the groups of a user, for rules.
         groups_claim: String = "groups".to_owned(), text(word);
+    }
+}
+
+choice! {
+    /// What a 401 asks for.
+    pub enum Challenge {
+        /// Tokens, if there is a token server.
+        Auto = "auto",
+        /// A name and a password.
+        Basic = "basic",
+        /// A token.
+        Bearer = "bearer",
     }
 }
 

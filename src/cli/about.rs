@@ -188,3 +188,19 @@ It uses the configuration of `serve` and builds what `serve` builds, without ser
 all errors of the configuration at once, each with its file and line, variable or flag. Then it \
 tests with a few requests that the store does what the registry relies on, and whether Redis \
 answers; without Redis the registry works, so that is a warning. It leaves nothing in the store.";
+
+pub(super) const KEYS_LIST_ABOUT: &str = "\
+Print the keys with which the registry signs and verifies its own tokens, the record `g/keys` of \
+the bucket: which one signs, which one will, and until when the others verify.
+
+The keys themselves are not printed.";
+
+pub(super) const KEYS_ROTATE_ABOUT: &str = "\
+Make a new key. Every process reads it within a minute and verifies with it; it signs after five \
+minutes. The key before it verifies until nothing that it has signed can be valid, 31 days; no \
+client notices anything.
+
+With --revoke the new key is the only one at once: all tokens end within a minute, and clients \
+that keep a refresh token instead of a password have to log in again.
+
+Changes the bucket. With a folder as the store, stop `longshore serve` first.";

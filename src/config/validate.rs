@@ -1,7 +1,7 @@
 //! What must hold between settings, each of which is valid by itself.
 
 use super::Settings;
-use crate::auth::Subject;
+use crate::auth::{Challenge, Subject};
 use crate::http::Delivery;
 use crate::registry::uploads::TAIL_BYTES_MAX;
 use crate::registry::{Collecting, Leases};
@@ -27,6 +27,7 @@ pub(super) const CHECKS: &[Check] = &[
         ],
         token_server_complete,
     ),
+    (&["access.challenge"], challenge_can_be_answered),
     (&["access.htpasswd_file"], users_may_do_something),
     (&["access.authenticated", "access.rules"], logged_in_rules_need_a_login),
     (
@@ -115,6 +116,21 @@ fn token_server_complete(settings: &Settings) -> Result<(), String> {
         return Ok(());
     }
     Err(format!("the token server is incomplete: {} missing", missing.join(", ")))
+}
+
+fn challenge_can_be_answered(settings: &Settings) -> Result<(), String> {
+    let access = &settings.access;
+    match access.challenge {
+        Challenge::Basic if access.htpasswd_file.is_none() => {
+            Err("basic asks for passwords, and there are none: add access.htpasswd_file".to_owned())
+        }
+        Challenge::Bearer if !access.has_login() => {
+            Err("bearer asks for tokens, and there is no login that they could be for: add \
+                 access.htpasswd_file or [access.token]"
+                .to_owned())
+        }
+        Challenge::Auto | Challenge::Basic | Challenge::Bearer => Ok(()),
+    }
 }
 
 /// A token server grants permissions itself; for passwords only these settings do.

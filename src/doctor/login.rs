@@ -35,8 +35,9 @@ pub(super) enum Challenge {
 /// What a token server answers.
 #[derive(Deserialize)]
 struct Granted {
-    #[serde(alias = "access_token")]
-    token: String,
+    token: Option<String>,
+    /// The same. Some servers have one of the two, and some both.
+    access_token: Option<String>,
 }
 
 impl Login {
@@ -124,8 +125,8 @@ impl Challenge {
             return Err(refused("refuses a token", answer.seen()));
         }
         let granted = serde_json::from_slice::<Granted>(&answer.body).ok();
-        let value = granted
-            .and_then(|granted| HeaderValue::from_str(&format!("Bearer {}", granted.token)).ok());
+        let token = granted.and_then(|granted| granted.token.or(granted.access_token));
+        let value = token.and_then(|token| HeaderValue::from_str(&format!("Bearer {token}")).ok());
         match value {
             None => Err(refused("gives no token", format!("the body of its {}", answer.seen()))),
             Some(mut value) => {

@@ -7,17 +7,20 @@ use http::header::CONNECTION;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 
 use super::body::RequestBody;
-use super::endpoint::{Endpoint, RouteError};
+use super::endpoint::{Endpoint, Operation, RouteError};
 use super::error::Error;
 use super::headers;
 use super::layers::RequestInfo;
 use super::layers::peer::Client;
 use super::response_budget::Reservation;
 use super::state::Api;
-use crate::auth::{Access, Action, AuthRequest, Caller, Resource, absolute_url};
+use crate::auth::{
+    Access, Action, AuthRequest, Caller, FormCredentials, IssueRequest, Issued, Resource,
+    absolute_url,
+};
 use crate::oci::RepositoryName;
 use crate::registry::uploads::Claimant;
-use crate::telemetry::metrics::{AuthReason, AuthResult};
+use crate::telemetry::metrics::{AuthMethod, AuthReason, AuthResult};
 
 /// The extractor that authorizes. Only it makes a [`Context`], which every handler needs, so no
 /// handler can be called without it.
@@ -74,6 +77,7 @@ impl FromRequest<Arc<Api>> for Authorized {
             host: headers::host(&head.uri, &head.headers),
             secure: client.secure,
             proved: &log_fields.caller,
+            page: matches!(endpoint.operation, Operation::Page(_)),
         };
         let (method, decision) = api.authorizer.authorize(attempt).await;
         let (result, reason) = match &decision {
@@ -147,6 +151,31 @@ impl Context {
         } else {
             Claimant::of_address(self.client.address)
         }
+    }
+
+    /// A token of our own service for the caller, or for the one with the credentials of a form.
+    pub(super) async fn issue_token(
+        &self,
+        credentials: Option<FormCredentials<'_>>,
+        scopes: &[&str],
+        offline: bool,
+    ) -> Result<Issued, Error> {
+        let authorizer = &self.api.authorizer;
+        if !authorizer.has_token_service() {
+            return Err(RouteError::Unknown.into());
+        }
+        let (caller, client) = (&self.caller, self.client.address);
+        let request = IssueRequest { caller, credentials, scopes, offline, client };
+        authorizer.issue(request).await.map_err(|denied| {
+            let (result, reason) = denied.metric_label();
+            let method = match credentials {
+                None => AuthMethod::None,
+                Some(FormCredentials::Password { .. }) => AuthMethod::Basic,
+                Some(FormCredentials::RefreshToken(_)) => AuthMethod::Bearer,
+            };
+            self.api.metrics.auth.inc((method, result, reason));
+            denied.into()
+        })
     }
 
     /// Whether the caller may do more than what was authorized.

@@ -30,6 +30,12 @@ impl<'a> Query<'a> {
         Self::of_pairs(in_path.split('&').chain(pairs))
     }
 
+    /// The fields of a form (`application/x-www-form-urlencoded`) in which each `+` was made a
+    /// space.
+    pub(super) fn of_form(text: &'a str) -> Self {
+        Self::of_pairs(text.split('&'))
+    }
+
     fn of_pairs(pairs: impl Iterator<Item = &'a str>) -> Self {
         let decoded = |text: &'a str| percent_decode_str(text).decode_utf8_lossy();
         let pairs = pairs

@@ -167,6 +167,7 @@ pub(super) fn kind_of(key: &RecordKey) -> &'static str {
         RecordKey::Upload(_) => "upload session",
         RecordKey::Settings => "shared settings",
         RecordKey::CacheKey => "key of the cache",
+        RecordKey::TokenKeys => "keys of tokens",
         RecordKey::Probe(_) => "scratch record",
         RecordKey::Writer(_) | RecordKey::Collector => "lease",
         RecordKey::CollectorRun => "run of the collector",
@@ -202,6 +203,7 @@ pub(super) fn decodes(key: &RecordKey, body: &Bytes) -> Result<(), DecodeError> 
         RecordKey::Repository(_) => is::<records::Repository>(body),
         RecordKey::Upload(_) => Session::decode(body).map(drop),
         RecordKey::CacheKey => is::<CacheKey>(body),
+        RecordKey::TokenKeys => is::<records::TokenKeys>(body),
         RecordKey::Writer(_) => is::<Writer>(body),
         RecordKey::Collector => is::<records::Collector>(body),
         RecordKey::CollectorRun => is::<CollectorRun>(body),
@@ -218,6 +220,13 @@ pub(super) fn decodes(key: &RecordKey, body: &Bytes) -> Result<(), DecodeError> 
 pub(super) fn redacted(key: &RecordKey, mut fields: Map<String, Value>) -> Map<String, Value> {
     match key {
         RecordKey::CacheKey => drop(fields.insert("key".to_owned(), json!("***"))),
+        RecordKey::TokenKeys => {
+            if let Some(Value::Array(keys)) = fields.get_mut("keys") {
+                for key in keys.iter_mut().filter_map(Value::as_object_mut) {
+                    key.insert("seed".to_owned(), json!("***"));
+                }
+            }
+        }
         RecordKey::Upload(_) => {
             if let Some(Value::Array(hashes)) = fields.get_mut("hashes") {
                 for hash in hashes {

@@ -13,6 +13,7 @@
 //! | `r/` | [`Referrer`] | none |
 //! | `u/` | [`Session`] | the received bytes that are not in a part yet |
 //! | `g/cache-key` | [`CacheKey`] | none |
+//! | `g/keys` | [`TokenKeys`] | none |
 //! | `g/settings` | `registry::shared_settings` reads and writes its fields by name | none |
 //! | `g/writer/` | [`Writer`] | none |
 //! | `g/collector` | [`Collector`] | none |
@@ -25,6 +26,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use super::encoding::{self, DecodeError};
 use super::key::Location;
@@ -160,7 +162,7 @@ pub struct Repository {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Referrer {
     /// The descriptor of the manifest, as the list of referrers shows it.
-    pub descriptor: serde_json::Value,
+    pub descriptor: Value,
 }
 
 /// `g/cache-key`: one for all processes on the bucket.
@@ -169,7 +171,29 @@ pub struct CacheKey {
     pub key: MacKey,
 }
 
-/// The key of the MACs in the shared cache, 64 hexadecimal digits in the record. Nothing prints it.
+/// `g/keys`: the keys with which every process on the bucket signs and verifies tokens.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenKeys {
+    pub keys: Vec<TokenKey>,
+}
+
+/// A key that signs tokens.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenKey {
+    /// Random; tokens name it (`kid`).
+    pub id: String,
+    /// The seed of the Ed25519 key.
+    pub seed: MacKey,
+    /// From when on it signs, in seconds since 1970, by the store's clock. Of several keys, that
+    /// which began last signs. It verifies from the start.
+    pub signs_from: u64,
+    /// What a later release has added.
+    #[serde(flatten)]
+    pub rest: Map<String, Value>,
+}
+
+/// A secret of 32 bytes, 64 hexadecimal digits in the record: the key of the MACs in the shared
+/// cache, or the seed of a key that signs tokens. Nothing prints it.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct MacKey([u8; 32]);

@@ -26,6 +26,7 @@ mod sealed_cursor;
 mod settings;
 mod shared_settings;
 mod tags;
+mod token_keys;
 
 use std::sync::{Arc, Mutex};
 
@@ -45,6 +46,7 @@ pub use repositories::{CatalogPage, Repositories};
 pub use settings::{ManifestSettings, Settings, Sparse, UploadSettings};
 pub use shared_settings::{Found, SharedSetting, SharedSettings, SharedSettingsError};
 pub use tags::{TagCondition, Tags};
+pub use token_keys::{Rotation, RotationError, TokenKey, TokenKeyStore};
 
 use crate::shared_cache::Cache;
 use crate::store::{ObjectStore, RecordStore};
@@ -66,6 +68,8 @@ pub struct Registry {
     pub referrers: Referrers,
     pub repositories: Arc<Repositories>,
     pub browse: Browse,
+    /// The keys of the token service.
+    pub token_keys: TokenKeyStore,
     read_cache: Arc<ReadCache>,
 }
 
@@ -83,6 +87,7 @@ impl Registry {
         let Settings { caching, uploads: limits, sparse, leases, schema1 } = settings;
         let read_cache = ReadCache::new(store.clone(), shared, leases, caching, metrics, tasks);
         let records = Records::new(read_cache.records(), leases);
+        let token_keys = TokenKeyStore::new(store.clone(), leases);
         let blobs = Blobs {
             records: records.clone(),
             data: store.clone(),
@@ -126,7 +131,17 @@ impl Registry {
         };
         let referrers = Referrers { records: records.clone(), read_cache: read_cache.clone() };
         let browse = Browse::new(records, read_cache.clone(), repositories.clone(), wait_max);
-        Self { blobs, uploads, manifests, tags, referrers, repositories, browse, read_cache }
+        Self {
+            blobs,
+            uploads,
+            manifests,
+            tags,
+            referrers,
+            repositories,
+            browse,
+            token_keys,
+            read_cache,
+        }
     }
 
     /// The records of the store. Writing one invalidates it in the caches of this registry.

@@ -88,6 +88,7 @@ impl Key {
                 | RecordKey::Upload(_)
                 | RecordKey::Settings
                 | RecordKey::CacheKey
+                | RecordKey::TokenKeys
                 | RecordKey::Probe(_)
                 | RecordKey::Writer(_)
                 | RecordKey::Collector

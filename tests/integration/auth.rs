@@ -14,6 +14,7 @@ mod reasons;
 mod secrets;
 mod sessions;
 pub(crate) mod tls;
+mod token_service;
 mod tokens;
 mod visibility;
 

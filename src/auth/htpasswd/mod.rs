@@ -16,7 +16,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
-use sha2::Sha256;
+use sha2::{Digest as _, Sha256};
 
 pub(super) use self::queues::TooManyAttempts;
 use self::queues::{Queues, Rank};
@@ -126,6 +126,15 @@ impl Htpasswd {
             }
         }
         Ok(verified)
+    }
+
+    /// What changes when the password of the user changes, `None` if there is no such user. It says
+    /// nothing about the password, nor about its hash.
+    pub(super) fn version_of(&self, user: &str) -> Option<[u8; 16]> {
+        let users = self.users.current();
+        let hash = users.hashes.get(user)?;
+        let digest = Sha256::new().chain_update(user).chain_update([0]).chain_update(hash);
+        digest.finalize().first_chunk().copied()
     }
 
     /// What a verified login leaves behind: the client, the user, and both together.

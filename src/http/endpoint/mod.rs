@@ -17,7 +17,7 @@ use percent_encoding::percent_decode_str;
 pub use page::{File, Page};
 
 use super::query::Query;
-use crate::auth::{Access, Action, Resource};
+use crate::auth::{Access, Action, Resource, TOKEN_PATH};
 use crate::oci::{
     Digest, DigestError, NameError, Reference, ReferenceError, RepositoryName, UploadId,
     UploadSegment,
@@ -54,6 +54,8 @@ pub enum Operation {
     FinishUpload(UploadSegment),
     UploadStatus(UploadSegment),
     CancelUpload(UploadSegment),
+    /// A token of the registry's own token service.
+    Token,
     /// A page for people with a browser.
     Page(Page),
 }
@@ -122,6 +124,7 @@ impl Operation {
                 let route = "/v2/{name}/_oci/ext/discover";
                 row("extensions", route, Pull, Reads, Label::ListExtensions)
             }
+            Self::Token => row("token", TOKEN_PATH, Action::Token, Reads, Label::Token),
             Self::Page(Page::Repositories) => {
                 row("page", "/ui/", Catalog, Reads, Label::PageRepositories)
             }
@@ -164,6 +167,7 @@ impl Operation {
             | Self::ListRepositoryExtensions
             | Self::ListTags
             | Self::StartUpload { .. }
+            | Self::Token
             | Self::Page(_) => Target::None,
         }
     }
@@ -222,6 +226,14 @@ impl Endpoint {
     /// from the right, because the name of a repository has any number of segments and may contain
     /// the words of the API.
     pub fn parse(method: &Method, uri: &Uri) -> Result<Self, RouteError> {
+        if uri.path() == TOKEN_PATH {
+            return match *method {
+                Method::GET | Method::POST => {
+                    Ok(Self { repository: None, operation: Operation::Token })
+                }
+                _ => Err(RouteError::Method { allowed: "GET, POST" }),
+            };
+        }
         let Some(path) = uri.path().strip_prefix("/v2") else {
             return page::parse(method, uri.path());
         };

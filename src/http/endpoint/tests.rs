@@ -371,7 +371,9 @@ fn what_each_needs_is_called_and_does() {
     ];
     for (endpoint, (id, action, changes)) in one_of_each().into_iter().zip(expected) {
         let resource = match action {
-            Action::Open | Action::Enter | Action::Catalog | Action::See => Resource::Registry,
+            Action::Open | Action::Token | Action::Enter | Action::Catalog | Action::See => {
+                Resource::Registry
+            }
             Action::Pull | Action::Create | Action::Push | Action::Delete => {
                 Resource::Repository(name("a"))
             }

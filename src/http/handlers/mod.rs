@@ -9,6 +9,7 @@ mod page;
 mod referrers;
 mod support;
 mod tags;
+mod token;
 mod uploads;
 
 use axum::response::Response;
@@ -43,6 +44,7 @@ pub(super) async fn handle(request: Authorized) -> Result<Response, Error> {
         Operation::FinishUpload(id) => Box::pin(uploads::finish(&cx, *id, body)).await,
         Operation::UploadStatus(id) => Box::pin(uploads::status(&cx, *id)).await,
         Operation::CancelUpload(id) => Box::pin(uploads::cancel(&cx, *id)).await,
+        Operation::Token => Box::pin(token::issue(&cx, body)).await,
         Operation::Page(page) => Box::pin(pages::show(&cx, page)).await,
     };
     if response.as_ref().is_err_and(|error| error.drains_body) {

@@ -14,6 +14,7 @@
 //! u/<id>                                            upload session
 //! g/settings                                        what all processes on the bucket must share
 //! g/cache-key                                       key of the MACs in the shared cache
+//! g/keys                                            keys that sign tokens
 //! g/probe/<id>                                      scratch record of the start-up check
 //! g/writer/<id>                                     lease of the process that writes alone
 //! g/collector                                       lease of the process that collects garbage
@@ -72,6 +73,8 @@ pub enum RecordKey {
     Settings,
     /// The key with which processes authenticate what is in the shared cache.
     CacheKey,
+    /// The keys that sign tokens.
+    TokenKeys,
     /// A scratch record of the start-up check.
     Probe(UploadId),
     /// The lease of a process in single-writer mode, under an id of its own.
@@ -114,6 +117,7 @@ impl fmt::Display for RecordKey {
             Self::Upload(id) => write!(f, "u/{id}"),
             Self::Settings => f.write_str("g/settings"),
             Self::CacheKey => f.write_str("g/cache-key"),
+            Self::TokenKeys => f.write_str("g/keys"),
             Self::Probe(id) => write!(f, "g/probe/{id}"),
             Self::Writer(id) => write!(f, "g/writer/{id}"),
             Self::Collector => f.write_str("g/collector"),
@@ -179,6 +183,7 @@ fn parse(text: &str) -> Option<RecordKey> {
         "u" => RecordKey::Upload(rest.parse().ok()?),
         "g" if rest == "settings" => RecordKey::Settings,
         "g" if rest == "cache-key" => RecordKey::CacheKey,
+        "g" if rest == "keys" => RecordKey::TokenKeys,
         "g" if rest == "collector" => RecordKey::Collector,
         "g" if rest == "run" => RecordKey::CollectorRun,
         "g" => match rest.split_once('/')? {

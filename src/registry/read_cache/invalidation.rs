@@ -32,6 +32,7 @@ fn obsolete(key: &RecordKey) -> (Option<Key>, Option<Key>) {
         | RecordKey::Upload(_)
         | RecordKey::Settings
         | RecordKey::CacheKey
+        | RecordKey::TokenKeys
         | RecordKey::Probe(_)
         | RecordKey::Writer(_)
         | RecordKey::Collector

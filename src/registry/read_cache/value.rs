@@ -62,6 +62,7 @@ impl CachedRecord {
             | RecordKey::Upload(_)
             | RecordKey::Settings
             | RecordKey::CacheKey
+            | RecordKey::TokenKeys
             | RecordKey::Probe(_)
             | RecordKey::Writer(_)
             | RecordKey::Collector

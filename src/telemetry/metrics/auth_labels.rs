@@ -27,6 +27,8 @@ label! {
         Forbidden => "forbidden",
         /// 429: too many logins of this client are waiting.
         TooManyAttempts => "too_many_attempts",
+        /// 503: tokens cannot be verified or signed now.
+        Unavailable => "unavailable",
     }
 }
 
@@ -47,7 +49,7 @@ label! {
         TooManyAttempts => "too_many_attempts",
         /// Not a token of three parts, another algorithm, or no expiry.
         TokenMalformed => "token_malformed",
-        /// No key of the token server verifies the signature.
+        /// No key of the issuer verifies the signature.
         TokenSignature => "token_signature",
         /// Another issuer.
         TokenIssuer => "token_issuer",
@@ -58,6 +60,10 @@ label! {
         TokenNotYetValid => "token_not_yet_valid",
         /// The token is valid and does not grant this.
         TokenScope => "token_scope",
+        /// A token that cannot be exchanged for another one, or a refresh token that was revoked.
+        NotExchangeable => "not_exchangeable",
+        /// The store has not answered since the start, so the keys of the tokens are not known.
+        NoKeys => "no_keys",
         /// No rule allows this.
         NoRule => "no_rule",
     }

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use super::{As as _, challenge, noticed, push, with_passwords, write_users};
 
 /// Anonymous callers may pull, and users may push.
-const PULL_OR_PUSH: &str = "access.anonymous = 'pull'\naccess.authenticated = 'push'";
+const PULL_OR_PUSH: &str =
+    "access.challenge = 'basic'\naccess.anonymous = 'pull'\naccess.authenticated = 'push'";
 const BASIC: &str = "Basic realm=\"Longshore\"";
 
 /// Only this response tells Docker, podman and crane that there is a login.

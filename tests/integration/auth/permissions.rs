@@ -90,7 +90,7 @@ fn number(operation: &Operation) -> usize {
         Operation::Page(Page::Manifest(_)) => 22,
         Operation::Page(Page::Login) => 23,
         // They need no permission.
-        Operation::Page(Page::Go | Page::File(_)) => 24,
+        Operation::Page(Page::Go | Page::File(_)) | Operation::Token => 24,
     }
 }
 
@@ -135,7 +135,7 @@ async fn by_passwords() -> Guarded {
          actions = ['pull', 'push', 'delete']\n",
     );
     let users: Vec<&str> = CALLERS.iter().map(|(user, ..)| *user).chain(["owner"]).collect();
-    with_passwords(&users, &rules).await
+    with_passwords(&users, &format!("access.challenge = 'basic'\n{rules}")).await
 }
 
 /// The content of the repository, pushed again before every row.

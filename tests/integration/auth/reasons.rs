@@ -58,7 +58,7 @@ async fn password_and_rule_decisions_are_counted_with_their_reason() {
     app.request("DELETE", "/v2/a/b/manifests/v1").user("alice").send().await.expect(403);
     counted(&app, "basic", "forbidden", "no_rule", 1);
     list().bearer("a.b.c").send().await.expect(401);
-    counted(&app, "bearer", "challenged", "not_configured", 1);
+    counted(&app, "bearer", "challenged", "token_malformed", 1);
     list().header("authorization", "Digest x").send().await.expect(401);
     counted(&app, "other", "challenged", "malformed", 1);
 }

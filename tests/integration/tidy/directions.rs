@@ -30,7 +30,16 @@ pub(super) const MODULES: &[(&str, &[&str])] = &[
     ),
     (
         "auth",
-        &["setting", "entropy", "oci", "clock", "client_network", "telemetry", "reloaded_file"],
+        &[
+            "setting",
+            "entropy",
+            "tasks",
+            "oci",
+            "clock",
+            "client_network",
+            "telemetry",
+            "reloaded_file",
+        ],
     ),
     // The `http` layer tells it what to write.
     ("audit_log", &["setting", "oci", "telemetry"]),
@@ -38,6 +47,7 @@ pub(super) const MODULES: &[(&str, &[&str])] = &[
         "registry",
         &[
             "setting",
+            "entropy",
             "tasks",
             "oci",
             "docker_schema1",
@@ -117,6 +127,7 @@ const CRATES: &[(&str, &[&str])] = &[
             "src/store/s3/",
             "src/docker_schema1/",
             "src/registry/sealed_cursor.rs",
+            "src/auth/token_service/keys.rs",
             "src/telemetry/traces/",
             "src/shared_cache/redis/connection.rs",
         ],

@@ -8,9 +8,9 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use self::about::{
-    AUDIT_ABOUT, CHECK_ABOUT, DOCTOR_ABOUT, EXPLAIN_ABOUT, GC_ABOUT, HEALTHCHECK_ABOUT,
-    INSPECT_ABOUT, KEYS_LIST_ABOUT, KEYS_ROTATE_ABOUT, SCRUB_ABOUT, SERVE_ABOUT, SERVE_EXAMPLES,
-    SETTINGS_SET_ABOUT, SETTINGS_SHOW_ABOUT, USAGE_ABOUT,
+    AUDIT_ABOUT, CHECK_ABOUT, CREDENTIAL_PROVIDER_ABOUT, DOCTOR_ABOUT, EXPLAIN_ABOUT, GC_ABOUT,
+    HEALTHCHECK_ABOUT, INSPECT_ABOUT, KEYS_LIST_ABOUT, KEYS_ROTATE_ABOUT, SCRUB_ABOUT, SERVE_ABOUT,
+    SERVE_EXAMPLES, SETTINGS_SET_ABOUT, SETTINGS_SHOW_ABOUT, USAGE_ABOUT,
 };
 
 use crate::auth::{Permission, Subject};
@@ -67,6 +67,9 @@ pub enum Command {
     /// Examine a running deployment from outside: proxy, login, clocks, Redis, store.
     #[command(long_about = DOCTOR_ABOUT)]
     Doctor(DoctorArguments),
+    /// Answer the kubelet: pods pull as their own service account.
+    #[command(long_about = CREDENTIAL_PROVIDER_ABOUT)]
+    CredentialProvider,
     /// Print every setting with its default and its meaning, as a configuration file.
     ConfigReference(ReferenceArguments),
     /// Print every metric with its labels and its meaning, in Markdown.

@@ -47,6 +47,8 @@ pub mod inspect;
 
 pub mod doctor;
 
+pub mod credential_provider;
+
 pub mod http;
 
 pub mod config;

@@ -2,7 +2,7 @@
 
 mod allocator;
 
-use std::io::Write;
+use std::io::{Read as _, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -13,8 +13,10 @@ use longshore::cli::{
     InspectArguments, KeysCommand, ReadingArguments, ScrubArguments, ServeArguments,
     SettingsCommand, UsageArguments, UsageGroup,
 };
+use longshore::clock::{Clock as _, SystemClock};
 use longshore::collector::Mode;
 use longshore::config::{self, Settings};
+use longshore::credential_provider;
 use longshore::doctor::{AddressError, Login, Plan};
 use longshore::http::admin;
 use longshore::tasks::Tasks;
@@ -81,6 +83,7 @@ fn run(command: Command) -> Result<ExitCode, String> {
                 print(&shown.map_err(|error| error.to_string())?)
             })
         }
+        Command::CredentialProvider => provide_credentials(),
         Command::ConfigReference(arguments) if arguments.markdown => {
             print(&config::reference_markdown())
         }
@@ -239,6 +242,16 @@ async fn show_shared_settings(settings: Settings) -> Result<(), String> {
 fn healthcheck(arguments: &ServeArguments) -> Result<(), String> {
     let listen = settings(arguments)?.admin.listen;
     admin::healthcheck(listen.ok_or("admin.listen is not set: there is no address to ask")?)
+}
+
+fn provide_credentials() -> Result<(), String> {
+    let mut request = Vec::new();
+    let mut bounded = std::io::stdin().lock().take(credential_provider::REQUEST_BYTES_MAX + 1);
+    bounded
+        .read_to_end(&mut request)
+        .map_err(|error| format!("cannot read standard input: {error}"))?;
+    let response = credential_provider::respond(&request, SystemClock.now());
+    print(&response.map_err(|error| error.to_string())?)
 }
 
 fn explain(arguments: &ExplainArguments) -> Result<(), String> {

@@ -8,6 +8,7 @@ use crate::auth::{
     PolicyAuthorizer, Resource, Rule, Rules, Subject, TokenService, Tokens,
 };
 use crate::clock::SystemClock;
+use crate::config::Settings;
 use crate::oci::RepositoryName;
 use crate::setting::Choice as _;
 use crate::telemetry::metrics::Metrics;
@@ -37,7 +38,8 @@ pub fn authorizer(
         return Ok(Arc::new(AllowAll));
     }
     let passwords = access.htpasswd_file.clone().map(|path| Htpasswd::open(path, metrics));
-    let tokens = Tokens::open(&access.token, Arc::new(SystemClock), metrics);
+    let clock = Arc::new(SystemClock);
+    let tokens = Tokens::open(&access.token, clock.clone(), metrics);
     Ok(Arc::new(PolicyAuthorizer {
         passwords: passwords.transpose().map_err(StartError::File)?,
         tokens: tokens.map_err(StartError::File)?,
@@ -46,16 +48,20 @@ pub fn authorizer(
             .then(|| TokenService::new(Arc::new(SystemClock), metrics)),
         challenge: access.challenge,
         rules: rules(access),
+        clock,
     }))
 }
 
-/// Whether every client may do everything: there is neither a login nor a rule.
+/// Whether every client may do everything: there is neither a login nor a rule. Where clients log
+/// in with certificates, one of the other settings says what they may do.
 fn is_open(access: &AccessSettings) -> bool {
-    !access.has_login() && access.anonymous.is_none() && access.rules.is_empty()
+    let general = access.anonymous.is_some() || access.authenticated.is_some();
+    !access.has_login() && !general && access.rules.is_empty()
 }
 
 /// Who may do what, in a few words.
-pub(super) fn describe(access: &AccessSettings) -> String {
+pub(super) fn describe(settings: &Settings) -> String {
+    let access = &settings.access;
     if is_open(access) {
         return "open: every client may do everything".to_owned();
     }
@@ -67,6 +73,7 @@ pub(super) fn describe(access: &AccessSettings) -> String {
         general("anonymous", access.anonymous),
         access.htpasswd_file.as_ref().map(|_| "passwords".to_owned()),
         access.token.realm.as_ref().map(|_| "tokens".to_owned()),
+        settings.server.tls.client_ca_file.as_ref().map(|_| "certificates".to_owned()),
         general("logged in", access.authenticated),
         (rules > 0).then(|| format!("rules: {rules}")),
     ];

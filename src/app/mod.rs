@@ -21,7 +21,6 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use crate::audit_log::AuditLog;
@@ -30,7 +29,7 @@ use crate::clock::SystemClock;
 use crate::config::Settings;
 use crate::docker_schema1::{KeyError, Schema1, SigningKey};
 use crate::http::admin::{Admin, Readiness};
-use crate::http::{self, Api, Limits, ResponseBudget, listener};
+use crate::http::{self, Api, Limits, ResponseBudget, Tls, listener};
 use crate::oci::Negotiation;
 use crate::registry::{self, Leases, Registry, SharedSettingsError};
 use crate::shared_cache::Cache;
@@ -185,8 +184,8 @@ pub fn api(
 }
 
 /// TLS, if the settings have a certificate.
-pub fn tls(settings: &Settings, metrics: &Metrics) -> Result<Option<TlsAcceptor>, StartError> {
-    listener::acceptor(&settings.server.tls, metrics).map_err(StartError::File)
+pub fn tls(settings: &Settings, metrics: &Metrics) -> Result<Option<Tls>, StartError> {
+    Tls::open(&settings.server.tls, metrics).map_err(StartError::File)
 }
 
 /// Reads all files that the settings name and tests the store and Redis, without serving. An error

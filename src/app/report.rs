@@ -37,7 +37,7 @@ impl Report {
         let mut warnings = warnings(settings, &store, &redis);
         warnings.extend(lowered);
         Self {
-            access: auth::describe(&settings.access),
+            access: auth::describe(settings),
             store_url: settings.store.url.clone(),
             delivery: settings.blobs.delivery.as_str(),
             warnings,

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
-use tokio_rustls::TlsAcceptor;
 
 use super::collect::collector;
 use super::report::Report;
@@ -14,8 +13,8 @@ use crate::audit_log::AuditLog;
 use crate::auth::Authorizer;
 use crate::collector::Collector;
 use crate::config::Settings;
-use crate::http::Api;
 use crate::http::admin::Readiness;
+use crate::http::{Api, Tls};
 use crate::registry::{
     self, Found, Leases, Registry, SharedSettings, SharedSettingsError, read_cache_key,
 };
@@ -40,7 +39,7 @@ pub(super) enum Start {
 /// What follows from the settings and the files that they name, without the network.
 pub(super) struct Prepared {
     authorizer: Arc<dyn Authorizer>,
-    tls: Option<TlsAcceptor>,
+    tls: Option<Tls>,
     redis: Option<Arc<Redis>>,
     registry: registry::Settings,
     /// What the limit of open files lowers.
@@ -52,7 +51,7 @@ pub(super) struct Service {
     pub(super) store: Arc<dyn ObjectStore>,
     pub(super) api: Arc<Api>,
     pub(super) collector: Collector,
-    pub(super) tls: Option<TlsAcceptor>,
+    pub(super) tls: Option<Tls>,
     pub(super) tasks: Tasks,
     pub(super) report: Report,
 }

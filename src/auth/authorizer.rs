@@ -10,6 +10,7 @@ use http::HeaderMap;
 
 use super::access::Access;
 use super::caller::Caller;
+use super::certificate::ClientCertificate;
 use super::credentials;
 use super::key_source::KeySource;
 use crate::tasks::Tasks;
@@ -20,6 +21,8 @@ use crate::telemetry::metrics::{AuthMethod, AuthReason, AuthResult};
 pub struct AuthRequest<'a> {
     /// Contains the credentials.
     pub headers: &'a HeaderMap,
+    /// What the handshake of the connection has verified: no header can say it.
+    pub certificate: Option<&'a ClientCertificate>,
     /// The access that the request needs.
     pub access: &'a Access,
     /// Access that the request can do without: reading the source of a mount. A challenge asks for

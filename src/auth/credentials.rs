@@ -38,7 +38,7 @@ impl<'a> Credentials<'a> {
         let credentials = match method {
             AuthMethod::Basic => rest.and_then(basic),
             AuthMethod::Bearer => rest.filter(|rest| !rest.is_empty()).map(Self::Bearer),
-            AuthMethod::None | AuthMethod::Other => None,
+            AuthMethod::None | AuthMethod::Certificate | AuthMethod::Other => None,
         };
         (method, credentials.unwrap_or(Self::Malformed))
     }

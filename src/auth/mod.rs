@@ -9,6 +9,7 @@
 mod access;
 mod authorizer;
 mod caller;
+mod certificate;
 mod challenge;
 mod credentials;
 mod htpasswd;
@@ -27,6 +28,7 @@ pub use authorizer::{
     AllowAll, AuthRequest, Authorizer, BrowserLogin, Denied, FormCredentials, IssueRequest, Issued,
 };
 pub use caller::{Caller, Login};
+pub use certificate::{CertificateName, ClientCertificate};
 pub use challenge::absolute_url;
 pub use htpasswd::Htpasswd;
 pub use key_source::{KeySource, SigningKey};

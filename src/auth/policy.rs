@@ -4,6 +4,8 @@
 //! token grants; if any rule is about authenticated callers, a rule must allow it as well. Access
 //! that the rules allow to anonymous callers is allowed to everyone. Wrong credentials are always
 //! refused, even for access that needs none.
+//!
+//! A client certificate is a login of requests without an `Authorization` header.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -24,6 +26,7 @@ use super::settings::Challenge;
 use super::signed_token::Refused;
 use super::token::Tokens;
 use super::token_service::{Failure, RefreshLogin, TokenService, granted};
+use crate::clock::Clock;
 use crate::tasks::Tasks;
 use crate::telemetry::metrics::{AuthMethod, AuthReason};
 
@@ -36,6 +39,7 @@ pub struct PolicyAuthorizer {
     pub service: Option<TokenService>,
     pub challenge: Challenge,
     pub rules: Rules,
+    pub clock: Arc<dyn Clock>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -177,8 +181,11 @@ impl PolicyAuthorizer {
             }
             Decision::Allowed => Ok(caller),
             Decision::NotInToken => Err(self.challenge(request, AuthReason::TokenScope, more)),
-            Decision::Denied if caller.has_credentials() || !self.can_log_in() => {
+            Decision::Denied if is_final(&caller) || !self.can_log_in() => {
                 Err(Denied::Forbidden { reason: AuthReason::NoRule })
+            }
+            Decision::Denied if caller.has_credentials() => {
+                Err(self.challenge(request, AuthReason::NoRule, None))
             }
             Decision::Denied => Err(self.challenge(request, AuthReason::NoCredentials, None)),
         }
@@ -211,6 +218,12 @@ impl PolicyAuthorizer {
     }
 }
 
+/// Whether the caller has shown all that it has: one with only a certificate may also have a
+/// password, which many clients send only when they are challenged.
+fn is_final(caller: &Caller) -> bool {
+    caller.has_credentials() && !matches!(caller.login(), Login::Certificate(_))
+}
+
 fn basic(reason: AuthReason) -> Denied {
     Denied::Unauthenticated { challenge: challenge::BASIC.to_owned(), reason }
 }
@@ -219,6 +232,18 @@ fn basic(reason: AuthReason) -> Denied {
 impl Authorizer for PolicyAuthorizer {
     async fn authorize(&self, request: AuthRequest<'_>) -> (AuthMethod, Result<Caller, Denied>) {
         let (method, credentials) = Credentials::of(request.headers);
+        if let Some(certificate) = request.certificate {
+            // The handshake was before that. Even with a password: the connection has to end.
+            if !certificate.is_valid_at(self.clock.now()) {
+                let reason = AuthReason::CertificateExpired;
+                return (AuthMethod::Certificate, Err(Denied::Forbidden { reason }));
+            }
+            if matches!(credentials, Credentials::None) {
+                let caller = certificate.caller().clone();
+                request.proved.get_or_init(|| caller.clone());
+                return (AuthMethod::Certificate, self.allowed(&request, caller));
+            }
+        }
         let caller = self.caller(&request, credentials).await;
         if let Some(caller) = caller.as_ref().ok().filter(|caller| caller.has_credentials()) {
             request.proved.get_or_init(|| caller.clone());

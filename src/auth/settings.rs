@@ -8,9 +8,9 @@ use crate::setting::{choice, choice_of, path, settings, tables, text, word};
 settings! {
     /// Who may do what.
     ///
-    /// Without a login (`htpasswd_file` or a token server) and without rules every client may do
-    /// everything, and the registry listens on a loopback address only, unless `anonymous` is
-    /// given. With a login or rules, a request that nothing allows is denied.
+    /// Without a login (`htpasswd_file`, a token server or `server.tls.client_ca_file`) and without
+    /// rules every client may do everything, and the registry listens on a loopback address only,
+    /// unless `anonymous` is given. With a login or rules, a request that nothing allows is denied.
     pub struct AccessSettings {
         /// What every client may do in all repositories, also without a login: `pull`, or `push`,
         /// which is everything. The registry listens on an address other than loopback only with a
@@ -56,7 +56,7 @@ settings! {
 }
 
 impl AccessSettings {
-    /// Whether clients can log in.
+    /// Whether clients can log in with an `Authorization` header.
     pub fn has_login(&self) -> bool {
         self.htpasswd_file.is_some() || self.token.realm.is_some()
     }

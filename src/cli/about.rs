@@ -106,6 +106,18 @@ little. docs/collection.md says what is freed when.
 Exit codes: 0 the run is complete, 1 it failed, 2 the command line is wrong, 3 another process \
 collects at this moment.";
 
+pub(super) const CREDENTIAL_PROVIDER_ABOUT: &str = "\
+Answer the kubelet: pods pull as their own service account.
+
+The kubelet runs this command before it pulls an image from the registry: it is a credential \
+provider plugin (credentialprovider.kubelet.k8s.io/v1). It reads a CredentialProviderRequest from \
+standard input, and prints a response in which the token of the pod's service account is the \
+password of the user oidc, for as long as the token is valid. It asks no server and needs no \
+configuration; the registry verifies the token ([[access.issuers]]) and its rules decide.
+
+docs/pods.md installs it on the nodes of a cluster. Exit codes: 0 there is a response, 1 there is \
+none, 2 the command line is wrong.";
+
 pub(super) const HEALTHCHECK_ABOUT: &str = "\
 Ask a registry on this machine whether it is alive; exit with 1 if it is not.
 

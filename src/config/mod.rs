@@ -55,6 +55,11 @@ settings! {
 const SINGLE_PROCESS_TTL: Duration = Duration::from_hours(1);
 
 impl Settings {
+    /// Whether clients can log in.
+    pub fn has_login(&self) -> bool {
+        self.access.has_login() || self.server.tls.client_ca_file.is_some()
+    }
+
     /// How long the process uses what its memory holds.
     pub fn local_ttl(&self) -> Duration {
         match self.store.url {

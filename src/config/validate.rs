@@ -2,7 +2,7 @@
 
 use super::Settings;
 use crate::auth::{Challenge, Subject};
-use crate::http::Delivery;
+use crate::http::{ClientCertificates, Delivery};
 use crate::registry::uploads::TAIL_BYTES_MAX;
 use crate::registry::{Collecting, Leases};
 use crate::setting::{Choice as _, format_bytes, format_duration};
@@ -17,7 +17,11 @@ pub(super) const CHECKS: &[Check] = &[
         open_only_on_request,
     ),
     (&["admin.listen", "server.listen"], admin_port_differs),
-    (&["server.tls.certificate_file", "server.tls.key_file"], tls_complete),
+    (
+        &["server.tls.certificate_file", "server.tls.key_file", "server.tls.client_ca_file"],
+        tls_complete,
+    ),
+    (&["server.tls.client_certificates", "server.tls.client_crl_file"], clients_have_authorities),
     (
         &[
             "access.token.realm",
@@ -29,6 +33,7 @@ pub(super) const CHECKS: &[Check] = &[
     ),
     (&["access.challenge"], challenge_can_be_answered),
     (&["access.htpasswd_file"], users_may_do_something),
+    (&["server.tls.client_ca_file"], clients_may_do_something),
     (&["access.authenticated", "access.rules"], logged_in_rules_need_a_login),
     (
         &["store.s3.access_key_id", "store.s3.secret_access_key", "store.s3.session_token"],
@@ -68,7 +73,7 @@ fn open_only_on_request(settings: &Settings) -> Result<(), String> {
     let is_anonymous = |subject: &Subject| *subject == Subject::Anonymous;
     let named = access.anonymous.is_some()
         || access.rules.iter().any(|rule| rule.subjects.iter().any(is_anonymous));
-    if listen.ip().to_canonical().is_loopback() || named || access.has_login() {
+    if listen.ip().to_canonical().is_loopback() || named || settings.has_login() {
         return Ok(());
     }
     Err(format!(
@@ -95,9 +100,10 @@ fn admin_port_differs(settings: &Settings) -> Result<(), String> {
 fn tls_complete(settings: &Settings) -> Result<(), String> {
     let tls = &settings.server.tls;
     let missing = match (&tls.certificate_file, &tls.key_file) {
-        (Some(_), Some(_)) | (None, None) => return Ok(()),
+        (Some(_), Some(_)) => return Ok(()),
+        (None, None) if tls.client_ca_file.is_none() => return Ok(()),
         (Some(_), None) => "server.tls.key_file",
-        (None, Some(_)) => "server.tls.certificate_file",
+        (None, _) => "server.tls.certificate_file",
     };
     Err(format!("TLS is incomplete: {missing} is missing"))
 }
@@ -133,6 +139,27 @@ fn challenge_can_be_answered(settings: &Settings) -> Result<(), String> {
     }
 }
 
+fn clients_have_authorities(settings: &Settings) -> Result<(), String> {
+    let tls = &settings.server.tls;
+    let asked = tls.client_certificates == ClientCertificates::Required;
+    if tls.client_ca_file.is_some() || !(asked || tls.client_crl_file.is_some()) {
+        return Ok(());
+    }
+    Err("client certificates are incomplete: server.tls.client_ca_file is missing".to_owned())
+}
+
+/// Certificates may also stand in front of a registry that is open to all who have one.
+fn clients_may_do_something(settings: &Settings) -> Result<(), String> {
+    let access = &settings.access;
+    let general = access.anonymous.is_some() || access.authenticated.is_some();
+    if settings.server.tls.client_ca_file.is_none() || general || !access.rules.is_empty() {
+        return Ok(());
+    }
+    Err("the login is incomplete: no setting says what clients with a certificate may do; add \
+         [[access.rules]], or access.authenticated = \"push\""
+        .to_owned())
+}
+
 /// A token server grants permissions itself; for passwords only these settings do.
 fn users_may_do_something(settings: &Settings) -> Result<(), String> {
     let access = &settings.access;
@@ -149,11 +176,11 @@ fn logged_in_rules_need_a_login(settings: &Settings) -> Result<(), String> {
     let access = &settings.access;
     let of_logins = |subject: &Subject| *subject != Subject::Anonymous;
     let rules = access.rules.iter().any(|rule| rule.subjects.iter().any(of_logins));
-    if access.has_login() || !(access.authenticated.is_some() || rules) {
+    if settings.has_login() || !(access.authenticated.is_some() || rules) {
         return Ok(());
     }
     Err("the login is incomplete: this is for callers with a login, but no login is configured; \
-         add access.htpasswd_file or [access.token]"
+         add access.htpasswd_file, [access.token] or server.tls.client_ca_file"
         .to_owned())
 }
 

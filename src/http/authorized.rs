@@ -15,8 +15,8 @@ use super::layers::peer::Client;
 use super::response_budget::Reservation;
 use super::state::Api;
 use crate::auth::{
-    Access, Action, AuthRequest, Caller, FormCredentials, IssueRequest, Issued, Resource,
-    absolute_url,
+    Access, Action, AuthRequest, Caller, ClientCertificate, FormCredentials, IssueRequest, Issued,
+    Resource, absolute_url,
 };
 use crate::oci::RepositoryName;
 use crate::registry::uploads::Claimant;
@@ -71,6 +71,7 @@ impl FromRequest<Arc<Api>> for Authorized {
         let (access, optional_scope) = (endpoint.access(), endpoint.optional_scope());
         let attempt = AuthRequest {
             headers: &head.headers,
+            certificate: head.extensions.get::<Arc<ClientCertificate>>().map(AsRef::as_ref),
             access: &access,
             optional_scope: optional_scope.as_ref(),
             client: client.address,

@@ -19,7 +19,6 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
-use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tower::Service;
 
@@ -28,7 +27,9 @@ use super::exchange::{Exchange, Streams};
 use super::layers::peer::Client;
 use super::response_budget::ResponseBudget;
 use super::settings::ListenerSettings;
-pub use super::tls::acceptor;
+use super::tls::Tls;
+use crate::auth::ClientCertificate;
+use crate::clock::{Clock as _, SystemClock};
 use crate::tasks::Tasks;
 
 /// Bytes of the head of a request that are read before it is refused.
@@ -43,7 +44,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Serves the router on a socket until `shutdown` ends, then waits for the requests in flight.
 pub async fn run<S, B>(
     listener: TcpListener,
-    tls: Option<TlsAcceptor>,
+    tls: Option<Tls>,
     router: S,
     settings: &ListenerSettings,
     budget: Arc<ResponseBudget>,
@@ -109,7 +110,7 @@ struct Serving<S> {
     router: S,
     builder: auto::Builder<Streams>,
     patience: Arc<Patience>,
-    tls: Option<TlsAcceptor>,
+    tls: Option<Tls>,
     /// No more requests are accepted.
     stopping: CancellationToken,
 }
@@ -127,11 +128,12 @@ where
         let stream = Socket::new(stream, activity.clone());
         let client = Client { address: Some(peer), secure: self.tls.is_some() };
         let Some(tls) = &self.tls else {
-            return self.requests(stream, client, &activity, begun).await;
+            return self.requests(stream, client, None, &activity, begun).await;
         };
         let deadline = begun + self.patience.header_timeout;
-        let stream = tokio::time::timeout_at(deadline, tls.accept(stream)).await??;
-        self.requests(stream, client, &activity, begun).await
+        let accepted = tokio::time::timeout_at(deadline, tls.accept(stream, peer)).await?;
+        let (stream, certificate) = accepted?;
+        self.requests(stream, client, certificate, &activity, begun).await
     }
 
     /// Serves the requests of a connection that began at `begun`.
@@ -139,12 +141,16 @@ where
         &self,
         stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
         client: Client,
+        certificate: Option<Arc<ClientCertificate>>,
         activity: &Arc<Activity>,
         begun: Instant,
     ) -> Result<(), ConnectionError> {
         let service = service_fn(|mut request: hyper::Request<Incoming>| {
             let exchange = Arc::new(Exchange::begin(activity.clone()));
             request.extensions_mut().insert(client);
+            if let Some(certificate) = &certificate {
+                request.extensions_mut().insert(certificate.clone());
+            }
             request.extensions_mut().insert(exchange.clone());
             let response = self.router.clone().call(request.map(Body::new));
             async move {
@@ -160,6 +166,7 @@ where
                 biased;
                 ended = connection.as_mut() => return ended,
                 () = self.stopping.cancelled(), if !closing => {}
+                () = expired(certificate.as_deref()), if !closing => {}
                 end = activity.watch(&self.patience, begun, closing) => match end {
                     End::Idle => {}
                     End::Stalled => return Err("the client made no progress".into()),
@@ -169,6 +176,13 @@ where
             connection.as_mut().graceful_shutdown();
         }
     }
+}
+
+/// Waits until the certificate of a client has expired. It comes again with a new one.
+async fn expired(certificate: Option<&ClientCertificate>) {
+    let Some(certificate) = certificate else { return std::future::pending().await };
+    let left = certificate.end().duration_since(SystemClock.now());
+    tokio::time::sleep(left.unwrap_or_default()).await;
 }
 
 fn builder(settings: &ListenerSettings, streams: Streams) -> auto::Builder<Streams> {

@@ -35,7 +35,8 @@ pub use limits::{KEYS_MAX, Limits};
 pub use response_budget::{ResponseBudget, STREAM_BYTES};
 pub use router::router;
 pub use settings::{
-    AdminSettings, BlobSettings, CallerLimitSettings, Delivery, LimitSettings, ListSettings,
-    ListenerSettings, PageSettings, TlsSettings,
+    AdminSettings, BlobSettings, CallerLimitSettings, ClientCertificates, Delivery, LimitSettings,
+    ListSettings, ListenerSettings, PageSettings, TlsSettings,
 };
 pub use state::{Api, Settings};
+pub use tls::Tls;

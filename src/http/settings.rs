@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::cors::{Origins, origins};
+use crate::auth::CertificateName;
 use crate::setting::{
     DAY, GIB, HOUR, KIB, MIB, MILLISECOND, MINUTE, Networks, SECOND, TIB, address, bytes, choice,
     choice_of, count, duration, networks, path, settings,
@@ -64,6 +65,33 @@ settings! {
         certificate_file: Option<PathBuf> = None, path() => "/etc/longshore/tls.crt";
         /// The private key of the certificate, in PEM.
         key_file: Option<PathBuf> = None, path() => "/etc/longshore/tls.key";
+        /// The authorities whose certificates clients may log in with, in PEM. The registry reloads
+        /// the file when it changes, for new connections. A request without an `Authorization`
+        /// header comes from the name in the certificate of its connection (`client_name`), which
+        /// rules call `certificate:NAME`. A certificate that is expired, not valid yet, revoked or
+        /// of another authority ends the connection.
+        client_ca_file: Option<PathBuf> = None, path() => "/etc/longshore/clients.crt";
+        /// Certificates that `client_ca_file` has issued and that no longer count: revocation
+        /// lists in PEM, one of each authority that issues, reloaded like that file.
+        client_crl_file: Option<PathBuf> = None, path() => "/etc/longshore/clients.crl";
+        /// Whether clients need a certificate. `optional`: a client without one, or with one that
+        /// has no such name, has not logged in by it. `required`: the registry refuses the
+        /// connection. The admin port asks for none.
+        client_certificates: ClientCertificates = ClientCertificates::Optional, choice_of();
+        /// Which name in the certificate says who the client is: `common_name` of the subject, or
+        /// `dns`, `email` or `uri` (a SPIFFE id) of the alternative names. There must be exactly
+        /// one of this kind.
+        client_name: CertificateName = CertificateName::CommonName, choice_of();
+    }
+}
+
+choice! {
+    /// Whether clients need a certificate.
+    pub enum ClientCertificates {
+        /// Clients without one may use other logins.
+        Optional = "optional",
+        /// The handshake fails without one.
+        Required = "required",
     }
 }
 

@@ -4,6 +4,7 @@
 //! settings.
 
 mod browsers;
+mod certificates;
 mod create_only;
 mod explain;
 mod issuer;

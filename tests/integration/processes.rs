@@ -3,6 +3,7 @@
 //! Over a folder always; over a bucket if `LONGSHORE_TEST_S3` names one.
 
 mod command_line;
+mod credential_provider;
 mod forward_proxies;
 mod identity;
 mod inspections;

@@ -44,15 +44,27 @@
 {{- fail (printf "the token server is incomplete: %s missing" (join ", " $tokenParts)) -}}
 {{- end -}}
 {{- $hasHtpasswd := or $v.access.htpasswd.existingSecret $access.htpasswd_file -}}
-{{- $hasLogin := or $hasHtpasswd $hasToken -}}
+{{- $clients := $v.tls.clients -}}
+{{- $tls := default dict (default dict $config.server).tls -}}
+{{- $hasCertificates := or $clients.existingSecret $clients.existingConfigMap $tls.client_ca_file -}}
+{{- if and $clients.existingSecret $clients.existingConfigMap -}}
+{{- fail "tls.clients: existingSecret or existingConfigMap, not both" -}}
+{{- end -}}
+{{- if and $hasCertificates (not (or $v.tls.existingSecret $tls.certificate_file)) -}}
+{{- fail "tls.clients needs tls.existingSecret: clients show their certificates only where TLS ends" -}}
+{{- end -}}
+{{- $hasLogin := or $hasHtpasswd $hasToken $hasCertificates -}}
 {{- if not (or $hasLogin $access.anonymous $rulesAnonymous) -}}
 {{- fail "no login is configured, and access.anonymous is empty. Set access.htpasswd.existingSecret (and access.authenticated or access.rules), or all of access.token, or open the registry to everybody: access.anonymous=pull, or access.anonymous=push for everything" -}}
+{{- end -}}
+{{- if and $hasCertificates (not (or $access.anonymous $access.authenticated $access.rules)) -}}
+{{- fail "no rule allows clients with a certificate anything: set access.authenticated (pull or push), or access.rules" -}}
 {{- end -}}
 {{- if and $hasHtpasswd (not (or $access.authenticated $access.rules)) -}}
 {{- fail "no rule allows users anything: set access.authenticated (pull or push), or access.rules" -}}
 {{- end -}}
 {{- if and (or $access.authenticated $rulesLogin) (not $hasLogin) -}}
-{{- fail "access.authenticated or access.rules name users, but no login is configured: set access.htpasswd.existingSecret or access.token" -}}
+{{- fail "access.authenticated or access.rules name users, but no login is configured: set access.htpasswd.existingSecret, access.token or tls.clients" -}}
 {{- end -}}
 
 {{- /* Contradictions. */ -}}

@@ -320,6 +320,19 @@ fn what_cannot_work_together_is_refused() {
         ),
         ("uploads.buffer_bytes = '32MiB'", "uploads.buffer_bytes: 32MiB cannot hold the 4 parts"),
         ("uploads.parts_in_flight = 64", "uploads.parts_in_flight: 512MiB cannot hold the 64"),
+        (
+            "server.tls.client_ca_file = 'ca'\naccess.anonymous = 'pull'",
+            "server.tls.client_ca_file: TLS is incomplete: server.tls.certificate_file is missing",
+        ),
+        (
+            "server.tls.client_certificates = 'required'",
+            "client_certificates: client certificates are incomplete",
+        ),
+        ("server.tls.client_crl_file = 'crl'", "crl_file: client certificates are incomplete"),
+        (
+            "server.tls = { certificate_file = 'a', key_file = 'b', client_ca_file = 'c' }",
+            "server.tls.client_ca_file: the login is incomplete: no setting says what clients",
+        ),
     ] {
         let errors = load(&file(toml)).unwrap_err().to_string();
         assert!(errors.contains(expected), "{errors}");

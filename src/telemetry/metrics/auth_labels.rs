@@ -11,6 +11,8 @@ label! {
         Basic => "basic",
         /// A token.
         Bearer => "bearer",
+        /// A client certificate, and no other.
+        Certificate => "certificate",
         /// Any other scheme.
         Other => "other",
     }
@@ -66,5 +68,7 @@ label! {
         NoKeys => "no_keys",
         /// No rule allows this.
         NoRule => "no_rule",
+        /// The client certificate of the connection has expired since its handshake.
+        CertificateExpired => "certificate_expired",
     }
 }

@@ -322,6 +322,8 @@ label! {
         TokenKeys => "token_keys",
         /// The TLS certificate and its key.
         Certificate => "certificate",
+        /// The authorities of client certificates, and what they have revoked.
+        ClientAuthorities => "client_authorities",
     }
 }
 

@@ -173,6 +173,28 @@ def tls_up_to_the_pod(objects):
     assert {"name": "INSECURE", "value": "yes"} in test and test[0]["value"] == "https://r-longshore.ns.svc:5000"
 
 
+CERTIFICATES = BUCKET + "access: {rules: [{subject: 'certificate:ci', repositories: 'ci/**', actions: [pull]}]}\n"
+
+
+@rendered(CERTIFICATES + "tls: {existingSecret: cert, clients: {existingSecret: authorities, key: bundle.pem, revocationKey: crl.pem}}\n"
+          "config: {server: {tls: {client_certificates: required, client_name: uri}}}")
+def certificates_of_clients(objects):
+    assert objects.env("LONGSHORE_SERVER_TLS_CLIENT_CA_FILE") == "/etc/longshore/clients/ca.crt"
+    assert objects.env("LONGSHORE_SERVER_TLS_CLIENT_CRL_FILE") == "/etc/longshore/clients/ca.crl"
+    assert objects.toml["server"]["tls"] == {"client_certificates": "required", "client_name": "uri"}
+    secret = objects.volume("clients")["secret"]
+    assert secret["secretName"] == "authorities"
+    assert secret["items"] == [{"key": "bundle.pem", "path": "ca.crt"}, {"key": "crl.pem", "path": "ca.crl"}]
+    assert {"name": "clients", "mountPath": "/etc/longshore/clients", "readOnly": True} in objects.container["volumeMounts"]
+
+
+@rendered(CERTIFICATES + "tls: {existingSecret: cert, clients: {existingConfigMap: authorities}}")
+def certificates_of_clients_in_a_config_map(objects):
+    assert objects.env("LONGSHORE_SERVER_TLS_CLIENT_CA_FILE") == "/etc/longshore/clients/ca.crt"
+    assert objects.volume("clients")["configMap"] == {"name": "authorities", "items": [{"key": "ca.crt", "path": "ca.crt"}]}
+    assert objects.env("LONGSHORE_SERVER_TLS_CLIENT_CRL_FILE") is None
+
+
 for controller, wanted in {
     "none": {},
     "traefik": {},

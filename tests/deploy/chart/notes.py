@@ -16,8 +16,8 @@ NOTES = [
                           "Secrets in the namespace ns: users.", "port-forward service/r-longshore 5000:5000",
                           "helm test r --namespace ns"], ["access.anonymous lets", "trustedProxies", "adminFrom", "resources.requests"]),
     ("all_secrets", LOGIN.replace("'s3://bucket'", "'s3://bucket', s3: {existingSecret: keys}")
-     + "tls: {existingSecret: cert}\nredis: {mode: external, url: 'rediss://a:1', existingSecret: word}\nschema1Key: {existingSecret: sign}\n",
-     ["The pods wait for these Secrets in the namespace ns: cert, keys, sign, users, word."], ["set up no TLS"]),
+     + "tls: {existingSecret: cert, clients: {existingSecret: authorities}}\nredis: {mode: external, url: 'rediss://a:1', existingSecret: word}\nschema1Key: {existingSecret: sign}\n",
+     ["The pods wait for these Secrets in the namespace ns: authorities, cert, keys, sign, users, word."], ["set up no TLS"]),
     ("an_image_of_a_registry", LOGIN + "image: {registry: r.example.com}\n", [], ["image.registry"]),
     ("an_image_of_no_registry", LOGIN, ["no image is published, so every node needs longshore:0.1.0 already"], []),
     ("no_secret", OPEN, ["access.anonymous lets everybody who reaches the registry pull and list all repositories"], ["The pods wait for"]),

@@ -13,6 +13,10 @@ refused("users_who_may_do_nothing", BUCKET + "access: {htpasswd: {existingSecret
 refused("authenticated_without_a_login", BUCKET + "access: {authenticated: push, anonymous: pull}", "name users, but no login is configured")
 refused("half_a_token_server", BUCKET + "access: {token: {realm: 'https://a/token', service: a}}",
         "access.token.issuer, access.token.keys missing")
+refused("certificates_of_clients_twice", OPEN + "tls: {existingSecret: a, clients: {existingSecret: a, existingConfigMap: b}}", "not both")
+refused("certificates_of_clients_without_tls", OPEN + "tls: {clients: {existingSecret: a}}", "tls.clients needs tls.existingSecret")
+refused("certificates_that_may_do_nothing", BUCKET + "tls: {existingSecret: a, clients: {existingSecret: b}}",
+        "no rule allows clients with a certificate anything")
 refused("token_keys_twice", BUCKET + "access: {token: {realm: a, service: a, issuer: a, keys: {existingSecret: a, existingConfigMap: b}}}", "not both")
 refused("a_folder_for_two", "store: {url: /data, volume: {emptyDir: {}}}\naccess: {anonymous: pull}", "belongs to one pod")
 refused("memory_that_scales", "store: {url: memory}\nreplicas: 1\nautoscaling: {enabled: true}\naccess: {anonymous: pull}", "belongs to one pod")

@@ -232,7 +232,8 @@ def ask_longshore(objects):
         return False
     with tempfile.TemporaryDirectory() as folder:
         environment = environment_of(objects, Path(folder))
-        # `explain` reads every setting and touches neither the store nor Redis.
+        # `explain` reads every setting and touches neither the store nor Redis, nor the files of TLS.
+        environment |= {one["name"]: one["value"] for one in objects.container["env"] if one["name"].startswith("LONGSHORE_SERVER_TLS_")}
         done = subprocess.run(
             [str(LONGSHORE), "access", "explain", "--subject", "user:u", "--repository", "a", "--action", "pull"],
             env=environment, capture_output=True, text=True, check=False, cwd=folder,

@@ -65,6 +65,7 @@ pub(super) const MODULES: &[(&str, &[&str])] = &[
     ("inspect", &["oci", "layout", "store", "registry", "walk"]),
     // It knows the registry as its clients do.
     ("doctor", &["setting", "tasks", "oci", "clock"]),
+    ("credential_provider", &[]),
     (
         "http",
         &[

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use super::StartError;
 use crate::auth::{
-    Access, AccessSettings, AllowAll, Authorizer, GeneralAccess, Htpasswd, Permission,
+    Access, AccessSettings, AllowAll, Authorizer, GeneralAccess, Htpasswd, Issuers, Permission,
     PolicyAuthorizer, Resource, Rule, Rules, Subject, TokenService, Tokens,
 };
-use crate::clock::SystemClock;
+use crate::clock::{Clock, SystemClock};
 use crate::config::Settings;
 use crate::oci::RepositoryName;
 use crate::setting::Choice as _;
@@ -38,14 +38,15 @@ pub fn authorizer(
         return Ok(Arc::new(AllowAll));
     }
     let passwords = access.htpasswd_file.clone().map(|path| Htpasswd::open(path, metrics));
-    let clock = Arc::new(SystemClock);
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let tokens = Tokens::open(&access.token, clock.clone(), metrics);
+    let issuers = Issuers::open(&access.issuers, &clock, metrics);
+    let service = access.has_token_service().then(|| TokenService::new(clock.clone(), metrics));
     Ok(Arc::new(PolicyAuthorizer {
         passwords: passwords.transpose().map_err(StartError::File)?,
         tokens: tokens.map_err(StartError::File)?,
-        service: access
-            .has_token_service()
-            .then(|| TokenService::new(Arc::new(SystemClock), metrics)),
+        issuers: issuers.map_err(StartError::File)?,
+        service,
         challenge: access.challenge,
         rules: rules(access),
         clock,
@@ -74,6 +75,7 @@ pub(super) fn describe(settings: &Settings) -> String {
         access.htpasswd_file.as_ref().map(|_| "passwords".to_owned()),
         access.token.realm.as_ref().map(|_| "tokens".to_owned()),
         settings.server.tls.client_ca_file.as_ref().map(|_| "certificates".to_owned()),
+        (!access.issuers.is_empty()).then(|| format!("issuers: {}", access.issuers.len())),
         general("logged in", access.authenticated),
         (rules > 0).then(|| format!("rules: {rules}")),
     ];

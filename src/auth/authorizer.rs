@@ -58,7 +58,7 @@ pub enum Denied {
     /// 429: too many logins of this client are waiting.
     #[error("too many logins at once, try again later")]
     TooManyAttempts,
-    /// 503: the keys of our tokens could not be read yet.
+    /// 503: the keys that would verify or sign the token could not be read or fetched yet.
     #[error("tokens cannot be used now, try again later")]
     Unavailable,
 }

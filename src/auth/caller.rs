@@ -98,7 +98,6 @@ impl Caller {
     }
 
     /// This caller, whose login is over at this time, in seconds since 1970.
-    #[expect(dead_code, reason = "only identity tokens end")]
     pub(super) fn until(&self, expires: f64) -> Self {
         Self(Arc::new(Identity { expires: Some(expires), ..Identity::clone(&self.0) }))
     }

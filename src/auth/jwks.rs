@@ -25,6 +25,12 @@ pub(super) struct Key {
 /// The keys of a token server.
 pub(super) struct Keys(Vec<Key>);
 
+impl std::fmt::Debug for Keys {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Keys").field(&self.0.len()).finish()
+    }
+}
+
 impl Keys {
     /// Parses a JWKS or PEM file.
     pub(super) fn parse(contents: &[u8]) -> Result<Self, String> {
@@ -40,6 +46,11 @@ impl Keys {
     /// These keys.
     pub(super) fn of(keys: Vec<Key>) -> Self {
         Self(keys)
+    }
+
+    /// Whether a key has this identifier, or has none and so may have any.
+    pub(super) fn contains(&self, id: &str) -> bool {
+        self.0.iter().any(|key| key.id.as_deref().is_none_or(|known| known == id))
     }
 
     /// The keys that may have signed a token with this header. A `kid` in the token selects among

@@ -13,6 +13,7 @@ mod certificate;
 mod challenge;
 mod credentials;
 mod htpasswd;
+mod issuers;
 mod jwks;
 mod key_source;
 mod pattern;
@@ -31,6 +32,9 @@ pub use caller::{Caller, Login};
 pub use certificate::{CertificateName, ClientCertificate};
 pub use challenge::absolute_url;
 pub use htpasswd::Htpasswd;
+pub use issuers::{
+    IssuerName, IssuerSettings, IssuerUrl, Issuers, KeysAddress, KeysFrom, RequiredClaim,
+};
 pub use key_source::{KeySource, SigningKey};
 pub use pattern::{Pattern, PatternError, TextPattern, TextPatternError};
 pub use policy::PolicyAuthorizer;

@@ -20,6 +20,7 @@ use super::caller::{Caller, Login};
 use super::challenge::{self, TokenError};
 use super::credentials::Credentials;
 use super::htpasswd::{Htpasswd, TooManyAttempts};
+use super::issuers::{Issuers, TOKEN_USER};
 use super::key_source::KeySource;
 use super::rules::Rules;
 use super::settings::Challenge;
@@ -35,6 +36,7 @@ use crate::telemetry::metrics::{AuthMethod, AuthReason};
 pub struct PolicyAuthorizer {
     pub passwords: Option<Htpasswd>,
     pub tokens: Option<Tokens>,
+    pub issuers: Option<Issuers>,
     /// Our own token service. There is none beside another token server.
     pub service: Option<TokenService>,
     pub challenge: Challenge,
@@ -52,7 +54,10 @@ enum Decision {
 
 impl PolicyAuthorizer {
     fn can_log_in(&self) -> bool {
-        self.passwords.is_some() || self.tokens.is_some() || self.service.is_some()
+        self.passwords.is_some()
+            || self.tokens.is_some()
+            || self.issuers.is_some()
+            || self.service.is_some()
     }
 
     fn decide(&self, caller: &Caller, access: &Access) -> Decision {
@@ -102,7 +107,9 @@ impl PolicyAuthorizer {
     ) -> Result<Caller, Denied> {
         match credentials {
             Credentials::None => Ok(Caller::anonymous()),
-            Credentials::Basic { user, password } if self.passwords.is_some() => {
+            Credentials::Basic { user, password }
+                if self.passwords.is_some() || self.issuers.is_some() =>
+            {
                 self.by_password(&user, &password, request.client).await
             }
             Credentials::Bearer(token) => self.by_token(request, token).await,
@@ -119,6 +126,12 @@ impl PolicyAuthorizer {
         password: &str,
         client: Option<IpAddr>,
     ) -> Result<Caller, Denied> {
+        if let Some(issuers) = &self.issuers
+            && (user == TOKEN_USER || issuers.know(password))
+        {
+            let verified = issuers.verify(password).await;
+            return verified.map_err(|failure| refused(failure, basic));
+        }
         let Some(passwords) = &self.passwords else { return Err(basic(AuthReason::NotConfigured)) };
         match passwords.check(user, password, client).await {
             Ok(true) => Ok(Caller::user(user)),
@@ -128,19 +141,17 @@ impl PolicyAuthorizer {
     }
 
     async fn by_token(&self, request: &AuthRequest<'_>, token: &str) -> Result<Caller, Denied> {
-        let verified = match (&self.tokens, &self.service) {
-            (Some(tokens), _) => tokens.verify(token).map_err(Failure::Refused),
-            (None, Some(service)) => service.verify(token).await,
-            (None, None) => {
+        let issuers = self.issuers.as_ref().filter(|issuers| issuers.know(token));
+        let verified = match (issuers, &self.tokens, &self.service) {
+            (Some(issuers), _, _) => issuers.verify(token).await,
+            (None, Some(tokens), _) => tokens.verify(token).map_err(Failure::Refused),
+            (None, None, Some(service)) => service.verify(token).await,
+            (None, None, None) => {
                 return Err(self.challenge(request, AuthReason::NotConfigured, None));
             }
         };
-        verified.map_err(|failure| match failure {
-            Failure::NoKeys => Denied::Unavailable,
-            Failure::Refused(refused) => {
-                tracing::debug!(reason = %refused, "token refused");
-                self.challenge(request, refused.metric_label(), Some(TokenError::Invalid))
-            }
+        verified.map_err(|failure| {
+            refused(failure, |reason| self.challenge(request, reason, Some(TokenError::Invalid)))
         })
     }
 
@@ -224,6 +235,17 @@ fn is_final(caller: &Caller) -> bool {
     caller.has_credentials() && !matches!(caller.login(), Login::Certificate(_))
 }
 
+/// The answer to a token that is not accepted. Clients do not learn why.
+fn refused(failure: Failure, challenge: impl FnOnce(AuthReason) -> Denied) -> Denied {
+    match failure {
+        Failure::NoKeys => Denied::Unavailable,
+        Failure::Refused(refused) => {
+            tracing::debug!(reason = %refused, "token refused");
+            challenge(refused.metric_label())
+        }
+    }
+}
+
 fn basic(reason: AuthReason) -> Denied {
     Denied::Unauthenticated { challenge: challenge::BASIC.to_owned(), reason }
 }
@@ -266,6 +288,7 @@ impl Authorizer for PolicyAuthorizer {
         match (&self.tokens, &self.passwords) {
             (Some(_), _) => BrowserLogin::Token,
             (None, Some(_)) => BrowserLogin::Password,
+            (None, None) if self.issuers.is_some() => BrowserLogin::Token,
             (None, None) => BrowserLogin::None,
         }
     }

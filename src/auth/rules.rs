@@ -220,7 +220,7 @@ impl Subject {
 }
 
 /// Whether the text of a claim, or of an element of its list, is right.
-fn has(claim: &Value, right: impl Fn(&str) -> bool) -> bool {
+pub(super) fn has(claim: &Value, right: impl Fn(&str) -> bool) -> bool {
     match claim {
         Value::String(text) => right(text),
         Value::Array(values) => values.iter().filter_map(Value::as_str).any(right),

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::issuers::IssuerSettings;
 use super::rules::Rule;
 use crate::setting::{choice, choice_of, path, settings, tables, text, word};
 
@@ -29,6 +30,33 @@ settings! {
         /// client sends without being asked is accepted in any case.
         challenge: Challenge = Challenge::Auto, choice_of::<Challenge>();
         token: TokenSettings;
+        /// Issuers of identity tokens (OpenID Connect), so that CI jobs, cloud workloads and pods
+        /// log in with what they have and no secret is stored for them:
+        ///
+        /// ```toml
+        /// [[access.issuers]]
+        /// name = "github"
+        /// url = "https://token.actions.githubusercontent.com"
+        /// audience = "registry.example.com"
+        /// required = ["repository_owner=acme"]
+        /// ```
+        ///
+        /// A token is accepted as a bearer token, and as the password of a login of the user
+        /// `oidc`. Rules say what it may do: `issuer:github repository=acme/app`.
+        ///
+        /// `name`: what rules and logs call the issuer. `url`: the exact `iss` of its tokens.
+        /// `audience`: a text or a list; the token has to have one of them. `required`: claims that
+        /// every token has to have, as `CLAIM=PATTERN`. `subject_claim`: the claim with the name
+        /// of the caller, `sub` by default. `groups_claim`: the claim with the groups for rules of
+        /// the form `group:NAME`; without it the issuer says nothing about groups.
+        ///
+        /// The registry fetches the keys of the issuer from the address in its discovery document,
+        /// or from `jwks_url`, or reads them from `jwks_file`. `ca_file`: the authorities that the
+        /// server of the issuer is trusted by, instead of those of the machine.
+        /// `bearer_token_file`: a token for that server, as a Kubernetes API server may want one.
+        ///
+        /// Claims inside objects have the names of both, such as `kubernetes.io.namespace`.
+        issuers: Vec<IssuerSettings> = Vec::new(), tables();
         /// Rules. Each rule allows all of its subjects all of its actions in all of its
         /// repositories:
         ///
@@ -58,7 +86,7 @@ settings! {
 impl AccessSettings {
     /// Whether clients can log in with an `Authorization` header.
     pub fn has_login(&self) -> bool {
-        self.htpasswd_file.is_some() || self.token.realm.is_some()
+        self.htpasswd_file.is_some() || self.token.realm.is_some() || !self.issuers.is_empty()
     }
 
     /// Whether the registry is its own token server.

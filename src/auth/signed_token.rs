@@ -80,6 +80,10 @@ pub(super) enum Refused {
     Expired,
     #[error("not valid yet")]
     NotYet,
+    #[error("a claim that access.issuers requires is missing or has another value")]
+    Claims,
+    #[error("the claim with its subject is missing")]
+    Subject,
 }
 
 impl Refused {
@@ -93,6 +97,7 @@ impl Refused {
             Self::Audience => AuthReason::TokenAudience,
             Self::Expired => AuthReason::TokenExpired,
             Self::NotYet => AuthReason::TokenNotYetValid,
+            Self::Claims | Self::Subject => AuthReason::TokenClaims,
         }
     }
 }
@@ -172,15 +177,17 @@ impl Verified {
 pub(super) fn check_claims(
     claims: &Claims,
     issuer: &str,
-    audience: &str,
+    audiences: &[impl AsRef<str>],
     now: f64,
 ) -> Result<f64, Refused> {
     if claims.get("iss").and_then(Value::as_str) != Some(issuer) {
         return Err(Refused::Issuer);
     }
     let is_for_us = match claims.get("aud") {
-        Some(Value::String(one)) => one == audience,
-        Some(Value::Array(audiences)) => audiences.iter().any(|one| one == audience),
+        Some(Value::String(one)) => audiences.iter().any(|ours| ours.as_ref() == one),
+        Some(Value::Array(all)) => {
+            audiences.iter().any(|ours| all.iter().any(|one| one == ours.as_ref()))
+        }
         Some(_) | None => false,
     };
     if !is_for_us {
@@ -231,6 +238,31 @@ pub(super) fn signed_claims(keys: &Keys, token: &str) -> Result<Claims, Refused>
 fn part<T: for<'de> Deserialize<'de>>(encoded: &str) -> Result<T, Refused> {
     let bytes = URL_SAFE_NO_PAD.decode(encoded).map_err(|_| Refused::Malformed)?;
     serde_json::from_slice(&bytes).map_err(|_| Refused::Malformed)
+}
+
+/// The texts of a claim: of a list, or a single one.
+pub(super) fn texts(claim: Option<&Value>) -> Vec<String> {
+    match claim {
+        Some(Value::Array(texts)) => {
+            texts.iter().filter_map(Value::as_str).map(str::to_owned).collect()
+        }
+        Some(Value::String(text)) => vec![text.clone()],
+        Some(_) | None => Vec::new(),
+    }
+}
+
+/// The issuer that a text names, if it is a token. Nothing is verified.
+pub(super) fn unverified_issuer(token: &str) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Payload {
+        iss: String,
+    }
+    if token.len() > TOKEN_BYTES_MAX {
+        return None;
+    }
+    let mut parts = token.split('.');
+    let (_, payload) = (parts.next()?, parts.next()?);
+    (parts.count() == 1).then(|| part::<Payload>(payload).ok()).flatten().map(|it| it.iss)
 }
 
 /// The key that a token says has signed it. Nothing is verified.

@@ -11,7 +11,7 @@ use super::caller::{Caller, Grant};
 use super::challenge::{self, TokenError};
 use super::jwks::Keys;
 use super::settings::TokenSettings;
-use super::signed_token::{Claims, Refused, Verified, VerifiedTokens, check_claims};
+use super::signed_token::{Claims, Refused, Verified, VerifiedTokens, check_claims, texts};
 use crate::clock::Clock;
 use crate::reloaded_file::ReloadedFile;
 use crate::telemetry::metrics::{Metrics, ReloadedFileKind};
@@ -64,7 +64,7 @@ impl Tokens {
     /// Verifies a token and returns its caller.
     pub(super) fn verify(&self, token: &str) -> Result<Caller, Refused> {
         let check = |claims: Claims, now| {
-            let expires = check_claims(&claims, &self.issuer, &self.service, now)?;
+            let expires = check_claims(&claims, &self.issuer, &[&self.service], now)?;
             Ok(Verified { caller: self.caller(claims), expires })
         };
         Ok(self.verified.verify(&self.keys.current(), token, check)?.caller)
@@ -72,13 +72,7 @@ impl Tokens {
 
     fn caller(&self, claims: Claims) -> Caller {
         let user = claims.get("sub").and_then(Value::as_str).filter(|user| !user.is_empty());
-        let groups = match claims.get(&self.groups_claim) {
-            Some(Value::Array(groups)) => {
-                groups.iter().filter_map(Value::as_str).map(str::to_owned).collect()
-            }
-            Some(Value::String(group)) => vec![group.clone()],
-            Some(_) | None => Vec::new(),
-        };
+        let groups = texts(claims.get(&self.groups_claim));
         let grants = grants(&claims);
         Caller::token(user.map(str::to_owned), groups, claims, grants)
     }

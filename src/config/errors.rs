@@ -28,6 +28,14 @@ pub enum Source {
     Default(&'static str),
 }
 
+impl ConfigError {
+    /// Whether it is about this field of a table of the file.
+    pub(super) fn is_about(&self, list: &str, field: &str) -> bool {
+        let Source::File { key: Some(key), .. } = &self.source else { return false };
+        key.strip_prefix(list).and_then(|rest| rest.strip_prefix('.')) == Some(field)
+    }
+}
+
 impl Errors {
     pub(super) fn new(errors: Vec<ConfigError>) -> Self {
         debug_assert!(!errors.is_empty(), "errors without an error");

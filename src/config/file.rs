@@ -6,10 +6,9 @@ use std::path::Path;
 use toml::Spanned;
 use toml::de::{DeArray, DeTable, DeValue};
 
-use super::access_rules::{self, RULES};
 use super::errors::{ConfigError, Lines, unknown};
-use super::keys;
 use super::raw::{RawSettings, RawValue};
+use super::{keys, lists};
 use crate::setting::Shape;
 
 /// Adds the values of the file, in the order of its lines.
@@ -40,8 +39,7 @@ fn read_table(lines: Lines<'_>, section: &str, table: &DeTable<'_>, raw: &mut Ra
             read_table(lines, &key, inner, raw);
             continue;
         }
-        if key == RULES {
-            access_rules::read(lines, name.span().start, value.get_ref(), raw);
+        if lists::read(lines, (name.span().start, &key), value.get_ref(), raw) {
             continue;
         }
         raw.values.push(read_value(lines, &key, name, value.get_ref()));
@@ -74,7 +72,7 @@ fn read_value(
         }
         (None, Ok(_)) if is_section(name) => format!("is a section: write [{name}]"),
         (None, Err("table")) => unknown("section", name, sections()),
-        (None, Ok(_) | Err(_)) => unknown("key", name, keys::names().chain([RULES.to_owned()])),
+        (None, Ok(_) | Err(_)) => unknown("key", name, keys::names().chain(lists::names())),
     };
     Err(ConfigError { source, message })
 }

@@ -4,13 +4,16 @@
 //! [`Settings`] and stands above all of them. The inputs are data too ([`Sources`]), so no test
 //! touches the environment of its process; only [`Sources::from_process`] reads it.
 
+mod access_issuers;
 mod access_rules;
 mod errors;
 mod file;
 mod keys;
+mod lists;
 mod raw;
 mod reference;
 mod sources;
+mod tables;
 mod validate;
 
 #[cfg(test)]
@@ -86,6 +89,7 @@ pub fn load(sources: &Sources) -> Result<Settings, Errors> {
     let raw = sources.read();
     let mut loader = Loader::default();
     loader.settings.access.rules = raw.rules;
+    loader.settings.access.issuers = raw.issuers;
     for value in raw.values {
         match value {
             Ok(value) => loader.apply(value),

@@ -2,7 +2,7 @@
 
 use super::errors::{ConfigError, Source};
 use super::keys::Key;
-use crate::auth::Rule;
+use crate::auth::{IssuerSettings, Rule};
 
 /// The text that one source gives for a setting.
 pub(super) struct RawValue {
@@ -18,8 +18,9 @@ pub(super) struct RawValue {
 pub(super) struct RawSettings {
     /// In rising priority.
     pub(super) values: Vec<Result<RawValue, ConfigError>>,
-    /// The access rules, which only a file can hold.
+    /// Lists of tables, which only a file can hold.
     pub(super) rules: Vec<Rule>,
+    pub(super) issuers: Vec<IssuerSettings>,
     /// Whether a whole source could not be understood.
     pub(super) unreadable: bool,
 }

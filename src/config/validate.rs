@@ -32,6 +32,8 @@ pub(super) const CHECKS: &[Check] = &[
         token_server_complete,
     ),
     (&["access.challenge"], challenge_can_be_answered),
+    (&["access.issuers"], issuers_differ),
+    (&["access.rules"], issuers_of_rules_exist),
     (&["access.htpasswd_file"], users_may_do_something),
     (&["server.tls.client_ca_file"], clients_may_do_something),
     (&["access.authenticated", "access.rules"], logged_in_rules_need_a_login),
@@ -132,7 +134,7 @@ fn challenge_can_be_answered(settings: &Settings) -> Result<(), String> {
         }
         Challenge::Bearer if !access.has_login() => {
             Err("bearer asks for tokens, and there is no login that they could be for: add \
-                 access.htpasswd_file or [access.token]"
+                 access.htpasswd_file, [access.token] or [[access.issuers]]"
                 .to_owned())
         }
         Challenge::Auto | Challenge::Basic | Challenge::Bearer => Ok(()),
@@ -160,6 +162,44 @@ fn clients_may_do_something(settings: &Settings) -> Result<(), String> {
         .to_owned())
 }
 
+/// The name of an issuer chooses the rules, and its address chooses the keys.
+fn issuers_differ(settings: &Settings) -> Result<(), String> {
+    let issuers = &settings.access.issuers;
+    for (index, issuer) in issuers.iter().enumerate() {
+        let (name, place) = (issuer.name.as_str(), &issuer.place);
+        for other in &issuers[..index] {
+            let at = &other.place;
+            if other.name == issuer.name {
+                return Err(format!("two issuers are called {name}: {at} and {place}"));
+            }
+            if other.url == issuer.url {
+                return Err(format!(
+                    "{at} and {place} have the same url: write one issuer with both audiences"
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn issuers_of_rules_exist(settings: &Settings) -> Result<(), String> {
+    let access = &settings.access;
+    let subjects = access
+        .rules
+        .iter()
+        .flat_map(|rule| rule.subjects.iter().map(|subject| (rule.place.as_str(), subject)));
+    for (place, subject) in subjects {
+        let Subject::Issuer(name, _) = subject else { continue };
+        if !access.issuers.iter().any(|issuer| issuer.name.as_str() == name) {
+            return Err(format!(
+                "the rule at {place} is for the issuer {name}, and [[access.issuers]] has none of \
+                 that name"
+            ));
+        }
+    }
+    Ok(())
+}
+
 /// A token server grants permissions itself; for passwords only these settings do.
 fn users_may_do_something(settings: &Settings) -> Result<(), String> {
     let access = &settings.access;
@@ -180,7 +220,7 @@ fn logged_in_rules_need_a_login(settings: &Settings) -> Result<(), String> {
         return Ok(());
     }
     Err("the login is incomplete: this is for callers with a login, but no login is configured; \
-         add access.htpasswd_file, [access.token] or server.tls.client_ca_file"
+         add access.htpasswd_file, [access.token], [[access.issuers]] or server.tls.client_ca_file"
         .to_owned())
 }
 

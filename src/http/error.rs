@@ -283,9 +283,10 @@ impl From<Denied> for Error {
                 Self::new(StatusCode::TOO_MANY_REQUESTS, ErrorCode::TooManyRequests, message)
                     .header(RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_SECONDS))
             }
-            Denied::Unavailable => {
-                Self::unavailable(&message, "the keys of tokens were never read".to_owned())
-            }
+            Denied::Unavailable => Self::unavailable(
+                &message,
+                "the keys of tokens were not read or fetched since the start".to_owned(),
+            ),
         };
         error.auth = Some(reason);
         error

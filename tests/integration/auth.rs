@@ -8,6 +8,7 @@ mod certificates;
 mod create_only;
 mod explain;
 mod issuer;
+mod issuers;
 mod passwords;
 mod permissions;
 mod raw_requests;

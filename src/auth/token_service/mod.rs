@@ -102,7 +102,7 @@ impl TokenService {
     pub(super) async fn verify(&self, token: &str) -> Result<Caller, Failure> {
         let keys = self.keys_for(token).await?;
         let check = |claims: Claims, now| {
-            let expires = check_claims(&claims, NAME, NAME, now)?;
+            let expires = check_claims(&claims, NAME, &[NAME], now)?;
             Ok(Verified { caller: caller(&claims).ok_or(Refused::Malformed)?, expires })
         };
         Ok(self.verified.verify(&keys.verifying, token, check)?.caller)
@@ -112,7 +112,7 @@ impl TokenService {
     pub(super) async fn verify_refresh(&self, token: &str) -> Result<RefreshLogin, Failure> {
         let keys = self.keys_for(token).await?;
         let claims = signed_claims(&keys.verifying, token)?;
-        check_claims(&claims, NAME, REFRESH_NAME, self.verified.now())?;
+        check_claims(&claims, NAME, &[REFRESH_NAME], self.verified.now())?;
         let text = |name| claims.get(name).and_then(Value::as_str).ok_or(Refused::Malformed);
         let version = URL_SAFE_NO_PAD.decode(text("password")?).map_err(|_| Refused::Malformed)?;
         let version = version.try_into().map_err(|_| Refused::Malformed)?;

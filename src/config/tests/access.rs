@@ -1,7 +1,7 @@
 //! Logins, rules, TLS and proxies.
 
 use super::*;
-use crate::auth::{Permission, Subject};
+use crate::auth::{KeysFrom, Permission, Subject};
 
 #[test]
 fn rules_are_read_with_their_place() {
@@ -54,10 +54,10 @@ file longshore.toml, line 4, access.rules.repositories: \"B\" is not a pattern o
 file longshore.toml, line 4, access.rules.repositories: is not a string or a list of strings
 file longshore.toml, line 5, access.rules.actions: \"read\" is not an action: actions are pull, \
          push, create, delete and catalog
-file longshore.toml, line 7, access.rules.subjects: unknown key: did you mean access.rules.subject?
-file longshore.toml, line 8, access.rules.actions: is an empty list, which allows nothing
 file longshore.toml, line 6, access.rules.repositories: is missing
 file longshore.toml, line 6, access.rules.subject: is missing
+file longshore.toml, line 7, access.rules.subjects: unknown key: did you mean access.rules.subject?
+file longshore.toml, line 8, access.rules.actions: is an empty list
 file longshore.toml, line 9, access.tokens: unknown section: did you mean access.token?",
     );
     for (toml, expected) in [
@@ -118,5 +118,88 @@ fn what_would_confuse_clients_is_refused() {
         for text in texts {
             assert!(!takes(key, text), "{key} takes {text:?}");
         }
+    }
+}
+
+const ISSUER: &str =
+    "[[access.issuers]]\nname = 'ci'\nurl = 'https://ci.example'\naudience = 'r'\n";
+
+#[test]
+fn issuers_are_read() {
+    let toml = format!(
+        "{ISSUER}required = ['repository=acme/*', 'ref=refs/heads/main']\n\
+         subject_claim = 'repository'\n\
+         [[access.issuers]]\nname = 'cluster'\nurl = 'kubernetes/serviceaccount'\n\
+         audience = ['a', 'b']\njwks_file = '/keys.json'\ngroups_claim = 'groups'\n\
+         [[access.rules]]\nsubject = 'issuer:ci repository=acme/app'\n\
+         repositories = '**'\nactions = 'pull'\n"
+    );
+    let issuers = load(&file(&toml)).unwrap().access.issuers;
+    let [ci, cluster] = issuers.as_slice() else { panic!("{issuers:?}") };
+    assert_eq!((ci.name.as_str(), &ci.keys), ("ci", &KeysFrom::Discovery));
+    assert_eq!((ci.required.len(), ci.subject_claim.as_str()), (2, "repository"));
+    assert_eq!(cluster.keys, KeysFrom::File("/keys.json".into()));
+    assert_eq!(cluster.audiences, ["a", "b"]);
+    assert_eq!(
+        (cluster.subject_claim.as_str(), cluster.groups_claim.as_deref()),
+        ("sub", Some("groups"))
+    );
+}
+
+#[test]
+fn everything_wrong_with_issuers_is_said_with_its_place() {
+    for (toml, expected) in [
+        (
+            "[[access.issuers]]\nname = 'a b'\nurl = 'https://x'\naudience = 'r'",
+            "line 2, access.issuers.name: \"a b\" is not a name",
+        ),
+        (
+            "[[access.issuers]]\nname = 'a'\naudience = 'r'",
+            "line 1, access.issuers.url: is missing",
+        ),
+        (
+            "[[access.issuers]]\nname = 'a'\nurl = 'https://x'",
+            "line 1, access.issuers.audience: is missing",
+        ),
+        (
+            "[[access.issuers]]\nname = 'a'\nurl = 'http://x.example'\naudience = 'r'",
+            "access.issuers.url: \"http://x.example/.well-known",
+        ),
+        (
+            "[[access.issuers]]\nname = 'a'\nurl = 'x'\naudience = 'r'\n\
+             jwks_url = 'http://x.example/k'",
+            "line 5, access.issuers.jwks_url: ",
+        ),
+        (
+            "[[access.issuers]]\nname = 'a'\nurl = 'x'\naudience = 'r'\n\
+             jwks_url = 'https://x/k'\njwks_file = 'k'",
+            "access.issuers.jwks_file: stands beside jwks_url",
+        ),
+        (
+            "[[access.issuers]]\nname = 'a'\nurl = 'https://x'\naudience = 'r'\naudiences = 'r'",
+            "access.issuers.audiences: unknown key: did you mean access.issuers.audience?",
+        ),
+        (
+            "[[access.issuers]]\nname = 'a'\nurl = 'https://x'\naudience = 'r'\nrequired = 'ref'",
+            "access.issuers.required: \"ref\" is not a claim",
+        ),
+    ] {
+        let errors = load(&file(toml)).unwrap_err().to_string();
+        assert!(errors.contains(expected), "{errors}");
+        assert_eq!(errors.lines().count(), 1, "{errors}");
+    }
+    for (toml, expected) in [
+        (format!("{ISSUER}{ISSUER}"), "two issuers are called ci"),
+        (format!("{ISSUER}{}", ISSUER.replace("'ci'", "'other'")), "have the same url"),
+        (
+            format!(
+                "{ISSUER}[[access.rules]]\nsubject = 'issuer:cj'\nrepositories = '**'\n\
+                 actions = 'pull'\n"
+            ),
+            "is for the issuer cj, and [[access.issuers]] has none of that name",
+        ),
+    ] {
+        let errors = load(&file(&toml)).unwrap_err().to_string();
+        assert!(errors.contains(expected), "{errors}");
     }
 }

@@ -60,15 +60,25 @@ label! {
         TokenExpired => "token_expired",
         /// Not valid yet: the clocks differ.
         TokenNotYetValid => "token_not_yet_valid",
+        /// A claim that the settings require is missing or has another value.
+        TokenClaims => "token_claims",
         /// The token is valid and does not grant this.
         TokenScope => "token_scope",
         /// A token that cannot be exchanged for another one, or a refresh token that was revoked.
         NotExchangeable => "not_exchangeable",
-        /// The store has not answered since the start, so the keys of the tokens are not known.
+        /// The keys that would verify the token could not be read or fetched since the start.
         NoKeys => "no_keys",
         /// No rule allows this.
         NoRule => "no_rule",
         /// The client certificate of the connection has expired since its handshake.
         CertificateExpired => "certificate_expired",
+    }
+}
+
+label! {
+    /// How fetching the keys of an issuer ended.
+    pub IssuerFetch as "result" {
+        Ok => "ok",
+        Failed => "failed",
     }
 }

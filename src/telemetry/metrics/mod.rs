@@ -21,7 +21,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use prometheus::proto::MetricFamily;
 use prometheus::{Encoder as _, Registry, TextEncoder};
 
-pub use self::auth_labels::{AuthMethod, AuthReason, AuthResult};
+pub use self::auth_labels::{AuthMethod, AuthReason, AuthResult, IssuerFetch};
 pub use self::definition::{Definition, Unit};
 pub use self::family::{Counter, Family, Gauge, Histogram, SecondsCounter};
 pub use self::label::{Label, LabelSet, Labels};

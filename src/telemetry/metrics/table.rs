@@ -6,7 +6,7 @@
 
 use prometheus::Registry;
 
-use super::auth_labels::{AuthMethod, AuthReason, AuthResult};
+use super::auth_labels::{AuthMethod, AuthReason, AuthResult, IssuerFetch};
 use super::definition::{Definition, Unit};
 use super::family::{Counter, Gauge, Histogram, SecondsCounter};
 use super::label::Labels;
@@ -143,6 +143,12 @@ table! {
         ["LongshoreAuditLogFails"];
     /// Requests that were answered 429 because their caller has used up a limit (`[limits]`).
     limited: Counter<(Limit, LimitBy)> = "longshore_limited_total", Count, [];
+    /// Attempts to fetch the keys of an issuer (`access.issuers`).
+    issuer_fetches: Counter<(IssuerFetch,)> = "longshore_issuer_fetches_total", Count, [];
+    /// When the keys of the issuer were fetched whose last fetch is the longest ago. Absent until
+    /// keys were fetched.
+    issuer_keys_fetched: Gauge<()> = "longshore_issuer_keys_fetched_timestamp_seconds",
+        UnixSeconds, ["LongshoreIssuerAway"];
     /// Usage scans of the bucket (`metrics.inventory`).
     usage_scans: Counter<(UsageScan,)> = "longshore_inventory_runs_total", Count, [];
     /// Time of the last complete usage scan. The numbers below are from that scan.

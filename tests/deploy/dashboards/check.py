@@ -37,6 +37,8 @@ ZERO = {
 UNUSED = {
     "longshore_namespace_tags": "the bytes of a namespace say more",
     "longshore_settings_info": "longshore doctor compares it",
+    "longshore_issuer_fetches_total": "the alert LongshoreIssuerAway and the log say more",
+    "longshore_issuer_keys_fetched_timestamp_seconds": "LongshoreIssuerAway watches it",
 }
 # Beside the chosen processes these queries have a part that does not depend on them.
 CONSTANT = {"uploads/Upload memory by process"}

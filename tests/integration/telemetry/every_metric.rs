@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use futures_util::stream;
 use longshore::app;
+use longshore::auth::{IssuerSettings, KeysFrom};
 use longshore::collector::{Background, Mode};
 use longshore::config::Settings;
 use longshore::layout::encoding::decode;
@@ -180,6 +181,42 @@ async fn audit(metrics: &Metrics) {
     }
 }
 
+/// An issuer whose keys are fetched.
+async fn issuer(metrics: &Metrics) {
+    // RFC 8037, appendix A.2.
+    const KEYS: &str = r#"{"keys":[{"kty":"OKP","crv":"Ed25519",
+        "x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let router = axum::Router::new().fallback(async || KEYS);
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    let mut settings = Settings::default();
+    settings.access.issuers = vec![IssuerSettings {
+        name: "ci".parse().expect("a name"),
+        url: "ci".parse().expect("an `iss`"),
+        audiences: vec!["registry".to_owned()],
+        keys: KeysFrom::Address(format!("http://{address}/").parse().expect("an address")),
+        ca_file: None,
+        bearer_token_file: None,
+        required: Vec::new(),
+        subject_claim: "sub".to_owned(),
+        groups_claim: None,
+        place: String::new(),
+    }];
+    let _app = App::counting(Arc::new(Memory::new()), settings, metrics.clone()).await;
+    let fetched = |sample: &Sample| {
+        sample.metric.name == "longshore_issuer_keys_fetched_timestamp_seconds"
+            && sample.value > 0.0
+    };
+    for _ in 0..500 {
+        if samples(metrics).iter().any(fetched) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("the keys were not fetched");
+}
+
 /// A usage scan of a bucket with an abandoned upload.
 async fn usage_scan(app: &App) {
     let start = app.request("POST", "/v2/a/blobs/uploads/").send().await.expect(202).location();
@@ -239,6 +276,7 @@ async fn every_metric_changes_under_load() {
     usage_scan(&app).await;
     audit(&metrics).await;
     refused_by_a_limit(&metrics).await;
+    issuer(&metrics).await;
     collect(&metrics).await;
 
     let folder = tempfile::tempdir().expect("a temporary folder");

@@ -2,20 +2,26 @@
 # Starts registries with logins. Source processes.sh first. The function leaves host:port in `address`
 # as the others do.
 
-# The one user, who may do everything. Others are nobody.
+# The one user, who may do everything.
 # shellcheck disable=SC2034
 login_user=alice login_password='a pass/word:+%'
 
-# start_basic_registry STORE [VARIABLE=VALUE...]: with passwords.
-start_basic_registry() {
-  local store=$1 users=$process_scratch/users
-  shift
+# start_basic_registry STORE [VARIABLE=VALUE...]: with passwords, for which it asks clients.
+start_basic_registry() { start_password_registry basic "$1" LONGSHORE_ACCESS_CHALLENGE=basic "${@:2}"; }
+
+# start_built_in_registry STORE [VARIABLE=VALUE...]: with passwords, which clients exchange for tokens of
+# the registry itself.
+start_built_in_registry() { start_password_registry built-in "$@"; }
+
+start_password_registry() {
+  local name=$1 store=$2 users=$process_scratch/users
+  shift 2
   # The C library knows bcrypt, so no htpasswd is needed.
   # The dollars belong to perl.
   # shellcheck disable=SC2016
   perl -e 'print "$ARGV[0]:", crypt($ARGV[1], "\$2y\$08\$" . join("", map { (".", "/", "a".."z")[rand 28] } 1..21) . "u"), "\n"' \
     "$login_user" "$login_password" >"$users"
-  start_longshore basic "$store" LONGSHORE_ACCESS_HTPASSWD_FILE="$users" \
+  start_longshore "$name" "$store" LONGSHORE_ACCESS_HTPASSWD_FILE="$users" \
     LONGSHORE_ACCESS_AUTHENTICATED=push "$@"
 }
 

@@ -1,0 +1,48 @@
+//! Lists of tables, such as `[[access.rules]]`. Only a file can hold one: it has no variable and no
+//! flag.
+
+use toml::de::DeValue;
+
+use super::errors::{ConfigError, Lines};
+use super::raw::RawSettings;
+use super::tables::Table;
+use super::{access_issuers, access_rules};
+
+/// The key of each list, and what reads one of its tables.
+const LISTS: &[(&str, fn(&mut Table<'_>, &mut RawSettings))] = &[
+    ("access.rules", |table, raw| raw.rules.extend(table.read(access_rules::rule))),
+    ("access.issuers", |table, raw| raw.issuers.extend(table.read(access_issuers::issuer))),
+];
+
+/// The keys of all lists.
+pub(super) fn names() -> impl Iterator<Item = String> {
+    LISTS.iter().map(|(key, _)| (*key).to_owned())
+}
+
+/// Adds the tables of a list, and everything that is wrong with them. False if the key is that of
+/// no list.
+pub(super) fn read(
+    lines: Lines<'_>,
+    (at, key): (usize, &str),
+    value: &DeValue<'_>,
+    raw: &mut RawSettings,
+) -> bool {
+    let Some((key, read)) = LISTS.iter().find(|(list, _)| *list == key) else { return false };
+    let DeValue::Array(rows) = value else {
+        let message = format!("is a list of tables: write [[{key}]]");
+        raw.values.push(Err(ConfigError { source: lines.source(at, Some(key)), message }));
+        return true;
+    };
+    for row in rows {
+        let begins = row.span().start;
+        let DeValue::Table(fields) = row.get_ref() else {
+            let message = format!("is not a table: write [[{key}]]");
+            raw.values.push(Err(ConfigError { source: lines.source(begins, Some(key)), message }));
+            continue;
+        };
+        let mut table = Table::new(lines, key, (begins, fields));
+        read(&mut table, raw);
+        raw.values.extend(table.errors().map(Err));
+    }
+    true
+}

@@ -1,6 +1,7 @@
 //! The keys of the token service: in the store for `serve`, and shown or changed by
 //! `longshore keys`.
 
+use std::cmp::Ordering;
 use std::fmt::Write as _;
 
 use async_trait::async_trait;
@@ -70,13 +71,13 @@ fn table(keys: &[TokenKey], now: u64) -> String {
     let signs = keys.iter().rposition(|key| key.signs_from <= now).unwrap_or(0);
     let mut table = format!("{:<18}{:<22}state\n", "key", "signs from");
     for (place, key) in keys.iter().enumerate() {
-        let state = if place == signs {
-            "signs".to_owned()
-        } else if place > signs {
-            "verifies, and signs then".to_owned()
-        } else {
-            let stopped = keys[place + 1].signs_from;
-            format!("verifies until {}", moment(stopped + OLD_KEYS_KEPT.as_secs()))
+        let state = match place.cmp(&signs) {
+            Ordering::Equal => "signs".to_owned(),
+            Ordering::Greater => "verifies, and signs then".to_owned(),
+            Ordering::Less => {
+                let stopped = keys[place + 1].signs_from;
+                format!("verifies until {}", moment(stopped + OLD_KEYS_KEPT.as_secs()))
+            }
         };
         let _ = writeln!(table, "{:<18}{:<22}{state}", key.id, moment(key.signs_from));
     }

@@ -215,7 +215,7 @@ impl PolicyAuthorizer {
         }
         let challenge = match (&self.tokens, &self.service) {
             (Some(tokens), _) => tokens.challenge(request, error),
-            (None, Some(service)) => service.challenge(request, error),
+            (None, Some(_)) => TokenService::challenge(request, error),
             // There is no login that a challenge could ask for.
             (None, None) => return Denied::Forbidden { reason },
         };

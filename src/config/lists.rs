@@ -8,8 +8,11 @@ use super::raw::RawSettings;
 use super::tables::Table;
 use super::{access_issuers, access_rules};
 
+/// Reads one table.
+type Read = fn(&mut Table<'_>, &mut RawSettings);
+
 /// The key of each list, and what reads one of its tables.
-const LISTS: &[(&str, fn(&mut Table<'_>, &mut RawSettings))] = &[
+const LISTS: &[(&str, Read)] = &[
     ("access.rules", |table, raw| raw.rules.extend(table.read(access_rules::rule))),
     ("access.issuers", |table, raw| raw.issuers.extend(table.read(access_issuers::issuer))),
 ];

@@ -53,9 +53,9 @@
 {{- if and $hasCertificates (not (or $v.tls.existingSecret $tls.certificate_file)) -}}
 {{- fail "tls.clients needs tls.existingSecret: clients show their certificates only where TLS ends" -}}
 {{- end -}}
-{{- $hasLogin := or $hasHtpasswd $hasToken $hasCertificates -}}
+{{- $hasLogin := or $hasHtpasswd $hasToken $hasCertificates $access.issuers -}}
 {{- if not (or $hasLogin $access.anonymous $rulesAnonymous) -}}
-{{- fail "no login is configured, and access.anonymous is empty. Set access.htpasswd.existingSecret (and access.authenticated or access.rules), or all of access.token, or open the registry to everybody: access.anonymous=pull, or access.anonymous=push for everything" -}}
+{{- fail "no login is configured, and access.anonymous is empty. Set access.htpasswd.existingSecret (and access.authenticated or access.rules), or all of access.token, or config.access.issuers, or open the registry to everybody: access.anonymous=pull, or access.anonymous=push for everything" -}}
 {{- end -}}
 {{- if and $hasCertificates (not (or $access.anonymous $access.authenticated $access.rules)) -}}
 {{- fail "no rule allows clients with a certificate anything: set access.authenticated (pull or push), or access.rules" -}}
@@ -64,7 +64,7 @@
 {{- fail "no rule allows users anything: set access.authenticated (pull or push), or access.rules" -}}
 {{- end -}}
 {{- if and (or $access.authenticated $rulesLogin) (not $hasLogin) -}}
-{{- fail "access.authenticated or access.rules name users, but no login is configured: set access.htpasswd.existingSecret, access.token or tls.clients" -}}
+{{- fail "access.authenticated or access.rules name users, but no login is configured: set access.htpasswd.existingSecret, access.token, config.access.issuers or tls.clients" -}}
 {{- end -}}
 
 {{- /* Contradictions. */ -}}

@@ -94,7 +94,7 @@ impl TokenService {
         self.keys.current().await;
     }
 
-    pub(super) fn challenge(&self, request: &AuthRequest<'_>, error: Option<TokenError>) -> String {
+    pub(super) fn challenge(request: &AuthRequest<'_>, error: Option<TokenError>) -> String {
         challenge::bearer(TOKEN_PATH, NAME, request, error)
     }
 

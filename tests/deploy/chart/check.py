@@ -127,6 +127,20 @@ def settings_of_every_type(objects):
     assert toml["server"] == {"drain_delay": "10s", "drain_timeout": "120s", "connections_max": 1000000}
 
 
+@rendered("""
+store: {url: "s3://b/p"}
+config:
+  access:
+    issuers:
+      - {name: ci, url: "https://ci.example", audience: registry.example, required: ["repository=acme/*"]}
+access:
+  rules: [{subject: "issuer:ci ref=refs/heads/main", repositories: "acme/**", actions: [pull, push]}]
+""")
+def identity_tokens_are_a_login(objects):
+    issuer = {"name": "ci", "url": "https://ci.example", "audience": "registry.example", "required": ["repository=acme/*"]}
+    assert objects.toml["access"]["issuers"] == [issuer]
+
+
 @rendered(LOGIN + """
 config: {audit_log: {destination: /audit/audit.log, pulls: true}}
 extraVolumes: [{name: audit, emptyDir: {}}]

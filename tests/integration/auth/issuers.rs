@@ -11,6 +11,7 @@ use axum::routing::get;
 use http::StatusCode;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use longshore::store::memory::Memory;
+use longshore::tasks::Tasks;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
@@ -61,7 +62,7 @@ impl Issuer {
             .route("/right/.well-known/openid-configuration", get(discovery))
             .route("/keys", get(published))
             .with_state(issuer.clone());
-        tokio::spawn(async move { axum::serve(listener, router).await });
+        drop(Tasks::new().spawn(async move { axum::serve(listener, router).await }));
         issuer
     }
 

@@ -22,7 +22,7 @@ const POLLS: u32 = 20;
 async fn others_go_first(
     scene: &Scene,
     (operation, below): (Operation, &str),
-    left: impl Fn() -> usize,
+    left: impl Fn() -> usize + Sync,
 ) -> bool {
     let run = async { scene.collect().await };
     let others = async {

@@ -15,6 +15,7 @@ use longshore::layout::records::Pointer;
 use longshore::oci::UploadId;
 use longshore::store::memory::Memory;
 use longshore::store::{BlobStore, Location, PresignGet, RecordKey, RecordStore};
+use longshore::tasks::Tasks;
 use longshore::telemetry::metrics::{Metrics, TABLE};
 use longshore::usage::UsageScan;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
@@ -189,7 +190,7 @@ async fn issuer(metrics: &Metrics) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
     let router = axum::Router::new().fallback(async || KEYS);
-    tokio::spawn(async move { axum::serve(listener, router).await });
+    drop(Tasks::new().spawn(async move { axum::serve(listener, router).await }));
     let mut settings = Settings::default();
     settings.access.issuers = vec![IssuerSettings {
         name: "ci".parse().expect("a name"),

@@ -10,7 +10,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use self::about::{
     AUDIT_ABOUT, CHECK_ABOUT, CREDENTIAL_PROVIDER_ABOUT, DOCTOR_ABOUT, EXPLAIN_ABOUT, GC_ABOUT,
     HEALTHCHECK_ABOUT, INSPECT_ABOUT, KEYS_LIST_ABOUT, KEYS_ROTATE_ABOUT, SCRUB_ABOUT, SERVE_ABOUT,
-    SERVE_EXAMPLES, SETTINGS_SET_ABOUT, SETTINGS_SHOW_ABOUT, USAGE_ABOUT,
+    SERVE_EXAMPLES, SETTINGS_SET_ABOUT, SETTINGS_SHOW_ABOUT, USAGE_ABOUT, USER_ADD_ABOUT,
+    USER_PASSWD_ABOUT,
 };
 
 use crate::auth::{Permission, Subject};
@@ -43,6 +44,9 @@ pub enum Command {
     /// Explain the access rules.
     #[command(subcommand)]
     Access(AccessCommand),
+    /// Add, change, remove or list the users of the password file.
+    #[command(subcommand)]
+    User(UserCommand),
     /// Collect garbage once: free the space of what was deleted, then exit.
     #[command(long_about = GC_ABOUT)]
     Gc(GcArguments),
@@ -81,6 +85,52 @@ pub enum AccessCommand {
     /// Print which rule decides about a request; exit with 1 if it is denied.
     #[command(long_about = EXPLAIN_ABOUT)]
     Explain(ExplainArguments),
+}
+
+#[derive(Debug, Subcommand)]
+pub enum UserCommand {
+    /// Add a user.
+    #[command(long_about = USER_ADD_ABOUT)]
+    Add(PasswordArguments),
+    /// Change the password of a user.
+    #[command(long_about = USER_PASSWD_ABOUT)]
+    Passwd(PasswordArguments),
+    /// Remove a user.
+    Remove(UserArguments),
+    /// List the users and the bcrypt costs of their passwords.
+    List(UserFileArguments),
+}
+
+/// What `user add` and `user passwd` take.
+#[derive(Debug, Clone, Args)]
+pub struct PasswordArguments {
+    /// Read the password from the standard input, up to the end of the line
+    #[arg(long)]
+    pub password_stdin: bool,
+
+    #[command(flatten)]
+    pub user: UserArguments,
+}
+
+/// What `user remove` takes.
+#[derive(Debug, Clone, Args)]
+pub struct UserArguments {
+    /// The name of the user
+    pub name: String,
+
+    #[command(flatten)]
+    pub file: UserFileArguments,
+}
+
+/// Which password file.
+#[derive(Debug, Clone, Args)]
+pub struct UserFileArguments {
+    /// The password file, in place of that of the configuration (`access.htpasswd_file`)
+    #[arg(long, value_name = "FILE")]
+    pub file: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub settings: ServeArguments,
 }
 
 #[derive(Debug, Subcommand)]

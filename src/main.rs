@@ -2,16 +2,18 @@
 
 mod allocator;
 
-use std::io::{Read as _, Write};
+use std::io::{BufRead as _, Read as _, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
 use longshore::app::{self, Inspected, InspectionError, Reading};
 use longshore::audit::ScrubSettings;
+use longshore::auth::{ListedUser, UserChange, change_users, list_users};
 use longshore::cli::{
     AccessCommand, AuditArguments, Cli, Command, DoctorArguments, ExplainArguments, GcArguments,
     InspectArguments, KeysCommand, ReadingArguments, ScrubArguments, ServeArguments,
-    SettingsCommand, UsageArguments, UsageGroup,
+    SettingsCommand, UsageArguments, UsageGroup, UserCommand, UserFileArguments,
 };
 use longshore::clock::{Clock as _, SystemClock};
 use longshore::collector::Mode;
@@ -25,6 +27,8 @@ use longshore::usage::Grouping;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+/// Bytes of a line with a password.
+const PASSWORD_LINE_BYTES_MAX: u64 = 8 * 1024;
 /// The exit status of a command that has found damage.
 const DAMAGED: u8 = 3;
 /// The exit status of `inspect` if its target is not there.
@@ -65,6 +69,7 @@ fn run(command: Command) -> Result<ExitCode, String> {
         Command::Healthcheck(arguments) => healthcheck(&arguments),
         Command::Gc(arguments) => return collect(&arguments),
         Command::Access(AccessCommand::Explain(arguments)) => explain(&arguments),
+        Command::User(command) => change_user(&command),
         Command::Settings(SettingsCommand::Show(arguments)) => {
             run_async(&arguments, show_shared_settings)
         }
@@ -258,6 +263,60 @@ fn explain(arguments: &ExplainArguments) -> Result<(), String> {
     let ExplainArguments { subject, repository, action, settings: of } = arguments;
     let access = settings(of)?.access;
     print(&format!("{}\n", app::explain(&access, subject, repository.as_ref(), *action)?))
+}
+
+fn change_user(command: &UserCommand) -> Result<(), String> {
+    match command {
+        UserCommand::Add(of) => {
+            let (file, user) = (users_file(&of.user.file)?, of.user.name.as_str());
+            let password = new_password(of.password_stdin)?;
+            change_users(&file, &UserChange::Add { user, password: &password })
+        }
+        UserCommand::Passwd(of) => {
+            let (file, user) = (users_file(&of.user.file)?, of.user.name.as_str());
+            let password = new_password(of.password_stdin)?;
+            change_users(&file, &UserChange::Password { user, password: &password })
+        }
+        UserCommand::Remove(of) => {
+            change_users(&users_file(&of.file)?, &UserChange::Remove { user: &of.name })
+        }
+        UserCommand::List(of) => {
+            let users = list_users(&users_file(of)?)?;
+            let line = |user: &ListedUser| format!("{} (cost {})\n", user.name, user.cost);
+            print(&users.iter().map(line).collect::<String>())
+        }
+    }
+}
+
+fn users_file(arguments: &UserFileArguments) -> Result<PathBuf, String> {
+    if let Some(file) = &arguments.file {
+        return Ok(file.clone());
+    }
+    let configured = settings(&arguments.settings)?.access.htpasswd_file;
+    configured.ok_or_else(|| {
+        "no password file is configured: name it with --file, or set access.htpasswd_file"
+            .to_owned()
+    })
+}
+
+/// The password, from the standard input or asked for twice. Errors say nothing of it.
+fn new_password(from_stdin: bool) -> Result<String, String> {
+    let failed = |error: std::io::Error| format!("the password cannot be read: {error}");
+    if from_stdin {
+        let mut line = String::new();
+        std::io::stdin()
+            .lock()
+            .take(PASSWORD_LINE_BYTES_MAX)
+            .read_line(&mut line)
+            .map_err(failed)?;
+        return Ok(line.trim_end_matches(['\r', '\n']).to_owned());
+    }
+    let password = rpassword::prompt_password("Password: ").map_err(failed)?;
+    if rpassword::prompt_password("The same password again: ").map_err(failed)? == password {
+        Ok(password)
+    } else {
+        Err("the passwords differ".to_owned())
+    }
 }
 
 fn settings(arguments: &ServeArguments) -> Result<Settings, String> {

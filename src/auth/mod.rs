@@ -31,7 +31,7 @@ pub use authorizer::{
 pub use caller::{Caller, Login};
 pub use certificate::{CertificateName, ClientCertificate};
 pub use challenge::absolute_url;
-pub use htpasswd::Htpasswd;
+pub use htpasswd::{Htpasswd, ListedUser, UserChange, change_users, list_users};
 pub use issuers::{
     IssuerName, IssuerSettings, IssuerUrl, Issuers, KeysAddress, KeysFrom, RequiredClaim,
 };

@@ -62,6 +62,21 @@ caller is who they claim to be. For example:
     longshore access explain --config longshore.toml \\
       --subject user:alice --subject group:developers --repository team/app --action push";
 
+pub(super) const USER_ADD_ABOUT: &str = "\
+Add a user to the password file, and create the file if it is not there.
+
+It asks for the password twice, or reads it from the standard input. The file is that of the \
+configuration of `serve`, or that of --file; a process that uses it reads it again within a \
+second of the next request. For example:
+
+    printf %s \"$password\" | longshore user add alice --file users --password-stdin";
+
+pub(super) const USER_PASSWD_ABOUT: &str = "\
+Change the password of a user in the password file.
+
+It asks for the password twice, or reads it from the standard input. Refresh tokens that the user \
+got with the old password end.";
+
 pub(super) const SETTINGS_SHOW_ABOUT: &str = "\
 Print what the bucket holds of the settings that all processes on it share, beside the values of \
 this configuration.

@@ -18,6 +18,7 @@ mod sessions;
 pub(crate) mod tls;
 mod token_service;
 mod tokens;
+mod users;
 mod visibility;
 
 use std::path::Path;

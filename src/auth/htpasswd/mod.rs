@@ -5,6 +5,7 @@
 //! [`queues`] says who waits for whom. Clients that flood the registry with wrong passwords delay
 //! neither clients nor users whose logins were right before.
 
+mod file;
 mod queues;
 #[cfg(test)]
 mod tests;
@@ -18,6 +19,7 @@ use std::time::{Duration, Instant};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::{Digest as _, Sha256};
 
+pub use self::file::{ListedUser, UserChange, change_users, list_users};
 pub(super) use self::queues::TooManyAttempts;
 use self::queues::{Queues, Rank};
 use crate::client_network::ClientNetwork;

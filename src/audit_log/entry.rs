@@ -85,7 +85,7 @@ pub enum Outcome {
     Failed,
 }
 
-/// The tags of a request, at most [`TAGS_MAX`] of them.
+/// The tags of a request, at most 64 of them.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Tags {
     #[serde(rename = "tags", skip_serializing_if = "Vec::is_empty")]

@@ -4,7 +4,7 @@
 //! `CredentialProviderRequest` to its standard input and reads a `CredentialProviderResponse`
 //! (`credentialprovider.kubelet.k8s.io/v1`, KEP-2133). With `tokenAttributes` in that configuration
 //! the request has a token of the pod's service account (KEP-4412). The response gives this token
-//! to the registry as the password of [`USER`]; it says nothing else, and asks no server.
+//! to the registry as the password of the user `oidc`; it says nothing else, and asks no server.
 
 use std::time::{Duration, SystemTime};
 

@@ -32,6 +32,8 @@ ZERO = {
     "store/The store asks for fewer requests": "MinIO never answers with SlowDown here",
     "uploads/Abandoned multipart uploads": "an upload is abandoned after a day",
     "collector/Failed runs of the last day": "every run here succeeds",
+    "overview/Refused by limits": "these processes have no limits for callers",
+    "overview/Lines of the audit log": "these processes have no audit log",
 }
 # The metrics that no dashboard shows, and why.
 UNUSED = {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::{FromRequest, Request};
 use http::header::CONNECTION;
+use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 
 use super::body::RequestBody;
@@ -46,10 +47,25 @@ pub(super) struct Context {
 impl FromRequest<Arc<Api>> for Authorized {
     type Rejection = Error;
 
+    /// A refused request is answered at once, and its body drained: a client or a proxy that is
+    /// still sending it sees the response.
+    async fn from_request(request: Request, api: &Arc<Api>) -> Result<Self, Error> {
+        let (head, body) = request.into_parts();
+        let body = RequestBody::new(body);
+        match Context::authorized(head, api).await {
+            Ok(context) => Ok(Self { context, body }),
+            Err(error) => {
+                api.tasks.spawn(body.drain_refused());
+                Err(error)
+            }
+        }
+    }
+}
+
+impl Context {
     /// The only place where a request is authorized, and before anything is looked up: so what is
     /// missing and what is forbidden look the same to a caller that may know neither.
-    async fn from_request(request: Request, api: &Arc<Api>) -> Result<Self, Error> {
-        let (mut head, body) = request.into_parts();
+    async fn authorized(mut head: Parts, api: &Arc<Api>) -> Result<Self, Error> {
         if !headers::names_one_host(head.version, &head.headers) {
             let message = "the request must have one Host header";
             return Err(Error::unsupported(StatusCode::BAD_REQUEST, message));
@@ -66,8 +82,12 @@ impl FromRequest<Arc<Api>> for Authorized {
         };
         let RequestInfo { client, endpoint, reservation, account, log_fields } = info;
         let reservation = reservation.ok_or_else(Error::too_busy)?;
-        let body = account.admit_address(api, &endpoint, RequestBody::new(body))?;
+        account.admit_address(&endpoint)?;
         let endpoint = endpoint?;
+        let page = matches!(endpoint.operation, Operation::Page(_));
+        if page && !api.settings.pages.enabled {
+            return Err(RouteError::Unknown.into());
+        }
         let (access, optional_scope) = (endpoint.access(), endpoint.optional_scope());
         let attempt = AuthRequest {
             headers: &head.headers,
@@ -78,7 +98,7 @@ impl FromRequest<Arc<Api>> for Authorized {
             host: headers::host(&head.uri, &head.headers),
             secure: client.secure,
             proved: &log_fields.caller,
-            page: matches!(endpoint.operation, Operation::Page(_)),
+            page,
         };
         let (method, decision) = api.authorizer.authorize(attempt).await;
         let (result, reason) = match &decision {
@@ -86,17 +106,10 @@ impl FromRequest<Arc<Api>> for Authorized {
             Err(denied) => denied.metric_label(),
         };
         api.metrics.auth.inc((method, result, reason));
-        let caller = match decision {
-            Ok(caller) => caller,
-            Err(denied) => {
-                api.tasks.spawn(body.drain_refused());
-                return Err(denied.into());
-            }
-        };
+        let caller = decision?;
         log_fields.caller.get_or_init(|| caller.clone());
-        let effect = endpoint.operation.row().effect;
-        let body = account.admit_caller(api, &caller, effect, body)?;
-        let context = Context {
+        account.admit_caller(&caller, endpoint.operation.row().effect)?;
+        Ok(Self {
             api: api.clone(),
             endpoint,
             client,
@@ -105,12 +118,9 @@ impl FromRequest<Arc<Api>> for Authorized {
             headers: head.headers,
             reservation,
             caller,
-        };
-        Ok(Self { context, body })
+        })
     }
-}
 
-impl Context {
     /// The repository of the request. The operations of the registry as a whole have none.
     pub(super) fn repository(&self) -> Result<&RepositoryName, Error> {
         self.endpoint.repository.as_ref().ok_or_else(|| RouteError::Unknown.into())

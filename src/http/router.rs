@@ -18,7 +18,7 @@ use tracing::Instrument as _;
 use super::audited::Audited;
 use super::authorized::Authorized;
 use super::cors::Cors;
-use super::endpoint::{Effect, Endpoint, RouteError};
+use super::endpoint::{Effect, Endpoint};
 use super::error::Error;
 use super::layers::access_log::{AccessLog, LogFields};
 use super::layers::metrics::RequestMetrics;
@@ -101,7 +101,7 @@ async fn dispatch(State(api): State<Arc<Api>>, request: Request) -> Response {
         preflight
     } else if path == "/" && [Method::GET, Method::HEAD].contains(request.method()) {
         root(&api, request.headers())
-    } else if pages::is_page(path) {
+    } else if api.settings.pages.enabled && pages::is_page(path) {
         page(&api, request).await
     } else {
         authorized(&api, request).await.unwrap_or_else(IntoResponse::into_response)
@@ -112,9 +112,6 @@ async fn dispatch(State(api): State<Arc<Api>>, request: Request) -> Response {
 
 /// A page for people, whose errors are pages, too.
 async fn page(api: &Arc<Api>, request: Request) -> Response {
-    if !api.settings.pages.enabled {
-        return Error::from(RouteError::Unknown).into_response();
-    }
     let host = headers::host(request.uri(), request.headers()).unwrap_or_default().to_owned();
     authorized(api, request).await.unwrap_or_else(|error| pages::error(api, host, error))
 }

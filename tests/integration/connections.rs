@@ -8,6 +8,7 @@ mod budget;
 mod deadlines;
 mod http2;
 mod readers;
+mod refused;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

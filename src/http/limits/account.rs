@@ -3,12 +3,9 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use super::{Limits, TOKEN_BYTES};
+use super::{Limited, Limits, TOKEN_BYTES};
 use crate::auth::Caller;
-use crate::http::body::RequestBody;
 use crate::http::endpoint::{Effect, Endpoint, RouteError};
-use crate::http::error::Error;
-use crate::http::state::Api;
 use crate::telemetry::metrics::LimitBy;
 
 /// Bytes that are charged at once while a body flows.
@@ -46,28 +43,24 @@ impl Account {
     /// Admits a request before it is authorized, by its client address.
     pub(in crate::http) fn admit_address(
         &self,
-        api: &Api,
         endpoint: &Result<Endpoint, RouteError>,
-        body: RequestBody,
-    ) -> Result<RequestBody, Error> {
-        let Some(charged) = &self.0 else { return Ok(body) };
+    ) -> Result<(), Limited> {
+        let Some(charged) = &self.0 else { return Ok(()) };
         let effect = endpoint.as_ref().map_or(Effect::Reads, |one| one.operation.row().effect);
-        charged.admit(api, LimitBy::Address, charged.address, effect, body)
+        charged.limits.admit(LimitBy::Address, charged.address, effect)
     }
 
     /// Admits an authorized request by its subject, if it has one.
     pub(in crate::http) fn admit_caller(
         &self,
-        api: &Api,
         caller: &Caller,
         effect: Effect,
-        body: RequestBody,
-    ) -> Result<RequestBody, Error> {
+    ) -> Result<(), Limited> {
         let Some(charged) = self.0.as_ref().filter(|_| caller.is_authenticated()) else {
-            return Ok(body);
+            return Ok(());
         };
-        let Some(key) = charged.limits.subject_key(&caller.subject()) else { return Ok(body) };
-        charged.admit(api, LimitBy::Subject, *charged.subject.get_or_init(|| key), effect, body)
+        let Some(key) = charged.limits.subject_key(&caller.subject()) else { return Ok(()) };
+        charged.limits.admit(LimitBy::Subject, *charged.subject.get_or_init(|| key), effect)
     }
 
     /// Counts bytes of a body while it flows.
@@ -81,24 +74,6 @@ impl Account {
 }
 
 impl Charged {
-    /// Gives the body back if the request is admitted, and drains it if it is not.
-    fn admit(
-        &self,
-        api: &Api,
-        by: LimitBy,
-        key: u64,
-        effect: Effect,
-        body: RequestBody,
-    ) -> Result<RequestBody, Error> {
-        match self.limits.admit(by, key, effect) {
-            Ok(()) => Ok(body),
-            Err(limited) => {
-                api.tasks.spawn(body.drain_refused());
-                Err(limited.into())
-            }
-        }
-    }
-
     fn uncharged(&self, direction: Direction) -> &AtomicU64 {
         match direction {
             Direction::Upload => &self.uploaded,

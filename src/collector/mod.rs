@@ -37,6 +37,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 pub use self::background::Background;
 pub use self::report::Report;
@@ -50,8 +51,8 @@ use crate::registry::{self, LeaseSettings, Leases, Registry, SharedSettings, Sha
 use crate::store::{self, Listed, ObjectStore};
 use crate::telemetry::metrics::{CollectionRun as RunResult, Metrics};
 
-/// Records that the collector reads at once. Each may be a whole manifest.
-const READS_AT_ONCE: usize = 32;
+/// Records that the collector reads or removes at once. Each may be a whole manifest.
+const REQUESTS_AT_ONCE: usize = 32;
 /// Rows of a listing that are judged together.
 const BATCH_ROWS: usize = 256;
 
@@ -202,11 +203,21 @@ impl Collector {
         }
         let mut lease = Lease::take(&records, &self.holder, self.settings.grace).await?;
         let mut state = State::load(&records).await?;
-        let collected = tokio::select! {
-            // In this order, so that a simulated run repeats from its seed.
-            biased;
-            collected = self.run_phases(mode, paced, records.clone(), &mut state) => collected,
-            () = lease.keep(&records) => Err(Error::TakenOver),
+        let ended = CancellationToken::new();
+        let collected = {
+            let mut keeping = std::pin::pin!(lease.keep(&records, &ended));
+            tokio::select! {
+                // In this order, so that a simulated run repeats from its seed.
+                biased;
+                collected = self.run_phases(mode, paced, records.clone(), &mut state) => {
+                    // A renewal that is under way ends first: who drops it does not know which
+                    // version of the lease there is, and so could not release it.
+                    ended.cancel();
+                    keeping.await;
+                    collected
+                }
+                () = &mut keeping => Err(Error::TakenOver),
+            }
         };
         lease.release(&records).await;
         collected

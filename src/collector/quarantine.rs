@@ -3,12 +3,12 @@
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::rows::Row;
-use super::{Class, Error, Fate, READS_AT_ONCE, Run};
+use super::{Class, Error, Fate, REQUESTS_AT_ONCE, Run};
 use crate::layout::encoding::{decode, is_tombstone};
 use crate::layout::records::Quarantined;
 use crate::oci::Digest;
 use crate::registry::record::Current;
-use crate::store::{self, Location, Prefix, Record, RecordKey, RecordPages, RecordStore as _};
+use crate::store::{self, Location, Prefix, Record, RecordKey, RecordPages};
 
 /// Data objects that one run deletes.
 const DUE_MAX: usize = 200_000;
@@ -31,20 +31,21 @@ impl Run {
         let mut pages = RecordPages::of(Prefix::Quarantined);
         while let Some(page) = pages.next(self.paced.as_ref()).await? {
             let cutoff = self.cutoff(pages.began());
-            let mut read = Vec::new();
+            let (mut read, mut tombstones) = (Vec::new(), Vec::new());
             for listed in page.rows {
                 let Ok(key @ RecordKey::Quarantined(..)) = listed.key.parse() else { continue };
                 if !is_tombstone(listed.size) {
                     read.push(Row { key, listed });
-                } else if cutoff.is_old(&listed) && self.writes() {
-                    self.paced.discard(&key, &listed.version).await?;
+                } else if cutoff.is_old(&listed) {
+                    tombstones.push(Row { key, listed });
                 }
             }
+            self.discard_rows(tombstones).await?;
             let read = read.into_iter().map(|row| async move {
                 let found = self.read_quarantined(&row).await?;
                 Ok::<_, Error>((row, found))
             });
-            let mut read = stream::iter(read).buffer_unordered(READS_AT_ONCE);
+            let mut read = stream::iter(read).buffer_unordered(REQUESTS_AT_ONCE);
             while let Some((row, found)) = read.try_next().await? {
                 let Some(found) = found else { continue };
                 self.report().quarantined(found.size.unwrap_or_default());

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::rows::{Row, class};
-use super::{Class, Cutoff, Error, Fate, Mode, READS_AT_ONCE, Run};
+use super::{Class, Cutoff, Error, Fate, Mode, REQUESTS_AT_ONCE, Run};
 use crate::layout::encoding::{DecodeError, Draft, Known};
 use crate::layout::records;
 use crate::layout::records::seconds;
@@ -51,7 +51,7 @@ impl Run {
             Ok::<_, Error>(())
         };
         stream::iter(rows.into_iter().map(delete))
-            .buffer_unordered(READS_AT_ONCE)
+            .buffer_unordered(REQUESTS_AT_ONCE)
             .try_collect::<()>()
             .await
     }
@@ -104,7 +104,7 @@ impl Run {
         let mut removals = stream::iter(old.into_iter().map(|row| async move {
             Ok::<_, Error>(self.paced.remove(&row.key, &row.listed.version).await?)
         }))
-        .buffer_unordered(READS_AT_ONCE);
+        .buffer_unordered(REQUESTS_AT_ONCE);
         while let Some(removal) = removals.try_next().await? {
             self.removes.fetch_and(removal != Removal::Unsupported, Ordering::Relaxed);
             let fate = match removal {
@@ -123,6 +123,19 @@ impl Run {
             self.paced.discard(key, &record.version).await?;
         }
         Ok(())
+    }
+
+    /// Removes records that no request writes or makes live again, so a store without conditional
+    /// deletion may do it, too.
+    pub(super) async fn discard_rows(&self, rows: Vec<Row>) -> Result<(), Error> {
+        if !self.writes() {
+            return Ok(());
+        }
+        let discard = |row: Row| async move {
+            Ok::<_, Error>(self.paced.discard(&row.key, &row.listed.version).await?)
+        };
+        let discarded = stream::iter(rows.into_iter().map(discard));
+        discarded.buffer_unordered(REQUESTS_AT_ONCE).try_collect::<()>().await
     }
 
     /// Puts data into quarantine. Returns the record, which is there when this returns; `None` if

@@ -4,13 +4,11 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::removals::Again;
 use super::rows::Row;
-use super::{Class, Error, Fate, READS_AT_ONCE, Run};
+use super::{Class, Error, Fate, REQUESTS_AT_ONCE, Run};
 use crate::layout::encoding::{decode, is_tombstone};
 use crate::layout::records::{Pointer, Session};
 use crate::registry::record::Current;
-use crate::store::{
-    Kind, Location, MultipartId, OpenMultipart, Prefix, RecordKey, RecordPages, RecordStore as _,
-};
+use crate::store::{Kind, Location, MultipartId, OpenMultipart, Prefix, RecordKey, RecordPages};
 
 /// Open multipart uploads that one run looks at.
 const MULTIPARTS_MAX: usize = 1_000;
@@ -42,6 +40,7 @@ impl Run {
                     (false, false) => self.count(Class::Tombstone, Fate::Grace),
                 }
             }
+            self.count_all(Class::Tombstone, Fate::Removed, ended.len());
             self.discard_rows(ended).await?;
             self.count_all(Class::Session, Fate::Grace, young.len());
             if reads_all {
@@ -148,24 +147,10 @@ impl Run {
         rows: Vec<Row>,
     ) -> Result<Option<Vec<Session>>, Error> {
         let read = |row: Row| async move { self.read_session(&row.key).await };
-        let read = stream::iter(rows.into_iter().map(read)).buffer_unordered(READS_AT_ONCE);
+        let read = stream::iter(rows.into_iter().map(read)).buffer_unordered(REQUESTS_AT_ONCE);
         let read: Vec<Option<Option<Session>>> = read.try_collect().await?;
         let all: Option<Vec<Option<Session>>> = read.into_iter().collect();
         Ok(all.map(|all| all.into_iter().flatten().collect()))
-    }
-
-    /// Removes tombstones of sessions. No request makes such a session live again, so a store
-    /// without conditional deletion may do it, too.
-    async fn discard_rows(&self, rows: Vec<Row>) -> Result<(), Error> {
-        self.count_all(Class::Tombstone, Fate::Removed, rows.len());
-        if !self.writes() {
-            return Ok(());
-        }
-        let discard = |row: Row| async move {
-            Ok::<_, Error>(self.paced.discard(&row.key, &row.listed.version).await?)
-        };
-        let discarded = stream::iter(rows.into_iter().map(discard));
-        discarded.buffer_unordered(READS_AT_ONCE).try_collect::<()>().await
     }
 }
 

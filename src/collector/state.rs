@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
 
 use super::Error;
 use crate::layout::encoding::{Draft, Known, Nonce, decode, fields_of};
@@ -215,10 +216,14 @@ impl Lease {
         }
     }
 
-    /// Renews the lease until another collector has taken it.
-    pub(super) async fn keep(&mut self, records: &Records) {
+    /// Renews the lease until the run has ended, or another collector has taken it.
+    pub(super) async fn keep(&mut self, records: &Records, ended: &CancellationToken) {
         loop {
-            sleep(Duration::from_secs(self.draft.valid_for) / RENEWALS_PER_LEASE).await;
+            tokio::select! {
+                biased;
+                () = ended.cancelled() => return,
+                () = sleep(Duration::from_secs(self.draft.valid_for) / RENEWALS_PER_LEASE) => {}
+            }
             let draft = Draft::new(&self.draft, Bytes::new());
             match records.replace(&RecordKey::Collector, &self.base, &draft, None).await {
                 Ok(Written::Ours(base)) => self.base = base,

@@ -1,5 +1,7 @@
 use super::STORE;
 
+/// Removals that do not wait for each other.
+mod at_once;
 /// `longshore gc`, and the collection in the background of `serve`.
 mod commands;
 /// Data without a name, and damage.

@@ -454,6 +454,10 @@ impl BlobStore for Connection {
         limit: usize,
     ) -> Result<Listing, Error> {
         let (day, after) = (day.clone(), after.map(str::to_owned));
+        let (world, most) = (self.world(), self.world().profile.data_listing);
+        if !most.is_zero() && !world.is_calm() {
+            sleep(world.random.between(most / 10, most)).await;
+        }
         self.send(Kind::Read, move |effects| {
             let (day, after) = (day.clone(), after.clone());
             async move { effects.list_data(&day, after.as_deref(), limit).await }

@@ -20,6 +20,8 @@ pub(crate) const QUARANTINE: Duration = Duration::from_hours(2);
 
 /// After so long a collector may compare the day on which an upload began with all names.
 pub(crate) const LONG_UPLOAD: Duration = Duration::from_hours(7 * 24 + 18);
+/// Long uploads end within so long after that.
+pub(crate) const LONG_UPLOAD_ENDS: Duration = Duration::from_hours(3);
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_mins(1);
@@ -78,6 +80,8 @@ pub(crate) struct Profile {
     /// How long an ordinary request of a collector takes at most, and of a frontend.
     pub(crate) collector_latency: Duration,
     pub(crate) frontend_latency: Duration,
+    /// How much longer a listing of data takes at most: a bucket may have many pages of it.
+    pub(crate) data_listing: Duration,
     /// When the first collector runs.
     pub(crate) collect_from: Duration,
     /// The pause between two runs of a collector.
@@ -133,6 +137,7 @@ impl Profile {
             collectors: 1 + random.below(2),
             collector_latency: *random.pick(&[SECOND / 5, 2 * SECOND, MINUTE / 2]),
             frontend_latency: SECOND / 5,
+            data_listing: Duration::ZERO,
             collect_from: Duration::ZERO,
             interval: (20 * MINUTE, 4 * HOUR),
             clients: 3 + random.below(2),
@@ -221,9 +226,10 @@ impl Profile {
             },
             Focus::LongUploads => Self {
                 collectors: 2,
-                collector_latency: 25 * MINUTE,
+                collector_latency: 2 * SECOND,
+                data_listing: LONG_UPLOAD_ENDS,
                 collect_from: LONG_UPLOAD - HOUR,
-                interval: (SECOND, 10 * MINUTE),
+                interval: (5 * MINUTE, 40 * MINUTE),
                 stalls: 0,
                 faults: 0,
                 crashes: 0,

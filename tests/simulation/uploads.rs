@@ -9,7 +9,7 @@ use crate::client::{Client, Payload};
 use crate::content::{Blob, CONTENT, REPOSITORIES};
 use crate::frontend::Reply;
 use crate::ledger::{Act, Outcome};
-use crate::profile::{GRACE, LONG_UPLOAD, PART_BYTES};
+use crate::profile::{GRACE, LONG_UPLOAD, LONG_UPLOAD_ENDS, PART_BYTES};
 use crate::timeline::Span;
 
 /// Requests of one session before its client gives up.
@@ -233,7 +233,7 @@ impl Client {
             told: true,
             unsure: false,
         };
-        let end = LONG_UPLOAD + self.random.below(180) as u32 * Duration::from_mins(1);
+        let end = LONG_UPLOAD + LONG_UPLOAD_ENDS * self.random.below(1_000) as u32 / 1_000;
         let mut size = PART_BYTES + 100;
         while self.world.at() < end {
             if session.offset + 1 < blob.bytes.len()

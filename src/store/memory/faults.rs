@@ -26,6 +26,8 @@ pub enum FaultKind {
     Refuse,
     /// The request reaches the store after this time, by tokio's clock, and its caller waits.
     Delay(Duration),
+    /// The request takes effect at once, and its answer comes after this time, by tokio's clock.
+    SlowAnswer(Duration),
     /// The call fails as unavailable at once, and the request reaches the store after this time,
     /// by tokio's clock, or at the next [`Memory::deliver`](super::Memory::deliver) before that.
     Late(Duration),
@@ -146,6 +148,7 @@ impl Faults {
             FaultKind::FailAfter(reported) => Some(CallFault::FailAfter(reported)),
             FaultKind::Refuse => Some(CallFault::Refuse),
             FaultKind::Delay(delay) => Some(CallFault::Delay(delay)),
+            FaultKind::SlowAnswer(delay) => Some(CallFault::SlowAnswer(delay)),
             FaultKind::Late(after) => Some(CallFault::Late(after)),
             FaultKind::Again(after) => Some(CallFault::Again(after)),
             FaultKind::TryAgain => is_conditional(operation).then_some(CallFault::TryAgain),
@@ -162,6 +165,7 @@ impl Faults {
             | FaultKind::FailAfter(_)
             | FaultKind::Refuse
             | FaultKind::Delay(_)
+            | FaultKind::SlowAnswer(_)
             | FaultKind::Late(_)
             | FaultKind::Again(_)
             | FaultKind::TryAgain => None,
@@ -189,6 +193,7 @@ pub(super) enum CallFault {
     FailAfter(Reported),
     Refuse,
     Delay(Duration),
+    SlowAnswer(Duration),
     Late(Duration),
     Again(Duration),
     TryAgain,

@@ -164,13 +164,18 @@ impl Memory {
                 return Err(unavailable("the request is late"));
             }
             Some(CallFault::Delay(delay)) => tokio::time::sleep(delay).await,
-            Some(CallFault::FailAfter(_) | CallFault::Again(_)) | None => {}
+            Some(CallFault::FailAfter(_) | CallFault::Again(_) | CallFault::SlowAnswer(_)) | None => {
+            }
         }
         let outcome = act(&mut locked(&self.state), &subject, self.now());
         let reported = match fault {
             Some(CallFault::FailAfter(reported)) => reported,
             Some(CallFault::Again(after)) => {
                 self.send(after, subject, act);
+                return outcome;
+            }
+            Some(CallFault::SlowAnswer(delay)) => {
+                tokio::time::sleep(delay).await;
                 return outcome;
             }
             _ => return outcome,

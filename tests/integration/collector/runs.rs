@@ -274,3 +274,24 @@ async fn the_rate_of_requests_is_limited() {
     let least = Duration::from_millis((report.requests() - 6) * 1_000 / 40);
     assert!(began.elapsed() >= least, "{} in {:?}", report.requests(), began.elapsed());
 }
+
+/// The next run would otherwise find a lease that its holder has left, and end until that is over.
+#[tokio::test]
+async fn a_run_that_ends_during_a_renewal_releases_its_lease() {
+    let scene = Scene::start(StoreKind::Memory).await;
+    let memory = scene.store.memory().expect("the store in memory");
+    scene.push_large("a", 1).await;
+    scene.app.settled().await;
+    tokio::time::pause();
+    let seconds = Duration::from_secs;
+    // The first renewal comes after 15 seconds, and the run ends before its answer.
+    memory.inject(Fault::on(Operation::List, FaultKind::Delay(seconds(20))).below("v1/p/"));
+    let slow = Fault::on(Operation::Replace, FaultKind::SlowAnswer(seconds(30)));
+    memory.inject(slow.below("v1/g/collector"));
+    scene.advance(HOUR);
+    scene.collect().await;
+    memory.heal();
+    let lease = memory.record(&RecordKey::Collector).expect("the record of the lease");
+    assert_eq!(lease.body.len(), 36, "a tombstone");
+    scene.collect().await;
+}

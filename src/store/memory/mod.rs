@@ -164,8 +164,8 @@ impl Memory {
                 return Err(unavailable("the request is late"));
             }
             Some(CallFault::Delay(delay)) => tokio::time::sleep(delay).await,
-            Some(CallFault::FailAfter(_) | CallFault::Again(_) | CallFault::SlowAnswer(_)) | None => {
-            }
+            Some(CallFault::FailAfter(_) | CallFault::Again(_) | CallFault::SlowAnswer(_))
+            | None => {}
         }
         let outcome = act(&mut locked(&self.state), &subject, self.now());
         let reported = match fault {

@@ -33,7 +33,7 @@ async fn the_rest_of_the_body_is_read_and_the_connection_stays() {
         ("PUT", "/v2/refused/blobs/sha256:short", 400),
         ("POST", "/ui/unknown", 404),
     ];
-    let closed = [("POST", "/v2/refused/blobs/uploads/", 401), ("PUT", "/v2/a/manifests/1", 401)];
+    let closed = [("POST", "/v2/refused/blobs/uploads/", 403), ("PUT", "/v2/a/manifests/1", 403)];
     for (app, requests) in [(app(|_| ()).await, &requests[..]), (app(login).await, &closed[..])] {
         for (method, path, expected) in requests {
             let mut socket = connect(&app).await;

@@ -32,7 +32,7 @@ start_engine() {
   fail 'the engine did not start'
 }
 
-stop_servers() {
+stop_engine() {
   local tries
   if [ -n "${engine_id:-}" ]; then
     kill "$engine_id" 2>/dev/null
@@ -46,3 +46,5 @@ stop_servers() {
   # What is still mounted below would be emptied with the folder.
   awk -v folder="$scratch/" 'index($2, folder) == 1 { print $2 }' /proc/mounts | sort -r | xargs -r umount -l
 }
+
+stop_servers() { stop_engine; }

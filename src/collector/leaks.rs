@@ -14,7 +14,7 @@ use super::removals::Again;
 use super::rows::Row;
 use super::sessions::locations;
 use super::state::State;
-use super::{Class, Error, Fate, REQUESTS_AT_ONCE, Run};
+use super::{Class, Error, Fate, READS_AT_ONCE, REMOVALS_AT_ONCE, Run};
 use crate::layout::encoding::{decode, is_tombstone};
 use crate::layout::records::{Pointer, seconds};
 use crate::registry::record::Current;
@@ -65,7 +65,7 @@ impl Run {
             self.quarantine(&location, (None, Some(size)), Again::Keep).await.map(|_| ())
         };
         let quarantined = stream::iter(unnamed.into_iter().map(quarantine));
-        quarantined.buffer_unordered(REQUESTS_AT_ONCE).try_collect::<()>().await?;
+        quarantined.buffer_unordered(REMOVALS_AT_ONCE).try_collect::<()>().await?;
         state.leaks_end(last);
         Ok(())
     }
@@ -183,7 +183,7 @@ impl Run {
             let pointer = decode::<Pointer>(&record.body).ok();
             Ok::<_, Error>(pointer.map(|(pointer, _)| pointer.location))
         };
-        let read = stream::iter(rows.into_iter().map(read)).buffer_unordered(REQUESTS_AT_ONCE);
+        let read = stream::iter(rows.into_iter().map(read)).buffer_unordered(READS_AT_ONCE);
         let read: Vec<Option<Option<Location>>> = read.try_collect().await?;
         let all: Option<Vec<Option<Location>>> = read.into_iter().collect();
         Ok(all.map(|all| all.into_iter().flatten().collect()))

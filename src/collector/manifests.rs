@@ -4,7 +4,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::rows::{Row, Rows, Scope};
 use super::salted::SaltedSet;
-use super::{Class, Error, Fate, REQUESTS_AT_ONCE, Run};
+use super::{Class, Error, Fate, READS_AT_ONCE, Run};
 use crate::layout::encoding::decode;
 use crate::layout::records::{Manifest, Reference};
 use crate::oci::{Digest, RepositoryName};
@@ -83,7 +83,7 @@ impl Run {
                 let read = self.read_manifest(&row.key).await?;
                 Ok::<_, Error>((row, read))
             };
-            let read = stream::iter(batch.into_iter().map(read)).buffer_unordered(REQUESTS_AT_ONCE);
+            let read = stream::iter(batch.into_iter().map(read)).buffer_unordered(READS_AT_ONCE);
             for (row, read) in read.try_collect::<Vec<_>>().await? {
                 if contents.note(&row, read, (self, scope)) {
                     self.delete_manifest(&row.key, &row.listed.version).await?;

@@ -51,8 +51,11 @@ use crate::registry::{self, LeaseSettings, Leases, Registry, SharedSettings, Sha
 use crate::store::{self, Listed, ObjectStore};
 use crate::telemetry::metrics::{CollectionRun as RunResult, Metrics};
 
-/// Records that the collector reads or removes at once. Each may be a whole manifest.
-const REQUESTS_AT_ONCE: usize = 32;
+/// Records that the collector reads at once. Each may be a whole manifest.
+const READS_AT_ONCE: usize = 32;
+/// Records without content that it reads, writes or removes at once. The rate of its requests has
+/// a limit of its own.
+const REMOVALS_AT_ONCE: usize = 128;
 /// Rows of a listing that are judged together.
 const BATCH_ROWS: usize = 256;
 

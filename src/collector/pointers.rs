@@ -8,7 +8,7 @@ use super::quarantine::Due;
 use super::removals::Again;
 use super::rows::Row;
 use super::salted::Filter;
-use super::{Class, Cutoff, Error, Fate, REQUESTS_AT_ONCE, Run};
+use super::{Class, Cutoff, Error, Fate, REMOVALS_AT_ONCE, Run};
 use crate::layout::encoding::{decode, is_tombstone};
 use crate::layout::records::{Link, Pointer};
 use crate::oci::Digest;
@@ -41,7 +41,7 @@ impl Run {
             self.end_quarantine(data, named)
         };
         let ended = stream::iter(due.into_iter().map(end));
-        ended.buffer_unordered(REQUESTS_AT_ONCE).try_collect::<()>().await?;
+        ended.buffer_unordered(REMOVALS_AT_ONCE).try_collect::<()>().await?;
         let mut pages = RecordPages::of(Prefix::All(Kind::Pointers));
         while let Some(page) = pages.next(self.paced.as_ref()).await? {
             self.collect_page(page.rows, &links).await?;
@@ -105,7 +105,7 @@ impl Run {
                 Err(_) => Some((digest, None)),
             })
         };
-        let read = stream::iter(rows.into_iter().map(read)).buffer_unordered(REQUESTS_AT_ONCE);
+        let read = stream::iter(rows.into_iter().map(read)).buffer_unordered(REMOVALS_AT_ONCE);
         read.try_filter_map(|location| async move { Ok(location) }).try_collect().await
     }
 
@@ -126,7 +126,7 @@ impl Run {
         self.remove_tombstones(tombstones, links.cutoff).await?;
         let collect = |(digest, row)| async move { self.collect_pointer(digest, row).await };
         let collected = stream::iter(unlinked.into_iter().map(collect));
-        collected.buffer_unordered(REQUESTS_AT_ONCE).try_collect::<()>().await
+        collected.buffer_unordered(REMOVALS_AT_ONCE).try_collect::<()>().await
     }
 
     /// Puts the data into quarantine and then deletes the pointer: a crash in between leaves a row

@@ -3,7 +3,7 @@
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::rows::Row;
-use super::{Class, Error, Fate, REQUESTS_AT_ONCE, Run};
+use super::{Class, Error, Fate, REMOVALS_AT_ONCE, Run};
 use crate::layout::encoding::{decode, is_tombstone};
 use crate::layout::records::Quarantined;
 use crate::oci::Digest;
@@ -45,7 +45,7 @@ impl Run {
                 let found = self.read_quarantined(&row).await?;
                 Ok::<_, Error>((row, found))
             });
-            let mut read = stream::iter(read).buffer_unordered(REQUESTS_AT_ONCE);
+            let mut read = stream::iter(read).buffer_unordered(REMOVALS_AT_ONCE);
             while let Some((row, found)) = read.try_next().await? {
                 let Some(found) = found else { continue };
                 self.report().quarantined(found.size.unwrap_or_default());

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::rows::{Row, class};
-use super::{Class, Cutoff, Error, Fate, Mode, REQUESTS_AT_ONCE, Run};
+use super::{Class, Cutoff, Error, Fate, Mode, REMOVALS_AT_ONCE, Run};
 use crate::layout::encoding::{DecodeError, Draft, Known};
 use crate::layout::records;
 use crate::layout::records::seconds;
@@ -51,7 +51,7 @@ impl Run {
             Ok::<_, Error>(())
         };
         stream::iter(rows.into_iter().map(delete))
-            .buffer_unordered(REQUESTS_AT_ONCE)
+            .buffer_unordered(REMOVALS_AT_ONCE)
             .try_collect::<()>()
             .await
     }
@@ -104,7 +104,7 @@ impl Run {
         let mut removals = stream::iter(old.into_iter().map(|row| async move {
             Ok::<_, Error>(self.paced.remove(&row.key, &row.listed.version).await?)
         }))
-        .buffer_unordered(REQUESTS_AT_ONCE);
+        .buffer_unordered(REMOVALS_AT_ONCE);
         while let Some(removal) = removals.try_next().await? {
             self.removes.fetch_and(removal != Removal::Unsupported, Ordering::Relaxed);
             let fate = match removal {
@@ -135,7 +135,7 @@ impl Run {
             Ok::<_, Error>(self.paced.discard(&row.key, &row.listed.version).await?)
         };
         let discarded = stream::iter(rows.into_iter().map(discard));
-        discarded.buffer_unordered(REQUESTS_AT_ONCE).try_collect::<()>().await
+        discarded.buffer_unordered(REMOVALS_AT_ONCE).try_collect::<()>().await
     }
 
     /// Puts data into quarantine. Returns the record, which is there when this returns; `None` if

@@ -4,7 +4,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::removals::Again;
 use super::rows::Row;
-use super::{Class, Error, Fate, REQUESTS_AT_ONCE, Run};
+use super::{Class, Error, Fate, READS_AT_ONCE, Run};
 use crate::layout::encoding::{decode, is_tombstone};
 use crate::layout::records::{Pointer, Session};
 use crate::registry::record::Current;
@@ -147,7 +147,7 @@ impl Run {
         rows: Vec<Row>,
     ) -> Result<Option<Vec<Session>>, Error> {
         let read = |row: Row| async move { self.read_session(&row.key).await };
-        let read = stream::iter(rows.into_iter().map(read)).buffer_unordered(REQUESTS_AT_ONCE);
+        let read = stream::iter(rows.into_iter().map(read)).buffer_unordered(READS_AT_ONCE);
         let read: Vec<Option<Option<Session>>> = read.try_collect().await?;
         let all: Option<Vec<Option<Session>>> = read.into_iter().collect();
         Ok(all.map(|all| all.into_iter().flatten().collect()))

@@ -8,7 +8,7 @@ use super::Class;
 use super::manifests::Contents;
 use super::rows::{Row, Rows, Scope};
 use super::salted::SaltedSet;
-use super::{Error, REQUESTS_AT_ONCE, Run};
+use super::{Error, READS_AT_ONCE, Run};
 use crate::layout::encoding::decode;
 use crate::layout::records;
 use crate::oci::{Digest, RepositoryName, Tag};
@@ -63,7 +63,7 @@ impl Run {
                 }
             }
             let read = read.into_iter().map(|key| async move { self.target(&key).await });
-            let read = stream::iter(read).buffer_unordered(REQUESTS_AT_ONCE);
+            let read = stream::iter(read).buffer_unordered(READS_AT_ONCE);
             for target in read.try_collect::<Vec<_>>().await? {
                 match target {
                     Target::Manifest(digest) => contents.tagged.insert(&digest.to_string()),
@@ -143,7 +143,7 @@ impl Run {
             };
             Ok::<_, Error>(elsewhere.then_some(row))
         };
-        let decided = stream::iter(rows.into_iter().map(decide)).buffer_unordered(REQUESTS_AT_ONCE);
+        let decided = stream::iter(rows.into_iter().map(decide)).buffer_unordered(READS_AT_ONCE);
         let elsewhere: Vec<Row> =
             decided.try_filter_map(|row| async move { Ok(row) }).try_collect().await?;
         self.delete_rows(elsewhere).await

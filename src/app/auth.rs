@@ -31,9 +31,10 @@ fn rules(access: &AccessSettings) -> Rules {
 
 /// The authorizer of the settings. Reads the files of passwords and keys.
 pub fn authorizer(
-    access: &AccessSettings,
+    settings: &Settings,
     metrics: &Metrics,
 ) -> Result<Arc<dyn Authorizer>, StartError> {
+    let access = &settings.access;
     if is_open(access) {
         return Ok(Arc::new(AllowAll));
     }
@@ -41,7 +42,7 @@ pub fn authorizer(
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let tokens = Tokens::open(&access.token, clock.clone(), metrics);
     let issuers = Issuers::open(&access.issuers, &clock, metrics);
-    let service = access.has_token_service().then(|| TokenService::new(clock.clone(), metrics));
+    let service = settings.has_token_service().then(|| TokenService::new(clock.clone(), metrics));
     Ok(Arc::new(PolicyAuthorizer {
         passwords: passwords.transpose().map_err(StartError::File)?,
         tokens: tokens.map_err(StartError::File)?,

@@ -65,7 +65,7 @@ pub(super) fn prepare(
     let (settings, lowered) = descriptors::fit(settings);
     let prepared = Prepared {
         lowered,
-        authorizer: authorizer(&settings.access, metrics)?,
+        authorizer: authorizer(&settings, metrics)?,
         tls: tls(&settings, metrics)?,
         redis: redis(&settings, metrics)?,
         registry: registry_settings(&settings)?,

@@ -55,7 +55,7 @@ impl ClientCertificate {
         // It is valid for the whole of its last second.
         let end = Duration::from_secs(not_after.unwrap_or_default() + 1);
         let login = Login::Certificate(name.to_owned());
-        let caller = Caller::logged_in(login, Vec::new(), Map::new());
+        let caller = Caller::logged_in(login, Vec::new(), Map::new()).until(end.as_secs_f64());
         Ok(Self { caller, end: SystemTime::UNIX_EPOCH + end })
     }
 

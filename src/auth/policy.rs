@@ -192,7 +192,7 @@ impl PolicyAuthorizer {
             }
             Decision::Allowed => Ok(caller),
             Decision::NotInToken => Err(self.challenge(request, AuthReason::TokenScope, more)),
-            Decision::Denied if is_final(&caller) || !self.can_log_in() => {
+            Decision::Denied if self.is_final(&caller) || !self.can_log_in() => {
                 Err(Denied::Forbidden { reason: AuthReason::NoRule })
             }
             Decision::Denied if caller.has_credentials() => {
@@ -200,6 +200,14 @@ impl PolicyAuthorizer {
             }
             Decision::Denied => Err(self.challenge(request, AuthReason::NoCredentials, None)),
         }
+    }
+
+    /// Whether the caller has shown all that it has: one with only a certificate may also have a
+    /// password or a token, which many clients send only when they are challenged.
+    fn is_final(&self, caller: &Caller) -> bool {
+        let more = self.passwords.is_some() || self.tokens.is_some() || self.issuers.is_some();
+        let by_certificate = matches!(caller.login(), Login::Certificate(_)) && !caller.has_token();
+        caller.has_credentials() && !(by_certificate && more)
     }
 
     /// Challenges for a token if tokens are configured: a client with a password for the token
@@ -227,12 +235,6 @@ impl PolicyAuthorizer {
         let of_service = request.page || request.access.action == Action::Token;
         self.challenge == Challenge::Basic || (self.tokens.is_none() && of_service)
     }
-}
-
-/// Whether the caller has shown all that it has: one with only a certificate may also have a
-/// password, which many clients send only when they are challenged.
-fn is_final(caller: &Caller) -> bool {
-    caller.has_credentials() && !matches!(caller.login(), Login::Certificate(_))
 }
 
 /// The answer to a token that is not accepted. Clients do not learn why.

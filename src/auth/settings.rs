@@ -88,11 +88,6 @@ impl AccessSettings {
     pub fn has_login(&self) -> bool {
         self.htpasswd_file.is_some() || self.token.realm.is_some() || !self.issuers.is_empty()
     }
-
-    /// Whether the registry is its own token server.
-    pub fn has_token_service(&self) -> bool {
-        self.has_login() && self.token.realm.is_none()
-    }
 }
 
 settings! {

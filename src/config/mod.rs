@@ -63,6 +63,11 @@ impl Settings {
         self.access.has_login() || self.server.tls.client_ca_file.is_some()
     }
 
+    /// Whether the registry is its own token server.
+    pub fn has_token_service(&self) -> bool {
+        self.has_login() && self.access.token.realm.is_none()
+    }
+
     /// How long the process uses what its memory holds.
     pub fn local_ttl(&self) -> Duration {
         match self.store.url {

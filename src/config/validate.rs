@@ -33,7 +33,7 @@ pub(super) const CHECKS: &[Check] = &[
     ),
     (&["access.challenge"], challenge_can_be_answered),
     (&["access.issuers"], issuers_differ),
-    (&["access.rules"], issuers_of_rules_exist),
+    (&["access.rules"], subjects_can_log_in),
     (&["access.htpasswd_file"], users_may_do_something),
     (&["server.tls.client_ca_file"], clients_may_do_something),
     (&["access.authenticated", "access.rules"], logged_in_rules_need_a_login),
@@ -132,9 +132,10 @@ fn challenge_can_be_answered(settings: &Settings) -> Result<(), String> {
         Challenge::Basic if access.htpasswd_file.is_none() => {
             Err("basic asks for passwords, and there are none: add access.htpasswd_file".to_owned())
         }
-        Challenge::Bearer if !access.has_login() => {
+        Challenge::Bearer if !settings.has_login() => {
             Err("bearer asks for tokens, and there is no login that they could be for: add \
-                 access.htpasswd_file, [access.token] or [[access.issuers]]"
+                 access.htpasswd_file, [access.token], [[access.issuers]] or \
+                 server.tls.client_ca_file"
                 .to_owned())
         }
         Challenge::Auto | Challenge::Basic | Challenge::Bearer => Ok(()),
@@ -182,18 +183,40 @@ fn issuers_differ(settings: &Settings) -> Result<(), String> {
     Ok(())
 }
 
-fn issuers_of_rules_exist(settings: &Settings) -> Result<(), String> {
+/// A rule for callers who cannot log in is a mistake, or left over from one.
+fn subjects_can_log_in(settings: &Settings) -> Result<(), String> {
     let access = &settings.access;
+    if !settings.has_login() {
+        // `logged_in_rules_need_a_login` says so.
+        return Ok(());
+    }
     let subjects = access
         .rules
         .iter()
         .flat_map(|rule| rule.subjects.iter().map(|subject| (rule.place.as_str(), subject)));
+    let token_server = access.token.realm.is_some();
     for (place, subject) in subjects {
-        let Subject::Issuer(name, _) = subject else { continue };
-        if !access.issuers.iter().any(|issuer| issuer.name.as_str() == name) {
+        let missing = match subject {
+            Subject::Anonymous | Subject::Authenticated => None,
+            Subject::User(_) => (access.htpasswd_file.is_none() && !token_server)
+                .then_some("access.htpasswd_file or [access.token]"),
+            Subject::Group(_) => {
+                let by_issuer = access.issuers.iter().any(|issuer| issuer.groups_claim.is_some());
+                (!token_server && !by_issuer)
+                    .then_some("[access.token], or groups_claim in [[access.issuers]]")
+            }
+            Subject::Claim(..) => (!token_server).then_some("[access.token]"),
+            Subject::Certificate(_) => {
+                settings.server.tls.client_ca_file.is_none().then_some("server.tls.client_ca_file")
+            }
+            Subject::Issuer(name, _) => {
+                let known = access.issuers.iter().any(|issuer| issuer.name.as_str() == name);
+                (!known).then_some("[[access.issuers]] with that name")
+            }
+        };
+        if let Some(missing) = missing {
             return Err(format!(
-                "the rule at {place} is for the issuer {name}, and [[access.issuers]] has none of \
-                 that name"
+                "the rule at {place} is for {subject}, and no caller can log in so: add {missing}"
             ));
         }
     }

@@ -9,6 +9,7 @@ fn rules_are_read_with_their_place() {
         r#"
         server.trusted_proxies = ["10.1.2.3/8", "fd00::1"]
         access.htpasswd_file = "users"
+        access.token = { realm = "/t", service = "x", issuer = "x", keys_file = "x" }
         [[access.rules]]
         subject = "user:alice"
         repositories = "**"
@@ -26,7 +27,7 @@ fn rules_are_read_with_their_place() {
     assert_eq!(settings.server.trusted_proxies.to_string(), "10.0.0.0/8,fd00::1/128");
     let rules = settings.access.rules;
     let places: Vec<&str> = rules.iter().map(|rule| rule.place.as_str()).collect();
-    assert_eq!(places, [4, 8, 12].map(|line| format!("file longshore.toml, line {line}")));
+    assert_eq!(places, [5, 9, 13].map(|line| format!("file longshore.toml, line {line}")));
     assert_eq!(rules[0].permissions, Permission::WORDS.map(|(_, permission)| permission));
     let claim = Subject::Claim("team".to_owned(), "infra=x".to_owned());
     assert_eq!(rules[1].subjects[1], claim);
@@ -91,6 +92,43 @@ fn half_a_login_is_refused() {
     ] {
         let errors = load(&file(toml)).unwrap_err().to_string();
         assert!(errors.contains(expected), "{errors}");
+        assert_eq!(errors.lines().count(), 1, "{errors}");
+    }
+}
+
+#[test]
+fn rules_for_callers_who_cannot_log_in_are_refused() {
+    let rule = |subject: &str| {
+        format!("[[access.rules]]\nsubject = '{subject}'\nrepositories = '**'\nactions = 'pull'\n")
+    };
+    let passwords = "[access]\nhtpasswd_file = 'x'\nauthenticated = 'pull'\n";
+    let tokens = "[access.token]\nrealm = '/t'\nservice = 'x'\nissuer = 'x'\nkeys_file = 'x'\n";
+    let issuer =
+        "[[access.issuers]]\nname = 'ci'\nurl = 'https://ci.example.com'\naudience = 'x'\n";
+    let groups = format!("{issuer}groups_claim = 'groups'\n");
+    for (login, subject, missing) in [
+        (passwords, "user:a", None),
+        (tokens, "user:a", None),
+        (issuer, "user:a", Some("access.htpasswd_file or [access.token]")),
+        (tokens, "group:a", None),
+        (&groups, "group:a", None),
+        (issuer, "group:a", Some("[access.token], or groups_claim in [[access.issuers]]")),
+        (passwords, "group:a", Some("[access.token], or groups_claim in [[access.issuers]]")),
+        (tokens, "claim:a=b", None),
+        (issuer, "claim:a=b", Some("[access.token]")),
+        (passwords, "certificate:a", Some("server.tls.client_ca_file")),
+        (issuer, "issuer:ci sub=a", None),
+        (issuer, "issuer:other sub=a", Some("[[access.issuers]] with that name")),
+    ] {
+        let loaded = load(&file(&format!("{login}{}", rule(subject))));
+        let Some(missing) = missing else {
+            loaded.unwrap();
+            continue;
+        };
+        let errors = loaded.unwrap_err().to_string();
+        let expected = format!("is for {subject}, and no caller can log in so: add {missing}");
+        assert!(errors.contains("the rule at file longshore.toml, line "), "{errors}");
+        assert!(errors.ends_with(&expected), "{errors}");
         assert_eq!(errors.lines().count(), 1, "{errors}");
     }
 }
@@ -196,7 +234,7 @@ fn everything_wrong_with_issuers_is_said_with_its_place() {
                 "{ISSUER}[[access.rules]]\nsubject = 'issuer:cj'\nrepositories = '**'\n\
                  actions = 'pull'\n"
             ),
-            "is for the issuer cj, and [[access.issuers]] has none of that name",
+            "is for issuer:cj, and no caller can log in so: add [[access.issuers]] with that name",
         ),
     ] {
         let errors = load(&file(&toml)).unwrap_err().to_string();

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Empty};
+use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use longshore::store::memory::Memory;
 use rcgen::{
@@ -133,8 +134,16 @@ impl Registry {
         repository: &str,
         headers: &[(&str, &str)],
     ) -> Result<u16, String> {
+        let answer = self.send(client, request(repository, headers)).await?;
+        Ok(answer.status().as_u16())
+    }
+
+    async fn send(
+        &self,
+        client: &Arc<ClientConfig>,
+        request: http::Request<Empty<Bytes>>,
+    ) -> Result<http::Response<Incoming>, String> {
         let stream = TokioIo::new(self.connect(client).await?);
-        let request = request(repository, headers);
         let tasks = tokio_util::task::TaskTracker::new();
         let answer = if client.alpn_protocols[0] == b"h2" {
             let shaken = hyper::client::conn::http2::handshake(TokioExecutor::new(), stream).await;
@@ -147,7 +156,7 @@ impl Registry {
             tasks.spawn(driver);
             sender.send_request(request).await
         };
-        answer.map(|answer| answer.status().as_u16()).map_err(|error| error.to_string())
+        answer.map_err(|error| error.to_string())
     }
 
     /// The same with a certificate.
@@ -378,10 +387,56 @@ async fn no_header_is_a_certificate() {
     for name in ["x-forwarded-client-cert", "x-ssl-client-s-dn", "ssl-client-cert", "client-cert"] {
         for value in ["ci", "CN=ci", "Subject=\"CN=ci\";URI=spiffe://example.org/ns/ci/sa/runner"] {
             let headers = &[(name, value)];
-            assert_eq!(registry.ask(&nameless, "ci/app", headers).await, Ok(403), "{name}");
+            assert_eq!(registry.ask(&nameless, "ci/app", headers).await, Ok(401), "{name}");
             assert_eq!(registry.ask(&known, "ci/app", headers).await, Ok(404), "{name}");
         }
     }
+}
+
+/// A certificate is a login of the token service, also where it is the only one. The token says no
+/// more than the certificate: the rules are for its name.
+#[tokio::test]
+async fn a_certificate_is_exchanged_for_a_token() {
+    let ours = Authority::new("ours");
+    let registry = registry(&ours, "", "").await;
+    let nameless = client(&registry, None, "http/1.1");
+    let known = client(&registry, Some(&ours.issue(|_| {})), "http/1.1");
+
+    let to = |method: &str, path: &str, token: Option<&str>| {
+        let uri = format!("https://localhost{path}");
+        let mut request =
+            http::Request::builder().method(method).uri(uri).header("host", "localhost");
+        if let Some(token) = token {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        request.body(Empty::new()).expect("a request")
+    };
+    let challenged = registry.send(&nameless, to("GET", "/v2/", None)).await.expect("an answer");
+    assert_eq!(challenged.status(), 401);
+    let challenge = challenged.headers()["www-authenticate"].to_str().expect("text").to_owned();
+    assert!(challenge.starts_with("Bearer realm=\"https://localhost/auth/token\""), "{challenge}");
+
+    let path = "/auth/token?service=longshore&scope=repository:ci/app:pull,push";
+    let token = async |client| {
+        let answer = registry.send(client, to("GET", path, None)).await.expect("an answer");
+        assert_eq!(answer.status(), 200);
+        let body = answer.into_body().collect().await.expect("a body").to_bytes();
+        let body: serde_json::Value = serde_json::from_slice(&body).expect("JSON");
+        body["token"].as_str().expect("a token").to_owned()
+    };
+    let status = async |method, path, token: &str| {
+        let answer = registry.send(&nameless, to(method, path, Some(token))).await;
+        answer.expect("an answer").status().as_u16()
+    };
+    let (of_certificate, anonymous) = (token(&known).await, token(&nameless).await);
+    let (tags, upload) = ("/v2/ci/app/tags/list", "/v2/ci/app/blobs/uploads/");
+    assert_eq!(status("GET", tags, &of_certificate).await, 404);
+    assert_eq!(status("POST", upload, &of_certificate).await, 403, "the rules allow to pull");
+    assert_eq!(status("GET", "/v2/other/app/tags/list", &of_certificate).await, 403);
+    assert_eq!(status("GET", tags, &anonymous).await, 401);
+    // Nothing else could help a client with a certificate.
+    let upload = registry.send(&known, to("POST", upload, None)).await.expect("an answer");
+    assert_eq!(upload.status(), 403);
 }
 
 #[tokio::test]

@@ -11,7 +11,8 @@ fn access_explain_names_the_deciding_rule() {
     let text = "access.htpasswd_file = '/absent'\naccess.anonymous = 'pull'\n[[access.rules]]\n\
                 subject = ['group:dev', 'user:alice']\nrepositories = 'team/**'\n\
                 actions = ['push', 'delete']\n[[access.rules]]\nsubject = 'authenticated'\n\
-                repositories = '**'\nactions = 'create'\n";
+                repositories = '**'\nactions = 'create'\n[[access.issuers]]\nname = 'sso'\n\
+                url = 'https://sso.example.com'\naudience = 'x'\ngroups_claim = 'groups'\n";
     replace(&file, text);
     let shown = file.display();
     for (subjects, repository, action, decided) in [

@@ -63,7 +63,7 @@ impl Far {
     fn replica(memory: Arc<Memory>, mut settings: Settings) -> Self {
         settings.store.url = "s3://shared".parse().expect("the URL of a bucket");
         let (tasks, metrics) = (Tasks::new(), Metrics::default());
-        let authorizer = app::authorizer(&settings.access, &metrics).expect("good settings");
+        let authorizer = app::authorizer(&settings, &metrics).expect("good settings");
         let registry = app::registry(&settings, memory.clone(), None, &metrics, &tasks);
         let registry = registry.expect("good settings");
         let audit_log = AuditLog::open(&settings.audit_log, &metrics).expect("good settings");

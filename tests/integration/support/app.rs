@@ -172,7 +172,7 @@ impl App {
         metrics: Metrics,
     ) -> Self {
         let tasks = Tasks::new();
-        let authorizer = app::authorizer(&settings.access, &metrics).expect("good settings");
+        let authorizer = app::authorizer(&settings, &metrics).expect("good settings");
         let registry = app::registry(&settings, store.clone(), shared, &metrics, &tasks);
         let registry = registry.expect("good settings");
         let audit_log = AuditLog::open(&settings.audit_log, &metrics).expect("good settings");

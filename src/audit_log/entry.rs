@@ -28,7 +28,7 @@ pub struct Entry {
     pub time: SystemTime,
     pub request_id: Text,
     #[serde(flatten)]
-    pub who: Option<Who>,
+    pub who: Who,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client: Option<IpAddr>,
     pub operation: &'static str,
@@ -66,11 +66,13 @@ pub struct Entry {
     pub user_agent: Option<Text>,
 }
 
-/// Who has made a request, if that is known.
+/// Who has made a request.
 #[derive(Clone, Debug, Serialize)]
 pub struct Who {
-    pub subject: Text,
-    /// By what the caller has proved it.
+    /// Nothing if the login has failed: then a name says nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subject: Option<Text>,
+    /// By what the caller has proved it, or has tried to.
     pub credential: Text,
 }
 

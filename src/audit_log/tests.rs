@@ -18,7 +18,7 @@ fn entry(text: &str, tags: usize) -> Entry {
     Entry {
         time: SystemTime::UNIX_EPOCH + Duration::from_micros(1_785_196_800_123_999),
         request_id: text.into(),
-        who: Some(Who { subject: text.into(), credential: text.into() }),
+        who: Who { subject: Some(text.into()), credential: text.into() },
         client: "2001:db8::1".parse().ok(),
         operation: "put_manifest",
         method: text.into(),
@@ -67,7 +67,7 @@ fn the_longest_line_has_a_limit() {
 #[test]
 fn what_does_not_apply_is_left_out_and_times_are_cut_to_milliseconds() {
     let bare = Entry {
-        who: None,
+        who: Who { subject: None, credential: "password".into() },
         client: None,
         repository: None,
         digest: None,

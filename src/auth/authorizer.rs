@@ -117,6 +117,8 @@ pub struct IssueRequest<'a> {
     /// Whether the client asks for a refresh token as well.
     pub offline: bool,
     pub client: Option<IpAddr>,
+    /// Learns who the token is for, for the logs.
+    pub proved: &'a OnceLock<Caller>,
 }
 
 /// Credentials in a form.

@@ -122,15 +122,16 @@ impl Caller {
         }
     }
 
-    /// By what the caller has proved who it is.
+    /// By what the caller has proved who it is, or has proved it to our own token service.
     pub fn credential(&self) -> String {
-        match &self.0.login {
+        let login = match &self.0.login {
             Login::Anonymous => "anonymous".to_owned(),
             Login::Password(_) => "password".to_owned(),
             Login::TokenServer(_) => "token".to_owned(),
             Login::Issuer { issuer, .. } => format!("issuer {issuer}"),
             Login::Certificate(_) => "certificate".to_owned(),
-        }
+        };
+        if self.has_own_token() { format!("registry_token {login}") } else { login }
     }
 
     /// Whether the caller has logged in, or has a token, even one without a user.

@@ -323,6 +323,7 @@ impl Authorizer for PolicyAuthorizer {
                 self.by_refresh_token(service, token).await?
             }
         };
+        request.proved.get_or_init(|| caller.clone());
         let may = |access: &Access| self.rules.allowing(&caller, access).is_some();
         let grants = granted(request.scopes, may);
         let refresh = if request.offline { self.refresh_login(&caller) } else { None };

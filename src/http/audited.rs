@@ -20,7 +20,7 @@ use super::state::Api;
 use crate::audit_log::{Entry, Outcome, TagChange, Text, Who};
 use crate::auth::{Access, Action, Caller};
 use crate::oci::{Digest, Reference, RepositoryName, Tag};
-use crate::telemetry::metrics::{AuthReason, Label as _};
+use crate::telemetry::metrics::{AuthMethod, AuthReason, Label as _};
 
 /// What a handler has changed, as far as the head of its response does not say it: an extension of
 /// the response.
@@ -111,7 +111,11 @@ impl Audited {
 
     /// Records how a request ended that was handled.
     pub(super) async fn ended(&self, ended: Result<Response, Error>) -> Result<Response, Error> {
-        let Some(known) = self.0.as_ref().filter(|known| known.is_recorded()) else { return ended };
+        // Who asks for a token by a form logs in with it.
+        let auth = ended.as_ref().err().and_then(Error::failure).and_then(|failure| failure.auth);
+        let failed_login = auth.is_some_and(is_failed_login);
+        let known = self.0.as_ref().filter(|known| failed_login || known.is_recorded());
+        let Some(known) = known else { return ended };
         let answer = match &ended {
             Ok(response) => Answer::of_response(response),
             Err(error) => Answer::of_error(outcome(error.status()), error),
@@ -143,7 +147,8 @@ fn is_failed_login(reason: AuthReason) -> bool {
 /// What the status says of a request that was authorized and not carried out.
 fn outcome(status: StatusCode) -> Outcome {
     match status {
-        StatusCode::FORBIDDEN
+        StatusCode::UNAUTHORIZED
+        | StatusCode::FORBIDDEN
         | StatusCode::METHOD_NOT_ALLOWED
         | StatusCode::PRECONDITION_FAILED
         | StatusCode::TOO_MANY_REQUESTS => Outcome::Refused,
@@ -232,7 +237,7 @@ impl Known {
         Entry {
             time: self.api.clock.now(),
             request_id: self.fields.request_id.to_str().unwrap_or_default().into(),
-            who: who(caller, auth),
+            who: who(caller, failure.as_ref()),
             client: self.client.address,
             operation: self.endpoint.operation.row().label.as_str(),
             method: self.method.as_str().into(),
@@ -262,14 +267,26 @@ impl Known {
     }
 }
 
-/// Who has called. Nothing if the login has failed: then a name says nothing.
-fn who(caller: Option<&Caller>, auth: Option<AuthReason>) -> Option<Who> {
+/// Who has called, or by what it has tried to prove that.
+fn who(caller: Option<&Caller>, failure: Option<&Failure>) -> Who {
+    let failed = failure.filter(|failure| failure.auth.is_some_and(is_failed_login));
     let anonymous = Caller::anonymous();
-    let caller = match (caller, auth) {
+    let caller = match (caller, failed.and_then(|failure| failure.tried)) {
         (Some(caller), _) => caller,
-        (None, Some(reason)) if is_failed_login(reason) => return None,
-        (None, _) => &anonymous,
+        (None, Some(method)) => return Who { subject: None, credential: tried(method).into() },
+        (None, None) => &anonymous,
     };
     let (subject, credential) = (caller.subject(), caller.credential());
-    Some(Who { subject: subject.as_str().into(), credential: credential.as_str().into() })
+    Who { subject: Some(subject.as_str().into()), credential: credential.as_str().into() }
+}
+
+/// The credentials of a login that has failed, as [`Caller::credential`] calls them.
+fn tried(method: AuthMethod) -> &'static str {
+    match method {
+        AuthMethod::None => "anonymous",
+        AuthMethod::Basic => "password",
+        AuthMethod::Bearer => "token",
+        AuthMethod::Certificate => "certificate",
+        AuthMethod::Other => "other",
+    }
 }

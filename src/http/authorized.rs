@@ -1,6 +1,6 @@
 //! A request whose caller may do what it asks for.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use axum::extract::{FromRequest, Request};
 use http::header::CONNECTION;
@@ -12,12 +12,13 @@ use super::endpoint::{Endpoint, Operation, RouteError};
 use super::error::Error;
 use super::headers;
 use super::layers::RequestInfo;
+use super::layers::access_log::LogFields;
 use super::layers::peer::Client;
 use super::response_budget::Reservation;
 use super::state::Api;
 use crate::auth::{
-    Access, Action, AuthRequest, Caller, ClientCertificate, FormCredentials, IssueRequest, Issued,
-    Resource, absolute_url,
+    Access, Action, AuthRequest, Caller, ClientCertificate, Denied, FormCredentials, IssueRequest,
+    Issued, Resource, absolute_url,
 };
 use crate::oci::RepositoryName;
 use crate::registry::uploads::Claimant;
@@ -42,6 +43,9 @@ pub(super) struct Context {
     /// The memory that the response may occupy.
     pub(super) reservation: Arc<Reservation>,
     caller: Caller,
+    /// The credentials of the head.
+    method_of_login: AuthMethod,
+    log_fields: Arc<LogFields>,
 }
 
 impl FromRequest<Arc<Api>> for Authorized {
@@ -89,6 +93,7 @@ impl Context {
             return Err(RouteError::Unknown.into());
         }
         let (access, optional_scope) = (endpoint.access(), endpoint.optional_scope());
+        let proved = OnceLock::new();
         let attempt = AuthRequest {
             headers: &head.headers,
             certificate: head.extensions.get::<Arc<ClientCertificate>>().map(AsRef::as_ref),
@@ -97,17 +102,20 @@ impl Context {
             client: client.address,
             host: headers::host(&head.uri, &head.headers),
             secure: client.secure,
-            proved: &log_fields.caller,
+            proved: &proved,
             page,
         };
         let (method, decision) = api.authorizer.authorize(attempt).await;
-        let (result, reason) = match &decision {
-            Ok(_) => (AuthResult::Allowed, AuthReason::None),
-            Err(denied) => denied.metric_label(),
-        };
-        api.metrics.auth.inc((method, result, reason));
-        let caller = decision?;
-        log_fields.caller.get_or_init(|| caller.clone());
+        // Who asks for a token, the token service decides, because a form may say it.
+        let is_decided = endpoint.operation != Operation::Token || decision.is_err();
+        if is_decided {
+            count(api, method, decision.as_ref());
+            let caller = proved.into_inner().or_else(|| decision.as_ref().ok().cloned());
+            if let Some(caller) = caller {
+                log_fields.caller.get_or_init(|| caller);
+            }
+        }
+        let caller = decision.map_err(|denied| Error::refused(denied, method))?;
         account.admit_caller(&caller, endpoint.operation.row().effect)?;
         Ok(Self {
             api: api.clone(),
@@ -118,6 +126,8 @@ impl Context {
             headers: head.headers,
             reservation,
             caller,
+            method_of_login: method,
+            log_fields,
         })
     }
 
@@ -175,18 +185,17 @@ impl Context {
         if !authorizer.has_token_service() {
             return Err(RouteError::Unknown.into());
         }
-        let (caller, client) = (&self.caller, self.client.address);
-        let request = IssueRequest { caller, credentials, scopes, offline, client };
-        authorizer.issue(request).await.map_err(|denied| {
-            let (result, reason) = denied.metric_label();
-            let method = match credentials {
-                None => AuthMethod::None,
-                Some(FormCredentials::Password { .. }) => AuthMethod::Basic,
-                Some(FormCredentials::RefreshToken(_)) => AuthMethod::Bearer,
-            };
-            self.api.metrics.auth.inc((method, result, reason));
-            denied.into()
-        })
+        let (caller, client, proved) = (&self.caller, self.client.address, &self.log_fields.caller);
+        let request = IssueRequest { caller, credentials, scopes, offline, client, proved };
+        let issued = authorizer.issue(request).await;
+        let method = match credentials {
+            None => self.method_of_login,
+            Some(FormCredentials::Password { user: "", password: "" }) => AuthMethod::None,
+            Some(FormCredentials::Password { .. }) => AuthMethod::Basic,
+            Some(FormCredentials::RefreshToken(_)) => AuthMethod::Bearer,
+        };
+        count(&self.api, method, issued.as_ref());
+        issued.map_err(|denied| Error::refused(denied, method))
     }
 
     /// Whether the caller may do more than what was authorized.
@@ -194,4 +203,13 @@ impl Context {
         let resource = Resource::Repository(name.clone());
         self.api.authorizer.may(&self.caller, &Access { resource, action })
     }
+}
+
+/// Counts a decision.
+fn count<T>(api: &Api, method: AuthMethod, decision: Result<&T, &Denied>) {
+    let (result, reason) = match decision {
+        Ok(_) => (AuthResult::Allowed, AuthReason::None),
+        Err(denied) => denied.metric_label(),
+    };
+    api.metrics.auth.inc((method, result, reason));
 }

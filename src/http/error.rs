@@ -18,7 +18,7 @@ use crate::auth::Denied;
 use crate::oci::{Digest, DigestError, ErrorCode, ManifestError, ReferenceError};
 use crate::registry;
 use crate::telemetry::error_chain;
-use crate::telemetry::metrics::AuthReason;
+use crate::telemetry::metrics::{AuthMethod, AuthReason};
 
 /// After how many seconds a client may come back when we are too busy or the store is away.
 const RETRY_AFTER_SECONDS: &str = "5";
@@ -31,6 +31,7 @@ pub struct Error {
     errors: Vec<(ErrorCode, String, Option<Value>)>,
     headers: Vec<(HeaderName, HeaderValue)>,
     auth: Option<AuthReason>,
+    tried: Option<AuthMethod>,
     cause: Option<String>,
     /// Whether the rest of the body is read before the response is sent.
     pub(super) drains_body: bool,
@@ -44,6 +45,8 @@ pub(super) struct Failure {
     pub(super) reason: String,
     /// Why the caller was refused. The client does not learn it.
     pub(super) auth: Option<AuthReason>,
+    /// The credentials with which the caller was refused.
+    pub(super) tried: Option<AuthMethod>,
     /// Why the registry failed. The client does not learn it.
     pub(super) cause: Option<String>,
 }
@@ -52,7 +55,8 @@ impl Error {
     pub(super) fn new(status: StatusCode, code: ErrorCode, message: impl Into<String>) -> Self {
         let errors = vec![(code, message.into(), None)];
         let headers = Vec::new();
-        Self { status, errors, headers, auth: None, cause: None, drains_body: true }
+        let (auth, tried, cause) = (None, None, None);
+        Self { status, errors, headers, auth, tried, cause, drains_body: true }
     }
 
     pub(super) fn bad_request(code: ErrorCode, message: impl Into<String>) -> Self {
@@ -131,7 +135,15 @@ impl Error {
         if self.errors.len() > 1 {
             reason = format!("{reason} and {} more", self.errors.len() - 1);
         }
-        Some(Failure { code: *code, reason, auth: self.auth, cause: self.cause.clone() })
+        let (auth, tried, cause) = (self.auth, self.tried, self.cause.clone());
+        Some(Failure { code: *code, reason, auth, tried, cause })
+    }
+
+    /// The refusal of a caller with these credentials.
+    pub(super) fn refused(denied: Denied, tried: AuthMethod) -> Self {
+        let mut error = Self::from(denied);
+        error.tried = Some(tried);
+        error
     }
 
     /// A failure of ours that no part of the program has a name for.

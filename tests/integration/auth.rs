@@ -3,10 +3,13 @@
 //! These registries always run in this process over memory, because the tests choose their
 //! settings.
 
+mod attacks;
 mod browsers;
+mod canaries;
 mod certificates;
 mod create_only;
 mod explain;
+mod forms;
 mod issuer;
 mod issuers;
 mod passwords;
@@ -20,6 +23,7 @@ mod token_service;
 mod tokens;
 mod users;
 mod visibility;
+mod ways;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -51,7 +55,7 @@ impl std::ops::Deref for Guarded {
 }
 
 /// The settings from a configuration file with this text. `{folder}` stands for the folder.
-fn settings(folder: &Path, text: &str) -> Settings {
+pub(crate) fn settings(folder: &Path, text: &str) -> Settings {
     let text = text.replace("{folder}", &folder.display().to_string());
     let file = Some(("longshore.toml".into(), text));
     config::load(&Sources { file, ..Sources::default() })

@@ -7,6 +7,7 @@ mod credential_provider;
 mod forward_proxies;
 mod identity;
 mod inspections;
+mod keys;
 mod kills;
 mod proof;
 mod shared_settings;

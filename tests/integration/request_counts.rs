@@ -10,6 +10,7 @@ mod pages;
 mod pulls;
 mod pushes;
 mod round_trips;
+mod token_keys;
 
 use std::sync::Arc;
 

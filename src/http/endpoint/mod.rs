@@ -228,10 +228,10 @@ impl Endpoint {
     pub fn parse(method: &Method, uri: &Uri) -> Result<Self, RouteError> {
         if uri.path() == TOKEN_PATH {
             return match *method {
-                Method::GET | Method::POST => {
+                Method::GET | Method::HEAD | Method::POST => {
                     Ok(Self { repository: None, operation: Operation::Token })
                 }
-                _ => Err(RouteError::Method { allowed: "GET, POST" }),
+                _ => Err(RouteError::Method { allowed: "GET, HEAD, POST" }),
             };
         }
         let Some(path) = uri.path().strip_prefix("/v2") else {

@@ -21,7 +21,7 @@ const FORM_BYTES_MAX: usize = 32 * 1024;
 /// Distribution registry, "Token Authentication Specification" (`GET`) and "OAuth2 Token
 /// Authentication" (`POST`). What a client may not do is left out of its token.
 pub(super) async fn issue(cx: &Context, body: &mut RequestBody) -> Result<Response, Error> {
-    if cx.method == Method::GET {
+    if cx.method != Method::POST {
         let query = Query::of(&cx.uri);
         let scopes: Vec<&str> = query.all("scope").collect();
         let offline = query.one("offline_token") == Some("true");

@@ -39,7 +39,7 @@ label! {
         ListCatalog => "list_catalog",
         /// `GET /v2/_oci/ext/discover` and `GET /v2/<name>/_oci/ext/discover`.
         ListExtensions => "list_extensions",
-        /// `GET` and `POST /auth/token`.
+        /// `GET`, `HEAD` and `POST /auth/token`.
         Token => "token",
         /// `GET /ui/`: the page of the repositories.
         PageRepositories => "page_repositories",

@@ -80,6 +80,9 @@ impl Scene {
         } else if !user.contains(':') {
             line["subject"] = format!("user:{user}").into();
             line["credential"] = "password".into();
+        } else if line["credential"].is_null() {
+            // The login has failed.
+            line["credential"] = "password".into();
         }
         if line["outcome"] != "refused" && line["rule"].is_null() {
             line["rule"] = rule(user, "pull, push, delete in **").into();
@@ -326,4 +329,63 @@ async fn pulls_have_lines_if_they_are_asked_for_and_presigned_urls_stay_out() {
 
 async fn app_get(scene: &Scene, path: &str) -> Reply {
     scene.guarded.app.get(path).user("ada").send().await
+}
+
+async fn send_form(scene: &Scene, id: &str, form: &str) -> Reply {
+    let request = scene.request(id, "POST", "/auth/token");
+    let request = request.header("content-type", "application/x-www-form-urlencoded");
+    request.body(form.to_owned()).send().await
+}
+
+/// Logins at the token service, and what their tokens do.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failed_login_by_a_form_has_a_line_and_a_registry_token_is_named() {
+    let mut scene = Scene::start("").await;
+    let scope = "scope=repository:team/app:pull,push";
+    let right = format!("grant_type=password&username=ada&password=ada-pw&{scope}");
+    let issued = send_form(&scene, "right", &right).await.expect(200).json();
+    let anonymous = format!("grant_type=password&{scope}");
+    let of_none = send_form(&scene, "none", &anonymous).await.expect(200).json();
+    for (id, text, credential, auth) in [
+        (
+            "wrong",
+            "grant_type=password&username=ada&password=canary-7fQ2",
+            "password",
+            "wrong_password",
+        ),
+        (
+            "refresh",
+            "grant_type=refresh_token&refresh_token=canary-7fQ2",
+            "token",
+            "token_malformed",
+        ),
+    ] {
+        let reply = send_form(&scene, id, text).await.expect(401);
+        let line = json!({
+            "operation": "token", "outcome": "refused", "code": "UNAUTHORIZED", "auth": auth,
+            "reason": "the request needs a login", "credential": credential,
+        });
+        scene.expect((id, "failed:login"), "POST", &reply, line);
+    }
+    let blob = sha256(b"content");
+    let path = format!("/v2/team/app/blobs/uploads/?digest={blob}");
+    let done = json!({
+        "operation": "start_upload", "repository": "team/app", "outcome": "done", "digest": blob,
+        "size": 7, "subject": "user:ada", "credential": "registry_token password",
+        "rule": rule("ada", "pull, push, delete in **"),
+    });
+    let refused = json!({
+        "operation": "start_upload", "repository": "team/app", "outcome": "refused",
+        "digest": blob, "subject": "anonymous", "credential": "registry_token anonymous",
+        "code": "UNAUTHORIZED", "auth": "token_scope", "reason": "the request needs a login",
+    });
+    for (id, token, status, line) in
+        [("push", &issued, 201, done), ("anonymous", &of_none, 401, refused)]
+    {
+        let token = token["token"].as_str().expect("a token");
+        let request = scene.request(id, "POST", &path).bearer(token).body(b"content".to_vec());
+        let reply = request.send().await.expect(status);
+        scene.expect((id, "token:of"), "POST", &reply, line);
+    }
+    scene.compare();
 }

@@ -2,6 +2,7 @@
 
 mod tokens;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,12 +31,12 @@ use crate::support::App;
 const SPIFFE: &str = "spiffe://example.org/ns/ci/sa/runner";
 
 /// Who issues certificates.
-struct Authority(CertifiedIssuer<'static, KeyPair>);
+pub(super) struct Authority(pub(super) CertifiedIssuer<'static, KeyPair>);
 
 /// A certificate with its key, as a client has them.
-struct Identity {
+pub(super) struct Identity {
     chain: Vec<CertificateDer<'static>>,
-    key: Vec<u8>,
+    pub(super) key: Vec<u8>,
 }
 
 fn authority(name: &str) -> CertificateParams {
@@ -46,13 +47,13 @@ fn authority(name: &str) -> CertificateParams {
 }
 
 impl Authority {
-    fn new(name: &str) -> Self {
+    pub(super) fn new(name: &str) -> Self {
         let key = KeyPair::generate().expect("a key");
         Self(CertifiedIssuer::self_signed(authority(name), key).expect("an authority"))
     }
 
     /// A certificate with the common name `ci`, after `change`.
-    fn issue(&self, change: impl FnOnce(&mut CertificateParams)) -> Identity {
+    pub(super) fn issue(&self, change: impl FnOnce(&mut CertificateParams)) -> Identity {
         let mut parameters = CertificateParams::default();
         parameters.distinguished_name.push(DnType::CommonName, "ci");
         parameters.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
@@ -100,8 +101,17 @@ async fn registry(authority: &Authority, tls: &str, text: &str) -> Registry {
 
 /// What a client of the registry begins with. Connections that share it resume sessions.
 fn client(registry: &Registry, identity: Option<&Identity>, protocol: &str) -> Arc<ClientConfig> {
+    client_of(&registry.shown, identity, protocol)
+}
+
+/// The same for a registry that shows this certificate.
+pub(super) fn client_of(
+    shown: &Pair,
+    identity: Option<&Identity>,
+    protocol: &str,
+) -> Arc<ClientConfig> {
     let mut roots = RootCertStore::empty();
-    let shown = CertificateDer::from_pem_slice(registry.shown.certificate.as_bytes());
+    let shown = CertificateDer::from_pem_slice(shown.certificate.as_bytes());
     roots.add(shown.expect("a certificate")).expect("a root");
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let config = ClientConfig::builder_with_provider(provider)
@@ -119,13 +129,20 @@ fn client(registry: &Registry, identity: Option<&Identity>, protocol: &str) -> A
     Arc::new(config)
 }
 
+/// Connects over TLS to a registry on this machine.
+pub(super) async fn connect(
+    address: SocketAddr,
+    client: &Arc<ClientConfig>,
+) -> Result<TlsStream<TcpStream>, String> {
+    let stream = TcpStream::connect(address).await.expect("a connection");
+    let name = ServerName::try_from("localhost").expect("a name");
+    let connected = TlsConnector::from(client.clone()).connect(name, stream).await;
+    connected.map_err(|error| error.to_string())
+}
+
 impl Registry {
     async fn connect(&self, client: &Arc<ClientConfig>) -> Result<TlsStream<TcpStream>, String> {
-        let address = self.guarded.address.expect("an address");
-        let stream = TcpStream::connect(address).await.expect("a connection");
-        let name = ServerName::try_from("localhost").expect("a name");
-        let connected = TlsConnector::from(client.clone()).connect(name, stream).await;
-        connected.map_err(|error| error.to_string())
+        connect(self.guarded.address.expect("an address"), client).await
     }
 
     /// The status of a list of tags over a new connection. A client learns only with the first

@@ -1,10 +1,13 @@
 //! Every endpoint with every permission: one table, tested as a whole.
 
+use futures_util::{StreamExt as _, stream};
 use jsonwebtoken::Algorithm;
 use longshore::http::{Endpoint, Operation, Page};
 
 use super::issuer::{Signer, jwks, with_tokens};
-use super::{As as _, Guarded, challenge, manifest, push, with_passwords};
+use super::ways::{LoggedIn, REPOSITORIES, Scene, Way};
+use super::{As as _, challenge, manifest, with_passwords};
+use crate::support::app::OCI_INDEX;
 use crate::support::http::{Reply, Request};
 use crate::support::sha256;
 
@@ -20,6 +23,8 @@ enum Need {
 }
 
 const REPOSITORY: &str = "matrix/app";
+/// It does not exist. The name is as long.
+const MISSING: &str = "matrix/nil";
 const ABSENT_UPLOAD: &str = "01890a5d-ac96-774b-bcce-b302099a8057";
 
 /// One request for each endpoint, with the access that it needs and the status for an allowed
@@ -108,117 +113,118 @@ fn the_permission_table_covers_every_endpoint() {
     assert_eq!(numbers, (0..=23).collect::<Vec<_>>());
 }
 
-/// The callers, and their permissions in the repository of the table.
-const CALLERS: [(&str, &[&str], &[Need]); 6] = [
-    ("puller", &["pull"], &[Need::Enter, Need::Pull]),
-    ("pusher", &["pull", "push"], &[Need::Enter, Need::Pull, Need::Create]),
-    ("creator", &["pull", "create"], &[Need::Enter, Need::Pull, Need::Create]),
-    ("deleter", &["delete"], &[Need::Enter, Need::Delete]),
-    ("lister", &["catalog"], &[Need::Enter, Need::Catalog]),
-    ("stranger", &[], &[Need::Enter]),
+/// A caller: its name, what it may do where, and what of the table that allows.
+type Row = (&'static str, &'static [(&'static str, &'static [&'static str])], &'static [Need]);
+
+const EVERYTHING: &[&str] = &["pull", "push", "create", "delete"];
+
+/// The stranger may do everything in other repositories.
+const CALLERS: [Row; 6] = [
+    ("puller", &[(REPOSITORY, &["pull"])], &[Need::Enter, Need::Pull]),
+    ("pusher", &[(REPOSITORY, &["pull", "push"])], &[Need::Enter, Need::Pull, Need::Create]),
+    ("creator", &[(REPOSITORY, &["pull", "create"])], &[Need::Enter, Need::Pull, Need::Create]),
+    ("deleter", &[(REPOSITORY, &["delete"])], &[Need::Enter, Need::Delete]),
+    ("lister", &[(REPOSITORY, &["catalog"])], &[Need::Enter, Need::Catalog]),
+    (
+        "stranger",
+        &[("other/app", EVERYTHING), ("matrix", EVERYTHING), ("matrix/app/x", EVERYTHING)],
+        &[Need::Enter],
+    ),
 ];
 
-/// A registry with passwords. The stranger may do everything in other repositories.
-async fn by_passwords() -> Guarded {
-    let rule = |(user, actions, _): &(&str, &[&str], &[Need])| {
-        format!(
-            "[[access.rules]]\nsubject = 'user:{user}'\nrepositories = 'matrix/*'\n\
-             actions = {actions:?}\n"
-        )
-    };
-    let mut rules: String =
-        CALLERS.iter().filter(|(_, actions, _)| !actions.is_empty()).map(rule).collect();
-    rules.push_str(
-        "[[access.rules]]\nsubject = 'user:stranger'\nrepositories = ['other/**', 'matrix']\n\
-         actions = ['pull', 'push', 'create', 'delete']\n\
-         [[access.rules]]\nsubject = 'user:owner'\nrepositories = '**'\n\
-         actions = ['pull', 'push', 'delete']\n",
-    );
-    let users: Vec<&str> = CALLERS.iter().map(|(user, ..)| *user).chain(["owner"]).collect();
-    with_passwords(&users, &format!("access.challenge = 'basic'\n{rules}")).await
-}
-
-/// The content of the repository, pushed again before every row.
-async fn fill(app: &Guarded, sign: impl Fn(Request<'_>) -> Request<'_>) {
+/// The content of the repository, pushed again after every change.
+async fn fill(owner: &LoggedIn) {
     let blob = sha256(b"matrix");
     let path = format!("/v2/{REPOSITORY}/blobs/uploads/?digest={blob}");
-    sign(app.request("POST", &path)).body(&b"matrix"[..]).send().await.expect(201);
-    sign(push(app, REPOSITORY, "v1", "first")).send().await.expect(201);
+    owner.request("POST", &path).body(&b"matrix"[..]).send().await.expect(201);
+    let path = format!("/v2/{REPOSITORY}/manifests/v1");
+    let put = owner.request("PUT", &path).header("content-type", OCI_INDEX);
+    put.body(manifest("first")).send().await.expect(201);
     let new = format!("/v2/{REPOSITORY}/manifests/new");
-    let deleted = sign(app.request("DELETE", &new)).send().await.status.as_u16();
+    let deleted = owner.request("DELETE", &new).send().await.status.as_u16();
     assert!(matches!(deleted, 202 | 404), "{deleted}");
 }
 
-async fn ask(
-    app: &Guarded,
-    (method, path): (&str, &str),
-    sign: impl Fn(Request<'_>) -> Request<'_>,
-) -> Reply {
-    let mut request = app.request(method, path);
+fn with_body<'a>(request: Request<'a>, (method, path): (&str, &str)) -> Request<'a> {
     if method == "PUT" && path.contains("/manifests/") {
-        request =
-            request.header("content-type", crate::support::app::OCI_INDEX).body(manifest("m"));
+        request.header("content-type", OCI_INDEX).body(manifest("m"))
     } else if path.contains("uploads/?digest=") {
-        request = request.body(&b"matrix"[..]);
-    }
-    sign(request).send().await
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn every_endpoint_follows_the_rules_for_passwords() {
-    let app = by_passwords().await;
-    for (method, path, need, granted) in table() {
-        let asked = (method, path.as_str());
-        fill(&app, |request| request.user("owner")).await;
-        let basic = "Basic realm=\"Longshore\"";
-        // HEAD has no body to check.
-        let anonymous = ask(&app, asked, |request| request).await;
-        assert_eq!(anonymous.status, 401, "{asked:?}");
-        assert_eq!(anonymous.header("www-authenticate"), Some(basic), "{asked:?}");
-        for (user, wrong) in [("pusher", "pusher"), ("pusher", ""), ("unknown", "unknown-pw")] {
-            let reply = ask(&app, asked, |request| request.basic(user, wrong)).await;
-            assert_eq!(reply.status, 401, "{asked:?} with a wrong password");
-            assert_eq!(reply.header("www-authenticate"), Some(basic), "{asked:?}");
-        }
-        for (user, _, may) in CALLERS {
-            let expected = if may.contains(&need) { granted } else { 403 };
-            let reply = ask(&app, asked, |request| request.user(user)).await;
-            assert_eq!(reply.status.as_u16(), expected, "{user} {asked:?}: {reply:?}");
-            assert_eq!(reply.header("www-authenticate"), None, "{user} {asked:?}");
-            fill(&app, |request| request.user("owner")).await;
-        }
+        request.body(&b"matrix"[..])
+    } else {
+        request
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn every_endpoint_follows_the_rules_for_tokens() {
-    let signer = Signer::new(Algorithm::ES256, "a");
-    let app = with_tokens(&jwks(&[&signer]), "").await;
-    let owner = signer.token("owner", &[(REPOSITORY, &["*"])]);
-    let everywhere_else: &[(&str, &[&str])] = &[
-        ("other/app", &["*"]),
-        ("matrix", &["*"]),
-        ("matrix/app/x", &["*"]),
-        ("registry:x", &["*"]),
-    ];
+async fn ask(caller: &LoggedIn, (method, path): (&str, &str)) -> Reply {
+    with_body(caller.request(method, path), (method, path)).send().await
+}
+
+/// What of a refusal a caller can tell apart. It may repeat the name that was asked for.
+fn shown(reply: &Reply) -> String {
+    let mut reply = reply.clone();
+    reply.headers.remove("date");
+    reply.headers.remove("x-request-id");
+    format!("{reply:?}").replace(MISSING, REPOSITORY)
+}
+
+/// Asks for everything in the table as one caller in one way.
+async fn follows(way: Way, (name, rights, may): Row) {
+    let scene = Scene::start(way, name, rights).await;
+    let caller = scene.log_in(&REPOSITORIES).await;
+    fill(&scene.owner).await;
     for (method, path, need, granted) in table() {
         let asked = (method, path.as_str());
-        for (user, actions, may) in CALLERS {
-            fill(&app, |request| request.bearer(&owner)).await;
-            let token = match actions {
-                ["catalog"] => signer.token(user, &[("registry:catalog", &["*"])]),
-                // The token server was asked for the source of the mount and granted nothing.
-                [] => signer.token(user, everywhere_else),
-                actions => signer.token(user, &[(REPOSITORY, actions), ("x", &[])]),
-            };
-            let reply = ask(&app, asked, |request| request.bearer(&token)).await;
-            if may.contains(&need) {
-                assert_eq!(reply.status.as_u16(), granted, "{user} {asked:?}: {reply:?}");
-                continue;
+        let what = format!("{way:?} {name} {asked:?}");
+        let reply = ask(&caller, asked).await;
+        let status = reply.status.as_u16();
+        // Only who shows something has a login.
+        if may.contains(&need) && (way, need) != (Way::Anonymous, Need::Enter) {
+            assert_eq!(status, granted, "{what}: {reply:?}");
+            if !matches!(method, "GET" | "HEAD") {
+                fill(&scene.owner).await;
             }
-            let shown = reply.header("www-authenticate").unwrap_or_default();
-            assert_eq!(reply.status.as_u16(), 401, "{user} {asked:?}: {reply:?}");
-            assert!(shown.ends_with(",error=\"insufficient_scope\""), "{user} {asked:?}: {shown}");
+            continue;
+        }
+        assert_eq!(status, way.refusal(), "{what}: {reply:?}");
+        let challenges = reply.headers.get_all("www-authenticate").iter().count();
+        assert_eq!(challenges, usize::from(status == 401), "{what}: {reply:?}");
+        // HEAD has no body, and the errors of pages are pages.
+        if method != "HEAD" && !path.starts_with("/ui/") {
+            let code = if status == 401 { "UNAUTHORIZED" } else { "DENIED" };
+            assert_eq!(reply.json()["errors"][0]["code"], code, "{what}");
+        }
+        let missing = ask(&caller, (method, &path.replace(REPOSITORY, MISSING))).await;
+        assert_eq!(shown(&missing), shown(&reply), "{what}");
+    }
+}
+
+/// The same answers to the same rights, however the caller has logged in.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_endpoint_follows_the_rules_in_every_way_in() {
+    let all: Vec<_> =
+        Way::ALL.into_iter().flat_map(|way| CALLERS.map(|caller| follows(way, caller))).collect();
+    stream::iter(all).buffer_unordered(8).collect::<Vec<()>>().await;
+}
+
+/// Also where an anonymous caller would be let in.
+#[tokio::test(flavor = "multi_thread")]
+async fn wrong_credentials_are_refused_at_every_endpoint() {
+    let app =
+        with_passwords(&["alice"], "access.anonymous = 'push'\naccess.authenticated = 'push'")
+            .await;
+    let basic = |user, password| super::basic_header(user, password);
+    for credentials in [
+        basic("alice", "alice"),
+        basic("alice", ""),
+        basic("unknown", "unknown-pw"),
+        "Bearer no.to.ken".to_owned(),
+        "Digest x".to_owned(),
+    ] {
+        for (method, path, ..) in table() {
+            let request = app.request(method, &path).header("authorization", &credentials);
+            let reply = with_body(request, (method, &path)).send().await;
+            assert_eq!(reply.status, 401, "{method} {path} {credentials}");
+            assert!(reply.header("www-authenticate").is_some(), "{method} {path}");
         }
     }
 }
@@ -243,9 +249,10 @@ async fn a_challenge_names_the_needed_scopes() {
             Need::Create => format!(",scope=\"repository:{REPOSITORY}:pull,push\""),
             Need::Delete => format!(",scope=\"repository:{REPOSITORY}:delete\""),
         };
-        let reply = ask(&app, (method, &path), |request| request).await;
+        let ask = |request| with_body(request, (method, &path)).send();
+        let reply = ask(app.request(method, &path)).await;
         assert_eq!(challenge(&reply), format!("{start}{scope}"), "{method} {path}");
-        let reply = ask(&app, (method, &path), |request| request.bearer("no.to.ken")).await;
+        let reply = ask(app.request(method, &path).bearer("no.to.ken")).await;
         let expected = format!("{start}{scope},error=\"invalid_token\"");
         assert_eq!(challenge(&reply), expected, "{method} {path}");
     }

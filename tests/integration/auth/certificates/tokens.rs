@@ -1,6 +1,5 @@
 //! Registry tokens for clients with a certificate.
 
-use bytes::Bytes;
 use http_body_util::{BodyExt as _, Empty};
 
 use super::{Authority, client, registry};

@@ -2,16 +2,17 @@
 
 mod about;
 
+use std::convert::Infallible;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
 use self::about::{
-    AUDIT_ABOUT, CHECK_ABOUT, CREDENTIAL_PROVIDER_ABOUT, DOCTOR_ABOUT, EXPLAIN_ABOUT, GC_ABOUT,
-    HEALTHCHECK_ABOUT, INSPECT_ABOUT, KEYS_LIST_ABOUT, KEYS_ROTATE_ABOUT, SCRUB_ABOUT, SERVE_ABOUT,
-    SERVE_EXAMPLES, SETTINGS_SET_ABOUT, SETTINGS_SHOW_ABOUT, USAGE_ABOUT, USER_ADD_ABOUT,
-    USER_PASSWD_ABOUT,
+    AUDIT_ABOUT, CHECK_ABOUT, CHECK_FILE_ABOUT, CREDENTIAL_PROVIDER_ABOUT, DOCTOR_ABOUT,
+    EXPLAIN_ABOUT, GC_ABOUT, HEALTHCHECK_ABOUT, INSPECT_ABOUT, KEYS_LIST_ABOUT, KEYS_ROTATE_ABOUT,
+    SCRUB_ABOUT, SERVE_ABOUT, SERVE_EXAMPLES, SETTINGS_SET_ABOUT, SETTINGS_SHOW_ABOUT, USAGE_ABOUT,
+    USER_ADD_ABOUT, USER_PASSWD_ABOUT,
 };
 
 use crate::auth::{Permission, Subject};
@@ -19,7 +20,7 @@ use crate::config::{Errors, Flag, Sources};
 use crate::inspect::Target;
 use crate::layout::RecordKey;
 use crate::oci::RepositoryName;
-use crate::setting::{parse_bytes, parse_duration};
+use crate::setting::{Secret, parse_bytes, parse_duration};
 
 /// A container registry whose only state is a bucket.
 #[derive(Debug, Parser)]
@@ -82,9 +83,12 @@ pub enum Command {
 
 #[derive(Debug, Subcommand)]
 pub enum AccessCommand {
-    /// Print which rule decides about a request; exit with 1 if it is denied.
+    /// Print who a caller is and which rule decides; exit with 1 if the action is denied.
     #[command(long_about = EXPLAIN_ABOUT)]
     Explain(ExplainArguments),
+    /// Compare what the rules decide with the answers that a file expects.
+    #[command(long_about = CHECK_FILE_ABOUT)]
+    CheckFile(CheckFileArguments),
 }
 
 #[derive(Debug, Subcommand)]
@@ -201,20 +205,61 @@ const WITH_REPOSITORY: [(&str, &str); 4] =
 
 /// What `access explain` takes.
 #[derive(Debug, Clone, Args)]
+#[command(group(ArgGroup::new("who").required(true)))]
 pub struct ExplainArguments {
     /// The caller: anonymous, user:NAME, group:NAME or claim:NAME=VALUE
     ///
     /// Repeat it for a caller with several: a user and the groups in their token.
-    #[arg(long, value_name = "SUBJECT", required = true)]
+    #[arg(long, value_name = "SUBJECT", group = "who")]
     pub subject: Vec<Subject>,
 
+    /// The token of the caller, or - to read it from the standard input
+    ///
+    /// Other users of this machine can see a token that stands on the command line.
+    #[arg(long, value_name = "TOKEN|-", group = "who", value_parser = secret)]
+    pub token: Option<Secret>,
+
+    /// A file with the token of the caller
+    #[arg(long, value_name = "FILE", group = "who")]
+    pub token_file: Option<PathBuf>,
+
+    /// A file with the client certificate of the caller, in PEM
+    #[arg(long, value_name = "FILE", group = "who")]
+    pub certificate: Option<PathBuf>,
+
     /// The repository
-    #[arg(long, value_name = "NAME", required_if_eq_any = WITH_REPOSITORY)]
+    #[arg(
+        long, value_name = "NAME",
+        required_unless_present = "action", required_if_eq_any = WITH_REPOSITORY,
+    )]
     pub repository: Option<RepositoryName>,
 
-    /// The action: pull, push, create, delete or catalog
+    /// The action: pull, push, create, delete or catalog [default: all of them]
     #[arg(long, value_name = "ACTION")]
-    pub action: Permission,
+    pub action: Option<Permission>,
+
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+
+    #[command(flatten)]
+    pub settings: ServeArguments,
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "clap parses with it")]
+fn secret(text: &str) -> Result<Secret, Infallible> {
+    Ok(Secret::new(text))
+}
+
+/// What `access check-file` takes.
+#[derive(Debug, Clone, Args)]
+pub struct CheckFileArguments {
+    /// The file with the expected answers, in TOML
+    pub file: PathBuf,
+
+    /// Print JSON: a line for each difference, and one for the summary
+    #[arg(long)]
+    pub json: bool,
 
     #[command(flatten)]
     pub settings: ServeArguments,

@@ -7,13 +7,13 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
-use longshore::app::{self, Inspected, InspectionError, Reading};
+use longshore::app::{self, Inspected, InspectionError, Reading, Who};
 use longshore::audit::ScrubSettings;
-use longshore::auth::{ListedUser, UserChange, change_users, list_users};
+use longshore::auth::{ListedUser, NoCaller, UserChange, change_users, list_users};
 use longshore::cli::{
-    AccessCommand, AuditArguments, Cli, Command, DoctorArguments, ExplainArguments, GcArguments,
-    InspectArguments, KeysCommand, ReadingArguments, ScrubArguments, ServeArguments,
-    SettingsCommand, UsageArguments, UsageGroup, UserCommand, UserFileArguments,
+    AccessCommand, AuditArguments, CheckFileArguments, Cli, Command, DoctorArguments,
+    ExplainArguments, GcArguments, InspectArguments, KeysCommand, ReadingArguments, ScrubArguments,
+    ServeArguments, SettingsCommand, UsageArguments, UsageGroup, UserCommand, UserFileArguments,
 };
 use longshore::clock::{Clock as _, SystemClock};
 use longshore::collector::Mode;
@@ -21,6 +21,7 @@ use longshore::config::{self, Settings};
 use longshore::credential_provider;
 use longshore::doctor::{AddressError, Login, Plan};
 use longshore::http::admin;
+use longshore::setting::Secret;
 use longshore::tasks::Tasks;
 use longshore::telemetry::{self, metrics, traces::TraceConfig};
 use longshore::usage::Grouping;
@@ -29,13 +30,15 @@ use tokio_util::sync::CancellationToken;
 
 /// Bytes of a line with a password.
 const PASSWORD_LINE_BYTES_MAX: u64 = 8 * 1024;
+/// Bytes of a token on the standard input.
+const TOKEN_BYTES_MAX: u64 = 64 * 1024;
 /// The exit status of a command that has found damage.
 const DAMAGED: u8 = 3;
 /// The exit status of `inspect` if its target is not there.
 const NOT_THERE: u8 = 3;
 /// The exit status of a command line that cannot be used, as clap has it.
 const WRONG_ARGUMENTS: u8 = 2;
-/// The exit status of `doctor` if it has found something.
+/// The exit status of `doctor` and `access` if they have found something.
 const FINDINGS: u8 = 3;
 /// The exit status of `doctor` if the registry gives no answer.
 const UNREACHABLE: u8 = 1;
@@ -64,11 +67,12 @@ fn run(command: Command) -> Result<ExitCode, String> {
         Command::Usage(arguments) => return usage(&arguments),
         Command::Inspect(arguments) => return inspect(&arguments),
         Command::Doctor(arguments) => return doctor(arguments),
+        Command::Access(AccessCommand::Explain(arguments)) => return explain(arguments),
+        Command::Access(AccessCommand::CheckFile(arguments)) => return check_file(&arguments),
         Command::Serve(arguments) => run_async(&arguments, serve),
         Command::Check(arguments) => run_async(&arguments, check),
         Command::Healthcheck(arguments) => healthcheck(&arguments),
         Command::Gc(arguments) => return collect(&arguments),
-        Command::Access(AccessCommand::Explain(arguments)) => explain(&arguments),
         Command::User(command) => change_user(&command),
         Command::Settings(SettingsCommand::Show(arguments)) => {
             run_async(&arguments, show_shared_settings)
@@ -259,10 +263,57 @@ fn provide_credentials() -> Result<(), String> {
     print(&response.map_err(|error| error.to_string())?)
 }
 
-fn explain(arguments: &ExplainArguments) -> Result<(), String> {
-    let ExplainArguments { subject, repository, action, settings: of } = arguments;
-    let access = settings(of)?.access;
-    print(&format!("{}\n", app::explain(&access, subject, repository.as_ref(), *action)?))
+fn explain(arguments: ExplainArguments) -> Result<ExitCode, String> {
+    let ExplainArguments { subject, token, token_file, certificate, repository, action, .. } =
+        arguments;
+    let who = match (token, token_file, certificate) {
+        (Some(token), ..) if token.expose() == "-" => Who::Token(token_of_stdin()?),
+        (Some(token), ..) => Who::Token(token),
+        (_, Some(file), _) => Who::TokenFile(file),
+        (.., Some(file)) => Who::CertificateFile(file),
+        (None, None, None) => Who::Subjects(subject),
+    };
+    let json = arguments.json;
+    run_async(&arguments.settings, async |settings| {
+        let explained = app::explain(&settings, &who, repository.as_ref(), action).await;
+        let explained = match explained {
+            Err(NoCaller::Refused(why)) => {
+                if json {
+                    print(&format!("{}\n", serde_json::json!({ "refused": why })))?;
+                }
+                complain(&format!("refused: {why}"));
+                return Ok(ExitCode::from(FINDINGS));
+            }
+            explained => explained.map_err(|error| error.to_string())?,
+        };
+        if json {
+            print(&format!("{}\n", explained.to_json()))?;
+        } else {
+            print(&explained.to_string())?;
+        }
+        match explained.denial() {
+            Some(_) if json => Ok(ExitCode::FAILURE),
+            Some(denial) => Err(denial),
+            None => Ok(ExitCode::SUCCESS),
+        }
+    })
+}
+
+fn token_of_stdin() -> Result<Secret, String> {
+    let mut token = String::new();
+    let mut bounded = std::io::stdin().lock().take(TOKEN_BYTES_MAX);
+    let read = bounded.read_to_string(&mut token);
+    read.map_err(|error| format!("the token cannot be read: {error}"))?;
+    Ok(Secret::new(token.trim()))
+}
+
+fn check_file(arguments: &CheckFileArguments) -> Result<ExitCode, String> {
+    let settings = settings(&arguments.settings)?;
+    let rows = config::expected_answers(&arguments.file)
+        .map_err(|errors| format!("the expected answers cannot be used\n{errors}"))?;
+    let checked = app::check_answers(&settings, &rows, arguments.json, &mut print_lines())
+        .map_err(|errors| format!("the expected answers cannot be used\n{errors}"))?;
+    Ok(if checked.differing == 0 { ExitCode::SUCCESS } else { ExitCode::from(FINDINGS) })
 }
 
 fn change_user(command: &UserCommand) -> Result<(), String> {

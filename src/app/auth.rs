@@ -4,12 +4,11 @@ use std::sync::Arc;
 
 use super::StartError;
 use crate::auth::{
-    Access, AccessSettings, AllowAll, Authorizer, GeneralAccess, Htpasswd, Issuers, Permission,
-    PolicyAuthorizer, Resource, Rule, Rules, Subject, TokenService, Tokens,
+    AccessSettings, AllowAll, Authorizer, GeneralAccess, Htpasswd, Issuers, Permission,
+    PolicyAuthorizer, Rule, Rules, Subject, TokenService, Tokens,
 };
-use crate::clock::{Clock, SystemClock};
+use crate::clock::SystemClock;
 use crate::config::Settings;
-use crate::oci::RepositoryName;
 use crate::setting::Choice as _;
 use crate::telemetry::metrics::Metrics;
 
@@ -39,24 +38,42 @@ pub fn authorizer(
         return Ok(Arc::new(AllowAll));
     }
     let passwords = access.htpasswd_file.clone().map(|path| Htpasswd::open(path, metrics));
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let passwords = passwords.transpose().map_err(StartError::File)?;
+    Ok(Arc::new(PolicyAuthorizer { passwords, ..by_token(settings, metrics)? }))
+}
+
+/// An authorizer that knows no passwords. Reads the files of keys.
+pub(super) fn by_token(
+    settings: &Settings,
+    metrics: &Metrics,
+) -> Result<PolicyAuthorizer, StartError> {
+    let access = &settings.access;
+    let by_rules = by_rules(access);
+    let clock = &by_rules.clock;
     let tokens = Tokens::open(&access.token, clock.clone(), metrics);
-    let issuers = Issuers::open(&access.issuers, &clock, metrics);
+    let issuers = Issuers::open(&access.issuers, clock, metrics);
     let service = settings.has_token_service().then(|| TokenService::new(clock.clone(), metrics));
-    Ok(Arc::new(PolicyAuthorizer {
-        passwords: passwords.transpose().map_err(StartError::File)?,
-        tokens: tokens.map_err(StartError::File)?,
-        issuers: issuers.map_err(StartError::File)?,
-        service,
+    let tokens = tokens.map_err(StartError::File)?;
+    let issuers = issuers.map_err(StartError::File)?;
+    Ok(PolicyAuthorizer { tokens, issuers, service, ..by_rules })
+}
+
+/// An authorizer without any login. Reads nothing.
+pub(super) fn by_rules(access: &AccessSettings) -> PolicyAuthorizer {
+    PolicyAuthorizer {
+        passwords: None,
+        tokens: None,
+        issuers: None,
+        service: None,
         challenge: access.challenge,
         rules: rules(access),
-        clock,
-    }))
+        clock: Arc::new(SystemClock),
+    }
 }
 
 /// Whether every client may do everything: there is neither a login nor a rule. Where clients log
 /// in with certificates, one of the other settings says what they may do.
-fn is_open(access: &AccessSettings) -> bool {
+pub(super) fn is_open(access: &AccessSettings) -> bool {
     let general = access.anonymous.is_some() || access.authenticated.is_some();
     !access.has_login() && !general && access.rules.is_empty()
 }
@@ -81,39 +98,4 @@ pub(super) fn describe(settings: &Settings) -> String {
         (rules > 0).then(|| format!("rules: {rules}")),
     ];
     parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
-}
-
-/// Which rule decides about a request. An error if none allows it.
-pub fn explain(
-    settings: &AccessSettings,
-    subjects: &[Subject],
-    repository: Option<&RepositoryName>,
-    permission: Permission,
-) -> Result<String, String> {
-    let rules = rules(settings);
-    let resource = match (permission, repository) {
-        (Permission::Catalog, _) | (_, None) => Resource::Registry,
-        (_, Some(name)) => Resource::Repository(name.clone()),
-    };
-    let access = Access { resource, action: permission.action() };
-    let who: Vec<String> = subjects.iter().map(ToString::to_string).collect();
-    let (who, to) = (who.join(", "), repository.map_or(String::new(), |name| format!(" {name}")));
-    let anybody = rules.allowing_anonymous(&access).is_some();
-    let by_tokens = settings.token.realm.is_some() && !anybody;
-    if is_open(settings) {
-        return Ok(
-            "allowed: there is no login and no rule, so every client may do everything".into()
-        );
-    }
-    if let Some(rule) = rules.allowing_subjects(subjects, &access) {
-        let token =
-            if by_tokens { "\nthe list of the caller's token has to allow it as well" } else { "" };
-        return Ok(format!("allowed: {rule}{token}"));
-    }
-    let known = subjects.iter().any(|subject| *subject != Subject::Anonymous);
-    if by_tokens && known && !rules.restrict_authenticated() {
-        return Ok("the list of the token decides: no rule is for callers with a login".into());
-    }
-    let count = rules.0.len();
-    Err(format!("denied: none of {count} rules lets {who} {permission}{to}"))
 }

@@ -1,5 +1,6 @@
 //! From settings to a running process: the only module that names every concrete type.
 
+mod access;
 mod auth;
 mod collect;
 mod descriptors;
@@ -39,7 +40,8 @@ use crate::tasks::Tasks;
 use crate::telemetry::metrics::Metrics;
 use crate::usage::UsageScan;
 
-pub use self::auth::{authorizer, explain};
+pub use self::access::{Checked, Explanation, Who, check_answers, explain};
+pub use self::auth::authorizer;
 pub use self::collect::{CollectError, collect, collector};
 pub use self::examination::doctor;
 pub use self::fingerprint::show_fingerprint;

@@ -24,13 +24,31 @@ pub(super) struct StoredKeys(pub(super) TokenKeyStore);
 impl KeySource for StoredKeys {
     async fn read(&self) -> Result<Vec<SigningKey>, String> {
         let keys = self.0.read_or_create().await.map_err(|error| error_chain(&error))?;
-        let key = |TokenKey { id, seed, signs_from, .. }: TokenKey| SigningKey {
-            id,
-            seed: *seed.expose(),
-            signs_from,
-        };
-        Ok(keys.into_iter().map(key).collect())
+        Ok(keys.into_iter().map(signing_key).collect())
     }
+}
+
+/// The same keys for a command that changes nothing.
+#[derive(Debug)]
+pub(super) struct KnownKeys(TokenKeyStore);
+
+impl KnownKeys {
+    pub(super) async fn of(settings: &Settings) -> Result<Self, StartError> {
+        let store = open_store(settings, &Metrics::default()).await?;
+        Ok(Self(TokenKeyStore::new(store, Leases::new(&settings.collection)?)))
+    }
+}
+
+#[async_trait]
+impl KeySource for KnownKeys {
+    async fn read(&self) -> Result<Vec<SigningKey>, String> {
+        let keys = self.0.read().await.map_err(|error| error_chain(&error))?;
+        Ok(keys.into_iter().map(signing_key).collect())
+    }
+}
+
+fn signing_key(TokenKey { id, seed, signs_from, .. }: TokenKey) -> SigningKey {
+    SigningKey { id, seed: *seed.expose(), signs_from }
 }
 
 /// The keys, without what is secret.

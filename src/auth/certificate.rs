@@ -60,7 +60,7 @@ impl ClientCertificate {
     }
 
     /// Who sends the requests of the connection that have no `Authorization` header.
-    pub(super) fn caller(&self) -> &Caller {
+    pub fn caller(&self) -> &Caller {
         &self.caller
     }
 

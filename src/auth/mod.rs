@@ -12,6 +12,7 @@ mod caller;
 mod certificate;
 mod challenge;
 mod credentials;
+mod explain;
 mod htpasswd;
 mod issuers;
 mod jwks;
@@ -31,6 +32,7 @@ pub use authorizer::{
 pub use caller::{Caller, Login};
 pub use certificate::{CertificateName, ClientCertificate};
 pub use challenge::absolute_url;
+pub use explain::{Assumed, AssumedLogin, Decided, NoCaller};
 pub use htpasswd::{Htpasswd, ListedUser, UserChange, change_users, list_users};
 pub use issuers::{
     IssuerName, IssuerSettings, IssuerUrl, Issuers, KeysAddress, KeysFrom, RequiredClaim,

@@ -45,7 +45,7 @@ pub struct PolicyAuthorizer {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Decision {
+pub(super) enum Decision {
     Allowed,
     /// Another token could grant it.
     NotInToken,
@@ -60,7 +60,7 @@ impl PolicyAuthorizer {
             || self.service.is_some()
     }
 
-    fn decide(&self, caller: &Caller, access: &Access) -> Decision {
+    pub(super) fn decide(&self, caller: &Caller, access: &Access) -> Decision {
         if matches!(access.action, Action::Open | Action::Token) {
             return Decision::Allowed;
         }
@@ -141,17 +141,22 @@ impl PolicyAuthorizer {
     }
 
     async fn by_token(&self, request: &AuthRequest<'_>, token: &str) -> Result<Caller, Denied> {
-        let issuers = self.issuers.as_ref().filter(|issuers| issuers.know(token));
-        let verified = match (issuers, &self.tokens, &self.service) {
-            (Some(issuers), _, _) => issuers.verify(token).await,
-            (None, Some(tokens), _) => tokens.verify(token).map_err(Failure::Refused),
-            (None, None, Some(service)) => service.verify(token).await,
-            (None, None, None) => {
-                return Err(self.challenge(request, AuthReason::NotConfigured, None));
-            }
+        let Some(verified) = self.verified(token).await else {
+            return Err(self.challenge(request, AuthReason::NotConfigured, None));
         };
         verified.map_err(|failure| {
             refused(failure, |reason| self.challenge(request, reason, Some(TokenError::Invalid)))
+        })
+    }
+
+    /// The bearer of a token. `None` if no login is by token.
+    pub(super) async fn verified(&self, token: &str) -> Option<Result<Caller, Failure>> {
+        let issuers = self.issuers.as_ref().filter(|issuers| issuers.know(token));
+        Some(match (issuers, &self.tokens, &self.service) {
+            (Some(issuers), _, _) => issuers.verify(token).await,
+            (None, Some(tokens), _) => tokens.verify(token).map_err(Failure::Refused),
+            (None, None, Some(service)) => service.verify(token).await,
+            (None, None, None) => return None,
         })
     }
 

@@ -54,13 +54,37 @@ S3 credentials:
     secret_access_key_file = \"/run/secrets/s3\"";
 
 pub(super) const EXPLAIN_ABOUT: &str = "\
-Print which rule decides about a request; exit with 1 if it is denied.
+Print who a caller is and which rule decides about each action, or about one.
 
-It uses the configuration of `serve`, and neither a password nor a token: it assumes that the \
-caller is who they claim to be. For example:
+It uses the configuration of `serve`. With --subject it assumes that the caller is who they claim \
+to be, and needs neither a password nor a token. A token and a certificate are verified as `serve` \
+does it; it fetches the keys of an issuer, and reads those of the registry's own tokens from the \
+store. With a folder as the store, stop `longshore serve` first. For example:
 
     longshore access explain --config longshore.toml \\
-      --subject user:alice --subject group:developers --repository team/app --action push";
+      --subject user:alice --subject group:developers --repository team/app --action push
+    longshore access explain --config longshore.toml --token - --repository team/app <token
+
+Exit status: 0; 1 if the one action that was asked for is denied, or if it could not be found \
+out; 3 if the token or the certificate is refused.";
+
+pub(super) const CHECK_FILE_ABOUT: &str = "\
+Compare what the rules decide with the answers that a file expects.
+
+It uses the configuration of `serve`, and neither the store nor a server. The file is TOML:
+
+    [[answers]]
+    caller = \"user:ci\"
+    repository = \"team/app\"
+    actions = [\"pull\", \"create\"]
+    allowed = true
+
+`caller` is anonymous, user:NAME, issuer:NAME or certificate:NAME. `claims` is a table with the \
+claims of the token of an issuer or of a token server, `groups` a list of groups of a token \
+server. The token of a token server is assumed to list the repository and the action. `rule` is a \
+part of the rule that has to allow it, as `longshore access explain` prints it.
+
+Exit status: 0; 3 if an answer differs; 1 if the file or the configuration cannot be used.";
 
 pub(super) const USER_ADD_ABOUT: &str = "\
 Add a user to the password file, and create the file if it is not there.

@@ -7,6 +7,7 @@
 mod access_issuers;
 mod access_rules;
 mod errors;
+mod expected_answers;
 mod file;
 mod keys;
 mod lists;
@@ -24,6 +25,7 @@ use std::path::Path;
 use std::time::Duration;
 
 pub use self::errors::{ConfigError, Errors, Source};
+pub use self::expected_answers::{Expected, expected_answers};
 pub use self::reference::{reference, reference_markdown};
 pub use self::sources::{Flag, Sources};
 

@@ -3,6 +3,7 @@
 use std::fmt::Display;
 use std::str::FromStr;
 
+use serde_json::{Map, Value};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -96,6 +97,22 @@ impl<'f> Table<'f> {
         Some(parsed)
     }
 
+    /// The fields of a table within the table, if it is there.
+    pub(super) fn object(&mut self, field: &'static str) -> Option<Map<String, Value>> {
+        let (at, value) = self.take(field)?;
+        match json(value.get_ref()) {
+            Some(Value::Object(fields)) => Some(fields),
+            Some(_) => {
+                self.error(at, field, "is not a table".to_owned());
+                None
+            }
+            None => {
+                self.error(at, field, "has a date or a number that is out of range".to_owned());
+                None
+            }
+        }
+    }
+
     /// Says that a field is missing that has to be there.
     pub(super) fn required<T>(&mut self, field: &'static str, value: Option<T>) -> Option<T> {
         // A field that is there and wrong has its own error.
@@ -137,4 +154,26 @@ impl<'f> Table<'f> {
         let source = self.lines.source(at, Some(&format!("{}.{field}", self.key)));
         self.errors.push((at, ConfigError { source, message }));
     }
+}
+
+/// A value as JSON, which has no dates. TOML limits the depth.
+fn json(value: &DeValue<'_>) -> Option<Value> {
+    Some(match value {
+        DeValue::String(text) => Value::String(text.to_string()),
+        DeValue::Boolean(flag) => Value::Bool(*flag),
+        DeValue::Integer(number) => {
+            i64::from_str_radix(number.as_str(), number.radix()).ok()?.into()
+        }
+        DeValue::Float(number) => number.as_str().parse::<f64>().ok()?.into(),
+        DeValue::Array(values) => {
+            Value::Array(values.iter().map(|value| json(value.get_ref())).collect::<Option<_>>()?)
+        }
+        DeValue::Table(fields) => Value::Object(
+            fields
+                .iter()
+                .map(|(name, value)| Some((name.get_ref().to_string(), json(value.get_ref())?)))
+                .collect::<Option<_>>()?,
+        ),
+        DeValue::Datetime(_) => return None,
+    })
 }

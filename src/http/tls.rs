@@ -3,11 +3,13 @@
 
 use std::io;
 use std::net::IpAddr;
+use std::path::Path;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer, UnixTime};
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
@@ -17,7 +19,7 @@ use tokio_rustls::server::TlsStream;
 
 use super::connection::Socket;
 use super::settings::{ClientCertificates, TlsSettings};
-use crate::auth::{CertificateName, ClientCertificate};
+use crate::auth::{CertificateName, ClientCertificate, NoCaller};
 use crate::reloaded_file::ReloadedFile;
 use crate::telemetry::metrics::{Metrics, ReloadedFileKind};
 
@@ -71,6 +73,38 @@ impl Tls {
             config(verifier, certificate.clone())
         })?;
         Ok(Some(Self(Clients::Known { config, need, name: settings.client_name })))
+    }
+
+    /// What the certificate of a client says, if a handshake at this time would accept it.
+    pub fn client_of(
+        settings: &TlsSettings,
+        pem: &[u8],
+        now: SystemTime,
+    ) -> Result<ClientCertificate, NoCaller> {
+        let Some(authorities) = &settings.client_ca_file else {
+            return Err(NoCaller::Unknown("server.tls.client_ca_file is not set".to_owned()));
+        };
+        let read = |path: &Path| {
+            let unreadable = |error| NoCaller::Unknown(format!("{}: {error}", path.display()));
+            std::fs::read(path).map_err(unreadable)
+        };
+        let revoked = settings.client_crl_file.as_deref().map(read).transpose()?;
+        let verifier =
+            verifier(&read(authorities)?, revoked.as_deref(), ClientCertificates::Required)
+                .map_err(|error| {
+                    NoCaller::Unknown(format!("{}: {error}", authorities.display()))
+                })?;
+        let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
+        let chain = chain.map_err(|error| NoCaller::Unknown(format!("it is not PEM: {error}")))?;
+        let Some((shown, between)) = chain.split_first() else {
+            return Err(NoCaller::Unknown("there is no certificate in the file".to_owned()));
+        };
+        let since = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        verifier
+            .verify_client_cert(shown, between, UnixTime::since_unix_epoch(since))
+            .map_err(|error| NoCaller::Refused(error.to_string()))?;
+        ClientCertificate::read(shown, settings.client_name)
+            .map_err(|why| NoCaller::Refused(why.to_owned()))
     }
 
     /// The handshake, and what the certificate of the client says, if it has one that counts.

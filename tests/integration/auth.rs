@@ -8,6 +8,7 @@ mod browsers;
 mod canaries;
 mod certificates;
 mod create_only;
+mod expected_answers;
 mod explain;
 mod forms;
 mod issuer;

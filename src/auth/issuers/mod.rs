@@ -112,22 +112,26 @@ impl Issuer {
     fn bearer(&self, claims: Claims, now: f64) -> Result<Verified, Refused> {
         let settings = &self.settings;
         let expires = check_claims(&claims, settings.url.as_str(), &settings.audiences, now)?;
+        Ok(Verified { caller: settings.bearer(claims)?.until(expires), expires })
+    }
+}
+
+impl IssuerSettings {
+    /// Who has a token with these claims, whose issuer, audience and times are right.
+    pub(super) fn bearer(&self, claims: Claims) -> Result<Caller, Refused> {
         let claims = claims::flat(claims);
         let matches = |required: &RequiredClaim| {
             let claim = claims.get(&required.name);
             claim.is_some_and(|claim| has(claim, |text| required.pattern.matches(text)))
         };
-        if !settings.required.iter().all(matches) {
+        if !self.required.iter().all(matches) {
             return Err(Refused::Claims);
         }
-        let subject = claims.get(&settings.subject_claim).and_then(Value::as_str);
+        let subject = claims.get(&self.subject_claim).and_then(Value::as_str);
         let subject = subject.filter(|subject| !subject.is_empty()).ok_or(Refused::Subject)?;
-        let login = Login::Issuer {
-            issuer: settings.name.as_str().to_owned(),
-            subject: subject.to_owned(),
-        };
-        let groups = settings.groups_claim.as_ref().and_then(|claim| claims.get(claim));
+        let (issuer, subject) = (self.name.as_str().to_owned(), subject.to_owned());
+        let groups = self.groups_claim.as_ref().and_then(|claim| claims.get(claim));
         let groups = super::signed_token::texts(groups);
-        Ok(Verified { caller: Caller::logged_in(login, groups, claims).until(expires), expires })
+        Ok(Caller::logged_in(Login::Issuer { issuer, subject }, groups, claims))
     }
 }

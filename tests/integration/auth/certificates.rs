@@ -64,6 +64,14 @@ impl Authority {
     }
 }
 
+impl Identity {
+    pub(super) fn pem(&self) -> String {
+        use base64::Engine as _;
+        let text = base64::engine::general_purpose::STANDARD.encode(&self.chain[0]);
+        format!("-----BEGIN CERTIFICATE-----\n{text}\n-----END CERTIFICATE-----\n")
+    }
+}
+
 fn uri(text: &str) -> SanType {
     SanType::URI(text.try_into().expect("ASCII"))
 }

@@ -26,7 +26,7 @@ const FETCH_PAUSE: Duration = Duration::from_millis(5_200);
 
 /// How the server of an issuer answers.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Answers {
+pub(super) enum Answers {
     Right,
     Error,
     /// Discovery names another issuer.
@@ -40,15 +40,15 @@ enum Answers {
 }
 
 /// The server of an issuer.
-struct Issuer {
-    url: String,
+pub(super) struct Issuer {
+    pub(super) url: String,
     keys: Mutex<String>,
     answers: Mutex<Answers>,
     fetches: AtomicUsize,
 }
 
 impl Issuer {
-    async fn start(keys: &str, answers: Answers) -> Arc<Self> {
+    pub(super) async fn start(keys: &str, answers: Answers) -> Arc<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
         let issuer = Arc::new(Self {
@@ -66,7 +66,7 @@ impl Issuer {
         issuer
     }
 
-    fn answer(&self, answers: Answers) {
+    pub(super) fn answer(&self, answers: Answers) {
         *self.answers.lock().expect("a lock") = answers;
     }
 
@@ -75,7 +75,7 @@ impl Issuer {
     }
 
     /// Claims of a job, which are valid for five minutes.
-    fn claims(&self) -> Value {
+    pub(super) fn claims(&self) -> Value {
         let now = now();
         json!({
             "iss": self.url, "sub": "job", "aud": "registry", "repository": "acme/app",

@@ -87,7 +87,17 @@ pub(super) const MODULES: &[(&str, &[&str])] = &[
     // Composed of the settings of all modules; none of them may use it.
     (
         "config",
-        &["setting", "telemetry", "store", "shared_cache", "auth", "audit_log", "registry", "http"],
+        &[
+            "setting",
+            "oci",
+            "telemetry",
+            "store",
+            "shared_cache",
+            "auth",
+            "audit_log",
+            "registry",
+            "http",
+        ],
     ),
     ("cli", &["setting", "oci", "layout", "auth", "inspect", "config"]),
     (

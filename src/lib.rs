@@ -41,6 +41,8 @@ pub mod collector;
 
 pub mod usage;
 
+pub mod quota;
+
 pub mod audit;
 
 pub mod inspect;

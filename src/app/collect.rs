@@ -58,9 +58,13 @@ pub fn collector(
     store: Arc<dyn ObjectStore>,
     metrics: &Metrics,
 ) -> Result<Collector, StartError> {
+    Ok(Collector::new(registry, store, &settings.collection, this_process(), metrics)?)
+}
+
+/// This process, for operators.
+pub(super) fn this_process() -> String {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let holder = format!("process {} on host {}", process::id(), host.trim());
-    Ok(Collector::new(registry, store, &settings.collection, holder, metrics)?)
+    format!("process {} on host {}", process::id(), host.trim())
 }
 
 /// Collects in the background until the token is cancelled, if the settings say so.

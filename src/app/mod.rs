@@ -8,6 +8,7 @@ mod examination;
 mod fingerprint;
 mod inspection;
 mod progress;
+mod quotas;
 mod report;
 mod shared_settings;
 mod start;
@@ -32,6 +33,7 @@ use crate::docker_schema1::{KeyError, Schema1, SigningKey};
 use crate::http::admin::{Admin, Readiness};
 use crate::http::{self, Api, Limits, ResponseBudget, Tls, listener};
 use crate::oci::Negotiation;
+use crate::quota::Quotas;
 use crate::registry::{self, Leases, Registry, SharedSettingsError};
 use crate::shared_cache::Cache;
 use crate::store::local::OpenError;
@@ -48,6 +50,7 @@ pub use self::fingerprint::show_fingerprint;
 pub use self::inspection::{
     Inspected, InspectionError, Output, Reading, audit, inspect, scrub, usage,
 };
+pub use self::quotas::quota_scans;
 pub use self::report::Report;
 pub use self::shared_settings::{set_shared_settings, show_shared_settings};
 use self::start::{Service, Start, build, or_end_writing, prepare};
@@ -163,6 +166,7 @@ pub fn api(
     authorizer.connect(Arc::new(StoredKeys(registry.token_keys.clone())), tasks);
     let responses = Arc::new(ResponseBudget::new(settings.server.response_bytes));
     let limits = Arc::new(Limits::new(&settings.limits, metrics));
+    let quotas = Arc::new(Quotas::new(settings.quotas.clone(), metrics));
     let settings = http::Settings {
         listener: settings.server.clone(),
         blobs: settings.blobs.clone(),
@@ -180,6 +184,7 @@ pub fn api(
         settings,
         responses,
         limits,
+        quotas,
         metrics: metrics.clone(),
         tasks: tasks.clone(),
     })
@@ -233,6 +238,7 @@ pub async fn serve(
     };
     let scans = scan_usage(settings, store.clone(), &metrics);
     let _stops_scans = scans.clone().drop_guard();
+    quotas::scan_in_background(settings, &store, &api.quotas, &metrics, scans.clone())?;
     let (collection, collecting) = collect::in_background(settings, collector);
     let _stops_collection = collection.clone().drop_guard();
     let listening = listen(settings.server.listen).await;

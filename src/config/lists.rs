@@ -6,7 +6,7 @@ use toml::de::DeValue;
 use super::errors::{ConfigError, Lines};
 use super::raw::RawSettings;
 use super::tables::Table;
-use super::{access_issuers, access_rules};
+use super::{access_issuers, access_rules, quotas};
 
 /// Reads one table.
 type Read = fn(&mut Table<'_>, &mut RawSettings);
@@ -15,6 +15,7 @@ type Read = fn(&mut Table<'_>, &mut RawSettings);
 const LISTS: &[(&str, Read)] = &[
     ("access.rules", |table, raw| raw.rules.extend(table.read(access_rules::rule))),
     ("access.issuers", |table, raw| raw.issuers.extend(table.read(access_issuers::issuer))),
+    ("quotas", |table, raw| raw.quotas.extend(table.read(quotas::quota))),
 ];
 
 /// The keys of all lists.

@@ -11,6 +11,7 @@ mod expected_answers;
 mod file;
 mod keys;
 mod lists;
+mod quotas;
 mod raw;
 mod reference;
 mod sources;
@@ -30,8 +31,9 @@ pub use self::reference::{reference, reference_markdown};
 pub use self::sources::{Flag, Sources};
 
 use self::raw::RawValue;
+use crate::quota::{self, Quota};
 use crate::registry::DataReaders;
-use crate::setting::{read_secret, settings};
+use crate::setting::{read_secret, settings, tables};
 use crate::store::StoreUrl;
 use crate::{audit_log, auth, http, registry, shared_cache, store, telemetry};
 
@@ -43,6 +45,26 @@ settings! {
         metrics: telemetry::MetricsSettings;
         access: auth::AccessSettings;
         limits: http::LimitSettings;
+        /// Storage quotas: how many bytes a namespace may store, the first component of the names
+        /// of its repositories.
+        ///
+        /// ```toml
+        /// [[quotas]]
+        /// namespaces = ["team-a", "mirror-*"]
+        /// bytes = "500GiB"
+        /// ```
+        ///
+        /// `namespaces`: `*` stands for any characters. The quota holds for each namespace that
+        /// matches, by itself; of several tables that match, the first one counts. A namespace
+        /// without a matching table has no quota.
+        ///
+        /// A namespace that stores as much as its quota or more takes no more pushes: they are
+        /// answered with 403. Each digest counts once in a namespace. What the bucket holds is
+        /// counted every `usage.interval`, so a namespace may store more than its quota by what it
+        /// pushes in that time, and what is deleted counts after the next scan. `docs/limits.md`
+        /// says more.
+        quotas: Vec<Quota> = Vec::new(), tables();
+        usage: quota::UsageSettings;
         store: store::Settings;
         uploads: registry::UploadSettings;
         blobs: http::BlobSettings;
@@ -97,6 +119,7 @@ pub fn load(sources: &Sources) -> Result<Settings, Errors> {
     let mut loader = Loader::default();
     loader.settings.access.rules = raw.rules;
     loader.settings.access.issuers = raw.issuers;
+    loader.settings.quotas = raw.quotas;
     for value in raw.values {
         match value {
             Ok(value) => loader.apply(value),

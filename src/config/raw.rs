@@ -3,6 +3,7 @@
 use super::errors::{ConfigError, Source};
 use super::keys::Key;
 use crate::auth::{IssuerSettings, Rule};
+use crate::quota::Quota;
 
 /// The text that one source gives for a setting.
 pub(super) struct RawValue {
@@ -21,6 +22,7 @@ pub(super) struct RawSettings {
     /// Lists of tables, which only a file can hold.
     pub(super) rules: Vec<Rule>,
     pub(super) issuers: Vec<IssuerSettings>,
+    pub(super) quotas: Vec<Quota>,
     /// Whether a whole source could not be understood.
     pub(super) unreadable: bool,
 }

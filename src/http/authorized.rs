@@ -117,6 +117,7 @@ impl Context {
         }
         let caller = decision.map_err(|denied| Error::refused(denied, method))?;
         account.admit_caller(&caller, endpoint.operation.row().effect)?;
+        endpoint.adds_to().map_or(Ok(()), |name| api.quotas.admit(name))?;
         Ok(Self {
             api: api.clone(),
             endpoint,

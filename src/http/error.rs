@@ -16,6 +16,7 @@ use super::headers::value;
 use super::limits::Limited;
 use crate::auth::Denied;
 use crate::oci::{Digest, DigestError, ErrorCode, ManifestError, ReferenceError};
+use crate::quota::OverQuota;
 use crate::registry;
 use crate::telemetry::error_chain;
 use crate::telemetry::metrics::{AuthMethod, AuthReason};
@@ -278,6 +279,12 @@ impl From<Limited> for Error {
         let seconds = limited.after.as_secs() + u64::from(limited.after.subsec_nanos() > 0);
         let (status, code) = (StatusCode::TOO_MANY_REQUESTS, ErrorCode::TooManyRequests);
         Self::new(status, code, limited.to_string()).header(RETRY_AFTER, seconds.max(1).into())
+    }
+}
+
+impl From<OverQuota> for Error {
+    fn from(over: OverQuota) -> Self {
+        Self::forbidden(over.to_string())
     }
 }
 

@@ -9,6 +9,7 @@ use super::settings::{BlobSettings, ListSettings, ListenerSettings, PageSettings
 use crate::audit_log::AuditLog;
 use crate::auth::Authorizer;
 use crate::clock::Clock;
+use crate::quota::Quotas;
 use crate::registry::{ManifestSettings, Registry};
 use crate::tasks::Tasks;
 use crate::telemetry::RequestLog;
@@ -39,6 +40,8 @@ pub struct Api {
     pub responses: Arc<ResponseBudget>,
     /// What each caller may use.
     pub limits: Arc<Limits>,
+    /// What each namespace may store.
+    pub quotas: Arc<Quotas>,
     pub metrics: Metrics,
     pub tasks: Tasks,
 }

@@ -14,6 +14,7 @@
 //! | `u/` | [`Session`] | the received bytes that are not in a part yet |
 //! | `g/cache-key` | [`CacheKey`] | none |
 //! | `g/keys` | [`TokenKeys`] | none |
+//! | `g/usage` | [`Usage`] | none |
 //! | `g/settings` | `registry::shared_settings` reads and writes its fields by name | none |
 //! | `g/writer/` | [`Writer`] | none |
 //! | `g/collector` | [`Collector`] | none |
@@ -21,6 +22,7 @@
 //! | `g/seen/` | [`Seen`] | a hash of 16 bytes for each link and its version, in ascending order |
 //! | `g/quarantine/` | [`Quarantined`] | none |
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -190,6 +192,23 @@ pub struct TokenKey {
     /// What a later release has added.
     #[serde(flatten)]
     pub rest: Map<String, Value>,
+}
+
+/// `g/usage`: what the namespaces with a quota store, and which process counts it. Its age is that
+/// of the totals, or of the claim of the process that scans.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Usage {
+    /// The host and the process that scans, or has scanned last.
+    pub scanner: String,
+    /// Whether it has not finished.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub scanning: bool,
+    /// When the last complete scan ended, in seconds since 1970, by the store's clock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scanned_at: Option<u64>,
+    /// What that scan has counted: bytes by namespace.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub namespaces: BTreeMap<Box<str>, u64>,
 }
 
 /// A secret of 32 bytes, 64 hexadecimal digits in the record: the key of the MACs in the shared

@@ -11,7 +11,7 @@ mod networks;
 mod secret;
 
 pub(crate) use self::amount::{
-    DAY, GIB, HOUR, KIB, MIB, MILLISECOND, MINUTE, SECOND, TIB, format_bytes, format_duration,
+    DAY, GIB, HOUR, KIB, MIB, MILLISECOND, MINUTE, SECOND, Size, TIB, format_bytes, format_duration,
 };
 pub(crate) use self::amount::{parse_bytes, parse_duration};
 pub(crate) use self::choice::{Choice, choice};

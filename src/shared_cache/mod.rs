@@ -89,6 +89,7 @@ impl Key {
                 | RecordKey::Settings
                 | RecordKey::CacheKey
                 | RecordKey::TokenKeys
+                | RecordKey::Usage
                 | RecordKey::Probe(_)
                 | RecordKey::Writer(_)
                 | RecordKey::Collector

@@ -8,4 +8,4 @@ mod scan;
 pub use explanation::{
     Class, Explained, Explanation, Grouping, OBJECTS_MAX, REPOSITORIES_MAX, SEVERAL, Sum,
 };
-pub use scan::{NAMESPACES_SHOWN, REST, UsageScan};
+pub use scan::{NAMESPACES_SHOWN, REST, ScanError, UsageScan};

@@ -1,4 +1,4 @@
-//! The usage scan: counts what the whole bucket holds, for the metrics.
+//! The usage scan: counts what the whole bucket holds, for the metrics and for quotas.
 //!
 //! A scan lists the links, the manifests, the tags and the upload sessions. It also reads what the
 //! lists do not say: the size of each digest once per process, because it never changes, and the
@@ -37,7 +37,7 @@ const READS_AT_ONCE: usize = 8;
 /// do not scan together.
 const START_WITHIN: f64 = 0.1;
 
-/// Scans a bucket for the metrics.
+/// Scans a bucket for the metrics, or for quotas.
 #[derive(Debug)]
 pub struct UsageScan {
     walk: Walk,
@@ -71,7 +71,7 @@ type Namespaces = BTreeMap<Box<str>, Totals>;
 
 /// Why a scan is incomplete.
 #[derive(Debug, thiserror::Error)]
-enum ScanError {
+pub enum ScanError {
     #[error(transparent)]
     Store(#[from] store::Error),
     #[error("there are more than {0} {1}, and a usage scan keeps no more in memory")]
@@ -120,29 +120,41 @@ impl UsageScan {
         }
     }
 
+    /// The bytes of each namespace: those of its distinct blobs and manifests.
+    pub async fn namespace_bytes(&mut self) -> Result<Vec<(Box<str>, u64)>, ScanError> {
+        let counted = self.count_contents().await?;
+        Ok(counted.into_iter().map(|(name, totals)| (name, totals.bytes)).collect())
+    }
+
     async fn scan(&mut self) -> Result<(Namespaces, i64), ScanError> {
-        let before = self.namespace;
-        let counted = self.count_contents().await;
-        if matches!(counted, Ok(_) | Err(ScanError::TooMany(..))) {
-            // Forgets the digests that the bucket does not hold any more.
-            self.sizes.retain(|_, size| size.counted_in > before);
-        }
-        Ok((counted?, self.count_orphans().await?))
+        let mut namespaces = self.count_contents().await?;
+        self.count_tags(&mut namespaces).await?;
+        Ok((namespaces, self.count_orphans().await?))
     }
 
     async fn count_contents(&mut self) -> Result<Namespaces, ScanError> {
-        let mut namespaces = Namespaces::new();
-        self.count_bytes(Kind::Links, &mut namespaces).await?;
-        self.count_bytes(Kind::Manifests, &mut namespaces).await?;
+        let (before, mut namespaces) = (self.namespace, Namespaces::new());
+        let mut counted = self.count_bytes(Kind::Links, &mut namespaces).await;
+        if counted.is_ok() {
+            counted = self.count_bytes(Kind::Manifests, &mut namespaces).await;
+        }
+        if matches!(counted, Ok(()) | Err(ScanError::TooMany(..))) {
+            // Forgets the digests that the bucket does not hold any more.
+            self.sizes.retain(|_, size| size.counted_in > before);
+        }
+        counted.map(|()| namespaces)
+    }
+
+    async fn count_tags(&mut self, namespaces: &mut Namespaces) -> Result<(), ScanError> {
         let mut tags = RecordPages::of(Prefix::All(Kind::Tags));
         while let Some(keys) = next_keys(&self.walk, &mut tags).await? {
             for key in keys {
                 if let RecordKey::Tag(name, _) = key {
-                    totals(&mut namespaces, &name)?.tags += 1;
+                    totals(namespaces, &name)?.tags += 1;
                 }
             }
         }
-        Ok(namespaces)
+        Ok(())
     }
 
     /// Adds up the sizes of different digests. The keys of a namespace are adjacent in the list, so

@@ -86,6 +86,8 @@ mod connections;
 mod faults;
 /// Slow clients, too many uploads, memory.
 mod limits;
+/// Storage quotas of namespaces.
+mod quotas;
 /// Three processes over one store.
 mod replicas;
 /// Requests to the store for each operation.

@@ -139,7 +139,7 @@ fn handler(
     tasks: &Tasks,
 ) -> Handler {
     let metrics = &world.metrics;
-    let authorizer = app::authorizer(&settings, metrics).expect("good settings");
+    let authorizer = app::authorizer(settings, metrics).expect("good settings");
     let clock = Arc::new(StoreTime(store.clone()));
     let registry = app::registry(settings, store, shared, metrics, tasks).expect("good settings");
     let ready = Readiness::default();

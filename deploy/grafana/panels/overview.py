@@ -64,9 +64,16 @@ BYTES = [
           ("max by (namespace) (label_replace("
            f'longshore_namespace_bytes{{instance=~"$instance"}} {OURS}, '
            '"namespace", "$1", "exported_namespace", "(.+)"))', "{{namespace}}")),
+    graph("Quotas used", "percentunit",
+          "below 90 %, which is where an alert fires; the graph needs [[quotas]].",
+          ("max by (namespace) (label_replace("
+           '(longshore_quota_used_bytes{instance=~"$instance"} / longshore_quota_limit_bytes) '
+           f'{OURS}, "namespace", "$1", "exported_namespace", "(.+)"))', "{{namespace}}"),
+          limits=(0.9, 1)),
     graph("Age of the last usage scan", "s",
-          "below metrics.inventory and the duration of a scan.",
-          (f"time() - {highest('longshore_inventory_last_success_timestamp_seconds')}", "age")),
+          "below metrics.inventory, or usage.interval for quotas, and the duration of a scan.",
+          (f"time() - {highest('longshore_inventory_last_success_timestamp_seconds')}", "metrics"),
+          (f"time() - {highest('longshore_quota_last_scan_timestamp_seconds')}", "quotas")),
     graph("Usage scans of the last day", "short", "they are done, and none has failed.",
           (increase("longshore_inventory_runs_total", "1d", "result"), "{{result}}")),
 ]
@@ -83,8 +90,9 @@ REFUSALS = [
           (rate("longshore_auth_total", "reason",
                 f'method=~"basic|bearer",{REFUSED},reason!="token_scope"'), "{{reason}}")),
     graph("Refused by limits", "reqps",
-          "nothing, or the callers that [limits] is meant for.",
-          (rate("longshore_limited_total", "limit, by"), "{{by}}: {{limit}}")),
+          "nothing, or the callers that [limits] is meant for, and no pushes to a full namespace.",
+          (rate("longshore_limited_total", "limit, by"), "{{by}}: {{limit}}"),
+          (rate("longshore_quota_refusals_total"), "quota")),
     graph("Allowed requests by credentials", "reqps",
           "the method none appears only if access.anonymous is meant to allow something.",
           (rate("longshore_auth_total", "method", 'result="allowed"'), "{{method}}")),

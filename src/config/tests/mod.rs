@@ -19,6 +19,7 @@ use crate::telemetry::MetricsSettings;
 
 mod access;
 mod collection;
+mod quotas;
 
 #[test]
 fn without_sources_everything_has_its_default() {

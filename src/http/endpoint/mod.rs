@@ -272,6 +272,18 @@ impl Endpoint {
         Access { resource, action: self.operation.row().action }
     }
 
+    /// The repository that the request may add bytes to.
+    pub fn adds_to(&self) -> Option<&RepositoryName> {
+        let adds = matches!(
+            self.operation,
+            Operation::StartUpload { .. }
+                | Operation::UploadChunk(_)
+                | Operation::FinishUpload(_)
+                | Operation::PutManifest(_)
+        );
+        self.repository.as_ref().filter(|_| adds)
+    }
+
     /// What a token should allow besides: a mount reads its source. A caller that may not read it
     /// uploads the blob instead, which is decided when the blob is mounted.
     pub fn optional_scope(&self) -> Option<Access> {

@@ -6,33 +6,7 @@ use std::time::{Duration, SystemTime};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-/// Bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Size(pub(super) u64);
-
-impl Size {
-    pub(super) fn exact(self) -> String {
-        format!("{} bytes", self.0)
-    }
-}
-
-impl fmt::Display for Size {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const UNITS: [&str; 6] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
-        let (mut tenths, mut unit) = (u128::from(self.0) * 10, 0);
-        // What would be shown as 1024.0 is one of the next unit.
-        while tenths >= 10_235 && unit + 1 < UNITS.len() {
-            tenths = (tenths + 512) / 1024;
-            unit += 1;
-        }
-        let name = UNITS.get(unit).copied().unwrap_or_default();
-        match (unit, tenths) {
-            (0, _) => write!(f, "{} {name}", self.0),
-            (_, 1000..) => write!(f, "{} {name}", (tenths + 5) / 10),
-            _ => write!(f, "{}.{} {name}", tenths / 10, tenths % 10),
-        }
-    }
-}
+pub(super) use crate::setting::Size;
 
 /// A moment, shown as how long ago it was.
 #[derive(Clone, Copy, Debug)]
@@ -75,22 +49,6 @@ pub(super) fn short(digest: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn sizes_have_three_digits_and_a_unit() {
-        for (bytes, text) in [
-            (0, "0 B"),
-            (1023, "1023 B"),
-            (1024, "1.0 KiB"),
-            (1536, "1.5 KiB"),
-            (102_400, "100 KiB"),
-            (1_048_575, "1.0 MiB"),
-            (5 << 30, "5.0 GiB"),
-            (u64::MAX, "16384 PiB"),
-        ] {
-            assert_eq!(Size(bytes).to_string(), text, "{bytes}");
-        }
-    }
 
     #[test]
     fn a_moment_is_shown_as_how_long_ago_it_was() {

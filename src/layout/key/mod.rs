@@ -15,6 +15,7 @@
 //! g/settings                                        what all processes on the bucket must share
 //! g/cache-key                                       key of the MACs in the shared cache
 //! g/keys                                            keys that sign tokens
+//! g/usage                                           what namespaces with a quota store
 //! g/probe/<id>                                      scratch record of the start-up check
 //! g/writer/<id>                                     lease of the process that writes alone
 //! g/collector                                       lease of the process that collects garbage
@@ -75,6 +76,8 @@ pub enum RecordKey {
     CacheKey,
     /// The keys that sign tokens.
     TokenKeys,
+    /// What the namespaces with a quota store.
+    Usage,
     /// A scratch record of the start-up check.
     Probe(UploadId),
     /// The lease of a process in single-writer mode, under an id of its own.
@@ -118,6 +121,7 @@ impl fmt::Display for RecordKey {
             Self::Settings => f.write_str("g/settings"),
             Self::CacheKey => f.write_str("g/cache-key"),
             Self::TokenKeys => f.write_str("g/keys"),
+            Self::Usage => f.write_str("g/usage"),
             Self::Probe(id) => write!(f, "g/probe/{id}"),
             Self::Writer(id) => write!(f, "g/writer/{id}"),
             Self::Collector => f.write_str("g/collector"),
@@ -184,6 +188,7 @@ fn parse(text: &str) -> Option<RecordKey> {
         "g" if rest == "settings" => RecordKey::Settings,
         "g" if rest == "cache-key" => RecordKey::CacheKey,
         "g" if rest == "keys" => RecordKey::TokenKeys,
+        "g" if rest == "usage" => RecordKey::Usage,
         "g" if rest == "collector" => RecordKey::Collector,
         "g" if rest == "run" => RecordKey::CollectorRun,
         "g" => match rest.split_once('/')? {

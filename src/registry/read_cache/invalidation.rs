@@ -33,6 +33,7 @@ fn obsolete(key: &RecordKey) -> (Option<Key>, Option<Key>) {
         | RecordKey::Settings
         | RecordKey::CacheKey
         | RecordKey::TokenKeys
+        | RecordKey::Usage
         | RecordKey::Probe(_)
         | RecordKey::Writer(_)
         | RecordKey::Collector

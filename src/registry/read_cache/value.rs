@@ -63,6 +63,7 @@ impl CachedRecord {
             | RecordKey::Settings
             | RecordKey::CacheKey
             | RecordKey::TokenKeys
+            | RecordKey::Usage
             | RecordKey::Probe(_)
             | RecordKey::Writer(_)
             | RecordKey::Collector

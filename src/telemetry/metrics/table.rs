@@ -143,6 +143,17 @@ table! {
         ["LongshoreAuditLogFails"];
     /// Requests that were answered 429 because their caller has used up a limit (`[limits]`).
     limited: Counter<(Limit, LimitBy)> = "longshore_limited_total", Count, [];
+    /// Pushes that were answered 403 because their namespace has used up its quota (`quotas`).
+    quota_refusals: Counter<()> = "longshore_quota_refusals_total", Count, [];
+    /// Bytes that a namespace with a quota stores, the first component of the repository name, by
+    /// the last scan for the quotas: the 20 namespaces that have used most of theirs.
+    quota_used: Gauge<(Namespace,)> = "longshore_quota_used_bytes", Bytes,
+        ["LongshoreQuotaNearlyFull"];
+    /// The quotas of the same namespaces.
+    quota_limit: Gauge<(Namespace,)> = "longshore_quota_limit_bytes", Bytes,
+        ["LongshoreQuotaNearlyFull"];
+    /// When the last scan for the quotas ended, in whichever process. Absent without quotas.
+    quota_scanned: Gauge<()> = "longshore_quota_last_scan_timestamp_seconds", UnixSeconds, [];
     /// Attempts to fetch the keys of an issuer (`access.issuers`).
     issuer_fetches: Counter<(IssuerFetch,)> = "longshore_issuer_fetches_total", Count, [];
     /// When the keys of the issuer were fetched whose last fetch is the longest ago. Absent until

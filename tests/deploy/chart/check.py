@@ -142,6 +142,19 @@ def identity_tokens_are_a_login(objects):
 
 
 @rendered(LOGIN + """
+config:
+  quotas:
+    - {namespaces: [team-a, "mirror-*"], bytes: 500GiB}
+    - {namespaces: "*", bytes: 1000000}
+  usage: {interval: 1h}
+""")
+def quotas_of_namespaces(objects):
+    assert objects.toml["quotas"] == [
+        {"namespaces": ["team-a", "mirror-*"], "bytes": "500GiB"}, {"namespaces": "*", "bytes": 1000000}]
+    assert objects.toml["usage"] == {"interval": "1h"}
+
+
+@rendered(LOGIN + """
 config: {audit_log: {destination: /audit/audit.log, pulls: true}}
 extraVolumes: [{name: audit, emptyDir: {}}]
 extraVolumeMounts: [{name: audit, mountPath: /audit}]

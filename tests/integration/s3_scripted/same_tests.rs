@@ -28,5 +28,7 @@ mod leases;
 mod moved_tags;
 #[path = "../cache/own_writes.rs"]
 mod own_writes;
+#[path = "../quotas.rs"]
+mod quotas;
 #[path = "../faults/upload_leases.rs"]
 mod upload_leases;

@@ -9,6 +9,7 @@ use longshore::config::{self, Flag, Settings, Sources};
 use longshore::http::admin::Readiness;
 use longshore::http::{self, listener};
 use longshore::oci::UploadId;
+use longshore::quota::Quotas;
 use longshore::shared_cache::Cache;
 use longshore::store::memory::Memory;
 use longshore::store::{ObjectStore, StoreUrl};
@@ -33,6 +34,8 @@ pub struct App {
     pub address: Option<SocketAddr>,
     /// The metrics, if the registry runs in this process.
     pub metrics: Metrics,
+    /// The quotas, if the registry runs in this process.
+    pub quotas: Option<Arc<Quotas>>,
     /// The background tasks of the registry: waiting for them makes counts exact.
     tasks: Tasks,
     stop: Option<oneshot::Sender<()>>,
@@ -96,6 +99,7 @@ impl App {
                 store: None,
                 address: None,
                 metrics: Metrics::default(),
+                quotas: None,
                 tasks: Tasks::new(),
                 stop: None,
                 folder: None,
@@ -178,6 +182,7 @@ impl App {
         let audit_log = AuditLog::open(&settings.audit_log, &metrics).expect("good settings");
         let ready = Readiness::default();
         let api = app::api(&settings, registry, authorizer, audit_log, &ready, &metrics, &tasks);
+        let quotas = api.quotas.clone();
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let (stop, stopped) = oneshot::channel::<()>();
@@ -200,6 +205,7 @@ impl App {
             store: Some(store),
             address: Some(address),
             metrics,
+            quotas: Some(quotas),
             tasks,
             stop: Some(stop),
             folder: None,

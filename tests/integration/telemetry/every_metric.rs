@@ -13,6 +13,7 @@ use longshore::config::Settings;
 use longshore::layout::encoding::decode;
 use longshore::layout::records::Pointer;
 use longshore::oci::UploadId;
+use longshore::quota::Quota;
 use longshore::store::memory::Memory;
 use longshore::store::{BlobStore, Location, PresignGet, RecordKey, RecordStore};
 use longshore::tasks::Tasks;
@@ -123,6 +124,19 @@ async fn refused_by_a_limit(metrics: &Metrics) {
         statuses.push(app.get("/v2/").send().await.status);
     }
     assert!(statuses.iter().any(|status| *status == 429), "{statuses:?}");
+}
+
+/// A push that is refused because its namespace has used up its quota.
+async fn refused_by_a_quota(metrics: &Metrics) {
+    let (namespaces, bytes) = (vec!["*".parse().expect("a pattern")], "1".parse().expect("bytes"));
+    let quotas = vec![Quota { namespaces, bytes }];
+    let settings = Settings { quotas, ..Settings::default() };
+    let full = App::counting(Arc::new(Memory::new()), settings.clone(), metrics.clone()).await;
+    full.push_blob("a", b"content").await;
+    let (store, quotas) = (full.store.clone().expect("ours"), full.quotas.clone().expect("ours"));
+    let scans = app::quota_scans(&settings, store, quotas, "one".to_owned(), metrics);
+    scans.expect("good settings").look().await;
+    full.request("POST", "/v2/a/blobs/uploads/").send().await.expect_error(403, "DENIED");
 }
 
 /// A pull of a tag whose manifest does not exist.
@@ -277,6 +291,7 @@ async fn every_metric_changes_under_load() {
     usage_scan(&app).await;
     audit(&metrics).await;
     refused_by_a_limit(&metrics).await;
+    refused_by_a_quota(&metrics).await;
     issuer(&metrics).await;
     collect(&metrics).await;
 

@@ -62,6 +62,10 @@ pub(super) const MODULES: &[(&str, &[&str])] = &[
     ),
     ("collector", &["setting", "entropy", "oci", "telemetry", "layout", "store", "registry"]),
     ("usage", &["entropy", "oci", "telemetry", "layout", "store", "walk"]),
+    (
+        "quota",
+        &["setting", "entropy", "oci", "telemetry", "layout", "store", "auth", "registry", "usage"],
+    ),
     ("audit", &["oci", "docker_schema1", "layout", "store", "registry", "walk"]),
     ("inspect", &["oci", "layout", "store", "registry", "walk"]),
     // It knows the registry as its clients do.
@@ -82,6 +86,7 @@ pub(super) const MODULES: &[(&str, &[&str])] = &[
             "auth",
             "audit_log",
             "registry",
+            "quota",
         ],
     ),
     // Composed of the settings of all modules; none of them may use it.
@@ -96,6 +101,7 @@ pub(super) const MODULES: &[(&str, &[&str])] = &[
             "auth",
             "audit_log",
             "registry",
+            "quota",
             "http",
         ],
     ),
@@ -117,6 +123,7 @@ pub(super) const MODULES: &[(&str, &[&str])] = &[
             "registry",
             "collector",
             "usage",
+            "quota",
             "audit",
             "inspect",
             "doctor",

@@ -84,7 +84,7 @@ fn what_does_not_apply_is_left_out_and_times_are_cut_to_milliseconds() {
     let read: Value = serde_json::from_slice(&bare.line()).expect("JSON");
     let expected = json!({
         "time": "2026-07-28T00:00:00.123Z", "request_id": "x", "operation": "put_manifest",
-        "method": "x", "outcome": "done", "status": 201,
+        "method": "x", "outcome": "done", "status": 201, "credential": "password",
     });
     assert_eq!(read, expected);
 }

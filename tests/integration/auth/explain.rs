@@ -149,7 +149,10 @@ async fn a_token_of_the_registry_itself_is_verified_with_the_keys_of_the_store()
     let token = answer["token"].as_str().expect("a token");
     let ended = explain(folder.path(), &["--token", "-", "--repository", "a"], token);
     assert_eq!(allowed(&ended), [true, false, false, false, false], "{ended:?}");
-    assert!(ended.stdout.starts_with("caller: user:alice, by password\n"), "{ended:?}");
+    assert!(
+        ended.stdout.starts_with("caller: user:alice, by registry_token password\n"),
+        "{ended:?}"
+    );
 }
 
 #[test]

@@ -93,7 +93,7 @@ impl Way {
         match self {
             Self::Anonymous | Self::AnonymousToken | Self::TokenServer => 401,
             // Many clients send a password only when they are challenged.
-            Self::Certificate | Self::CertificateToken => 401,
+            Self::Certificate => 401,
             _ => 403,
         }
     }

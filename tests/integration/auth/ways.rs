@@ -91,9 +91,8 @@ impl Way {
     /// The status for what the caller may not do: 403, or 401 where other credentials could help.
     pub(super) fn refusal(self) -> u16 {
         match self {
-            Self::Anonymous | Self::AnonymousToken | Self::TokenServer => 401,
-            // Many clients send a password only when they are challenged.
-            Self::Certificate => 401,
+            // Beside a certificate many clients send a password only when they are challenged.
+            Self::Anonymous | Self::AnonymousToken | Self::TokenServer | Self::Certificate => 401,
             _ => 403,
         }
     }

@@ -12,8 +12,9 @@ use longshore::store::memory::{Calls, Memory};
 use longshore::tasks::Tasks;
 use longshore::telemetry::metrics::Metrics;
 
-use axum::body::{Body, to_bytes};
+use axum::body::Body;
 use axum::extract::Request;
+use http_body_util::BodyExt as _;
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
 use tower::Service as _;
@@ -56,7 +57,7 @@ impl Replica {
         let request = request.body(Body::empty()).expect("a request");
         let Ok(response) = router(&self.api).call(request).await;
         let (head, body) = response.into_parts();
-        let body = to_bytes(Body::new(body), usize::MAX).await.expect("a body");
+        let body = body.collect().await.expect("a body").to_bytes();
         (head.status.as_u16(), serde_json::from_slice(&body).unwrap_or_default())
     }
 

@@ -101,9 +101,7 @@ impl Audited {
             Ok(request) => return Ok(request),
             Err(error) => error,
         };
-        let failure = error.failure();
-        let auth = failure.as_ref().and_then(|failure| failure.auth);
-        if known.is_recorded() || auth.is_some_and(is_failed_login) {
+        if known.is_recorded() || is_failed_login(&error) {
             known.write(Answer::of_error(Outcome::Refused, &error)).await;
         }
         Err(error)
@@ -111,11 +109,11 @@ impl Audited {
 
     /// Records how a request ended that was handled.
     pub(super) async fn ended(&self, ended: Result<Response, Error>) -> Result<Response, Error> {
+        let Some(known) = &self.0 else { return ended };
         // Who asks for a token by a form logs in with it.
-        let auth = ended.as_ref().err().and_then(Error::failure).and_then(|failure| failure.auth);
-        let failed_login = auth.is_some_and(is_failed_login);
-        let known = self.0.as_ref().filter(|known| failed_login || known.is_recorded());
-        let Some(known) = known else { return ended };
+        if !known.is_recorded() && !ended.as_ref().is_err_and(is_failed_login) {
+            return ended;
+        }
         let answer = match &ended {
             Ok(response) => Answer::of_response(response),
             Err(error) => Answer::of_error(outcome(error.status()), error),
@@ -136,8 +134,13 @@ fn tags(operation: &Operation, query: &Query<'_>) -> Vec<Tag> {
     }
 }
 
+/// Whether the request was refused because its credentials prove nothing.
+fn is_failed_login(error: &Error) -> bool {
+    error.auth().is_some_and(proves_nothing)
+}
+
 /// Whether credentials were sent that prove nothing.
-fn is_failed_login(reason: AuthReason) -> bool {
+fn proves_nothing(reason: AuthReason) -> bool {
     !matches!(
         reason,
         AuthReason::None | AuthReason::NoCredentials | AuthReason::TokenScope | AuthReason::NoRule
@@ -269,7 +272,7 @@ impl Known {
 
 /// Who has called, or by what it has tried to prove that.
 fn who(caller: Option<&Caller>, failure: Option<&Failure>) -> Who {
-    let failed = failure.filter(|failure| failure.auth.is_some_and(is_failed_login));
+    let failed = failure.filter(|failure| failure.auth.is_some_and(proves_nothing));
     let anonymous = Caller::anonymous();
     let caller = match (caller, failed.and_then(|failure| failure.tried)) {
         (Some(caller), _) => caller,

@@ -140,6 +140,11 @@ impl Error {
         Some(Failure { code: *code, reason, auth, tried, cause })
     }
 
+    /// Why the caller was refused. The client does not learn it.
+    pub(super) fn auth(&self) -> Option<AuthReason> {
+        self.auth
+    }
+
     /// The refusal of a caller with these credentials.
     pub(super) fn refused(denied: Denied, tried: AuthMethod) -> Self {
         let mut error = Self::from(denied);

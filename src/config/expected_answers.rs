@@ -4,10 +4,10 @@ use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
 
-use toml::de::{DeTable, DeValue};
+use toml::de::DeTable;
 
 use super::errors::{ConfigError, Errors, Lines, Source, unknown};
-use super::tables::Table;
+use super::tables::{Table, read_each};
 use crate::auth::{Assumed, AssumedLogin, Permission};
 use crate::oci::RepositoryName;
 
@@ -70,30 +70,14 @@ fn rows(
 ) {
     for (name, value) in table {
         let at = name.span().start;
-        let mut error = |at, message| {
-            let source = lines.source(at, Some(name.get_ref()));
-            wrong.push(ConfigError { source, message });
-        };
         if name.get_ref() != LIST {
-            error(at, unknown("key", name.get_ref(), std::iter::once(LIST.to_owned())));
+            let source = lines.source(at, Some(name.get_ref()));
+            let message = unknown("key", name.get_ref(), std::iter::once(LIST.to_owned()));
+            wrong.push(ConfigError { source, message });
             continue;
         }
-        let DeValue::Array(rows) = value.get_ref() else {
-            error(at, format!("is a list of tables: write [[{LIST}]]"));
-            continue;
-        };
-        for row in rows {
-            let begins = row.span().start;
-            let DeValue::Table(fields) = row.get_ref() else {
-                let source = lines.source(begins, Some(LIST));
-                let message = format!("is not a table: write [[{LIST}]]");
-                wrong.push(ConfigError { source, message });
-                continue;
-            };
-            let mut table = Table::new(lines, LIST, (begins, fields));
-            answers.extend(table.read(answer));
-            wrong.extend(table.errors());
-        }
+        let read = |table: &mut Table<'_>| answers.extend(table.read(answer));
+        wrong.extend(read_each(lines, (at, LIST), value.get_ref(), read));
     }
 }
 

@@ -3,9 +3,9 @@
 
 use toml::de::DeValue;
 
-use super::errors::{ConfigError, Lines};
+use super::errors::Lines;
 use super::raw::RawSettings;
-use super::tables::Table;
+use super::tables::{Table, read_each};
 use super::{access_issuers, access_rules, quotas};
 
 /// Reads one table.
@@ -32,21 +32,7 @@ pub(super) fn read(
     raw: &mut RawSettings,
 ) -> bool {
     let Some((key, read)) = LISTS.iter().find(|(list, _)| *list == key) else { return false };
-    let DeValue::Array(rows) = value else {
-        let message = format!("is a list of tables: write [[{key}]]");
-        raw.values.push(Err(ConfigError { source: lines.source(at, Some(key)), message }));
-        return true;
-    };
-    for row in rows {
-        let begins = row.span().start;
-        let DeValue::Table(fields) = row.get_ref() else {
-            let message = format!("is not a table: write [[{key}]]");
-            raw.values.push(Err(ConfigError { source: lines.source(begins, Some(key)), message }));
-            continue;
-        };
-        let mut table = Table::new(lines, key, (begins, fields));
-        read(&mut table, raw);
-        raw.values.extend(table.errors().map(Err));
-    }
+    let wrong = read_each(lines, (at, key), value, |table| read(table, raw));
+    raw.values.extend(wrong.into_iter().map(Err));
     true
 }

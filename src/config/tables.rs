@@ -22,7 +22,7 @@ pub(super) struct Table<'f> {
 }
 
 impl<'f> Table<'f> {
-    pub(super) fn new(
+    fn new(
         lines: Lines<'f>,
         key: &'static str,
         (begins, fields): (usize, &'f DeTable<'f>),
@@ -45,7 +45,7 @@ impl<'f> Table<'f> {
     }
 
     /// Everything that is wrong with it.
-    pub(super) fn errors(self) -> impl Iterator<Item = ConfigError> {
+    fn errors(self) -> impl Iterator<Item = ConfigError> {
         self.errors.into_iter().map(|(_, error)| error)
     }
 
@@ -154,6 +154,31 @@ impl<'f> Table<'f> {
         let source = self.lines.source(at, Some(&format!("{}.{field}", self.key)));
         self.errors.push((at, ConfigError { source, message }));
     }
+}
+
+/// Calls `read` with each table of a list. Returns everything that is wrong with it.
+pub(super) fn read_each(
+    lines: Lines<'_>,
+    (at, key): (usize, &'static str),
+    value: &DeValue<'_>,
+    mut read: impl FnMut(&mut Table<'_>),
+) -> Vec<ConfigError> {
+    let error = |at, message| ConfigError { source: lines.source(at, Some(key)), message };
+    let DeValue::Array(rows) = value else {
+        return vec![error(at, format!("is a list of tables: write [[{key}]]"))];
+    };
+    let mut wrong = Vec::new();
+    for row in rows {
+        let begins = row.span().start;
+        let DeValue::Table(fields) = row.get_ref() else {
+            wrong.push(error(begins, format!("is not a table: write [[{key}]]")));
+            continue;
+        };
+        let mut table = Table::new(lines, key, (begins, fields));
+        read(&mut table);
+        wrong.extend(table.errors());
+    }
+    wrong
 }
 
 /// A value as JSON, which has no dates. TOML limits the depth.

@@ -13,6 +13,7 @@ use super::policy::{Decision, PolicyAuthorizer};
 use super::rules::{Permission, Rules};
 use super::settings::AccessSettings;
 use super::token_service::Failure;
+use crate::setting::shown;
 
 /// What is decided about one access.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,7 +65,7 @@ impl FromStr for AssumedLogin {
             Some(("issuer", name)) => Ok(Self::Issuer(name.to_owned())),
             Some(("certificate", name)) => Ok(Self::Certificate(name.to_owned())),
             Some(_) | None => {
-                let text: String = text.chars().take(80).collect();
+                let text = shown(text);
                 Err(format!(
                     "{text:?} is not a caller: write anonymous, user:NAME, issuer:NAME or \
                      certificate:NAME, and groups and claims beside it"
@@ -176,8 +177,7 @@ impl PolicyAuthorizer {
     pub fn explain(&self, caller: &Caller, access: &Access) -> Decided {
         let why = match self.decide(caller, access) {
             Decision::Allowed => {
-                let rule = self.rules.allowing_anonymous(access);
-                let rule = rule.or_else(|| self.rules.allowing(caller, access));
+                let rule = self.rules.deciding(caller, access);
                 let rule =
                     rule.map_or_else(|| "the token lists it".to_owned(), ToString::to_string);
                 return Decided { allowed: true, why: rule };

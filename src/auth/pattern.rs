@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::oci::RepositoryName;
+use crate::setting::shown;
 
 /// A pattern for repository names: `*` matches any characters within one component of a name, `**`
 /// also across components.
@@ -108,7 +109,7 @@ impl FromStr for Pattern {
             && text.split('/').all(|component| !component.is_empty())
             && !text.contains("***");
         if !possible {
-            return Err(PatternError(text.chars().take(80).collect()));
+            return Err(PatternError(shown(text)));
         }
         Ok(Self(TextPattern::of(text)))
     }
@@ -122,11 +123,7 @@ impl FromStr for TextPattern {
             && text.len() <= TEXT_BYTES_MAX
             && !text.chars().any(char::is_control)
             && !text.contains("***");
-        if possible {
-            Ok(Self::of(text))
-        } else {
-            Err(TextPatternError(text.chars().take(80).collect()))
-        }
+        if possible { Ok(Self::of(text)) } else { Err(TextPatternError(shown(text))) }
     }
 }
 

@@ -285,8 +285,7 @@ impl Authorizer for PolicyAuthorizer {
     }
 
     fn rule(&self, caller: &Caller, access: &Access) -> Option<String> {
-        let public = self.rules.allowing_anonymous(access);
-        let rule = public.or_else(|| self.rules.allowing(caller, access));
+        let rule = self.rules.deciding(caller, access);
         let by_token = caller.has_token() && !self.rules.restrict_authenticated();
         rule.map(ToString::to_string).or_else(|| by_token.then(|| "the token".to_owned()))
     }

@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::access::{Access, Action, Resource};
 use super::caller::{Caller, Login};
 use super::pattern::{Pattern, TextPattern};
+use crate::setting::shown;
 
 /// A set of callers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,7 +72,7 @@ impl FromStr for Subject {
     type Err = RuleError;
 
     fn from_str(text: &str) -> Result<Self, RuleError> {
-        let bad = || RuleError::Subject(text.chars().take(80).collect());
+        let bad = || RuleError::Subject(shown(text));
         let named = |name: &str| {
             let printable = !name.is_empty() && !name.chars().any(char::is_control);
             if printable { Ok(name.to_owned()) } else { Err(bad()) }
@@ -157,7 +158,7 @@ impl FromStr for Permission {
 
     fn from_str(text: &str) -> Result<Self, RuleError> {
         let found = Self::WORDS.iter().find(|(word, _)| *word == text);
-        let bad = || RuleError::Permission(text.chars().take(80).collect());
+        let bad = || RuleError::Permission(shown(text));
         found.map(|(_, permission)| *permission).ok_or_else(bad)
     }
 }
@@ -263,6 +264,11 @@ impl Rules {
     /// The first rule that allows this to anonymous callers, and therefore to everyone.
     pub fn allowing_anonymous(&self, access: &Access) -> Option<&Rule> {
         self.first(access, |subject| *subject == Subject::Anonymous)
+    }
+
+    /// The rule that decides for this caller: what everyone may do needs no other.
+    pub fn deciding(&self, caller: &Caller, access: &Access) -> Option<&Rule> {
+        self.allowing_anonymous(access).or_else(|| self.allowing(caller, access))
     }
 
     /// The first rule that allows this to a caller who is all of these subjects.

@@ -6,10 +6,7 @@ use std::time::Duration;
 
 use crate::auth::Pattern;
 use crate::oci::RepositoryName;
-use crate::setting::{DAY, MINUTE, duration, format_bytes, parse_bytes, settings};
-
-/// Characters of a bad text that an error repeats.
-const SHOWN_MAX: usize = 80;
+use crate::setting::{DAY, MINUTE, duration, format_bytes, parse_bytes, settings, shown};
 
 settings! {
     /// How the bucket is counted for `[[quotas]]`. Without a quota it is not counted.
@@ -51,7 +48,7 @@ impl FromStr for NamespacePattern {
             _ => Err(format!(
                 "{:?} is not a pattern of namespaces: write the first component of names of \
                  repositories, in which * matches anything, such as team-*",
-                text.chars().take(SHOWN_MAX).collect::<String>()
+                shown(text)
             )),
         }
     }

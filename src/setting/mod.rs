@@ -24,6 +24,14 @@ pub(crate) use self::networks::networks;
 pub use self::secret::Secret;
 pub(crate) use self::secret::read_secret;
 
+/// Characters of a bad text that an error repeats.
+const SHOWN_MAX: usize = 80;
+
+/// The beginning of a bad text, for an error.
+pub(crate) fn shown(text: &str) -> String {
+    text.chars().take(SHOWN_MAX).collect()
+}
+
 /// A struct of settings: its rows, and the sections inside it.
 pub(crate) trait Section {
     /// The doc comment of the struct, one line of text in each line.

@@ -153,7 +153,7 @@ async fn sessions(scene: &Scene, caller: &LoggedIn) {
         .expect(404);
 }
 
-/// Spells the path in other ways, and says in headers to be somebody else.
+/// Spells the path of another repository in other ways, and names another caller in headers.
 async fn spellings(scene: &Scene, caller: &LoggedIn) {
     let way = scene.way;
     for path in [

@@ -10,10 +10,7 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::extract::Request;
 use http::HeaderMap;
-use longshore::app;
-use longshore::audit_log::AuditLog;
 use longshore::config::Settings;
-use longshore::http::admin::Readiness;
 use longshore::http::{Api, router};
 use longshore::store::memory::{Fault, FaultKind, Memory};
 use longshore::tasks::Tasks;
@@ -21,7 +18,7 @@ use longshore::telemetry::metrics::Metrics;
 use tokio::time::Instant;
 use tower::Service as _;
 
-use crate::support::app::{OCI_MANIFEST, image_manifest};
+use crate::support::app::{OCI_MANIFEST, api, image_manifest};
 use crate::support::{bytes, sha256};
 
 const MIB: usize = 1024 * 1024;
@@ -62,13 +59,8 @@ impl Far {
 
     fn replica(memory: Arc<Memory>, mut settings: Settings) -> Self {
         settings.store.url = "s3://shared".parse().expect("the URL of a bucket");
-        let (tasks, metrics) = (Tasks::new(), Metrics::default());
-        let authorizer = app::authorizer(&settings, &metrics).expect("good settings");
-        let registry = app::registry(&settings, memory.clone(), None, &metrics, &tasks);
-        let registry = registry.expect("good settings");
-        let audit_log = AuditLog::open(&settings.audit_log, &metrics).expect("good settings");
-        let ready = Readiness::default();
-        let api = app::api(&settings, registry, authorizer, audit_log, &ready, &metrics, &tasks);
+        let tasks = Tasks::new();
+        let api = api(&settings, memory.clone(), None, &Metrics::default(), &tasks);
         Self { memory, api, tasks }
     }
 

@@ -3,9 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use longshore::app;
-use longshore::audit_log::AuditLog;
-use longshore::http::admin::Readiness;
 use longshore::http::{Api, router};
 use longshore::registry::{LeaseSettings, Leases, Rotation, TokenKeyStore};
 use longshore::store::memory::{Calls, Memory};
@@ -20,6 +17,7 @@ use tokio::time::{Instant, sleep};
 use tower::Service as _;
 
 use super::NONE;
+use crate::support::app::api;
 
 const MINUTE: Duration = Duration::from_mins(1);
 const SECOND: Duration = Duration::from_secs(1);
@@ -38,13 +36,7 @@ impl Replica {
         let text = "access.htpasswd_file = '{folder}/users'\naccess.anonymous = 'pull'\n\
                     access.authenticated = 'pull'\nstore.url = 's3://shared'";
         let settings = crate::auth::settings(folder.path(), text);
-        let (tasks, metrics) = (Tasks::new(), Metrics::default());
-        let authorizer = app::authorizer(&settings, &metrics).expect("good settings");
-        let registry = app::registry(&settings, memory.clone(), None, &metrics, &tasks);
-        let registry = registry.expect("good settings");
-        let audit_log = AuditLog::open(&settings.audit_log, &metrics).expect("good settings");
-        let ready = Readiness::default();
-        let api = app::api(&settings, registry, authorizer, audit_log, &ready, &metrics, &tasks);
+        let api = api(&settings, memory.clone(), None, &Metrics::default(), &Tasks::new());
         Self { memory: memory.clone(), api, _folder: folder }
     }
 

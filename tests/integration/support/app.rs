@@ -7,7 +7,7 @@ use longshore::app;
 use longshore::audit_log::AuditLog;
 use longshore::config::{self, Flag, Settings, Sources};
 use longshore::http::admin::Readiness;
-use longshore::http::{self, listener};
+use longshore::http::{self, Api, listener};
 use longshore::oci::UploadId;
 use longshore::quota::Quotas;
 use longshore::shared_cache::Cache;
@@ -22,6 +22,21 @@ use tokio::sync::oneshot;
 use super::http::{Client, Request};
 use super::scripted_s3::ScriptedS3;
 use super::{bytes, sha256};
+
+/// What the router of a registry over this store needs.
+pub(crate) fn api(
+    settings: &Settings,
+    store: Arc<dyn ObjectStore>,
+    shared: Option<Arc<dyn Cache>>,
+    metrics: &Metrics,
+    tasks: &Tasks,
+) -> Arc<Api> {
+    let authorizer = app::authorizer(settings, metrics).expect("good settings");
+    let registry = app::registry(settings, store, shared, metrics, tasks).expect("good settings");
+    let audit_log = AuditLog::open(&settings.audit_log, metrics).expect("good settings");
+    let ready = Readiness::default();
+    app::api(settings, registry, authorizer, audit_log, &ready, metrics, tasks)
+}
 
 /// A registry under test. It stops when this value is dropped.
 #[derive(Debug)]
@@ -176,12 +191,7 @@ impl App {
         metrics: Metrics,
     ) -> Self {
         let tasks = Tasks::new();
-        let authorizer = app::authorizer(&settings, &metrics).expect("good settings");
-        let registry = app::registry(&settings, store.clone(), shared, &metrics, &tasks);
-        let registry = registry.expect("good settings");
-        let audit_log = AuditLog::open(&settings.audit_log, &metrics).expect("good settings");
-        let ready = Readiness::default();
-        let api = app::api(&settings, registry, authorizer, audit_log, &ready, &metrics, &tasks);
+        let api = api(&settings, store.clone(), shared, &metrics, &tasks);
         let quotas = api.quotas.clone();
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
